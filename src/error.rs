@@ -1,0 +1,410 @@
+//! What can go wrong, said so that the person on call knows where to look and what to do.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::lsn::{Lsn, StreamRange};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong with a log.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Somebody has the log open for writing.
+    #[error(
+        "{dir} is locked: another process, or another handle in this one, has this log open. \
+         Close it first; a killed process leaves no lock behind", dir = dir.display()
+    )]
+    Locked {
+        /// The log's directory.
+        dir: PathBuf,
+    },
+
+    /// The operating system refused an operation.
+    #[error("{op} {path}: {source}{hint}", path = path.display(), hint = io_hint(source))]
+    Io {
+        /// What was being done: "write", "fdatasync", "open", ...
+        op: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+
+    /// Bytes that are proven to have been durable are damaged or missing. Nothing was changed.
+    #[error("{0}")]
+    Corruption(Box<Corruption>),
+
+    /// The file was written by a newer format; it may be in perfect order.
+    #[error(
+        "{path}: format version {found} is not supported, this build reads up to {supported}. \
+         The file is not damaged: open it with a newer release", path = path.display()
+    )]
+    UnsupportedVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version it carries.
+        found: u32,
+        /// The newest version that this build reads.
+        supported: u32,
+    },
+
+    /// A file of another log lies in this log's directory.
+    #[error(
+        "{path} belongs to log {found}, this directory to log {expected}. \
+         Move the file to where it belongs", path = path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The log that the directory belongs to.
+        expected: LogUuid,
+        /// The log that the file says it belongs to.
+        found: LogUuid,
+    },
+
+    /// The directory is pinned to another owner than the one in the options.
+    #[error(
+        "{dir} belongs to owner {found}, it was opened as owner {expected}. \
+         Check the directory and the identity that the program was started with", dir = dir.display()
+    )]
+    OwnerMismatch {
+        /// The log's directory.
+        dir: PathBuf,
+        /// The owner in the options.
+        expected: u64,
+        /// The owner in the superblock.
+        found: u64,
+    },
+
+    /// An earlier write or sync of this handle failed, so nothing can be acknowledged by it any more.
+    ///
+    /// What was acknowledged before is safe. What was submitted and not acknowledged may or may not be there after
+    /// reopening, as after a crash.
+    #[error(
+        "the log is poisoned: {op} {path} failed earlier ({message}). What was acknowledged is safe; \
+         close the log, look into the cause, and open it again", path = path.display()
+    )]
+    Poisoned {
+        /// The operation that failed.
+        op: &'static str,
+        /// The file or directory it failed on.
+        path: PathBuf,
+        /// The class of the failure.
+        kind: io::ErrorKind,
+        /// What the system said.
+        message: Arc<str>,
+    },
+
+    /// The log was closed.
+    #[error("the log is closed; open it again")]
+    Closed,
+
+    /// A record is larger than the log's limit, and larger ones could not be read back.
+    #[error("a record of {size} bytes is over the limit of {max} (`Options::max_record_size`)")]
+    RecordTooLarge {
+        /// The payload's size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+
+    /// A batch does not fit into one block.
+    #[error(
+        "a batch of {size} bytes is over the limit of {max}, which follows from `Options::segment_size`: \
+         a batch is atomic and so lies in one segment"
+    )]
+    BatchTooLarge {
+        /// The batch's size in the log, in bytes.
+        size: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+
+    /// The records at this address were released.
+    #[error("record {lsn} was released: the log starts at {first}")]
+    Released {
+        /// The address asked for.
+        lsn: Lsn,
+        /// The first address that is kept.
+        first: Lsn,
+    },
+
+    /// No record starts at this address.
+    #[error("no record starts at {lsn}: the log ends at {next}")]
+    NotFound {
+        /// The address asked for.
+        lsn: Lsn,
+        /// Where the log ends.
+        next: Lsn,
+    },
+
+    /// An option, or a combination of them, cannot work.
+    #[error("invalid options: {what}")]
+    InvalidOptions {
+        /// Which, and what would work.
+        what: String,
+    },
+}
+
+impl Error {
+    /// An I/O error with its place.
+    pub(crate) fn io(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Error::Io {
+            op,
+            path: path.into(),
+            source: Arc::new(source),
+        }
+    }
+
+    /// The error that everybody gets once `self` has made a handle unusable.
+    pub(crate) fn poison(&self) -> Self {
+        match self {
+            Error::Io { op, path, source } => Error::Poisoned {
+                op,
+                path: path.clone(),
+                kind: source.kind(),
+                message: source.to_string().into(),
+            },
+            Error::Poisoned { .. } | Error::Closed => self.clone(),
+            other => Error::Poisoned {
+                op: "append to",
+                path: PathBuf::new(),
+                kind: io::ErrorKind::Other,
+                message: other.to_string().into(),
+            },
+        }
+    }
+
+    /// The operating system's class of this failure, when it is one.
+    #[must_use]
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Error::Io { source, .. } => Some(source.kind()),
+            Error::Poisoned { kind, .. } => Some(*kind),
+            _ => None,
+        }
+    }
+}
+
+/// What an operator can do about the failures that have a usual cause.
+fn io_hint(e: &io::Error) -> &'static str {
+    match e.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            " (nothing is damaged: free space, or release records, and open the log again)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            " (the process needs to read and write this directory and all files in it)"
+        }
+        io::ErrorKind::NotADirectory => " (a log is a directory, this is a file)",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            " (a log is opened for writing; `verify` reads one without)"
+        }
+        _ => "",
+    }
+}
+
+/// Damage to bytes that are proven to have been durable.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Corruption {
+    /// The damaged file, or the one that is missing.
+    pub file: PathBuf,
+    /// Where in the file the first byte lies that does not verify.
+    pub offset: u64,
+    /// The LSNs that cannot be vouched for.
+    pub lsns: Range<Lsn>,
+    /// What is wrong there.
+    pub reason: CorruptionReason,
+    /// How it is known that this was durable.
+    pub witness: Option<Witness>,
+    /// The streams and sequence numbers that are hit, as far as surviving headers tell.
+    pub hit: Vec<StreamRange>,
+}
+
+impl Corruption {
+    pub(crate) fn new(
+        file: impl AsRef<Path>,
+        offset: u64,
+        lsns: Range<Lsn>,
+        reason: CorruptionReason,
+    ) -> Self {
+        Corruption {
+            file: file.as_ref().to_owned(),
+            offset,
+            lsns,
+            reason,
+            witness: None,
+            hit: Vec::new(),
+        }
+    }
+
+    pub(crate) fn witnessed(mut self, witness: Option<Witness>) -> Self {
+        self.witness = witness;
+        self
+    }
+
+    pub(crate) fn hitting(mut self, hit: Vec<StreamRange>) -> Self {
+        self.hit = hit;
+        self
+    }
+}
+
+impl From<Corruption> for Error {
+    fn from(c: Corruption) -> Self {
+        Error::Corruption(Box::new(c))
+    }
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} at offset {}: {} (LSN {} to {})",
+            self.file.display(),
+            self.offset,
+            self.reason,
+            self.lsns.start,
+            self.lsns.end
+        )?;
+        if let Some(witness) = &self.witness {
+            write!(f, "; it was durable: {witness}")?;
+        }
+        for (n, hit) in self.hit.iter().take(8).enumerate() {
+            let lead = if n == 0 { "; it hits" } else { "," };
+            write!(f, "{lead} stream {} [{}..={}]", hit.stream, hit.first, hit.last)?;
+        }
+        if self.hit.len() > 8 {
+            write!(f, " and {} streams more", self.hit.len() - 8)?;
+        }
+        write!(
+            f,
+            ". Nothing was changed: keep the directory as it is and restore this node from a replica or a backup"
+        )
+    }
+}
+
+/// What does not verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CorruptionReason {
+    /// Both slots of the superblock.
+    Superblock,
+    /// The page that starts a file's life.
+    LifePage,
+    /// The header of a segment.
+    SegmentHeader,
+    /// The header of a block.
+    BlockHeader,
+    /// A block's chain to the one before it.
+    BlockChain,
+    /// The header of a record.
+    RecordHeader,
+    /// The payload of a record.
+    Payload,
+    /// Padding that is not zero.
+    Padding,
+    /// A footer, or the summary in it.
+    Footer,
+    /// A segment that its neighbours or the superblock promise is not there.
+    MissingSegment,
+    /// Two segments claim the same addresses, or neighbours disagree about where one ends.
+    SegmentChain,
+    /// The log ends before an address that is proven durable.
+    MissingTail,
+    /// A file is shorter than what lies in it.
+    ShortFile,
+    /// The layer above found its own content contradicting itself.
+    Content,
+}
+
+impl fmt::Display for CorruptionReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CorruptionReason::Superblock => "neither slot of the superblock verifies",
+            CorruptionReason::LifePage => "the first page of the segment does not verify",
+            CorruptionReason::SegmentHeader => "the segment header does not verify",
+            CorruptionReason::BlockHeader => "a block header does not verify",
+            CorruptionReason::BlockChain => "a block does not follow from the one before it",
+            CorruptionReason::RecordHeader => "a record header does not verify",
+            CorruptionReason::Payload => "a payload does not match its checksum",
+            CorruptionReason::Padding => "padding is not zero",
+            CorruptionReason::Footer => "the footer does not verify",
+            CorruptionReason::MissingSegment => "the segment is missing",
+            CorruptionReason::SegmentChain => "the segments contradict each other",
+            CorruptionReason::MissingTail => "the log ends too early",
+            CorruptionReason::ShortFile => "the file is too short",
+            CorruptionReason::Content => "the content contradicts itself",
+        })
+    }
+}
+
+/// The evidence that an address was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// What carries it.
+    pub source: WitnessSource,
+    /// Everything below this address was on the device.
+    pub durable: Lsn,
+}
+
+impl fmt::Display for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source {
+            WitnessSource::Block(lsn) => write!(f, "the block at LSN {lsn}")?,
+            WitnessSource::Footer => f.write_str("the segment's footer")?,
+            WitnessSource::Successor => f.write_str("the header of the next segment")?,
+            WitnessSource::Superblock => f.write_str("the superblock")?,
+        }
+        write!(f, " says that all below {} was", self.durable)
+    }
+}
+
+/// What carries the evidence that an address was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WitnessSource {
+    /// A later block, at this address.
+    Block(Lsn),
+    /// The footer of the segment.
+    Footer,
+    /// The header of the segment after it.
+    Successor,
+    /// The superblock.
+    Superblock,
+}
+
+/// The identity of a log: random, made with it, and in every file of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogUuid(pub(crate) [u8; 16]);
+
+impl LogUuid {
+    /// The identity's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for LogUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, b) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{b:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for LogUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
