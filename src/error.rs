@@ -156,11 +156,7 @@ pub enum Error {
 impl Error {
     /// An I/O error with its place.
     pub(crate) fn io(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Error::Io {
-            op,
-            path: path.into(),
-            source: Arc::new(source),
-        }
+        Error::Io { op, path: path.into(), source: Arc::new(source) }
     }
 
     /// The error that everybody gets once `self` has made a handle unusable.
@@ -203,9 +199,7 @@ fn io_hint(e: &io::Error) -> &'static str {
             " (the process needs to read and write this directory and all files in it)"
         }
         io::ErrorKind::NotADirectory => " (a log is a directory, this is a file)",
-        io::ErrorKind::ReadOnlyFilesystem => {
-            " (a log is opened for writing; `verify` reads one without)"
-        }
+        io::ErrorKind::ReadOnlyFilesystem => " (a log is opened for writing; `verify` reads one without)",
         _ => "",
     }
 }
@@ -235,14 +229,7 @@ impl Corruption {
         lsns: Range<Lsn>,
         reason: CorruptionReason,
     ) -> Self {
-        Corruption {
-            file: file.as_ref().to_owned(),
-            offset,
-            lsns,
-            reason,
-            witness: None,
-            hit: Vec::new(),
-        }
+        Corruption { file: file.as_ref().to_owned(), offset, lsns, reason, witness: None, hit: Vec::new() }
     }
 
     pub(crate) fn witnessed(mut self, witness: Option<Witness>) -> Self {

@@ -1,9 +1,25 @@
 //! Seawall: a write-ahead log storage engine.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod commit;
 pub mod error;
+pub mod format;
 pub mod io;
 mod lsn;
+mod options;
+mod reader;
+mod recovery;
+mod retention;
+mod segment;
+mod stats;
+mod wal;
 
-pub use error::{Error, Result};
+pub use commit::{Batch, RecordOffset, Ticket};
+pub use error::{Error, LogUuid, Result};
 pub use lsn::{Label, Lsn, SegmentId, StreamRange};
+pub use options::{Options, TailPolicy};
+pub use reader::{Follow, Iter};
+pub use recovery::{Cut, Recovery};
+pub use segment::{Heads, Record, RecordHead, SegmentReader, Summarizer, Summary};
+pub use stats::Stats;
+pub use wal::{SegmentInfo, Wal};

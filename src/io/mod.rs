@@ -159,11 +159,7 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
 /// [`io::ErrorKind::UnexpectedEof`] when the file ends first; whatever the system reports.
 pub fn read_exact_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<()> {
     let got = read_full_at(file, buf, offset)?;
-    if got == buf.len() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
+    if got == buf.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Reads until `buf` is full or the file ends, going on after short and interrupted reads; says how many bytes.

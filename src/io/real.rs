@@ -28,10 +28,7 @@ impl RealDisk {
         if !handle.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(RealDisk {
-            path: path.to_owned(),
-            handle,
-        })
+        Ok(RealDisk { path: path.to_owned(), handle })
     }
 
     /// Opens a directory, making it and those above it when they are missing, each name durable in its parent.
@@ -67,11 +64,8 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(self.path.join(name))?;
+        let file =
+            fs::OpenOptions::new().read(true).write(true).create_new(true).open(self.path.join(name))?;
         Ok(Arc::new(RealFile(file)))
     }
 

@@ -1,0 +1,99 @@
+//! The committer: a thread that flushes what nobody waits for, and marks the log when it falls idle.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use parking_lot::MutexGuard;
+
+use super::Pipeline;
+use super::flush::wake;
+use super::staging::State;
+use super::waiter::Outcome;
+use crate::error::{Error, Result};
+
+impl Pipeline {
+    /// Starts the committer unless it runs.
+    pub(super) fn start_committer(self: &Arc<Self>) -> Result<()> {
+        if self.committer_started.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut handle = self.committer.lock();
+        if handle.is_none() {
+            let pipeline = Arc::clone(self);
+            let spawned =
+                std::thread::Builder::new().name("seawall-commit".into()).spawn(move || pipeline.run());
+            *handle = Some(spawned.map_err(|e| Error::io("start a thread for", "the committer", e))?);
+            self.committer_started.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn run(&self) {
+        let mut state = self.state.lock();
+        while !state.stopping {
+            let usable = state.poison.is_none() && !state.flushing;
+            if usable && state.has_work() {
+                state.flushing = true;
+                state = self.flush_all(state);
+            } else if usable && state.unwitnessed {
+                self.await_idle(&mut state);
+            } else {
+                state.committer_asleep = true;
+                self.work.wait(&mut state);
+                state.committer_asleep = false;
+            }
+        }
+    }
+
+    /// Flushes until nothing is staged, as the owner, and gives the flush up.
+    fn flush_all<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while state.has_work() && state.poison.is_none() {
+            let done;
+            (state, done) = self.flush_front(state);
+            if !done.is_empty() {
+                MutexGuard::unlocked(&mut state, || wake(done, Outcome::Done));
+            }
+        }
+        self.release_flush(&mut state);
+        state
+    }
+
+    /// Sleeps for the idle time; stages a mark if nothing was staged meanwhile.
+    fn await_idle(&self, state: &mut MutexGuard<'_, State>) {
+        let seen = state.next_seq;
+        let timed_out = self.work.wait_for(state, self.options.idle_mark).timed_out();
+        let idle = timed_out && seen == state.next_seq && !state.flushing && state.poison.is_none();
+        if idle && !state.closed {
+            self.stage_mark(state);
+        }
+    }
+
+    /// Flushes what is staged, marks the end, and stops the committer. Later calls find nothing to do.
+    pub(crate) fn close(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.changed.notify_all();
+        while state.poison.is_none() {
+            if state.flushing {
+                self.changed.wait(&mut state);
+                continue;
+            }
+            if !state.has_work() && !self.stage_mark(&mut state) {
+                break;
+            }
+            state.flushing = true;
+            state = self.flush_all(state);
+        }
+        state.stopping = true;
+        self.work.notify_all();
+        let result = state.poison.clone().map_or(Ok(()), Err);
+        drop(state);
+        let handle: Option<JoinHandle<()>> = self.committer.lock().take();
+        if let Some(handle) = handle {
+            // A panic of the committer would be a defect here; it has been reported by the thread itself.
+            drop(handle.join());
+        }
+        result
+    }
+}

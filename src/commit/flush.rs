@@ -1,0 +1,206 @@
+//! The flush: what its owner does with one block, and how it is passed on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use parking_lot::MutexGuard;
+
+use super::staging::{Flight, StagedBlock, State};
+use super::waiter::{Outcome, Waiter, take_thread};
+use super::{Pipeline, mark_len};
+use crate::error::{Error, Result};
+use crate::format::PAGE;
+use crate::format::block::BlockKind;
+use crate::format::segment::SegmentHeader;
+use crate::io::write_all_at;
+use crate::lsn::Lsn;
+use crate::segment::{Segment, Tip};
+
+/// A block on its way to the file.
+struct Departure {
+    segment: Arc<Segment>,
+    lsn: Lsn,
+    kind: BlockKind,
+    bytes: Arc<Vec<u8>>,
+    /// Where the log ends before the block.
+    before: Tip,
+    /// Where it ends once the block is durable.
+    after: Tip,
+}
+
+impl Departure {
+    /// Whether this is its segment's first block.
+    fn starts_segment(&self) -> bool {
+        self.before.segment != self.after.segment
+    }
+}
+
+impl Pipeline {
+    /// Owns the flush until everything below `end` is durable, then passes it on. The caller must have become the owner.
+    pub(super) fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>, end: Lsn) -> Result<()> {
+        let mut done = Vec::new();
+        while self.durable() < end && state.poison.is_none() && state.has_work() {
+            wake(std::mem::take(&mut done), Outcome::Done);
+            (state, done) = self.flush_front(state);
+        }
+        let result = match &state.poison {
+            _ if self.durable() >= end => Ok(()),
+            Some(poison) => Err(poison.clone()),
+            None => Err(Error::Closed),
+        };
+        self.hand_over(state, done);
+        result
+    }
+
+    /// Gives the flush to somebody who waits for the next block, or to the committer, or to nobody when nothing is left;
+    /// only then wakes `done`, so that the device is idle no longer than needed.
+    fn hand_over(&self, mut state: MutexGuard<'_, State>, done: Vec<Waiter>) {
+        let heir = state.front_waiters().and_then(take_thread);
+        if heir.is_none() {
+            self.release_flush(&mut state);
+        }
+        drop(state);
+        if let Some(heir) = heir {
+            heir.wake(Outcome::Lead);
+        }
+        wake(done, Outcome::Done);
+    }
+
+    /// Nobody owns the flush any more; if there is work, the committer is to take it.
+    pub(super) fn release_flush(&self, state: &mut State) {
+        state.flushing = false;
+        if state.has_work() && state.poison.is_none() {
+            self.work.notify_one();
+        }
+        if state.closed {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Flushes the oldest staged block. Returns those who waited for it; on failure nobody, for all have been woken.
+    pub(super) fn flush_front<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> (MutexGuard<'a, State>, Vec<Waiter>) {
+        let Some(block) = state.take_front() else { return (state, Vec::new()) };
+        let departure = depart(&mut state, block, self.durable());
+        drop(state);
+
+        let written = self.write(&departure);
+        if written.is_ok() && departure.starts_segment() {
+            if departure.before.segment.is_some() {
+                self.counters.rotations.add(1);
+            }
+            self.segments.started(&departure.segment, departure.before);
+        }
+
+        let mut state = self.state.lock();
+        let done = match written {
+            Ok(()) => self.arrive(&mut state, departure),
+            Err(e) => {
+                self.fail(&mut state, &e);
+                Vec::new()
+            }
+        };
+        (state, done)
+    }
+
+    /// Writes a block, behind its segment's header page if it is the first, and syncs.
+    fn write(&self, d: &Departure) -> Result<()> {
+        let segment = &*d.segment;
+        let io = |op| move |e| Error::io(op, &segment.path, e);
+        if d.starts_segment() {
+            let header = SegmentHeader {
+                id: segment.id(),
+                first_lsn: segment.first_lsn(),
+                salt: segment.life.salt,
+                predecessor: d.before.predecessor(),
+                durable: d.before.end,
+            };
+            let page = header.encode(segment.life.uuid);
+            write_all_at(&*segment.file, &page, PAGE as u64).map_err(io("write"))?;
+        }
+        write_all_at(&*segment.file, &d.bytes, segment.offset(d.lsn)).map_err(io("write"))?;
+        let start = Instant::now();
+        segment.file.sync_data().map_err(io("fdatasync"))?;
+        self.counters.sync_nanos.add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self.counters.syncs.add(1);
+        self.counters.written_bytes.add(d.bytes.len() as u64);
+        match d.kind {
+            BlockKind::Data => self.counters.blocks.add(1),
+            BlockKind::Mark => self.counters.marks.add(1),
+        }
+        Ok(())
+    }
+
+    /// The block is durable: publishes that, and says who waited for it.
+    fn arrive(&self, state: &mut State, departure: Departure) -> Vec<Waiter> {
+        let Departure { kind, bytes, after, .. } = departure;
+        state.tip = after;
+        state.unwitnessed = kind == BlockKind::Data;
+        self.durable.store(after.end.get(), Ordering::Release);
+        let done = match state.flight.take() {
+            Some(flight) => {
+                // Two references, the flight's and the departure's; with both gone the memory can be used again.
+                drop(flight.bytes);
+                if let Ok(buffer) = Arc::try_unwrap(bytes) {
+                    state.keep_buffer(buffer);
+                }
+                flight.waiters
+            }
+            None => Vec::new(),
+        };
+        if state.committer_asleep && state.unwitnessed {
+            self.work.notify_one();
+        }
+        self.changed.notify_all();
+        done
+    }
+
+    /// Nothing will be acknowledged any more; everybody gets the error.
+    fn fail(&self, state: &mut State, e: &Error) {
+        // What was submitted stays readable: `flight`, `queue` and `open` are left where they are.
+        state.poison = Some(e.poison());
+        wake(state.take_all_waiters(), Outcome::Failed);
+        self.changed.notify_all();
+        self.work.notify_all();
+    }
+
+    /// Stages a mark if the newest block needs one and it fits. Says whether it did.
+    pub(super) fn stage_mark(&self, state: &mut State) -> bool {
+        if !state.unwitnessed || state.has_work() {
+            return false;
+        }
+        state.unwitnessed = false;
+        let Some(segment) = state.current.clone() else { return false };
+        if state.tail.plus(mark_len(&segment)) > segment.limit() {
+            return false;
+        }
+        let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
+        state.open = Some(StagedBlock::new(seq, BlockKind::Mark, segment, lsn, buffer));
+        true
+    }
+}
+
+/// Closes a block and puts it in flight.
+fn depart(state: &mut State, mut block: StagedBlock, durable: Lsn) -> Departure {
+    let before = state.tip;
+    let digest = block.close(durable, before.digest);
+    let after = Tip { segment: Some(block.segment.id()), end: block.padded_end(), digest };
+    let bytes = Arc::new(block.bytes);
+    state.flight = Some(Flight {
+        seq: block.seq,
+        segment: Arc::clone(&block.segment),
+        lsn: block.lsn,
+        bytes: Arc::clone(&bytes),
+        waiters: block.waiters,
+    });
+    Departure { segment: block.segment, lsn: block.lsn, kind: block.kind, bytes, before, after }
+}
+
+pub(super) fn wake(waiters: Vec<Waiter>, outcome: Outcome) {
+    for waiter in waiters {
+        waiter.wake(outcome);
+    }
+}

@@ -1,0 +1,321 @@
+//! The commit path: from a batch to durable, with one write and one sync for everybody who is waiting.
+//!
+//! ```text
+//!  submit / commit        lock: order + copy          the flush (one owner at a time)
+//!  frame, checksum  --->  [staging]            --->   close block, write, fdatasync,  ---> wake those it covered
+//!  (own thread)                                       then publish the durable LSN
+//! ```
+//!
+//! **Invariants**
+//!
+//! 1. The durable LSN rises only after `fdatasync` of the file that holds all below it returned `Ok`, and the file's name
+//!    was durable before its first block was written (the `prepare` of its segment returned).
+//! 2. Blocks are flushed in order, one at a time; a segment's first block is written when all of its predecessor is
+//!    durable.
+//! 3. `flushing` has exactly one owner: a blocked caller, or the committer thread. The owner flushes, or passes it on, or
+//!    clears it; nobody sleeps while `flushing` is false and a block with waiters is staged.
+//! 4. After a failed write or sync, `poison` is set and never cleared: nothing is acknowledged any more, every waiter is
+//!    woken with the error, and the sync is not tried again.
+//!
+//! **Who flushes.** A blocking caller that finds nobody flushing leads: it flushes until its own block is durable, then
+//! hands over to a thread that waits for the next block, before it wakes the others. With tickets that nobody waits on,
+//! the committer thread leads; it also writes the idle mark.
+
+mod batch;
+mod committer;
+mod flush;
+mod staging;
+mod ticket;
+mod waiter;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::error::{Error, Result};
+use crate::format::align_up;
+use crate::format::block::{BLOCK_HEADER, BlockKind};
+use crate::lsn::Lsn;
+use crate::options::Checked;
+use crate::segment::{Record, Segment, Tip};
+use crate::stats::Counters;
+
+pub use batch::{Batch, RecordOffset};
+use staging::{BlockSeq, Next, StagedBlock, State};
+pub use ticket::Ticket;
+use waiter::{Outcome, ThreadWaiter, Waiter};
+
+/// What the commit path asks of those who keep segments.
+pub(crate) trait Segments: Send + Sync + std::fmt::Debug {
+    /// The segment after the current one is to be made ready, and given to [`Pipeline::offer`].
+    fn want(&self, first_lsn: Lsn);
+
+    /// The first block of `segment` is durable, and with it the end of its predecessor. Called before anybody can know.
+    fn started(&self, segment: &Arc<Segment>, predecessor: Tip);
+}
+
+/// The commit path of one log.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    state: Mutex<State>,
+    /// Something changed that somebody without a place in a waiter list may wait for: room, the next segment, the durable
+    /// LSN, the end.
+    changed: Condvar,
+    /// The committer has something to do.
+    work: Condvar,
+    /// Everything below is durable; raised under the lock, read without.
+    durable: AtomicU64,
+    committer_started: AtomicBool,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    options: Checked,
+    pub(crate) counters: Arc<Counters>,
+    segments: Arc<dyn Segments>,
+}
+
+/// Where a batch was placed.
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    seq: BlockSeq,
+    first: Lsn,
+    end: Lsn,
+}
+
+impl Pipeline {
+    /// A commit path that goes on at `tip`: into `current`, if recovery left a segment that can be written, else into the
+    /// next one that is offered.
+    pub(crate) fn new(
+        options: Checked,
+        counters: Arc<Counters>,
+        segments: Arc<dyn Segments>,
+        tip: Tip,
+        current: Option<Arc<Segment>>,
+    ) -> Self {
+        Pipeline {
+            state: Mutex::new(State {
+                tip,
+                flight: None,
+                queue: VecDeque::new(),
+                open: None,
+                current,
+                tail: tip.end,
+                submitted: tip.end,
+                next: Next::Wanted,
+                next_seq: BlockSeq(1),
+                staged: 0,
+                flushing: false,
+                unwitnessed: false,
+                poison: None,
+                closed: false,
+                stopping: false,
+                committer_asleep: false,
+                buffers: Vec::new(),
+            }),
+            changed: Condvar::new(),
+            work: Condvar::new(),
+            durable: AtomicU64::new(tip.end.get()),
+            committer_started: AtomicBool::new(false),
+            committer: Mutex::new(None),
+            options,
+            counters,
+            segments,
+        }
+    }
+
+    /// Everything below is durable.
+    #[inline]
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn::new(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Where the next record would go, at the least.
+    pub(crate) fn end(&self) -> Lsn {
+        self.state.lock().end()
+    }
+
+    /// Bytes that are submitted and not yet written.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        self.state.lock().staged
+    }
+
+    /// The segment that was wanted is there, or could not be made.
+    pub(crate) fn offer(&self, segment: Result<Arc<Segment>>) {
+        let mut state = self.state.lock();
+        state.next = match segment {
+            Ok(segment) => Next::Ready(segment),
+            Err(e) => Next::Failed(e),
+        };
+        self.changed.notify_all();
+    }
+
+    /// Fixes the order of a batch and makes it readable.
+    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch) -> Result<Ticket> {
+        self.check_size(batch)?;
+        self.start_committer()?;
+        let mut state = self.state.lock();
+        let placed = self.stage(&mut state, batch)?;
+        if !state.flushing && state.has_work() {
+            self.work.notify_one();
+        }
+        drop(state);
+        Ok(Ticket::new(Arc::clone(self), placed.seq, placed.first, placed.end))
+    }
+
+    /// Makes a batch durable and says where its first record lies.
+    pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<Lsn> {
+        self.check_size(batch)?;
+        self.start_committer()?;
+        let mut state = self.state.lock();
+        let placed = self.stage(&mut state, batch)?;
+        self.wait_staged(state, placed.seq, placed.end)?;
+        Ok(placed.first)
+    }
+
+    /// The record at `lsn`, when it is submitted and not yet durable.
+    pub(crate) fn find_staged(&self, lsn: Lsn) -> Option<Record> {
+        self.state.lock().find(lsn)
+    }
+
+    /// Blocks until something at or beyond `lsn` is durable. `false` when the log was closed before.
+    pub(crate) fn wait_durable_beyond(&self, lsn: Lsn) -> Result<bool> {
+        let mut state = self.state.lock();
+        loop {
+            if self.durable() > lsn {
+                return Ok(true);
+            }
+            if let Some(poison) = &state.poison {
+                return Err(poison.clone());
+            }
+            if state.closed && !state.has_work() && state.flight.is_none() {
+                return Ok(false);
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Whether this handle can still be written to.
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        usable(&self.state.lock())
+    }
+
+    fn check_size(&self, batch: &Batch) -> Result<()> {
+        let max = u64::from(self.options.max_record);
+        if batch.largest() > max {
+            return Err(Error::RecordTooLarge { size: batch.largest(), max });
+        }
+        if batch.size_in_log() > self.options.max_body {
+            return Err(Error::BatchTooLarge { size: batch.size_in_log(), max: self.options.max_body });
+        }
+        Ok(())
+    }
+
+    /// Copies a batch into the open block, opening one, or going on to the next segment, as needed.
+    fn stage(&self, state: &mut MutexGuard<'_, State>, batch: &Batch) -> Result<Placed> {
+        let len = batch.size_in_log();
+        loop {
+            usable(state)?;
+            if batch.is_empty() {
+                // As durable as all that was submitted before: it belongs to the newest block.
+                let seq = BlockSeq(state.next_seq.0.saturating_sub(1));
+                return Ok(Placed { seq, first: state.end(), end: state.submitted });
+            }
+            if state.staged > 0 && state.staged + len > self.options.max_staged {
+                self.counters.space_waits.add(1);
+                self.changed.wait(state);
+                continue;
+            }
+            if let Some(open) = state.open.as_mut().filter(|b| b.has_room(len, self.options.max_body)) {
+                let (seq, first) = (open.seq, open.append(batch));
+                state.staged += len;
+                state.submitted = first.plus(len);
+                self.counters.batches.add(1);
+                self.counters.records.add(batch.len() as u64);
+                self.counters.payload_bytes.add(len);
+                return Ok(Placed { seq, first, end: first.plus(len) });
+            }
+            self.open_block(state, len)?;
+        }
+    }
+
+    /// Opens a block that has room for `len` bytes, or waits for the segment that it needs.
+    fn open_block(&self, state: &mut MutexGuard<'_, State>, len: u64) -> Result<()> {
+        state.close_open();
+        let need = BLOCK_HEADER as u64 + len;
+        if let Some(segment) = state.current.clone()
+            && state.tail.plus(need) <= segment.limit()
+        {
+            let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
+            state.open = Some(StagedBlock::new(seq, BlockKind::Data, segment, lsn, buffer));
+            return Ok(());
+        }
+        match std::mem::replace(&mut state.next, Next::Wanted) {
+            Next::Ready(segment) => {
+                state.tail = segment.first_lsn();
+                self.segments.want(segment.limit());
+                state.current = Some(segment);
+                Ok(())
+            }
+            Next::Failed(e) => {
+                self.segments.want(state.current.as_ref().map_or(state.tip.end, |s| s.limit()));
+                Err(e)
+            }
+            Next::Wanted => {
+                self.counters.segment_waits.add(1);
+                self.changed.wait(state);
+                Ok(())
+            }
+        }
+    }
+
+    /// Blocks until block `seq`, which reaches to `end` at least, is durable; leads the flush if nobody does.
+    fn wait_for(&self, seq: BlockSeq, end: Lsn) -> Result<()> {
+        if self.durable() >= end {
+            return Ok(());
+        }
+        self.wait_staged(self.state.lock(), seq, end)
+    }
+
+    fn wait_staged(&self, mut state: MutexGuard<'_, State>, seq: BlockSeq, end: Lsn) -> Result<()> {
+        if self.durable() >= end {
+            return Ok(());
+        }
+        if let Some(poison) = &state.poison {
+            return Err(poison.clone());
+        }
+        if !state.flushing {
+            state.flushing = true;
+            return self.lead(state, end);
+        }
+        let waiter = ThreadWaiter::this_thread();
+        match state.waiters(seq) {
+            Some(list) => list.push(Waiter::Thread(Arc::clone(&waiter))),
+            // Not staged and not durable: only a failed flush leaves this, and it was looked for above.
+            None => return Err(Error::Closed),
+        }
+        drop(state);
+        match waiter.wait() {
+            Outcome::Done => Ok(()),
+            Outcome::Failed => Err(self.poison_error()),
+            Outcome::Lead => self.lead(self.state.lock(), end),
+        }
+    }
+
+    fn poison_error(&self) -> Error {
+        self.state.lock().poison.clone().unwrap_or(Error::Closed)
+    }
+}
+
+fn usable(state: &State) -> Result<()> {
+    match &state.poison {
+        Some(poison) => Err(poison.clone()),
+        None if state.closed => Err(Error::Closed),
+        None => Ok(()),
+    }
+}
+
+/// How many bytes a mark takes.
+fn mark_len(segment: &Segment) -> u64 {
+    align_up(BLOCK_HEADER as u64, u64::from(segment.life.block_align))
+}

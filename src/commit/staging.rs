@@ -1,0 +1,238 @@
+//! What was submitted and is not durable yet: blocks in memory, in the order of the log.
+//!
+//! ```text
+//!            flight              queue                     open
+//!   file <-- [block k] <-- [k+1, ends a segment] ... <-- [block n] <-- batches are copied here
+//!            being written   only around a rotation       one at most
+//! ```
+//!
+//! A block is closed, and gets its header, when its flush begins: the header carries what is durable then.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::waiter::Waiter;
+use crate::error::Error;
+use crate::format::align_up;
+use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
+use crate::format::record::{RecordHeader, reseal};
+use crate::lsn::Lsn;
+use crate::segment::{Record, Segment, Tip};
+
+/// Numbers blocks in the order of the log; lives only in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BlockSeq(pub(super) u64);
+
+/// A block that is being filled, or waits for its turn.
+#[derive(Debug)]
+pub(super) struct StagedBlock {
+    pub(super) seq: BlockSeq,
+    pub(super) kind: BlockKind,
+    pub(super) segment: Arc<Segment>,
+    pub(super) lsn: Lsn,
+    pub(super) records: u32,
+    /// Room for the header, then the records.
+    pub(super) bytes: Vec<u8>,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+impl StagedBlock {
+    pub(super) fn new(
+        seq: BlockSeq,
+        kind: BlockKind,
+        segment: Arc<Segment>,
+        lsn: Lsn,
+        mut bytes: Vec<u8>,
+    ) -> Self {
+        bytes.clear();
+        bytes.resize(BLOCK_HEADER, 0);
+        StagedBlock { seq, kind, segment, lsn, records: 0, bytes, waiters: Vec::new() }
+    }
+
+    /// The address behind the last record.
+    pub(super) fn end(&self) -> Lsn {
+        self.lsn.plus(self.bytes.len() as u64)
+    }
+
+    /// The address of the block after this one.
+    pub(super) fn padded_end(&self) -> Lsn {
+        self.lsn.plus(align_up(self.bytes.len() as u64, u64::from(self.segment.life.block_align)))
+    }
+
+    /// Whether a batch of `len` bytes still fits, in the segment and in a block of `max_body` bytes.
+    pub(super) fn has_room(&self, len: u64, max_body: u64) -> bool {
+        let body = (self.bytes.len() - BLOCK_HEADER) as u64;
+        body + len <= max_body && self.end().plus(len) <= self.segment.limit()
+    }
+
+    /// Copies a batch in and binds its records to their addresses. Says where the first one lies.
+    pub(super) fn append(&mut self, batch: &Batch) -> Lsn {
+        let first = self.end();
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(batch.body());
+        let identity = self.segment.identity;
+        if let Some(body) = self.bytes.get_mut(at..) {
+            self.records += reseal(body, first, |lsn| identity.seal(lsn));
+        }
+        first
+    }
+
+    /// Writes the header and the padding; says what the next block keeps of this one.
+    pub(super) fn close(&mut self, durable: Lsn, previous: u32) -> u32 {
+        let header = BlockHeader {
+            kind: self.kind,
+            lsn: self.lsn,
+            durable,
+            // A block's body is bounded by `Checked::max_body`, which is a u32.
+            body_len: u32::try_from(self.bytes.len() - BLOCK_HEADER).unwrap_or(u32::MAX),
+            records: self.records,
+            previous,
+        };
+        let encoded = header.encode(&self.segment.identity);
+        let padded = align_up(self.bytes.len() as u64, u64::from(self.segment.life.block_align));
+        self.bytes.resize(usize::try_from(padded).unwrap_or(usize::MAX), 0);
+        if let Some(start) = self.bytes.first_chunk_mut::<BLOCK_HEADER>() {
+            *start = encoded;
+        }
+        BlockHeader::digest(&encoded)
+    }
+}
+
+/// The block whose write and sync are going on.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) seq: BlockSeq,
+    pub(super) segment: Arc<Segment>,
+    pub(super) lsn: Lsn,
+    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+/// The segment that comes after the current one.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It is being made ready.
+    Wanted,
+    /// Here it is.
+    Ready(Arc<Segment>),
+    /// It could not be made. Nothing is damaged; whoever needs it gets the error, and it is tried again.
+    Failed(Error),
+}
+
+/// Everything that the commit lock protects.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) tip: Tip,
+    pub(super) flight: Option<Flight>,
+    pub(super) queue: VecDeque<StagedBlock>,
+    pub(super) open: Option<StagedBlock>,
+    /// The segment that new blocks go to; `None` until the first one is needed.
+    pub(super) current: Option<Arc<Segment>>,
+    /// Where the next block begins, when none is open.
+    pub(super) tail: Lsn,
+    /// The address behind the last record that was submitted.
+    pub(super) submitted: Lsn,
+    pub(super) next: Next,
+    pub(super) next_seq: BlockSeq,
+    /// Bytes in `queue` and `open`.
+    pub(super) staged: u64,
+    /// Somebody owns the flush.
+    pub(super) flushing: bool,
+    /// The newest block is not proven durable by anything behind it.
+    pub(super) unwitnessed: bool,
+    pub(super) poison: Option<Error>,
+    pub(super) closed: bool,
+    pub(super) stopping: bool,
+    /// The committer sleeps with no time limit.
+    pub(super) committer_asleep: bool,
+    pub(super) buffers: Vec<Vec<u8>>,
+}
+
+impl State {
+    /// Whether something waits to be flushed.
+    pub(super) fn has_work(&self) -> bool {
+        self.open.is_some() || !self.queue.is_empty()
+    }
+
+    /// An empty buffer, used before if possible.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    /// Keeps a buffer for the next block; a few are enough, and a huge one would never be given back.
+    pub(super) fn keep_buffer(&mut self, bytes: Vec<u8>) {
+        if self.buffers.len() < 2 && bytes.capacity() <= 32 << 20 {
+            self.buffers.push(bytes);
+        }
+    }
+
+    /// Where the next record would go, at the least.
+    pub(super) fn end(&self) -> Lsn {
+        self.open.as_ref().map_or(self.tail, StagedBlock::end)
+    }
+
+    pub(super) fn take_seq(&mut self) -> BlockSeq {
+        let seq = self.next_seq;
+        self.next_seq = BlockSeq(seq.0 + 1);
+        seq
+    }
+
+    /// Moves the open block into the queue; the next block begins behind it.
+    pub(super) fn close_open(&mut self) {
+        if let Some(block) = self.open.take() {
+            self.tail = block.padded_end();
+            self.queue.push_back(block);
+        }
+    }
+
+    /// Takes the block whose turn it is.
+    pub(super) fn take_front(&mut self) -> Option<StagedBlock> {
+        if self.queue.is_empty() {
+            self.close_open();
+        }
+        let block = self.queue.pop_front()?;
+        self.staged = self.staged.saturating_sub((block.bytes.len() - BLOCK_HEADER) as u64);
+        Some(block)
+    }
+
+    /// Those who wait for the block whose turn it is.
+    pub(super) fn front_waiters(&mut self) -> Option<&mut Vec<Waiter>> {
+        self.queue.front_mut().or(self.open.as_mut()).map(|block| &mut block.waiters)
+    }
+
+    /// The list of those who wait for block `seq`; `None` when it was flushed.
+    pub(super) fn waiters(&mut self, seq: BlockSeq) -> Option<&mut Vec<Waiter>> {
+        if let Some(flight) = self.flight.as_mut().filter(|f| f.seq == seq) {
+            return Some(&mut flight.waiters);
+        }
+        let queued = self.queue.iter_mut().chain(self.open.as_mut());
+        queued.into_iter().find(|b| b.seq == seq).map(|b| &mut b.waiters)
+    }
+
+    /// All that wait for anything, taken out.
+    pub(super) fn take_all_waiters(&mut self) -> Vec<Waiter> {
+        let mut all = Vec::new();
+        if let Some(flight) = &mut self.flight {
+            all.append(&mut flight.waiters);
+        }
+        for block in self.queue.iter_mut().chain(self.open.as_mut()) {
+            all.append(&mut block.waiters);
+        }
+        all
+    }
+
+    /// The record at `lsn`, copied, when it is submitted and not yet durable.
+    pub(super) fn find(&self, lsn: Lsn) -> Option<Record> {
+        let flight = self.flight.iter().map(|f| (&f.segment, f.lsn, f.bytes.as_slice()));
+        let staged = self.queue.iter().chain(&self.open).map(|b| (&b.segment, b.lsn, b.bytes.as_slice()));
+        for (segment, start, bytes) in flight.chain(staged) {
+            let Some(at) = lsn.distance_from(start).and_then(|d| usize::try_from(d).ok()) else { continue };
+            let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { continue };
+            let header = RecordHeader::decode(rest, &segment.identity, lsn).ok()?;
+            let payload = rest.get(header.header_len()..)?.get(..header.payload_len as usize)?;
+            return Some(Record::new(lsn, header.label, bytes::Bytes::copy_from_slice(payload)));
+        }
+        None
+    }
+}

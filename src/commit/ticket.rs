@@ -1,0 +1,120 @@
+//! Tickets: what follows from being durable is reached through them only.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::Pipeline;
+use super::batch::RecordOffset;
+use super::staging::BlockSeq;
+use super::waiter::{TaskSlot, Waiter};
+use crate::error::{Error, Result};
+use crate::lsn::Lsn;
+
+/// A submitted batch that may not be durable yet.
+///
+/// Dropping a ticket changes nothing for the batch: it is flushed all the same, only nobody learns when. Wait on it with
+/// [`Ticket::wait`], or `await` it in any executor.
+#[must_use = "a submitted batch is not durable: wait for the ticket, or await it"]
+pub struct Ticket {
+    pipeline: Arc<Pipeline>,
+    seq: BlockSeq,
+    first: Lsn,
+    end: Lsn,
+    slot: Arc<TaskSlot>,
+    /// The slot is in the list of its block.
+    registered: bool,
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("lsn", &self.first)
+            .field("end", &self.end)
+            .field("durable", &self.is_durable())
+            .finish()
+    }
+}
+
+impl Ticket {
+    pub(super) fn new(pipeline: Arc<Pipeline>, seq: BlockSeq, first: Lsn, end: Lsn) -> Self {
+        Ticket { pipeline, seq, first, end, slot: Arc::default(), registered: false }
+    }
+
+    /// Where the batch's first record lies.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.first
+    }
+
+    /// Where a record of the batch lies.
+    #[must_use]
+    pub fn lsn_of(&self, record: RecordOffset) -> Lsn {
+        record.from_first(self.first)
+    }
+
+    /// The address behind the batch: it is durable when [`Wal::durable_lsn`](crate::Wal::durable_lsn) reaches this.
+    #[must_use]
+    pub fn end(&self) -> Lsn {
+        self.end
+    }
+
+    /// Whether the batch is durable. Never `true` before it is.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.pipeline.durable() >= self.end
+    }
+
+    /// Blocks until the batch is durable, and says where its first record lies.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`](crate::Error::Poisoned) when it will never be.
+    pub fn wait(self) -> Result<Lsn> {
+        self.pipeline.wait_for(self.seq, self.end)?;
+        Ok(self.first)
+    }
+
+    /// Whether the batch is durable, or the error that it never will be; does not block.
+    ///
+    /// # Errors
+    /// As [`Ticket::wait`].
+    pub fn try_wait(&self) -> Result<bool> {
+        if self.is_durable() {
+            return Ok(true);
+        }
+        match &self.pipeline.state.lock().poison {
+            Some(poison) if !self.is_durable() => Err(poison.clone()),
+            _ => Ok(self.is_durable()),
+        }
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Lsn>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.is_durable() {
+            return Poll::Ready(Ok(self.first));
+        }
+        self.slot.set(cx.waker());
+        let pipeline = Arc::clone(&self.pipeline);
+        let mut state = pipeline.state.lock();
+        // Looked at again under the lock: whoever publishes the durable LSN takes the waiters under it.
+        if self.is_durable() {
+            return Poll::Ready(Ok(self.first));
+        }
+        if let Some(poison) = &state.poison {
+            return Poll::Ready(Err(poison.clone()));
+        }
+        if !self.registered {
+            match state.waiters(self.seq) {
+                Some(list) => list.push(Waiter::Task(Arc::clone(&self.slot))),
+                None => return Poll::Ready(Err(Error::Closed)),
+            }
+            self.registered = true;
+        }
+        Poll::Pending
+    }
+}

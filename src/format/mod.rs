@@ -1,0 +1,147 @@
+//! Bytes and what they mean: pure encoding and decoding, no I/O.
+//!
+//! `docs/FORMAT.md` is the normative text. A log is a directory:
+//!
+//! ```text
+//! superblock                              two slots: who this log is, its oldest and newest segment
+//! 00000000000000000001-0000000000000000.seg
+//! 00000000000000000002-0000000003ffe000.seg      <segment id>-<first LSN>.seg
+//!
+//! a segment file
+//! 0         4096        8192                        end
+//! +---------+-----------+-------+-------+-- - - ----+----------+
+//! | life    | segment   | block | block |    block  | footer   |
+//! | page    | header    |       |       |           | (sealed) |
+//! +---------+-----------+-------+-------+-- - - ----+----------+
+//!                       ^ first LSN; the byte at LSN l lies at 8192 + (l - first LSN)
+//! ```
+//!
+//! Two rules hold throughout. Every field is under a checksum, and every checksum is *sealed*: mixed with the identity
+//! of the log, of the file's present life, and with the address ([`Identity::seal`]), so that the same bytes anywhere
+//! else, or left over from an earlier life of the file, do not verify. And no header is valid when its bytes are all
+//! zero, while "never written" means exactly that: the whole header is zero.
+
+pub mod block;
+pub mod footer;
+pub mod record;
+pub mod segment;
+pub mod superblock;
+
+use crate::error::LogUuid;
+use crate::lsn::Lsn;
+
+/// The version of the format that this build writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// Where the data of a segment begins in its file: behind the life page and the header page.
+pub const DATA_START: u64 = 2 * PAGE as u64;
+
+/// The size of the pages before the data, and of a superblock slot.
+pub const PAGE: usize = 4096;
+
+/// Why bytes were not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// All of the header's bytes are zero: nothing was ever written here.
+    Unwritten,
+    /// The checksum does not match, or there are too few bytes.
+    Checksum,
+    /// The checksum matches and a field has a value that this version does not know.
+    Field,
+    /// The checksum matches and the version is a newer one.
+    Version(u32),
+}
+
+/// What every checksum of one life of a segment file is mixed with.
+///
+/// The salt is drawn anew each time a file starts a life, so a block that an earlier life left behind does not verify
+/// even when it lies at the same place and has the same size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    seed: u64,
+}
+
+impl Identity {
+    /// The identity of the life of a file of this log that drew `salt`.
+    #[must_use]
+    pub fn new(uuid: LogUuid, salt: u64) -> Self {
+        let raw = u128::from_le_bytes(uuid.0);
+        #[allow(clippy::cast_possible_truncation)] // the two halves of the identity
+        let (low, high) = (raw as u64, (raw >> 64) as u64);
+        Identity { seed: mix(low ^ mix(high ^ mix(salt))) }
+    }
+
+    /// What a checksum of bytes at `lsn` is XORed with.
+    ///
+    /// CRC-32 is linear, so a checksum that was computed with no identity can be bound to one later with one XOR: a
+    /// record is checksummed by its own thread before anybody knows its address.
+    #[inline]
+    #[must_use]
+    pub fn seal(&self, lsn: Lsn) -> u32 {
+        let z = mix(self.seed ^ lsn.get());
+        #[allow(clippy::cast_possible_truncation)] // the upper half, chosen
+        let upper = (z >> 32) as u32;
+        upper
+    }
+}
+
+/// A bijection of 64 bits in which every input bit reaches every output bit (the finaliser of `SplitMix64`).
+#[inline]
+fn mix(x: u64) -> u64 {
+    let z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The CRC-32 (IEEE, as in zlib) of `bytes`.
+#[inline]
+#[must_use]
+pub fn crc32(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
+/// `n` rounded up to a multiple of `align`, a power of two.
+#[inline]
+#[must_use]
+pub const fn align_up(n: u64, align: u64) -> u64 {
+    n.saturating_add(align - 1) & !(align - 1)
+}
+
+/// Whether all bytes are zero.
+#[must_use]
+pub fn is_zero(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    chunks.iter().all(|c| u128::from_ne_bytes(*c) == 0) && rest.iter().all(|b| *b == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc_is_the_ieee_one() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+    }
+
+    #[test]
+    fn seals_differ_by_log_life_and_address() {
+        let (a, b) = (LogUuid([1; 16]), LogUuid([2; 16]));
+        let base = Identity::new(a, 7).seal(Lsn::new(64));
+        assert_ne!(base, Identity::new(b, 7).seal(Lsn::new(64)));
+        assert_ne!(base, Identity::new(a, 8).seal(Lsn::new(64)));
+        assert_ne!(base, Identity::new(a, 7).seal(Lsn::new(72)));
+        assert_eq!(base, Identity::new(a, 7).seal(Lsn::new(64)));
+    }
+
+    #[test]
+    fn zero_means_every_byte() {
+        let mut bytes = [0u8; 40];
+        assert!(is_zero(&bytes));
+        for i in 0..bytes.len() {
+            bytes[i] = 1;
+            assert!(!is_zero(&bytes), "byte {i}");
+            bytes[i] = 0;
+        }
+    }
+}

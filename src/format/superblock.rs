@@ -1,0 +1,125 @@
+//! The superblock: what must be known before the first segment is looked at.
+//!
+//! ```text
+//! file "superblock": two slots of 4096 bytes, each
+//!  0  u32 checksum of 4..88
+//!  4  u32 magic "SWSB"
+//!  8  u32 format version
+//! 12  u32 1 = the log has an owner
+//! 16  [16] log uuid
+//! 32  u64 sequence of this write
+//! 40  u64 oldest segment that is kept
+//! 48  u64 newest segment that has a durable block, 0 = none yet
+//! 56  u64 durable LSN
+//! 64  u64 owner
+//! 72  [16] zero
+//! 88  zero to the end of the slot
+//! ```
+//!
+//! A change writes the first slot, syncs, writes the second with the same content, and syncs: a torn write leaves the
+//! other slot, and one slot that went bad later hides nothing. The slot with the higher sequence counts.
+
+use byteorder::{ByteOrder as _, LittleEndian as LE};
+
+use super::{Invalid, PAGE, VERSION, crc32, is_zero};
+use crate::error::LogUuid;
+use crate::lsn::{Lsn, SegmentId};
+
+/// The superblock's file name.
+pub const FILE_NAME: &str = "superblock";
+
+const MAGIC: u32 = u32::from_le_bytes(*b"SWSB");
+const LEN: usize = 88;
+
+/// The content of the superblock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// The log's identity.
+    pub uuid: LogUuid,
+    /// Rises with each write.
+    pub sequence: u64,
+    /// The oldest segment that is kept; those before it may be gone.
+    pub oldest: SegmentId,
+    /// The newest segment that is known to have a durable block.
+    pub newest: Option<SegmentId>,
+    /// Everything below is durable.
+    pub durable: Lsn,
+    /// Whom the directory is pinned to.
+    pub owner: Option<u64>,
+}
+
+impl Superblock {
+    /// One slot.
+    #[must_use]
+    pub fn encode(&self) -> [u8; PAGE] {
+        let mut page = [0; PAGE];
+        LE::write_u32(&mut page[4..8], MAGIC);
+        LE::write_u32(&mut page[8..12], VERSION);
+        LE::write_u32(&mut page[12..16], u32::from(self.owner.is_some()));
+        page[16..32].copy_from_slice(&self.uuid.0);
+        LE::write_u64(&mut page[32..40], self.sequence);
+        LE::write_u64(&mut page[40..48], self.oldest.get());
+        LE::write_u64(&mut page[48..56], self.newest.map_or(0, SegmentId::get));
+        LE::write_u64(&mut page[56..64], self.durable.get());
+        LE::write_u64(&mut page[64..72], self.owner.unwrap_or(0));
+        let crc = crc32(&page[4..LEN]);
+        LE::write_u32(&mut page[..4], crc);
+        page
+    }
+
+    /// What a slot holds.
+    ///
+    /// # Errors
+    /// Why it holds nothing.
+    pub fn decode(page: &[u8; PAGE]) -> Result<Self, Invalid> {
+        if is_zero(page) {
+            return Err(Invalid::Unwritten);
+        }
+        if LE::read_u32(&page[..4]) != crc32(&page[4..LEN]) || LE::read_u32(&page[4..8]) != MAGIC {
+            return Err(Invalid::Checksum);
+        }
+        let version = LE::read_u32(&page[8..12]);
+        if version != VERSION {
+            return Err(Invalid::Version(version));
+        }
+        let mut uuid = [0; 16];
+        uuid.copy_from_slice(&page[16..32]);
+        let (flag, owner) = (LE::read_u32(&page[12..16]), LE::read_u64(&page[64..72]));
+        let newest = LE::read_u64(&page[48..56]);
+        if flag > 1 || (flag == 0 && owner != 0) || !is_zero(&page[72..]) {
+            return Err(Invalid::Field);
+        }
+        Ok(Superblock {
+            uuid: LogUuid(uuid),
+            sequence: LE::read_u64(&page[32..40]),
+            oldest: SegmentId::new(LE::read_u64(&page[40..48])),
+            newest: (newest != 0).then(|| SegmentId::new(newest)),
+            durable: Lsn::new(LE::read_u64(&page[56..64])),
+            owner: (flag == 1).then_some(owner),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_counts() {
+        let sb = Superblock {
+            uuid: LogUuid([3; 16]),
+            sequence: 9,
+            oldest: SegmentId::new(2),
+            newest: Some(SegmentId::new(5)),
+            durable: Lsn::new(1 << 40),
+            owner: Some(0),
+        };
+        let page = sb.encode();
+        assert_eq!(Superblock::decode(&page), Ok(sb));
+        for bit in 0..PAGE * 8 {
+            let mut p = page;
+            p[bit / 8] ^= 1 << (bit % 8);
+            assert!(Superblock::decode(&p).is_err(), "bit {bit}");
+        }
+    }
+}

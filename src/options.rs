@@ -1,0 +1,211 @@
+//! How a log is opened.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::format::block::BLOCK_HEADER;
+use crate::format::record::LABELLED_HEADER;
+use crate::format::{DATA_START, align_up};
+
+/// What `open` does with the one case that no evidence decides: the newest block is damaged, and nothing that was
+/// written after it says whether it was durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TailPolicy {
+    /// Take it for a write that the crash interrupted, cut it off, and report it. A device that keeps its promise
+    /// damages nothing after acknowledging it, so what is cut was never acknowledged.
+    #[default]
+    Truncate,
+    /// Refuse to open.
+    Refuse,
+}
+
+/// The settings of a log that are checked when it is opened.
+#[derive(Clone)]
+pub struct Options {
+    segment_size: u64,
+    block_align: u32,
+    max_record_size: Option<u32>,
+    max_staged: u64,
+    spare_segments: usize,
+    tail_policy: TailPolicy,
+    idle_mark: Duration,
+    mmap: bool,
+    owner: Option<u64>,
+    create: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("segment_size", &self.segment_size)
+            .field("block_align", &self.block_align)
+            .field("max_record_size", &self.max_record_size)
+            .field("max_staged", &self.max_staged)
+            .field("spare_segments", &self.spare_segments)
+            .field("tail_policy", &self.tail_policy)
+            .field("idle_mark", &self.idle_mark)
+            .field("mmap", &self.mmap)
+            .field("owner", &self.owner)
+            .field("create", &self.create)
+            .finish()
+    }
+}
+
+impl Options {
+    /// The defaults: 64 MiB segments, blocks at multiples of 4096, records up to 16 MiB.
+    #[must_use]
+    pub const fn new() -> Self {
+        Options {
+            segment_size: 64 << 20,
+            block_align: 4096,
+            max_record_size: None,
+            max_staged: 16 << 20,
+            spare_segments: 2,
+            tail_policy: TailPolicy::Truncate,
+            idle_mark: Duration::from_millis(5),
+            mmap: true,
+            owner: None,
+            create: true,
+        }
+    }
+
+    /// The size of a segment file in bytes, footer not counted; 16 KiB to 4 GiB. Existing segments keep theirs.
+    #[must_use]
+    pub const fn segment_size(mut self, bytes: u64) -> Self {
+        self.segment_size = bytes;
+        self
+    }
+
+    /// What blocks begin at multiples of, in bytes: a power of two from 8 to 4096. At the default, 4096, no sector that
+    /// holds acknowledged bytes is ever written again, so nothing rests on the device keeping them while it does.
+    /// Below the device's sector size it does rest on that; what it saves is space when commits are small and rare.
+    #[must_use]
+    pub const fn block_align(mut self, bytes: u32) -> Self {
+        self.block_align = bytes;
+        self
+    }
+
+    /// The largest payload in bytes; by default 16 MiB, or what fits into a segment.
+    #[must_use]
+    pub const fn max_record_size(mut self, bytes: u32) -> Self {
+        self.max_record_size = Some(bytes);
+        self
+    }
+
+    /// How many bytes may be submitted and not yet written before `submit` waits. A single batch may be larger.
+    #[must_use]
+    pub const fn max_staged_bytes(mut self, bytes: u64) -> Self {
+        self.max_staged = bytes;
+        self
+    }
+
+    /// How many released segment files are kept for use again, beside the one that is always made ready.
+    #[must_use]
+    pub const fn spare_segments(mut self, files: usize) -> Self {
+        self.spare_segments = files;
+        self
+    }
+
+    /// What to do with a damaged newest block of which nothing says whether it was durable.
+    #[must_use]
+    pub const fn tail_policy(mut self, policy: TailPolicy) -> Self {
+        self.tail_policy = policy;
+        self
+    }
+
+    /// How long the log must be idle before a mark is written that proves its last commit durable.
+    #[must_use]
+    pub const fn idle_mark(mut self, after: Duration) -> Self {
+        self.idle_mark = after;
+        self
+    }
+
+    /// Whether records are read through a memory mapping (the default) or by `pread`. A device that fails while a mapped
+    /// page is read ends the process with `SIGBUS`; with `pread` it is an error.
+    #[must_use]
+    pub const fn mmap(mut self, yes: bool) -> Self {
+        self.mmap = yes;
+        self
+    }
+
+    /// Pins the directory to an owner, or checks that it is pinned to this one.
+    #[must_use]
+    pub const fn owner(mut self, owner: u64) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// Whether a log is made when the directory holds none (the default).
+    #[must_use]
+    pub const fn create_if_missing(mut self, yes: bool) -> Self {
+        self.create = yes;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<Checked> {
+        let refuse = |what: String| Err(Error::InvalidOptions { what });
+        if !self.block_align.is_power_of_two() || !(8..=4096).contains(&self.block_align) {
+            return refuse(format!(
+                "block_align is {}: a power of two from 8 to 4096 is needed",
+                self.block_align
+            ));
+        }
+        if !((16 << 10)..=(4 << 30)).contains(&self.segment_size) {
+            return refuse(format!("segment_size is {}: 16 KiB to 4 GiB is needed", self.segment_size));
+        }
+        let align = u64::from(self.block_align);
+        let capacity = (self.segment_size - DATA_START) & !(align - 1);
+        // A block's length is a u32; one record fills a block at most.
+        let max_body = (capacity - BLOCK_HEADER as u64).min(u64::from(u32::MAX) & !7);
+        let fits = u32::try_from((max_body - LABELLED_HEADER as u64) & !7).unwrap_or(u32::MAX);
+        let max_record = match self.max_record_size {
+            None => fits.min(16 << 20),
+            Some(max) if max <= fits => max,
+            Some(max) => {
+                return refuse(format!(
+                    "max_record_size is {max}, a segment of {} bytes has room for {fits}",
+                    self.segment_size
+                ));
+            }
+        };
+        Ok(Checked {
+            capacity,
+            block_align: self.block_align,
+            max_record,
+            max_body,
+            max_staged: self.max_staged.max(align_up(1, align)),
+            spare_segments: self.spare_segments,
+            tail_policy: self.tail_policy,
+            idle_mark: self.idle_mark,
+            mmap: self.mmap,
+            owner: self.owner,
+            create: self.create,
+        })
+    }
+}
+
+/// Options that can work.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    /// Bytes of blocks that a new segment has room for.
+    pub(crate) capacity: u64,
+    pub(crate) block_align: u32,
+    /// The largest payload.
+    pub(crate) max_record: u32,
+    /// The largest body of a block.
+    pub(crate) max_body: u64,
+    pub(crate) max_staged: u64,
+    pub(crate) spare_segments: usize,
+    pub(crate) tail_policy: TailPolicy,
+    pub(crate) idle_mark: Duration,
+    pub(crate) mmap: bool,
+    pub(crate) owner: Option<u64>,
+    pub(crate) create: bool,
+}

@@ -1,0 +1,449 @@
+//! Opening: from a directory in any state to a log that can be trusted, or an error that says why not.
+//!
+//! ```text
+//! superblock -> files -> chain -> sealed segments: footer, else scan   -> newest: scan -> X
+//!                                                                         evidence     -> D
+//!      X below D ------------------------------> corruption, nothing changed
+//!      X at or above D, something torn there --> cut (reported), or refused: TailPolicy
+//!      blocks from D to X ---------------------> written again into a fresh segment, synced
+//! ```
+//!
+//! **Invariants.** Nothing is changed before the verdict. What is exposed is on the device. A crash at any point can be
+//! recovered again with the same result: the only step that changes what the log is, is one rename.
+//!
+//! A new life never appends to an old tail: the segment that was newest is ended where its last good block ends, and the
+//! new life writes into another file.
+
+mod catalog;
+mod report;
+mod rewrite;
+mod scan;
+mod verdict;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result, Witness, WitnessSource};
+use crate::format::segment::Predecessor;
+use crate::format::superblock::Superblock;
+use crate::io::{Access, Disk};
+use crate::lsn::{Lsn, SegmentId};
+use crate::options::{Checked, TailPolicy};
+use crate::segment::{FoundSuperblock, Segment, SuperblockFile, Tip, find_streams, load_footer};
+
+pub(crate) use catalog::{Catalog, Member};
+pub use report::{Cut, Recovery};
+use rewrite::Rewrite;
+pub(crate) use scan::{Scan, Stop, scan};
+use verdict::{Found, Place, Proof, Verdict, decide};
+
+/// A recovered log.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) superblock: SuperblockFile,
+    /// Oldest first; all but `current` have ended.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Where the log goes on.
+    pub(crate) tip: Tip,
+    /// The segment that the tip is in, when it can be appended to.
+    pub(crate) current: Option<Arc<Segment>>,
+    /// The next number that no file ever had.
+    pub(crate) next_id: SegmentId,
+    pub(crate) report: Recovery,
+    /// The segments that a successor ends: where, and the digest of the last block.
+    ends: Vec<(Arc<Segment>, Lsn, u32)>,
+}
+
+impl Opened {
+    /// The ended segments that have a durable successor and no footer: segment, end, and digest of the last block.
+    pub(crate) fn without_footer(&self) -> Vec<(SegmentId, Lsn, u32)> {
+        self.ends
+            .iter()
+            .filter(|(s, ..)| s.footer().is_none())
+            .map(|(s, end, digest)| (s.id(), *end, *digest))
+            .collect()
+    }
+}
+
+/// Draws the random numbers of a log; a parameter so that tests can repeat them.
+pub(crate) type Random<'a> = &'a mut dyn FnMut() -> u64;
+
+/// Recovers the log in `disk`, or makes one. The lock must be held.
+pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) -> Result<Opened> {
+    let start = Instant::now();
+    let (superblock, created) = find_superblock(disk, options, random)?;
+    let sb = *superblock.content();
+    check_owner(disk, options, &sb)?;
+    let catalog = Catalog::read(disk, &sb, Access::ReadWrite, options.mmap)?;
+    let mut report = Recovery { created, ..Recovery::default() };
+    let survey = survey(&catalog, &sb, options.tail_policy, options.mmap)?;
+    survey.fill(&mut report, &catalog);
+
+    // From here on the directory is changed.
+    let mut opened = Opened {
+        superblock,
+        segments: catalog.members.iter().map(|m| Arc::clone(&m.segment)).collect(),
+        tip: survey.tip,
+        current: None,
+        next_id: catalog.highest_id.next(),
+        report,
+        ends: catalog.ends(),
+    };
+    remove_junk(disk, &catalog, &mut opened.report)?;
+    if let Some(tail) = survey.tail {
+        tail.settle(disk, options, random, &mut opened)?;
+    }
+    let (durable, newest) = (opened.tip.end, opened.tip.segment);
+    opened.superblock.update(|sb| {
+        sb.durable = sb.durable.max(durable);
+        sb.newest = newest;
+        sb.owner = sb.owner.or(options.owner);
+    })?;
+    opened.report.time = start.elapsed();
+    Ok(opened)
+}
+
+fn find_superblock(
+    disk: &Arc<dyn Disk>,
+    options: &Checked,
+    random: Random<'_>,
+) -> Result<(SuperblockFile, bool)> {
+    let found = SuperblockFile::find(disk, Access::ReadWrite)?;
+    let corruption = match found {
+        FoundSuperblock::Some(file) => return Ok((file, false)),
+        FoundSuperblock::Damaged(c) => c,
+        FoundSuperblock::None => Corruption::new(
+            disk.path().join(crate::format::superblock::FILE_NAME),
+            0,
+            Lsn::ZERO..Lsn::MAX,
+            CorruptionReason::Superblock,
+        ),
+    };
+    // The superblock is durable before the first segment's name is: without segments, nothing was ever acknowledged.
+    if !catalog::segment_names(disk)?.is_empty() {
+        return Err(corruption.into());
+    }
+    if !options.create {
+        return Err(Error::io("find a log in", disk.path(), std::io::ErrorKind::NotFound.into()));
+    }
+    let mut uuid = [0; 16];
+    let (low, high) = uuid.split_at_mut(8);
+    low.copy_from_slice(&random().to_le_bytes());
+    high.copy_from_slice(&random().to_le_bytes());
+    let content = Superblock {
+        uuid: LogUuid(uuid),
+        sequence: 1,
+        oldest: SegmentId::new(1),
+        newest: None,
+        durable: Lsn::ZERO,
+        owner: options.owner,
+    };
+    Ok((SuperblockFile::create(disk, content)?, true))
+}
+
+fn check_owner(disk: &Arc<dyn Disk>, options: &Checked, sb: &Superblock) -> Result<()> {
+    match (options.owner, sb.owner) {
+        (Some(expected), Some(found)) if expected != found => {
+            Err(Error::OwnerMismatch { dir: disk.path().to_owned(), expected, found })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What reading the log showed. Nothing has been changed yet.
+pub(crate) struct Survey {
+    tip: Tip,
+    tail: Option<Tail>,
+    cuts: Vec<Cut>,
+    clean: bool,
+    scanned: u64,
+    blocks: u64,
+    records: u64,
+}
+
+/// The newest segment: where it ends, and what of it must be written again.
+struct Tail {
+    segment: Arc<Segment>,
+    end: Lsn,
+    /// The first block that is not proven durable, and the digest of the one before it.
+    unproven: Option<(Lsn, u32)>,
+}
+
+impl Survey {
+    pub(crate) fn fill(&self, report: &mut Recovery, catalog: &Catalog) {
+        report.clean = self.clean;
+        report.segments = catalog.members.len() as u64;
+        report.scanned = self.scanned;
+        report.blocks = self.blocks;
+        report.records = self.records;
+        report.cut.clone_from(&self.cuts);
+        let mut bytes = 0;
+        for member in &catalog.members {
+            let end = member.segment.end().unwrap_or(self.tip.end);
+            bytes += end.distance_from(member.segment.first_lsn()).unwrap_or(0);
+        }
+        report.bytes = bytes;
+    }
+}
+
+/// Reads what must be read of every segment and decides about the newest one's tail. Changes nothing on the disk.
+pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mmap: bool) -> Result<Survey> {
+    let mut survey = Survey {
+        tip: Tip { segment: None, end: Lsn::ZERO, digest: 0 },
+        tail: None,
+        cuts: Vec::new(),
+        clean: true,
+        scanned: 0,
+        blocks: 0,
+        records: 0,
+    };
+    let super_witness = Witness { source: WitnessSource::Superblock, durable: sb.durable };
+    let Some((newest, sealed)) = catalog.members.split_last() else {
+        if sb.durable > Lsn::ZERO {
+            // A log whose every segment is gone, although something was durable.
+            let lsns = Lsn::ZERO..sb.durable;
+            let file = crate::format::superblock::FILE_NAME;
+            return Err(Corruption::new(file, 0, lsns, CorruptionReason::MissingTail)
+                .witnessed(Some(super_witness))
+                .into());
+        }
+        check_strays(catalog, Lsn::ZERO, Lsn::ZERO, policy, &mut survey)?;
+        return Ok(survey);
+    };
+    read_sealed(sealed, newest, mmap, &mut survey)?;
+
+    let previous = newest.header.predecessor.map_or(0, |p| p.digest);
+    let scan = scan(&newest.segment, previous, None)?;
+    let own = Witness { source: WitnessSource::Successor, durable: newest.header.durable };
+    let witness = [Some(own), Some(super_witness), scan.witness]
+        .into_iter()
+        .flatten()
+        .max_by_key(|w| w.durable)
+        .unwrap_or(own);
+    judge(newest, &scan, witness, policy, &mut survey)?;
+    check_strays(catalog, scan.end, witness.durable, policy, &mut survey)?;
+
+    survey.scanned += 1;
+    survey.blocks += scan.blocks;
+    survey.records += scan.records;
+    // Closing moves the superblock's durable LSN to the end of the log; nothing else moves it that far.
+    survey.clean = survey.cuts.is_empty() && sb.durable == scan.end;
+    let (end, digest) = drop_unproven_mark(&scan, witness.durable);
+    let unproven = scan.unproven.iter().find(|(lsn, _)| *lsn >= witness.durable && *lsn < end).copied();
+    survey.tip = Tip { segment: Some(newest.segment.id()), end, digest };
+    survey.tail = Some(Tail { segment: Arc::clone(&newest.segment), end, unproven });
+    Ok(survey)
+}
+
+/// Where the log ends, and the digest there. A mark at the very end that nothing proves holds nothing: rather than write
+/// it again, the log ends before it.
+fn drop_unproven_mark(scan: &Scan, proven: Lsn) -> (Lsn, u32) {
+    match scan.unproven.back() {
+        Some((lsn, previous)) if scan.marked && *lsn >= proven => (*lsn, *previous),
+        _ => (scan.end, scan.digest),
+    }
+}
+
+/// Sealed segments: by their footers, the others whole.
+fn read_sealed(sealed: &[Member], newest: &Member, mmap: bool, survey: &mut Survey) -> Result<()> {
+    let mut without = Vec::new();
+    let successors = sealed.iter().skip(1).chain(std::iter::once(newest));
+    for (member, successor) in sealed.iter().zip(successors) {
+        let Some(end) = successor.header.predecessor else { continue };
+        match load_footer(&member.segment, end.end, mmap)? {
+            Some(footer) if footer.footer.digest == end.digest => {
+                survey.blocks += footer.footer.blocks;
+                survey.records += footer.footer.records;
+                member.segment.set_footer(footer);
+            }
+            _ => without.push((member, end)),
+        }
+    }
+    for result in scan_all(&without) {
+        let (blocks, records) = result?;
+        survey.scanned += 1;
+        survey.blocks += blocks;
+        survey.records += records;
+    }
+    Ok(())
+}
+
+/// Scans sealed segments, several at a time.
+fn scan_all(members: &[(&Member, Predecessor)]) -> Vec<Result<(u64, u64)>> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(members.len());
+    if threads <= 1 {
+        return members.iter().map(|(m, end)| scan_sealed(m, end)).collect();
+    }
+    let per = members.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = members
+            .chunks(per)
+            .map(|chunk| {
+                scope.spawn(move || chunk.iter().map(|(m, end)| scan_sealed(m, end)).collect::<Vec<_>>())
+            })
+            .collect();
+        handles.into_iter().flat_map(|h| h.join().unwrap_or_else(|_| vec![Err(Error::Closed)])).collect()
+    })
+}
+
+/// Everything in a segment that a successor ends must verify, up to that end and to the digest it keeps.
+fn scan_sealed(member: &Member, end: &Predecessor) -> Result<(u64, u64)> {
+    let segment = &member.segment;
+    let previous = member.header.predecessor.map_or(0, |p| p.digest);
+    let found = scan(segment, previous, Some(end.end))?;
+    let reason = match found.stop {
+        _ if found.end == end.end && found.digest == end.digest => return Ok((found.blocks, found.records)),
+        Stop::Torn(damage) => damage.reason,
+        Stop::Unwritten => CorruptionReason::BlockHeader,
+        Stop::End if found.end < end.end => CorruptionReason::ShortFile,
+        Stop::End => CorruptionReason::BlockChain,
+    };
+    let witness = Witness { source: WitnessSource::Successor, durable: end.end };
+    Err(damaged(segment, &found, reason, end.end, Some(witness))?.into())
+}
+
+/// Applies the verdict table to the newest segment.
+fn judge(
+    newest: &Member,
+    scan: &Scan,
+    witness: Witness,
+    policy: TailPolicy,
+    survey: &mut Survey,
+) -> Result<()> {
+    let proof = if scan.end < witness.durable { Proof::Below } else { Proof::Beyond };
+    let (found, reason) = match scan.stop {
+        Stop::Torn(damage) => (Found::Torn, damage.reason),
+        Stop::Unwritten | Stop::End => (Found::Unwritten, CorruptionReason::MissingTail),
+    };
+    let segment = &newest.segment;
+    match decide(Place::Newest, proof, found, policy) {
+        Verdict::CleanEnd => Ok(()),
+        Verdict::Cut => {
+            survey.clean = false;
+            survey.cuts.push(cut(segment, scan, reason, witness.durable)?);
+            Ok(())
+        }
+        Verdict::Refuse => Err(damaged(segment, scan, reason, witness.durable, Some(witness))?.into()),
+        Verdict::RefuseUnproven => Err(damaged(segment, scan, reason, scan.written, None)?.into()),
+    }
+}
+
+fn cut(segment: &Segment, scan: &Scan, reason: CorruptionReason, proven: Lsn) -> Result<Cut> {
+    let end = scan.written.max(scan.end);
+    Ok(Cut {
+        file: segment.path.clone(),
+        offset: segment.offset(scan.end),
+        bytes: end.distance_from(scan.end).unwrap_or(0),
+        lsns: scan.end..end,
+        reason,
+        proven,
+        streams: streams(segment, scan.end, end)?,
+    })
+}
+
+fn damaged(
+    segment: &Segment,
+    scan: &Scan,
+    reason: CorruptionReason,
+    end: Lsn,
+    witness: Option<Witness>,
+) -> Result<Corruption> {
+    let at = match scan.stop {
+        Stop::Torn(damage) => damage.at,
+        _ => 0,
+    };
+    let hit = streams(segment, scan.end, end)?;
+    let mut corruption = segment.damage(scan.end, end, reason).witnessed(witness).hitting(hit);
+    corruption.offset = corruption.offset.saturating_add(at);
+    Ok(corruption)
+}
+
+/// The streams that record headers between two addresses name; a bounded look.
+fn streams(segment: &Segment, from: Lsn, to: Lsn) -> Result<Vec<crate::lsn::StreamRange>> {
+    const MOST: usize = 16 << 20;
+    let len = usize::try_from(to.distance_from(from).unwrap_or(0)).unwrap_or(MOST).min(MOST);
+    let file_len = segment.file.len().map_err(|e| Error::io("stat", &segment.path, e))?;
+    let room = usize::try_from(file_len.saturating_sub(segment.offset(from))).unwrap_or(MOST);
+    let mut bytes = vec![0; len.min(room)];
+    let got = crate::io::read_full_at(&*segment.file, &mut bytes, segment.offset(from))
+        .map_err(|e| Error::io("read", &segment.path, e))?;
+    bytes.truncate(got);
+    Ok(find_streams(&bytes, &segment.identity, from))
+}
+
+/// A file without a valid header that holds blocks: torn off with the crash, or damaged below what is proven.
+fn check_strays(
+    catalog: &Catalog,
+    end: Lsn,
+    proven: Lsn,
+    policy: TailPolicy,
+    survey: &mut Survey,
+) -> Result<()> {
+    for stray in &catalog.strays {
+        let (start, block_end) = stray.block;
+        let witness = stray.witness;
+        let proof = if end < witness.durable { Proof::Below } else { Proof::Beyond };
+        let verdict = decide(Place::Newest, proof, Found::Torn, policy);
+        let streams = streams(&stray.segment, start, witness.durable.max(block_end))?;
+        let (file, offset) = (stray.segment.path.clone(), crate::format::PAGE as u64);
+        let reason = CorruptionReason::SegmentHeader;
+        if verdict != Verdict::Cut {
+            let witness = (verdict == Verdict::Refuse).then_some(witness);
+            let lsns = end..witness.map_or(block_end, |w| w.durable);
+            return Err(Corruption::new(file, offset, lsns, reason)
+                .witnessed(witness)
+                .hitting(streams)
+                .into());
+        }
+        let bytes = block_end.distance_from(start).unwrap_or(0);
+        survey.cuts.push(Cut { file, offset, bytes, lsns: start..block_end, reason, proven, streams });
+    }
+    Ok(())
+}
+
+fn remove_junk(disk: &Arc<dyn Disk>, catalog: &Catalog, report: &mut Recovery) -> Result<()> {
+    for name in &catalog.junk {
+        disk.remove(name).map_err(|e| Error::io("remove", disk.path().join(name), e))?;
+        report.removed.push(name.clone());
+    }
+    if !catalog.junk.is_empty() {
+        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+    }
+    Ok(())
+}
+
+impl Tail {
+    /// Ends the segment, and writes what is unproven of it again.
+    fn settle(
+        self,
+        disk: &Arc<dyn Disk>,
+        options: &Checked,
+        random: Random<'_>,
+        opened: &mut Opened,
+    ) -> Result<()> {
+        let Some((start, previous)) = self.unproven else {
+            self.segment.set_end(self.end);
+            return Ok(());
+        };
+        self.segment.set_end(start);
+        let rewrite = Rewrite {
+            disk,
+            from: &self.segment,
+            start,
+            end: self.end,
+            previous,
+            id: opened.next_id,
+            salt: random(),
+            capacity: options.capacity,
+            mmap: options.mmap,
+        };
+        let (segment, digest) = rewrite.run()?;
+        opened.next_id = opened.next_id.next();
+        opened.tip = Tip { segment: Some(segment.id()), end: self.end, digest };
+        opened.report.rewritten = self.end.distance_from(start).unwrap_or(0);
+        opened.current = Some(Arc::clone(&segment));
+        opened.ends.push((Arc::clone(&self.segment), start, previous));
+        opened.segments.push(segment);
+        Ok(())
+    }
+}

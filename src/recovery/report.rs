@@ -1,0 +1,100 @@
+//! What an open found.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::CorruptionReason;
+use crate::lsn::{Lsn, StreamRange};
+
+/// What opening the log found and did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Whether the log was made by this open.
+    pub created: bool,
+    /// Whether the last life ended with a mark: everything it wrote is proven, and nothing was being written.
+    pub clean: bool,
+    /// Segments that are part of the log.
+    pub segments: u64,
+    /// Of those, the ones that had to be read whole.
+    pub scanned: u64,
+    /// Blocks in the log.
+    pub blocks: u64,
+    /// Records in the log.
+    pub records: u64,
+    /// Bytes of blocks in the log.
+    pub bytes: u64,
+    /// Bytes that were valid but not proven durable, and so were written again and synced before this open returned.
+    pub rewritten: u64,
+    /// What was cut off.
+    pub cut: Vec<Cut>,
+    /// Files that were no part of the log and were removed: spare segments, leftovers of an interrupted open.
+    pub removed: Vec<String>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// A piece of an unproven tail that an open cut off.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Cut {
+    /// The file.
+    pub file: PathBuf,
+    /// Where in the file the first byte lies that does not verify.
+    pub offset: u64,
+    /// The addresses that were cut.
+    pub lsns: Range<Lsn>,
+    /// How many bytes.
+    pub bytes: u64,
+    /// What does not verify there.
+    pub reason: CorruptionReason,
+    /// The highest address that anything proves durable. The cut begins at or above it, so nothing in it is known to
+    /// have been acknowledged.
+    pub proven: Lsn,
+    /// The streams that records in it belonged to, as far as headers tell.
+    pub streams: Vec<StreamRange>,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cut {} bytes of {} at offset {} (LSN {} to {}): {}; unproven, for the highest LSN known to be durable is {}",
+            self.bytes,
+            self.file.display(),
+            self.offset,
+            self.lsns.start,
+            self.lsns.end,
+            self.reason,
+            self.proven
+        )
+    }
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.created {
+            return write!(f, "new log");
+        }
+        write!(
+            f,
+            "{} segments ({} read whole), {} blocks, {} records, {} bytes in {:.1} ms; {}",
+            self.segments,
+            self.scanned,
+            self.blocks,
+            self.records,
+            self.bytes,
+            self.time.as_secs_f64() * 1e3,
+            if self.clean { "closed cleanly" } else { "not closed cleanly" }
+        )?;
+        if self.rewritten > 0 {
+            write!(f, "; {} unproven bytes written again", self.rewritten)?;
+        }
+        for cut in &self.cut {
+            write!(f, "; {cut}")?;
+        }
+        Ok(())
+    }
+}

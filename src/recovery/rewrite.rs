@@ -1,0 +1,139 @@
+//! Writing an unproven tail again.
+//!
+//! Blocks at or above the proven LSN verify, but nothing says that they are on the device: after a killed process they
+//! may be in the page cache only, and after a failed sync a clean page may be nowhere else. Syncing the file again would
+//! prove nothing. So they are copied, with their addresses, into a fresh segment under a temporary name; that is synced,
+//! renamed, and its name made durable. Until the rename is durable the old segment is what counts, afterwards the new
+//! one, whose header ends its predecessor where the copy begins. A crash at any point leaves one or the other.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::catalog::TEMPORARY;
+use crate::error::{Error, Result};
+use crate::format::block::{BLOCK_HEADER, BlockHeader};
+use crate::format::record::reseal;
+use crate::format::segment::{Life, Predecessor, SegmentHeader, file_name};
+use crate::format::{DATA_START, Identity, PAGE};
+use crate::io::{Access, Disk, File, read_exact_at, write_all_at};
+use crate::lsn::{Lsn, SegmentId};
+use crate::segment::{Segment, check_block};
+
+/// What is to be copied, and into what.
+pub(crate) struct Rewrite<'a> {
+    pub(crate) disk: &'a Arc<dyn Disk>,
+    pub(crate) from: &'a Segment,
+    /// The first block to copy.
+    pub(crate) start: Lsn,
+    /// The address behind the last one.
+    pub(crate) end: Lsn,
+    /// The digest of the block before the first.
+    pub(crate) previous: u32,
+    pub(crate) id: SegmentId,
+    pub(crate) salt: u64,
+    pub(crate) capacity: u64,
+    pub(crate) mmap: bool,
+}
+
+impl Rewrite<'_> {
+    /// Makes the new segment; says also what the digest of its last block is.
+    pub(crate) fn run(&self) -> Result<(Arc<Segment>, u32)> {
+        let name = file_name(self.id, self.start);
+        let temporary = format!("{name}{TEMPORARY}");
+        let path = self.disk.path().join(&temporary);
+        let io = |op| {
+            let path = path.clone();
+            move |e| Error::io(op, path, e)
+        };
+        let align = u64::from(self.from.life.block_align);
+        let need = self.end.distance_from(self.start).unwrap_or(0);
+        let life = Life {
+            uuid: self.from.life.uuid,
+            id: self.id,
+            salt: self.salt,
+            first_lsn: self.start,
+            capacity: self.capacity.max(need) / align * align,
+            block_align: self.from.life.block_align,
+            recycled: false,
+        };
+        let file = self.disk.create(&temporary).map_err(io("create"))?;
+        let digest = match self.fill(&*file, &life, &path) {
+            Ok(digest) => digest,
+            Err(e) => {
+                // Best effort: what stays is removed by the next open.
+                drop(self.disk.remove(&temporary));
+                return Err(e);
+            }
+        };
+        self.disk.rename(&temporary, &name).map_err(io("rename"))?;
+        self.disk.sync().map_err(|e| Error::io("fsync", self.disk.path(), e))?;
+        let file = self.disk.open(&name, Access::ReadWrite).map_err(io("open"))?;
+        let path = self.disk.path().join(&name);
+        Ok((Arc::new(Segment::new(life, file, name, path, self.mmap)?), digest))
+    }
+
+    fn fill(&self, file: &dyn File, life: &Life, path: &Path) -> Result<u32> {
+        let io = |op| move |e| Error::io(op, path, e);
+        let full = DATA_START + life.capacity;
+        file.allocate(full).map_err(io("allocate"))?;
+        let (identity, mut previous, mut at) = (life.identity(), self.previous, self.start);
+        while at < self.end {
+            let (mut bytes, header) = self.block(at)?;
+            previous = move_block(&mut bytes, header, &self.from.identity, &identity, previous);
+            let offset = DATA_START + at.distance_from(self.start).unwrap_or(0);
+            write_all_at(file, &bytes, offset).map_err(io("write"))?;
+            at = at.plus(bytes.len() as u64);
+        }
+        let zeros = vec![0; 1 << 20];
+        let mut offset = DATA_START + self.end.distance_from(self.start).unwrap_or(0);
+        while offset < full {
+            let n = usize::try_from(full - offset).unwrap_or(usize::MAX).min(zeros.len());
+            write_all_at(file, zeros.get(..n).unwrap_or_default(), offset).map_err(io("write"))?;
+            offset += n as u64;
+        }
+        let header = SegmentHeader {
+            id: life.id,
+            first_lsn: self.start,
+            salt: life.salt,
+            predecessor: Some(Predecessor { id: self.from.id(), end: self.start, digest: self.previous }),
+            durable: self.start,
+        };
+        write_all_at(file, &life.encode(), 0).map_err(io("write"))?;
+        write_all_at(file, &header.encode(life.uuid), PAGE as u64).map_err(io("write"))?;
+        file.sync_all().map_err(io("fsync"))?;
+        Ok(previous)
+    }
+
+    /// The block at `at`, verified once more: it is read a second time.
+    fn block(&self, at: Lsn) -> Result<(Vec<u8>, BlockHeader)> {
+        let io = |e| Error::io("read", &self.from.path, e);
+        let header = self.from.read_block_header(at, self.end)?;
+        let len = usize::try_from(header.padded_len(self.from.life.block_align)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len];
+        read_exact_at(&*self.from.file, &mut bytes, self.from.offset(at)).map_err(io)?;
+        match check_block(&bytes, &header, &self.from.identity) {
+            Ok(()) => Ok((bytes, header)),
+            Err(damage) => Err(self.from.damage(at, at.plus(damage.at), damage.reason).into()),
+        }
+    }
+}
+
+/// Binds a block to another life; says its new digest.
+fn move_block(
+    bytes: &mut [u8],
+    mut header: BlockHeader,
+    old: &Identity,
+    new: &Identity,
+    previous: u32,
+) -> u32 {
+    header.previous = previous;
+    let encoded = header.encode(new);
+    let body_end = BLOCK_HEADER + header.body_len as usize;
+    if let Some(body) = bytes.get_mut(BLOCK_HEADER..body_end) {
+        reseal(body, header.lsn.plus(BLOCK_HEADER as u64), |lsn| old.seal(lsn) ^ new.seal(lsn));
+    }
+    if let Some(start) = bytes.first_chunk_mut::<BLOCK_HEADER>() {
+        *start = encoded;
+    }
+    BlockHeader::digest(&encoded)
+}

@@ -1,0 +1,164 @@
+//! Reading a segment block by block until something does not verify, and looking for evidence behind that.
+
+use std::collections::VecDeque;
+
+use crate::error::{CorruptionReason, Error, Result, Witness, WitnessSource};
+use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
+use crate::format::{DATA_START, Invalid, is_zero};
+use crate::lsn::Lsn;
+use crate::segment::{BlockDamage, Segment, Window, check_block, next_header};
+
+/// What lies where the scan stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The given end was reached, or the file's.
+    End,
+    /// Bytes that were never written in this life.
+    Unwritten,
+    /// Something that does not verify; counted from the stop.
+    Torn(BlockDamage),
+}
+
+/// What a scan found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// The address behind the last block that verifies, and so X of the verdict table.
+    pub(crate) end: Lsn,
+    pub(crate) stop: Stop,
+    /// The address behind what was written at and beyond the stop, as far as can be told.
+    pub(crate) written: Lsn,
+    /// The digest of the last block that verifies.
+    pub(crate) digest: u32,
+    pub(crate) blocks: u64,
+    pub(crate) records: u64,
+    /// The best evidence that this segment's blocks hold.
+    pub(crate) witness: Option<Witness>,
+    /// The last block is a mark.
+    pub(crate) marked: bool,
+    /// The blocks that no later block in the scan proves: address and the digest of the block before each.
+    pub(crate) unproven: VecDeque<(Lsn, u32)>,
+}
+
+/// Scans a segment from its first block to `end`, or to where nothing verifies.
+pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>) -> Result<Scan> {
+    let io = |e| Error::io("read", &segment.path, e);
+    let file_end = segment.file.len().map_err(io)?;
+    let mut window =
+        Window::new(&*segment.file, file_end.min(segment.offset(end.unwrap_or(segment.limit()))));
+    let mut scan = Scan {
+        end: segment.first_lsn(),
+        stop: Stop::End,
+        written: segment.first_lsn(),
+        digest: previous,
+        blocks: 0,
+        records: 0,
+        witness: None,
+        marked: false,
+        unproven: VecDeque::new(),
+    };
+    while scan.end < end.unwrap_or(segment.limit()) {
+        match next_block(&mut window, segment, scan.end, scan.digest).map_err(io)? {
+            Ok((header, digest)) => scan.accept(&header, digest, segment.life.block_align),
+            Err(stop) => {
+                scan.stop = stop;
+                break;
+            }
+        }
+    }
+    scan.written = scan.end;
+    if end.is_none() && scan.stop != Stop::End {
+        look_beyond(&mut scan, segment, file_end)?;
+    }
+    Ok(scan)
+}
+
+impl Scan {
+    fn accept(&mut self, header: &BlockHeader, digest: u32, align: u32) {
+        self.unproven.push_back((self.end, self.digest));
+        self.testify(header);
+        self.end = self.end.plus(header.padded_len(align));
+        self.digest = digest;
+        self.blocks += 1;
+        self.records += u64::from(header.records);
+        self.marked = header.kind == BlockKind::Mark;
+    }
+
+    /// Takes the evidence of a block that verifies.
+    fn testify(&mut self, header: &BlockHeader) {
+        if self.witness.is_none_or(|w| w.durable < header.durable) {
+            self.witness =
+                Some(Witness { source: WitnessSource::Block(header.lsn), durable: header.durable });
+        }
+        while self.unproven.front().is_some_and(|(lsn, _)| *lsn < header.durable) {
+            self.unproven.pop_front();
+        }
+    }
+}
+
+type Next = std::result::Result<(BlockHeader, u32), Stop>;
+
+fn next_block(window: &mut Window<'_>, segment: &Segment, at: Lsn, previous: u32) -> std::io::Result<Next> {
+    let torn = |at, reason| Ok(Err(Stop::Torn(BlockDamage { at, reason })));
+    let offset = segment.offset(at);
+    let head = window.get(offset, BLOCK_HEADER)?;
+    let Some(head) = head.first_chunk::<BLOCK_HEADER>() else {
+        return Ok(Err(if head.is_empty() { Stop::End } else { Stop::Unwritten }));
+    };
+    let digest = BlockHeader::digest(head);
+    let header = match BlockHeader::decode(head, &segment.identity, at) {
+        Ok(header) => header,
+        Err(Invalid::Unwritten) => return Ok(Err(Stop::Unwritten)),
+        // In a recycled file, an earlier life's bytes lie where nothing was written yet; they cannot be told from damage.
+        Err(_) if segment.life.recycled => return Ok(Err(Stop::Unwritten)),
+        Err(_) => return torn(0, CorruptionReason::BlockHeader),
+    };
+    if header.previous != previous {
+        return torn(0, CorruptionReason::BlockChain);
+    }
+    let len = usize::try_from(header.padded_len(segment.life.block_align)).unwrap_or(usize::MAX);
+    let bytes = window.get(offset, len)?;
+    Ok(match check_block(bytes, &header, &segment.identity) {
+        Ok(()) if bytes.len() == len => Ok((header, digest)),
+        Ok(()) => {
+            Err(Stop::Torn(BlockDamage { at: bytes.len() as u64, reason: CorruptionReason::ShortFile }))
+        }
+        Err(damage) => Err(Stop::Torn(damage)),
+    })
+}
+
+/// Looks at everything behind the stop: for blocks that testify, and for how far something was written.
+fn look_beyond(scan: &mut Scan, segment: &Segment, file_end: u64) -> Result<()> {
+    let io = |e| Error::io("read", &segment.path, e);
+    let mut window = Window::new(&*segment.file, file_end.min(segment.offset(segment.limit())));
+    // The block at the stop itself may have a header that verifies: it testifies too, and says how long it is.
+    let mut at = scan.end;
+    while let Some(header) = next_header(&mut window, &segment.life, &segment.identity, at).map_err(io)? {
+        scan.testify(&header);
+        at = header.lsn.plus(u64::from(segment.life.block_align));
+        scan.written = scan.written.max(header.lsn.plus(header.padded_len(segment.life.block_align)));
+    }
+    if !segment.life.recycled {
+        scan.written = scan.written.max(last_written(&mut window, segment, scan.written).map_err(io)?);
+        if scan.stop == Stop::Unwritten && scan.written > scan.end {
+            scan.stop = Stop::Torn(BlockDamage { at: 0, reason: CorruptionReason::BlockHeader });
+        }
+    }
+    Ok(())
+}
+
+/// The address behind the last byte at or behind `from` that is not zero.
+fn last_written(window: &mut Window<'_>, segment: &Segment, from: Lsn) -> std::io::Result<Lsn> {
+    let mut last = from;
+    let mut offset = segment.offset(from);
+    loop {
+        let bytes = window.get(offset, 1 << 20)?;
+        if bytes.is_empty() {
+            return Ok(last);
+        }
+        if !is_zero(bytes) {
+            let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| i as u64 + 1);
+            last = segment.first_lsn().plus(offset - DATA_START + used);
+        }
+        offset += bytes.len() as u64;
+    }
+}

@@ -1,0 +1,159 @@
+//! The keeper's thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::Keeper;
+use crate::error::{Error, Result};
+use crate::lsn::{Lsn, SegmentId};
+use crate::segment::{Plan, SealInput, Segment, SegmentReader, Summary, Tip, prepare, seal};
+
+/// What the keeper has to do. A commit may be waiting for a segment, so that goes first.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    prepare: Option<Lsn>,
+    queue: VecDeque<Job>,
+    next_id: SegmentId,
+    stop: bool,
+}
+
+#[derive(Debug)]
+enum Job {
+    /// A segment has its first durable block: the superblock is to name it.
+    Started { newest: SegmentId, durable: Lsn },
+    /// A segment has ended and its successor is durable.
+    Seal { id: SegmentId, end: Lsn, digest: u32 },
+}
+
+impl Jobs {
+    pub(super) fn new(next_id: SegmentId) -> Self {
+        Jobs { prepare: None, queue: VecDeque::new(), next_id, stop: false }
+    }
+}
+
+/// Given each segment that was made ready, or why it could not be.
+pub(crate) type Offer = Box<dyn Fn(Result<Arc<Segment>>) + Send>;
+
+impl Keeper {
+    /// Starts the thread.
+    pub(crate) fn start(self: &Arc<Self>, offer: Offer) -> Result<JoinHandle<()>> {
+        let keeper = Arc::clone(self);
+        std::thread::Builder::new()
+            .name("seawall-keeper".into())
+            .spawn(move || keeper.run(&offer))
+            .map_err(|e| Error::io("start a thread for", self.disk.path(), e))
+    }
+
+    /// Ends the thread once it has done what was asked so far.
+    pub(crate) fn stop(&self) {
+        self.jobs.lock().stop = true;
+        self.work.notify_all();
+    }
+
+    /// The segment that begins at `first_lsn` is to be made ready.
+    pub(crate) fn want(&self, first_lsn: Lsn) {
+        self.jobs.lock().prepare = Some(first_lsn);
+        self.work.notify_all();
+    }
+
+    pub(super) fn enqueue_started(&self, newest: SegmentId, predecessor: Tip) {
+        let mut jobs = self.jobs.lock();
+        jobs.queue.push_back(Job::Started { newest, durable: predecessor.end });
+        if let Some(id) = predecessor.segment {
+            jobs.queue.push_back(Job::Seal { id, end: predecessor.end, digest: predecessor.digest });
+        }
+        drop(jobs);
+        self.work.notify_all();
+    }
+
+    /// An ended segment was found without a footer.
+    pub(crate) fn want_footer(&self, id: SegmentId, end: Lsn, digest: u32) {
+        self.jobs.lock().queue.push_back(Job::Seal { id, end, digest });
+        self.work.notify_all();
+    }
+
+    fn run(&self, offer: &Offer) {
+        let mut jobs = self.jobs.lock();
+        loop {
+            if let Some(first_lsn) = jobs.prepare.take() {
+                let id = jobs.next_id;
+                jobs.next_id = id.next();
+                drop(jobs);
+                offer(self.prepare_segment(id, first_lsn));
+                jobs = self.jobs.lock();
+            } else if let Some(job) = jobs.queue.pop_front() {
+                drop(jobs);
+                self.note(self.run_job(&job));
+                jobs = self.jobs.lock();
+            } else if jobs.stop {
+                return;
+            } else {
+                self.work.wait(&mut jobs);
+            }
+        }
+    }
+
+    fn prepare_segment(&self, id: SegmentId, first_lsn: Lsn) -> Result<Arc<Segment>> {
+        let recycled = {
+            let mut spares = self.spares.lock();
+            let at = spares.iter().position(super::Spare::unused);
+            at.map(|at| spares.swap_remove(at))
+        };
+        let plan = Plan {
+            uuid: self.uuid,
+            id,
+            first_lsn,
+            capacity: self.options.capacity,
+            block_align: self.options.block_align,
+            salt: random_salt(),
+            mmap: self.options.mmap,
+        };
+        let segment = prepare(&self.disk, &plan, recycled.as_ref().map(|s| s.name.as_str()));
+        if let Err(e) = &segment {
+            self.counters.background_errors.add(1);
+            *self.last_error.lock() = Some(e.clone());
+        } else {
+            self.counters.segments_prepared.add(1);
+            self.counters.segments_recycled.add(u64::from(recycled.is_some()));
+        }
+        segment.map(Arc::new)
+    }
+
+    fn run_job(&self, job: &Job) -> Result<()> {
+        match *job {
+            Job::Started { newest, durable } => self.superblock.lock().update(|sb| {
+                sb.newest = Some(newest);
+                sb.durable = sb.durable.max(durable);
+            }),
+            Job::Seal { id, end, digest } => self.write_footer(id, end, digest),
+        }
+    }
+
+    fn write_footer(&self, id: SegmentId, end: Lsn, digest: u32) -> Result<()> {
+        // Released meanwhile: its file may already be in another life, which only this thread starts.
+        let Some(segment) = self.table.get(id).filter(|s| s.footer().is_none()) else { return Ok(()) };
+        let reader = SegmentReader::new(Arc::clone(&segment), end);
+        let (blocks, records) = reader.count()?;
+        let summary = match &self.summarizer {
+            Some(summarizer) => summarizer.summarize(&reader)?,
+            None => Summary::default(),
+        };
+        let input = SealInput { end, digest, records, blocks };
+        seal(&segment, &input, &summary, self.options.mmap)?;
+        self.counters.segments_sealed.add(1);
+        if let (Some(summarizer), Some(footer)) = (&self.summarizer, segment.footer()) {
+            summarizer.sealed(id, &footer.summary);
+        }
+        Ok(())
+    }
+}
+
+/// A number that no earlier life of any file drew: from the randomness the standard library seeds its maps with.
+pub(crate) fn random_salt() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    hasher.write_u128(now.as_nanos());
+    hasher.finish()
+}

@@ -1,0 +1,159 @@
+//! What is kept: the segments of the log, the superblock that says so, and the files that are used again.
+//!
+//! Everything here is off the commit path. One background thread, the *keeper*, makes the next segment ready, writes the
+//! superblock after a rotation, and gives ended segments their footers. Releasing is done by whoever calls it.
+//!
+//! **Order of a release.** The superblock that names the new oldest segment is durable before any older file is touched:
+//! a crash between leaves files that the next open removes, never a log whose oldest segment is missing unexplained. The
+//! newest segment that has a durable block is never released: it holds where the log ends.
+
+mod keeper;
+mod table;
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Error, LogUuid, Result};
+use crate::io::Disk;
+use crate::lsn::{Lsn, SegmentId};
+use crate::options::Checked;
+use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, Watch};
+use crate::stats::Counters;
+
+use keeper::Jobs;
+pub(crate) use keeper::random_salt;
+pub(crate) use table::SegmentTable;
+
+/// A released file that may start another life.
+#[derive(Debug)]
+struct Spare {
+    name: String,
+    segment: Weak<Segment>,
+    watch: Option<Watch>,
+}
+
+impl Spare {
+    /// Whether nobody can read the file's present life any more.
+    fn unused(&self) -> bool {
+        self.segment.strong_count() == 0 && self.watch.as_ref().is_none_or(Watch::unused)
+    }
+}
+
+/// Keeps the segments of one log.
+pub(crate) struct Keeper {
+    disk: Arc<dyn Disk>,
+    options: Checked,
+    uuid: LogUuid,
+    superblock: Mutex<SuperblockFile>,
+    pub(crate) table: SegmentTable,
+    spares: Mutex<Vec<Spare>>,
+    jobs: Mutex<Jobs>,
+    /// There is a job.
+    work: Condvar,
+    summarizer: Option<Arc<dyn Summarizer>>,
+    counters: Arc<Counters>,
+    last_error: Mutex<Option<Error>>,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("dir", &self.disk.path()).finish_non_exhaustive()
+    }
+}
+
+/// What a keeper starts with.
+pub(crate) struct KeeperParts {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Checked,
+    pub(crate) superblock: SuperblockFile,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) next_id: SegmentId,
+    pub(crate) summarizer: Option<Arc<dyn Summarizer>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Keeper {
+    pub(crate) fn new(parts: KeeperParts) -> Self {
+        Keeper {
+            uuid: parts.superblock.content().uuid,
+            disk: parts.disk,
+            options: parts.options,
+            superblock: Mutex::new(parts.superblock),
+            table: SegmentTable::new(parts.segments),
+            spares: Mutex::new(Vec::new()),
+            jobs: Mutex::new(Jobs::new(parts.next_id)),
+            work: Condvar::new(),
+            summarizer: parts.summarizer,
+            counters: parts.counters,
+            last_error: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn uuid(&self) -> LogUuid {
+        self.uuid
+    }
+
+    pub(crate) fn owner(&self) -> Option<u64> {
+        self.superblock.lock().content().owner
+    }
+
+    /// The last failure off the commit path.
+    pub(crate) fn last_error(&self) -> Option<Error> {
+        self.last_error.lock().clone()
+    }
+
+    /// The first block of `segment` is durable, and `predecessor` ended where it says.
+    pub(crate) fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
+        self.table.push(Arc::clone(segment), predecessor.end);
+        self.enqueue_started(segment.id(), predecessor);
+    }
+
+    /// Gives up the segments that end at or below `lsn`, oldest first. Says how many.
+    pub(crate) fn release(&self, lsn: Lsn) -> Result<usize> {
+        let mut superblock = self.superblock.lock();
+        let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok(0) };
+        superblock.update(|sb| sb.oldest = oldest)?;
+        let released = self.table.remove_oldest(count);
+        drop(superblock);
+        for segment in released {
+            self.reuse_or_remove(segment)?;
+        }
+        Ok(count)
+    }
+
+    fn reuse_or_remove(&self, segment: Arc<Segment>) -> Result<()> {
+        let mut spares = self.spares.lock();
+        let spare =
+            Spare { name: segment.name.clone(), watch: segment.watch(), segment: Arc::downgrade(&segment) };
+        drop(segment);
+        if spares.len() < self.options.spare_segments {
+            spares.push(spare);
+            return Ok(());
+        }
+        drop(spares);
+        self.remove(&spare.name)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.disk.remove(name).map_err(|e| Error::io("remove", self.disk.path().join(name), e))?;
+        self.counters.segments_removed.add(1);
+        Ok(())
+    }
+
+    /// The log is closed: everything below `durable` is on the device.
+    pub(crate) fn finish(&self, durable: Lsn) -> Result<()> {
+        let newest = self.table.newest().map(|s| s.id());
+        self.superblock.lock().update(|sb| {
+            sb.durable = sb.durable.max(durable);
+            sb.newest = newest;
+        })
+    }
+
+    fn note(&self, result: Result<()>) {
+        if let Err(e) = result {
+            self.counters.background_errors.add(1);
+            *self.last_error.lock() = Some(e);
+        }
+    }
+}

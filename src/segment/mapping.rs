@@ -1,0 +1,120 @@
+//! Segment files in memory: the only place with `unsafe`.
+//!
+//! A mapping is shared and read-only, made from an open file that this process writes with `pwrite` alone; on the
+//! platforms supported the two are coherent. What is handed out are [`Bytes`] that keep the mapping alive, so a record
+//! may outlive the log it was read from.
+//!
+//! Three things could make handed-out bytes change or vanish, and each is prevented where it would happen:
+//!
+//! * *written again*: within a life of a file no address is written twice, and readers ask only for addresses that were
+//!   completely written before;
+//! * *cut off*: a file is shortened only behind its last block and footer, where nothing is handed out;
+//! * *recycled*: a file starts another life only when [`Watch::unused`] says that no byte of its mapping is held; else it
+//!   is unlinked, and the inode stays for those who hold bytes of it.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use memmap2::{Mmap, MmapOptions};
+
+/// A range of a file in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Mapping {
+    bytes: Bytes,
+    alive: Weak<()>,
+}
+
+/// Tells whether a mapping, or any bytes of it, is still held.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch(Weak<()>);
+
+impl Watch {
+    /// Whether the mapping and all that was handed out of it are gone.
+    pub(crate) fn unused(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
+struct Owner {
+    map: Mmap,
+    _alive: Arc<()>,
+}
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl Mapping {
+    /// Maps `len` bytes of `file` at `offset`, which must be within the file.
+    pub(crate) fn new(file: &File, offset: u64, len: usize) -> io::Result<Self> {
+        let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidInput)?;
+        if file.metadata()?.len() < end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // SAFETY: the range lies within the file, as just checked. The file is private to the log's directory, which is
+        // locked; its bytes change under the mapping only where the module's three rules say that nobody looks. Another
+        // process that writes to or truncates the files of a locked log breaks those rules; that is stated to be out of
+        // scope, as with every mapped file.
+        let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
+        let alive = Arc::new(());
+        let weak = Arc::downgrade(&alive);
+        Ok(Mapping { bytes: Bytes::from_owner(Owner { map, _alive: alive }), alive: weak })
+    }
+
+    /// The bytes from `start` to `end`, borrowed; `None` when they are not all mapped.
+    #[inline]
+    pub(crate) fn get(&self, start: usize, end: usize) -> Option<&[u8]> {
+        self.bytes.get(start..end)
+    }
+
+    /// The bytes from `start` to `end`, kept alive by what is returned; `None` when they are not all mapped.
+    #[inline]
+    pub(crate) fn slice(&self, start: usize, end: usize) -> Option<Bytes> {
+        (start <= end && end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
+    }
+
+    /// All of it.
+    pub(crate) fn all(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(self.alive.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn bytes_outlive_the_mapping_and_the_watch_sees_them() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 10_000]).unwrap();
+        let map = Mapping::new(&file, 4096, 5000).unwrap();
+        let watch = map.watch();
+        let slice = map.slice(10, 20).unwrap();
+        assert!(map.slice(10, 5001).is_none());
+        assert!(map.get(4999, 5001).is_none());
+        drop(map);
+        assert!(!watch.unused());
+        assert_eq!(&slice[..], &[7; 10]);
+        drop(slice);
+        assert!(watch.unused());
+    }
+
+    #[test]
+    fn a_range_beyond_the_file_is_refused() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 100]).unwrap();
+        assert!(Mapping::new(&file, 0, 101).is_err());
+        assert!(Mapping::new(&file, u64::MAX, 2).is_err());
+    }
+}

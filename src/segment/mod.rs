@@ -1,0 +1,345 @@
+//! Segment files: one that is being written, those that are sealed, and the one that is made ready next.
+//!
+//! ```text
+//!            prepare                first block            rotation           footer
+//! (nothing) --------> ready, empty -------------> active ------------> ended ---------> sealed --> removed
+//!      ^                                                                                   |
+//!      +------------------------------------ recycled -------------------------------------+
+//! ```
+//!
+//! [`Segment`] is the file and what never changes about it, shared by whoever reads. Who may write: before the file is
+//! part of the log, [`prepare`]; then the holder of the flush, at rising addresses; then, once nothing is appended any
+//! more, [`seal`], behind the end.
+
+mod blocks;
+mod mapping;
+mod prepare;
+mod seal;
+mod superblock;
+mod walk;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::error::{Corruption, CorruptionReason, Error, Result};
+use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
+use crate::format::footer::Footer;
+use crate::format::record::{LABELLED_HEADER, PLAIN_HEADER, RecordHeader};
+use crate::format::segment::{Life, Predecessor};
+use crate::format::{DATA_START, Identity, Invalid, crc32};
+use crate::io::{File, read_full_at};
+use crate::lsn::{Label, Lsn, SegmentId};
+
+pub(crate) use blocks::{BlockDamage, Window, check_block, find_streams, next_header};
+pub(crate) use mapping::{Mapping, Watch};
+pub(crate) use prepare::{Plan, prepare};
+pub(crate) use seal::{SealInput, load_footer, seal};
+pub(crate) use superblock::{FoundSuperblock, SuperblockFile};
+pub(crate) use walk::Blocks;
+pub use walk::{Heads, SegmentReader, Summarizer};
+
+/// Where the last flushed block left the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tip {
+    /// The segment of that block; `None` before the first block of the log.
+    pub(crate) segment: Option<SegmentId>,
+    /// The address after it.
+    pub(crate) end: Lsn,
+    /// Its digest.
+    pub(crate) digest: u32,
+}
+
+impl Tip {
+    /// The tip, as the next segment's header keeps it.
+    pub(crate) fn predecessor(&self) -> Option<Predecessor> {
+        self.segment.map(|id| Predecessor { id, end: self.end, digest: self.digest })
+    }
+}
+
+/// One record of the log, verified.
+#[derive(Clone, Debug)]
+pub struct Record {
+    lsn: Lsn,
+    label: Option<Label>,
+    payload: Bytes,
+}
+
+impl Record {
+    pub(crate) fn new(lsn: Lsn, label: Option<Label>, payload: Bytes) -> Self {
+        Record { lsn, label, payload }
+    }
+
+    /// The record's address.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// The record's label, if it was written with one.
+    #[must_use]
+    pub fn label(&self) -> Option<Label> {
+        self.label
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The payload, not copied: where the log is mapped, these bytes are the mapping, and keep it alive.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.payload
+    }
+}
+
+/// A record's header: what it is, without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHead {
+    /// The record's address.
+    pub lsn: Lsn,
+    /// The record's label, if it was written with one.
+    pub label: Option<Label>,
+    /// The payload's length in bytes.
+    pub payload_len: u32,
+}
+
+/// What the layer above keeps in a segment's footer, so that opening the log need not read the segment.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Read and verified when the log is opened.
+    pub head: Bytes,
+    /// Mapped and used in place; not verified at open, so each use must be checked against what it leads to.
+    pub body: Bytes,
+}
+
+/// A footer that was read back.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadedFooter {
+    pub(crate) footer: Footer,
+    pub(crate) summary: Summary,
+    /// How long the file is, footer included.
+    pub(crate) file_len: u64,
+}
+
+/// A segment's file and what is known about it.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) life: Life,
+    pub(crate) identity: Identity,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) name: String,
+    /// The file's whole path, for messages.
+    pub(crate) path: PathBuf,
+    map: Option<Mapping>,
+    /// `u64::MAX` until the segment has ended.
+    end: AtomicU64,
+    footer: OnceLock<LoadedFooter>,
+}
+
+impl Segment {
+    /// A segment over an open file of at least the two pages. Maps it when `mmap` says so and the file can be mapped.
+    pub(crate) fn new(
+        life: Life,
+        file: Arc<dyn File>,
+        name: String,
+        path: PathBuf,
+        mmap: bool,
+    ) -> Result<Self> {
+        let map = match file.as_std() {
+            Some(std) if mmap => {
+                let len = file.len().map_err(|e| Error::io("stat", &path, e))?;
+                let len = usize::try_from(len.min(DATA_START.saturating_add(life.capacity)))
+                    .map_err(|_| Error::io("mmap", &path, std::io::ErrorKind::OutOfMemory.into()))?;
+                Some(Mapping::new(std, 0, len).map_err(|e| Error::io("mmap", &path, e))?)
+            }
+            _ => None,
+        };
+        Ok(Segment {
+            identity: life.identity(),
+            life,
+            file,
+            name,
+            path,
+            map,
+            end: AtomicU64::new(u64::MAX),
+            footer: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> SegmentId {
+        self.life.id
+    }
+
+    pub(crate) fn first_lsn(&self) -> Lsn {
+        self.life.first_lsn
+    }
+
+    /// The address behind the last one that the file has room for.
+    pub(crate) fn limit(&self) -> Lsn {
+        self.life.first_lsn.plus(self.life.capacity)
+    }
+
+    /// Where the segment ended, once it has.
+    pub(crate) fn end(&self) -> Option<Lsn> {
+        match self.end.load(Ordering::Acquire) {
+            u64::MAX => None,
+            end => Some(Lsn::new(end)),
+        }
+    }
+
+    /// Nothing is appended from here on.
+    pub(crate) fn set_end(&self, end: Lsn) {
+        self.end.store(end.get(), Ordering::Release);
+    }
+
+    pub(crate) fn footer(&self) -> Option<&LoadedFooter> {
+        self.footer.get()
+    }
+
+    pub(crate) fn set_footer(&self, footer: LoadedFooter) {
+        // A second footer of the same segment has the same content; the first one stays.
+        drop(self.footer.set(footer));
+    }
+
+    /// The size of the file in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.footer().map_or(DATA_START.saturating_add(self.life.capacity), |f| f.file_len)
+    }
+
+    pub(crate) fn watch(&self) -> Option<Watch> {
+        self.map.as_ref().map(Mapping::watch)
+    }
+
+    /// Where in the file the byte at `lsn` lies.
+    #[inline]
+    pub(crate) fn offset(&self, lsn: Lsn) -> u64 {
+        DATA_START.saturating_add(lsn.get().saturating_sub(self.life.first_lsn.get()))
+    }
+
+    /// Up to `len` bytes at `lsn`, fewer at the end of the file.
+    fn fetch(&self, lsn: Lsn, len: usize) -> Result<Bytes> {
+        let offset = self.offset(lsn);
+        if let (Some(map), Ok(start)) = (&self.map, usize::try_from(offset)) {
+            let end = start.saturating_add(len);
+            if let Some(bytes) = map.slice(start, end) {
+                return Ok(bytes);
+            }
+        }
+        let file_len = self.file.len().map_err(|e| Error::io("stat", &self.path, e))?;
+        let have = usize::try_from(file_len.saturating_sub(offset)).unwrap_or(usize::MAX).min(len);
+        let mut buf = vec![0; have];
+        let got =
+            read_full_at(&*self.file, &mut buf, offset).map_err(|e| Error::io("read", &self.path, e))?;
+        buf.truncate(got);
+        Ok(buf.into())
+    }
+
+    /// The header of the record at `lsn`, which must end at or below `limit`.
+    #[inline]
+    fn record_header(&self, lsn: Lsn, limit: Lsn) -> Result<std::result::Result<RecordHeader, Invalid>> {
+        let room = usize::try_from(limit.distance_from(lsn).unwrap_or(0)).unwrap_or(usize::MAX);
+        let len = room.min(LABELLED_HEADER);
+        if let (Some(map), Ok(start)) = (&self.map, usize::try_from(self.offset(lsn)))
+            && let Some(bytes) = map.get(start, start.saturating_add(len))
+        {
+            return Ok(RecordHeader::decode(bytes, &self.identity, lsn));
+        }
+        let bytes = self.fetch(lsn, len)?;
+        Ok(RecordHeader::decode(&bytes, &self.identity, lsn))
+    }
+
+    /// The record at `lsn`, which must lie whole below `limit`.
+    pub(crate) fn read_record(&self, lsn: Lsn, limit: Lsn) -> Result<Record> {
+        match self.record_header(lsn, limit)? {
+            Ok(header) => self.read_payload(lsn, limit, &header),
+            Err(_) => Err(self.explain(lsn, limit)),
+        }
+    }
+
+    /// Only the header of the record at `lsn`.
+    pub(crate) fn read_head(&self, lsn: Lsn, limit: Lsn) -> Result<(RecordHead, Lsn)> {
+        match self.record_header(lsn, limit)? {
+            Ok(h) => {
+                let head = RecordHead { lsn, label: h.label, payload_len: h.payload_len };
+                Ok((head, lsn.plus(h.padded_len())))
+            }
+            Err(_) => Err(self.explain(lsn, limit)),
+        }
+    }
+
+    fn read_payload(&self, lsn: Lsn, limit: Lsn, header: &RecordHeader) -> Result<Record> {
+        let start = lsn.plus(header.header_len() as u64);
+        let len = header.payload_len as usize;
+        if start.plus(len as u64) > limit {
+            return Err(self
+                .damage(lsn, lsn.plus(header.padded_len()), CorruptionReason::RecordHeader)
+                .into());
+        }
+        let payload = self.fetch(start, len)?;
+        if payload.len() != len || crc32(&payload) != header.payload_crc {
+            let hit = header.label.map(blocks::stream_of).into_iter().collect();
+            let end = lsn.plus(header.padded_len());
+            return Err(self.damage(start, end, CorruptionReason::Payload).hitting(hit).into());
+        }
+        Ok(Record::new(lsn, header.label, payload))
+    }
+
+    /// The header of the block at `lsn`, below `limit`.
+    pub(crate) fn read_block_header(&self, lsn: Lsn, limit: Lsn) -> Result<BlockHeader> {
+        let bytes = self.fetch(lsn, BLOCK_HEADER)?;
+        let header = bytes
+            .first_chunk::<BLOCK_HEADER>()
+            .ok_or(Invalid::Checksum)
+            .and_then(|b| BlockHeader::decode(b, &self.identity, lsn));
+        match header {
+            Ok(h) if lsn.plus(h.padded_len(self.life.block_align)) <= limit => Ok(h),
+            _ => Err(self.damage(lsn, limit, CorruptionReason::BlockHeader).into()),
+        }
+    }
+
+    pub(crate) fn damage(&self, from: Lsn, to: Lsn, reason: CorruptionReason) -> Corruption {
+        Corruption::new(&self.path, self.offset(from), from..to, reason)
+    }
+
+    /// Why no record verifies at `lsn`: either none starts there, or one does and is damaged. Walks the segment.
+    #[cold]
+    fn explain(&self, lsn: Lsn, limit: Lsn) -> Error {
+        let not_found = || Error::NotFound { lsn, next: limit };
+        let mut block = self.first_lsn();
+        while block < limit {
+            let header = match self.read_block_header(block, limit) {
+                Ok(h) => h,
+                Err(e) => return e,
+            };
+            let next = block.plus(header.padded_len(self.life.block_align));
+            if lsn >= next {
+                block = next;
+                continue;
+            }
+            if header.kind == BlockKind::Mark {
+                return not_found();
+            }
+            return self.explain_in_block(&header, lsn).unwrap_or_else(not_found);
+        }
+        not_found()
+    }
+
+    fn explain_in_block(&self, block: &BlockHeader, lsn: Lsn) -> Option<Error> {
+        let end = block.lsn.plus(BLOCK_HEADER as u64 + u64::from(block.body_len));
+        let mut at = block.lsn.plus(BLOCK_HEADER as u64);
+        while at <= lsn && at.plus(PLAIN_HEADER as u64) <= end {
+            match self.record_header(at, end) {
+                Ok(Ok(h)) => at = at.plus(h.padded_len()),
+                // From the first header that does not verify on, nobody knows where records start.
+                Ok(Err(_)) => return Some(self.damage(at, end, CorruptionReason::RecordHeader).into()),
+                Err(e) => return Some(e),
+            }
+        }
+        None
+    }
+}

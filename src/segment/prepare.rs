@@ -1,0 +1,78 @@
+//! Making the next segment ready, ahead of its first block and off the commit path.
+//!
+//! When [`prepare`] returns, the file is complete as far as durability goes: space allocated, every byte written once so
+//! that later syncs have no metadata to write, the life page on the device, and the file's name in the directory. What
+//! is missing is the header page, which makes it part of the log, and goes out with the first block.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Segment;
+use crate::error::{Error, LogUuid, Result};
+use crate::format::segment::{Life, file_name};
+use crate::format::{DATA_START, PAGE};
+use crate::io::{Disk, File, write_all_at};
+use crate::lsn::{Lsn, SegmentId};
+
+/// Which segment is to be made ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) uuid: LogUuid,
+    pub(crate) id: SegmentId,
+    pub(crate) first_lsn: Lsn,
+    pub(crate) capacity: u64,
+    pub(crate) block_align: u32,
+    pub(crate) salt: u64,
+    pub(crate) mmap: bool,
+}
+
+/// Makes a segment ready, out of the file called `recycled` if one is given.
+pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>) -> Result<Segment> {
+    let name = file_name(plan.id, plan.first_lsn);
+    let path = disk.path().join(&name);
+    let life = Life {
+        uuid: plan.uuid,
+        id: plan.id,
+        salt: plan.salt,
+        first_lsn: plan.first_lsn,
+        capacity: plan.capacity,
+        block_align: plan.block_align,
+        recycled: recycled.is_some(),
+    };
+    let file = match recycled {
+        Some(old) => {
+            disk.rename(old, &name).map_err(|e| Error::io("rename", disk.path().join(old), e))?;
+            disk.open(&name, crate::io::Access::ReadWrite).map_err(|e| Error::io("open", &path, e))?
+        }
+        None => disk.create(&name).map_err(|e| Error::io("create", &path, e))?,
+    };
+    if let Err(e) = fill(&*file, &life, &path) {
+        // Half a spare is no use; that it could not even be removed adds nothing to the reason.
+        drop(disk.remove(&name));
+        return Err(e);
+    }
+    disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+    Segment::new(life, file, name, path, plan.mmap)
+}
+
+fn fill(file: &dyn File, life: &Life, path: &Path) -> Result<()> {
+    let full = DATA_START + life.capacity;
+    let had = file.len().map_err(|e| Error::io("stat", path, e))?;
+    if had > full {
+        file.set_len(full).map_err(|e| Error::io("truncate", path, e))?;
+    }
+    file.allocate(full).map_err(|e| Error::io("allocate", path, e))?;
+    let zeros = vec![0u8; 1 << 20];
+    // The header page of an earlier life goes with the first pass; its blocks stay and do not verify in this one.
+    let mut at = if life.recycled { had.clamp(DATA_START, full) } else { DATA_START };
+    while at < full {
+        let n = usize::try_from(full - at).unwrap_or(usize::MAX).min(zeros.len());
+        let chunk = zeros.get(..n).unwrap_or_default();
+        write_all_at(file, chunk, at).map_err(|e| Error::io("write", path, e))?;
+        at += n as u64;
+    }
+    let mut pages = life.encode().to_vec();
+    pages.resize(2 * PAGE, 0);
+    write_all_at(file, &pages, 0).map_err(|e| Error::io("write", path, e))?;
+    file.sync_all().map_err(|e| Error::io("fsync", path, e))
+}

@@ -1,0 +1,95 @@
+//! Sealing: the footer behind the last block, written once nothing will be appended any more.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{LoadedFooter, Mapping, Segment, Summary};
+use crate::error::{Error, Result};
+use crate::format::footer::{FOOTER_HEADER, Footer};
+use crate::format::{align_up, crc32};
+use crate::io::{read_full_at, write_all_at};
+use crate::lsn::Lsn;
+
+/// What a footer says besides the summary.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SealInput {
+    pub(crate) end: Lsn,
+    pub(crate) digest: u32,
+    pub(crate) records: u64,
+    pub(crate) blocks: u64,
+}
+
+/// Where a footer lies when the segment ended at `end`.
+fn footer_offset(segment: &Segment, end: Lsn) -> u64 {
+    align_up(segment.offset(end), u64::from(segment.life.block_align))
+}
+
+/// Writes the footer, cuts the file behind it, syncs it, and reads it back.
+///
+/// The segment's successor must have a durable header: see [`crate::format::footer`].
+pub(crate) fn seal(segment: &Arc<Segment>, input: &SealInput, summary: &Summary, mmap: bool) -> Result<()> {
+    let io = |op| move |e| Error::io(op, &segment.path, e);
+    let too_large = |_| Error::io("seal", &segment.path, std::io::ErrorKind::FileTooLarge.into());
+    let footer = Footer {
+        id: segment.id(),
+        end: input.end,
+        digest: input.digest,
+        head_crc: crc32(&summary.head),
+        head_len: u32::try_from(summary.head.len()).map_err(too_large)?,
+        body_crc: crc32(&summary.body),
+        body_len: summary.body.len() as u64,
+        records: input.records,
+        blocks: input.blocks,
+    };
+    let mut bytes = footer.encode(&segment.identity).to_vec();
+    bytes.extend_from_slice(&summary.head);
+    bytes.resize(usize::try_from(footer.body_offset()).map_err(too_large)?, 0);
+    bytes.extend_from_slice(&summary.body);
+    let at = footer_offset(segment, input.end);
+    write_all_at(&*segment.file, &bytes, at).map_err(io("write footer of"))?;
+    segment.file.set_len(at + bytes.len() as u64).map_err(io("truncate"))?;
+    segment.file.sync_all().map_err(io("fsync"))?;
+    if let Some(loaded) = load_footer(segment, input.end, mmap)? {
+        segment.set_footer(loaded);
+    }
+    Ok(())
+}
+
+/// The footer of a segment that ended at `end`; `None` when there is none or it does not verify, which costs a scan.
+pub(crate) fn load_footer(segment: &Segment, end: Lsn, mmap: bool) -> Result<Option<LoadedFooter>> {
+    let io = |op| move |e| Error::io(op, &segment.path, e);
+    let at = footer_offset(segment, end);
+    let mut fixed = [0u8; FOOTER_HEADER];
+    if read_full_at(&*segment.file, &mut fixed, at).map_err(io("read"))? < FOOTER_HEADER {
+        return Ok(None);
+    }
+    let Ok(footer) = Footer::decode(&fixed, &segment.identity, segment.id(), end) else { return Ok(None) };
+    let file_len = segment.file.len().map_err(io("stat"))?;
+    // The length is authenticated, yet the file may have been cut since.
+    if at.saturating_add(footer.total_len()) > file_len {
+        return Ok(None);
+    }
+    let Some(bytes) = footer_bytes(segment, &footer, at, mmap)? else { return Ok(None) };
+    let head_end = FOOTER_HEADER + footer.head_len as usize;
+    let body_start = usize::try_from(footer.body_offset()).unwrap_or(usize::MAX);
+    if bytes.len() < body_start || bytes.len() < head_end {
+        return Ok(None);
+    }
+    let summary = Summary { head: bytes.slice(FOOTER_HEADER..head_end), body: bytes.slice(body_start..) };
+    if crc32(&summary.head) != footer.head_crc {
+        return Ok(None);
+    }
+    Ok(Some(LoadedFooter { footer, summary, file_len }))
+}
+
+fn footer_bytes(segment: &Segment, footer: &Footer, at: u64, mmap: bool) -> Result<Option<Bytes>> {
+    let Ok(len) = usize::try_from(footer.total_len()) else { return Ok(None) };
+    if let (true, Some(std)) = (mmap, segment.file.as_std()) {
+        let map = Mapping::new(std, at, len).map_err(|e| Error::io("mmap", &segment.path, e))?;
+        return Ok(Some(map.all()));
+    }
+    let mut buf = vec![0; len];
+    let got = read_full_at(&*segment.file, &mut buf, at).map_err(|e| Error::io("read", &segment.path, e))?;
+    Ok((got == len).then(|| buf.into()))
+}

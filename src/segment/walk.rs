@@ -1,0 +1,158 @@
+//! Going through an ended segment, record by record, and what the layer above makes of it.
+
+use std::sync::Arc;
+
+use super::{Record, RecordHead, Segment, Summary};
+use crate::error::Result;
+use crate::format::block::BLOCK_HEADER;
+use crate::lsn::{Lsn, SegmentId};
+
+/// A segment to which nothing is appended any more.
+#[derive(Clone, Debug)]
+pub struct SegmentReader {
+    segment: Arc<Segment>,
+    end: Lsn,
+}
+
+/// Makes the summaries that footers keep. See [`Summary`].
+pub trait Summarizer: Send + Sync + 'static {
+    /// The summary of a segment. Called by a background thread, once nothing is appended to the segment any more and
+    /// all of it is durable; also after a crash, when a footer is missing.
+    ///
+    /// # Errors
+    /// The segment is then left without a footer, and read whole at the next open.
+    fn summarize(&self, segment: &SegmentReader) -> Result<Summary>;
+
+    /// The footer of `segment` is durable; `summary.body` is the mapping.
+    fn sealed(&self, segment: SegmentId, summary: &Summary);
+}
+
+impl SegmentReader {
+    pub(crate) fn new(segment: Arc<Segment>, end: Lsn) -> Self {
+        SegmentReader { segment, end }
+    }
+
+    /// The segment's number.
+    #[must_use]
+    pub fn id(&self) -> SegmentId {
+        self.segment.id()
+    }
+
+    /// The address of its first byte.
+    #[must_use]
+    pub fn first_lsn(&self) -> Lsn {
+        self.segment.first_lsn()
+    }
+
+    /// The address behind its last block.
+    #[must_use]
+    pub fn end_lsn(&self) -> Lsn {
+        self.end
+    }
+
+    /// The headers of all records, oldest first; payloads are neither read nor verified.
+    #[must_use]
+    pub fn heads(&self) -> Heads<'_> {
+        Heads { blocks: Blocks::new(&self.segment, self.segment.first_lsn(), self.end), in_block: None }
+    }
+
+    /// A record of this segment, verified.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) when none starts there, [`Error::Corruption`](crate::Error::Corruption)
+    /// when it does not verify, [`Error::Io`](crate::Error::Io).
+    pub fn read(&self, lsn: Lsn) -> Result<Record> {
+        self.segment.read_record(lsn, self.end)
+    }
+
+    /// How many blocks and records there are.
+    pub(crate) fn count(&self) -> Result<(u64, u64)> {
+        let mut total = (0, 0);
+        for block in Blocks::new(&self.segment, self.segment.first_lsn(), self.end) {
+            total = (total.0 + 1, total.1 + u64::from(block?.records));
+        }
+        Ok(total)
+    }
+}
+
+/// A block's place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockSpan {
+    /// The address of its first record.
+    pub(crate) start: Lsn,
+    /// The address behind its last record.
+    pub(crate) end: Lsn,
+    /// How many records it has.
+    pub(crate) records: u32,
+}
+
+/// The blocks of a segment, from one on.
+#[derive(Debug)]
+pub(crate) struct Blocks<'a> {
+    segment: &'a Segment,
+    at: Lsn,
+    limit: Lsn,
+}
+
+impl<'a> Blocks<'a> {
+    /// The blocks from the one at `at` up to `limit`.
+    pub(crate) fn new(segment: &'a Segment, at: Lsn, limit: Lsn) -> Self {
+        Blocks { segment, at, limit }
+    }
+
+    /// Where the next block is.
+    pub(crate) fn position(&self) -> Lsn {
+        self.at
+    }
+}
+
+impl Iterator for Blocks<'_> {
+    type Item = Result<BlockSpan>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.limit {
+            return None;
+        }
+        match self.segment.read_block_header(self.at, self.limit) {
+            Ok(header) => {
+                let start = self.at.plus(BLOCK_HEADER as u64);
+                self.at = self.at.plus(header.padded_len(self.segment.life.block_align));
+                Some(Ok(BlockSpan {
+                    start,
+                    end: start.plus(u64::from(header.body_len)),
+                    records: header.records,
+                }))
+            }
+            Err(e) => {
+                self.at = self.limit;
+                Some(Err(e))
+            }
+        }
+    }
+}
+
+/// The headers of a segment's records. See [`SegmentReader::heads`].
+#[derive(Debug)]
+pub struct Heads<'a> {
+    blocks: Blocks<'a>,
+    in_block: Option<(Lsn, Lsn)>,
+}
+
+impl Iterator for Heads<'_> {
+    type Item = Result<RecordHead>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((at, end)) = self.in_block.take().filter(|(at, end)| at < end) {
+                return Some(self.blocks.segment.read_head(at, end).map(|(head, next)| {
+                    self.in_block = Some((next, end));
+                    head
+                }));
+            }
+            match self.blocks.next()? {
+                Ok(span) => self.in_block = Some((span.start, span.end)),
+                Err(e) => return Some(Err(e)),
+            }
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The log: opening, appending, reading, releasing, closing.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use crate::commit::{Batch, Pipeline, Segments, Ticket};
+use crate::error::{Error, LogUuid, Result};
+use crate::io::{Disk, Lock, RealDisk};
+use crate::lsn::{Lsn, SegmentId};
+use crate::options::{Checked, Options};
+use crate::reader::{Follow, Iter};
+use crate::recovery::{self, Recovery};
+use crate::retention::{Keeper, KeeperParts, random_salt};
+use crate::segment::{Record, Segment, SegmentReader, Summarizer, Summary, Tip};
+use crate::stats::{Counters, Stats};
+
+/// The name of the file whose lock stands for the log.
+const LOCK: &str = "lock";
+
+/// A write-ahead log, open for writing. Clones are handles on the same log; the last one to go closes it.
+///
+/// See the crate's documentation for what is guaranteed.
+#[derive(Clone)]
+pub struct Wal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    disk: Arc<dyn Disk>,
+    pipeline: Arc<Pipeline>,
+    keeper: Arc<Keeper>,
+    keeper_thread: Mutex<Option<JoinHandle<()>>>,
+    counters: Arc<Counters>,
+    recovery: Recovery,
+    /// Given up last, when nothing of this handle writes any more.
+    lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+impl fmt::Debug for Wal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wal").field("dir", &self.inner.disk.path()).finish_non_exhaustive()
+    }
+}
+
+/// A segment of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// Its number.
+    pub id: SegmentId,
+    /// The address of its first byte.
+    pub first_lsn: Lsn,
+    /// The address behind its last durable block.
+    pub end_lsn: Lsn,
+    /// Whether nothing is appended to it any more.
+    pub sealed: bool,
+    /// The size of its file in bytes.
+    pub file_bytes: u64,
+}
+
+impl Options {
+    /// Opens the log in `dir`, making directory and log when they are missing.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when it is open already; [`Error::Corruption`] when bytes that are proven to have been durable
+    /// are damaged; [`Error::UnsupportedVersion`], [`Error::Foreign`], [`Error::OwnerMismatch`],
+    /// [`Error::InvalidOptions`], [`Error::Io`]. Nothing is changed then, but for what an error while the tail is written
+    /// again leaves behind, which the next open removes.
+    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Wal> {
+        self.open_on(self.disk(dir.as_ref())?)
+    }
+
+    /// Opens the log in a directory of a given disk.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_on(&self, disk: Arc<dyn Disk>) -> Result<Wal> {
+        Wal::open_with(disk, &self.check()?, None)
+    }
+
+    /// Opens a log whose footers hold a layer's own summaries.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_with_summarizer(&self, disk: Arc<dyn Disk>, summarizer: Arc<dyn Summarizer>) -> Result<Wal> {
+        Wal::open_with(disk, &self.check()?, Some(summarizer))
+    }
+
+    /// The directory `dir` as the disk that [`Options::open_on`] takes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be opened, or made.
+    pub fn disk(&self, dir: &Path) -> Result<Arc<dyn Disk>> {
+        let create = self.check()?.create;
+        let disk = if create { RealDisk::open_or_create(dir) } else { RealDisk::open(dir) };
+        Ok(Arc::new(disk.map_err(|e| Error::io("open directory", dir, e))?))
+    }
+}
+
+/// What the commit path asks of those who keep segments, answered by the keeper.
+#[derive(Debug)]
+struct Kept(Arc<Keeper>);
+
+impl Segments for Kept {
+    fn want(&self, first_lsn: Lsn) {
+        self.0.want(first_lsn);
+    }
+
+    fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
+        self.0.started(segment, predecessor);
+    }
+}
+
+impl Wal {
+    /// Opens the log in `dir` with the default options.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(dir)
+    }
+
+    fn open_with(
+        disk: Arc<dyn Disk>,
+        options: &Checked,
+        summarizer: Option<Arc<dyn Summarizer>>,
+    ) -> Result<Self> {
+        let lock = disk.lock(LOCK).map_err(|e| match e.kind() {
+            std::io::ErrorKind::WouldBlock => Error::Locked { dir: disk.path().to_owned() },
+            _ => Error::io("lock", disk.path().join(LOCK), e),
+        })?;
+        let opened = recovery::open(&disk, options, &mut random_salt)?;
+        let counters = Arc::new(Counters::default());
+        let without_footer = opened.without_footer();
+        let keeper = Arc::new(Keeper::new(KeeperParts {
+            disk: Arc::clone(&disk),
+            options: options.clone(),
+            superblock: opened.superblock,
+            segments: opened.segments,
+            next_id: opened.next_id,
+            summarizer,
+            counters: Arc::clone(&counters),
+        }));
+        let next_first = opened.current.as_ref().map_or(opened.tip.end, |s| s.limit());
+        let pipeline = Arc::new(Pipeline::new(
+            options.clone(),
+            Arc::clone(&counters),
+            Arc::new(Kept(Arc::clone(&keeper))),
+            opened.tip,
+            opened.current,
+        ));
+        let offered_to = Arc::downgrade(&pipeline);
+        let thread = keeper.start(Box::new(move |segment| {
+            if let Some(pipeline) = offered_to.upgrade() {
+                pipeline.offer(segment);
+            }
+        }))?;
+        keeper.want(next_first);
+        for (id, end, digest) in without_footer {
+            keeper.want_footer(id, end, digest);
+        }
+        Ok(Wal {
+            inner: Arc::new(Inner {
+                disk,
+                pipeline,
+                keeper,
+                keeper_thread: Mutex::new(Some(thread)),
+                counters,
+                recovery: opened.report,
+                lock: Mutex::new(Some(lock)),
+            }),
+        })
+    }
+
+    /// Appends one record; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::RecordTooLarge`]; [`Error::Poisoned`] when this or an earlier write failed; [`Error::Closed`];
+    /// [`Error::Io`] when the next segment cannot be made, in which case nothing was written and it may be tried again.
+    pub fn append(&self, payload: impl AsRef<[u8]>) -> Result<Lsn> {
+        let mut batch = Batch::new();
+        batch.push(payload);
+        self.commit(&batch)
+    }
+
+    /// Appends the records of a batch; all are durable when this returns. Says where the first one lies.
+    ///
+    /// # Errors
+    /// As [`Wal::append`]; [`Error::BatchTooLarge`].
+    pub fn commit(&self, batch: impl AsRef<Batch>) -> Result<Lsn> {
+        self.inner.pipeline.commit(batch.as_ref())
+    }
+
+    /// Appends the records of a batch; they are in order and readable when this returns, and durable when the ticket
+    /// says so. Waits when too much is staged ([`Options::max_staged_bytes`]).
+    ///
+    /// # Errors
+    /// As [`Wal::commit`].
+    pub fn submit(&self, batch: impl AsRef<Batch>) -> Result<Ticket> {
+        self.inner.pipeline.submit(batch.as_ref())
+    }
+
+    /// The record at `lsn`, verified; also one that is submitted and not yet durable.
+    ///
+    /// # Errors
+    /// [`Error::Released`], [`Error::NotFound`]; [`Error::Corruption`] when it does not verify; [`Error::Io`].
+    pub fn read(&self, lsn: Lsn) -> Result<Record> {
+        let durable = self.durable_lsn();
+        if lsn < durable {
+            return self.read_durable(lsn, durable);
+        }
+        if let Some(record) = self.inner.pipeline.find_staged(lsn) {
+            return Ok(record);
+        }
+        // It may have become durable in between.
+        let durable = self.durable_lsn();
+        if lsn < durable {
+            return self.read_durable(lsn, durable);
+        }
+        Err(Error::NotFound { lsn, next: self.next_lsn() })
+    }
+
+    fn read_durable(&self, lsn: Lsn, durable: Lsn) -> Result<Record> {
+        match self.inner.keeper.table.find(lsn) {
+            Some(segment) => segment.read_record(lsn, segment.end().map_or(durable, |end| end.min(durable))),
+            None => Err(Error::Released { lsn, first: self.first_lsn() }),
+        }
+    }
+
+    /// The durable records, oldest first.
+    #[must_use]
+    pub fn iter(&self) -> Iter {
+        self.iter_from(self.first_lsn())
+    }
+
+    /// The durable records from the first one at or behind `lsn` on.
+    #[must_use]
+    pub fn iter_from(&self, lsn: Lsn) -> Iter {
+        Iter::new(self.clone(), lsn)
+    }
+
+    /// As [`Wal::iter_from`], and at the end waits for more. Ends when the log is closed.
+    #[must_use]
+    pub fn follow(&self, lsn: Lsn) -> Follow {
+        Follow::new(self.clone(), lsn)
+    }
+
+    /// The address at which the log begins: no record below it is kept.
+    #[must_use]
+    pub fn first_lsn(&self) -> Lsn {
+        self.inner.keeper.table.oldest().map_or_else(|| self.durable_lsn(), |s| s.first_lsn())
+    }
+
+    /// Records submitted from now on lie at or behind this address.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        self.inner.pipeline.end()
+    }
+
+    /// Everything below this address is durable.
+    #[must_use]
+    pub fn durable_lsn(&self) -> Lsn {
+        self.inner.pipeline.durable()
+    }
+
+    /// Records below `lsn` are no longer needed. Whole segments are freed, oldest first, so [`Wal::first_lsn`] rises up to
+    /// `lsn` and not beyond; the newest segment always stays.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the log is as good as before then. [`Error::Closed`], [`Error::Poisoned`].
+    pub fn release(&self, lsn: Lsn) -> Result<()> {
+        self.inner.pipeline.check_usable()?;
+        self.inner.keeper.release(lsn.min(self.durable_lsn())).map(|_| ())
+    }
+
+    /// The segments, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let durable = self.durable_lsn();
+        let info = |s: Arc<Segment>| SegmentInfo {
+            id: s.id(),
+            first_lsn: s.first_lsn(),
+            end_lsn: s.end().unwrap_or(durable),
+            sealed: s.end().is_some(),
+            file_bytes: s.file_bytes(),
+        };
+        self.inner.keeper.table.all().into_iter().map(info).collect()
+    }
+
+    /// The summary in a segment's footer; `None` while it has no footer.
+    ///
+    /// # Errors
+    /// [`Error::Released`] when the segment is not part of the log.
+    pub fn summary(&self, id: SegmentId) -> Result<Option<Summary>> {
+        Ok(self.segment(id)?.footer().map(|f| f.summary.clone()))
+    }
+
+    /// A segment, to go through it: all of it when it has ended, else what of it is durable now.
+    ///
+    /// # Errors
+    /// [`Error::Released`] when the segment is not part of the log.
+    pub fn segment_reader(&self, id: SegmentId) -> Result<SegmentReader> {
+        let segment = self.segment(id)?;
+        let end = segment.end().unwrap_or_else(|| self.durable_lsn());
+        Ok(SegmentReader::new(segment, end))
+    }
+
+    fn segment(&self, id: SegmentId) -> Result<Arc<Segment>> {
+        let first = self.first_lsn();
+        self.inner.keeper.table.get(id).ok_or(Error::Released { lsn: first, first })
+    }
+
+    /// What opening the log found.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// A reading of the log's counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.inner.counters.read();
+        let segments = self.inner.keeper.table.all();
+        stats.staged_bytes = self.inner.pipeline.staged_bytes();
+        stats.segments = segments.len() as u64;
+        stats.disk_bytes = segments.iter().map(|s| s.file_bytes()).sum();
+        stats
+    }
+
+    /// The last failure off the commit path, if there was one: a spare segment, a footer, the superblock. Nothing that was
+    /// acknowledged is at risk by it.
+    #[must_use]
+    pub fn background_error(&self) -> Option<Error> {
+        self.inner.keeper.last_error()
+    }
+
+    /// The directory, for files that are kept beside the log.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.inner.disk
+    }
+
+    /// The log's identity, drawn when it was made.
+    #[must_use]
+    pub fn uuid(&self) -> LogUuid {
+        self.inner.keeper.uuid()
+    }
+
+    /// Whom the directory is pinned to.
+    #[must_use]
+    pub fn owner(&self) -> Option<u64> {
+        self.inner.keeper.owner()
+    }
+
+    /// Makes durable what was submitted, marks the end, and gives the lock up. Every handle is closed then.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when what was submitted could not be made durable; the log is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        self.inner.close()
+    }
+
+    pub(crate) fn wait_durable_beyond(&self, lsn: Lsn) -> Result<bool> {
+        self.inner.pipeline.wait_durable_beyond(lsn)
+    }
+
+    pub(crate) fn table(&self) -> &crate::retention::SegmentTable {
+        &self.inner.keeper.table
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<()> {
+        let drained = self.pipeline.close();
+        self.keeper.stop();
+        if let Some(thread) = self.keeper_thread.lock().take() {
+            // A panic of the keeper would be a defect here; it has been reported by the thread itself.
+            drop(thread.join());
+        }
+        let mut lock = self.lock.lock();
+        let finished = match &*lock {
+            Some(_) if drained.is_ok() => self.keeper.finish(self.pipeline.durable()),
+            _ => Ok(()),
+        };
+        *lock = None;
+        drained.and(finished)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Whoever wants to know how it ended calls `close`.
+        drop(self.close());
+    }
+}
