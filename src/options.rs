@@ -33,6 +33,7 @@ pub struct Options {
     mmap: bool,
     owner: Option<u64>,
     create: bool,
+    threads: bool,
 }
 
 impl Default for Options {
@@ -73,6 +74,7 @@ impl Options {
             mmap: true,
             owner: None,
             create: true,
+            threads: true,
         }
     }
 
@@ -149,6 +151,16 @@ impl Options {
         self
     }
 
+    /// Whether the log has threads of its own (the default). Without, what they do is done by the calling threads: the
+    /// next segment is made when it is needed, and a submitted batch is flushed when somebody waits for it or for a later
+    /// one. With one calling thread everything then happens in one order, which is what a simulation needs.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub const fn threads(mut self, yes: bool) -> Self {
+        self.threads = yes;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<Checked> {
         let refuse = |what: String| Err(Error::InvalidOptions { what });
         if !self.block_align.is_power_of_two() || !(8..=4096).contains(&self.block_align) {
@@ -187,6 +199,7 @@ impl Options {
             mmap: self.mmap,
             owner: self.owner,
             create: self.create,
+            threads: self.threads,
         })
     }
 }
@@ -208,4 +221,6 @@ pub(crate) struct Checked {
     pub(crate) mmap: bool,
     pub(crate) owner: Option<u64>,
     pub(crate) create: bool,
+    /// Whether the log may start threads.
+    pub(crate) threads: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -103,15 +103,31 @@ impl Options {
 
 /// What the commit path asks of those who keep segments, answered by the keeper.
 #[derive(Debug)]
-struct Kept(Arc<Keeper>);
+struct Kept {
+    keeper: Arc<Keeper>,
+    /// Back to the commit path, which holds this.
+    pipeline: Weak<Pipeline>,
+}
+
+impl Kept {
+    fn offer(pipeline: &Weak<Pipeline>, segment: Result<Arc<Segment>>) {
+        if let Some(pipeline) = pipeline.upgrade() {
+            pipeline.offer(segment);
+        }
+    }
+}
 
 impl Segments for Kept {
     fn want(&self, first_lsn: Lsn) {
-        self.0.want(first_lsn);
+        self.keeper.want(first_lsn);
     }
 
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
-        self.0.started(segment, predecessor);
+        self.keeper.started(segment, predecessor);
+    }
+
+    fn run_inline(&self) {
+        self.keeper.run_pending(&|segment| Kept::offer(&self.pipeline, segment));
     }
 }
 
@@ -146,19 +162,16 @@ impl Wal {
             counters: Arc::clone(&counters),
         }));
         let next_first = opened.current.as_ref().map_or(opened.tip.end, |s| s.limit());
-        let pipeline = Arc::new(Pipeline::new(
-            options.clone(),
-            Arc::clone(&counters),
-            Arc::new(Kept(Arc::clone(&keeper))),
-            opened.tip,
-            opened.current,
-        ));
+        let pipeline = Arc::new_cyclic(|pipeline| {
+            let kept = Kept { keeper: Arc::clone(&keeper), pipeline: Weak::clone(pipeline) };
+            let counters = Arc::clone(&counters);
+            Pipeline::new(options.clone(), counters, Arc::new(kept), opened.tip, opened.current)
+        });
         let offered_to = Arc::downgrade(&pipeline);
-        let thread = keeper.start(Box::new(move |segment| {
-            if let Some(pipeline) = offered_to.upgrade() {
-                pipeline.offer(segment);
-            }
-        }))?;
+        let thread = match options.threads {
+            true => Some(keeper.start(Box::new(move |segment| Kept::offer(&offered_to, segment)))?),
+            false => None,
+        };
         keeper.want(next_first);
         for (id, end, digest) in without_footer {
             keeper.want_footer(id, end, digest);
@@ -168,7 +181,7 @@ impl Wal {
                 disk,
                 pipeline,
                 keeper,
-                keeper_thread: Mutex::new(Some(thread)),
+                keeper_thread: Mutex::new(thread),
                 counters,
                 recovery: opened.report,
                 lock: Mutex::new(Some(lock)),

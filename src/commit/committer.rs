@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 impl Pipeline {
     /// Starts the committer unless it runs.
     pub(super) fn start_committer(self: &Arc<Self>) -> Result<()> {
-        if self.committer_started.load(Ordering::Acquire) {
+        if self.committer_started.load(Ordering::Acquire) || !self.options.threads {
             return Ok(());
         }
         let mut handle = self.committer.lock();

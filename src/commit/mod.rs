@@ -55,6 +55,9 @@ pub(crate) trait Segments: Send + Sync + std::fmt::Debug {
 
     /// The first block of `segment` is durable, and with it the end of its predecessor. Called before anybody can know.
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip);
+
+    /// Does what was asked so far, on this thread, when the log has no threads of its own.
+    fn run_inline(&self);
 }
 
 /// The commit path of one log.
@@ -160,6 +163,7 @@ impl Pipeline {
             self.work.notify_one();
         }
         drop(state);
+        self.run_inline();
         Ok(Ticket::new(Arc::clone(self), placed.seq, placed.first, placed.end))
     }
 
@@ -170,7 +174,14 @@ impl Pipeline {
         let mut state = self.state.lock();
         let placed = self.stage(&mut state, batch)?;
         self.wait_staged(state, placed.seq, placed.end)?;
+        self.run_inline();
         Ok(placed.first)
+    }
+
+    fn run_inline(&self) {
+        if !self.options.threads {
+            self.segments.run_inline();
+        }
     }
 
     /// The record at `lsn`, when it is submitted and not yet durable.
@@ -223,7 +234,7 @@ impl Pipeline {
             }
             if state.staged > 0 && state.staged + len > self.options.max_staged {
                 self.counters.space_waits.add(1);
-                self.changed.wait(state);
+                self.wait_for_space(state);
                 continue;
             }
             if let Some(open) = state.open.as_mut().filter(|b| b.has_room(len, self.options.max_body)) {
@@ -236,6 +247,17 @@ impl Pipeline {
                 return Ok(Placed { seq, first, end: first.plus(len) });
             }
             self.open_block(state, len)?;
+        }
+    }
+
+    fn wait_for_space(&self, state: &mut MutexGuard<'_, State>) {
+        if self.options.threads || state.flushing {
+            self.changed.wait(state);
+        } else {
+            state.flushing = true;
+            let end = state.submitted;
+            // A failure is found by the caller, as poison.
+            MutexGuard::unlocked(state, || drop(self.lead(self.state.lock(), end)));
         }
     }
 
@@ -263,7 +285,11 @@ impl Pipeline {
             }
             Next::Wanted => {
                 self.counters.segment_waits.add(1);
-                self.changed.wait(state);
+                if self.options.threads {
+                    self.changed.wait(state);
+                } else {
+                    MutexGuard::unlocked(state, || self.segments.run_inline());
+                }
                 Ok(())
             }
         }

@@ -15,6 +15,8 @@
 //! This module knows no format.
 
 mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 use std::fmt;
 use std::io;

@@ -158,6 +158,13 @@ impl Catalog {
         Ok(())
     }
 
+    /// Whether a member took the place of this file: recovery writes a tail of which nothing is proven into a file with a
+    /// higher number and the same predecessor, and then removes the old one, which a crash may bring back.
+    fn supersedes(&self, id: SegmentId, candidate: &Candidate) -> bool {
+        let Ok(header) = candidate.header else { return false };
+        self.members.iter().any(|m| m.segment.id() > id && m.header.predecessor == header.predecessor)
+    }
+
     /// What is left is no part of the log: it is junk, unless it claims to be.
     fn sort_rest(
         &mut self,
@@ -167,6 +174,10 @@ impl Catalog {
     ) -> Result<()> {
         let newest = self.members.last().map(|m| m.segment.id());
         for (id, candidate) in rest {
+            if self.supersedes(id, &candidate) {
+                self.junk.push(candidate.name);
+                continue;
+            }
             if candidate.header.is_ok() {
                 return Err(refuse(
                     disk,

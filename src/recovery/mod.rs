@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result, Witness, WitnessSource};
-use crate::format::segment::Predecessor;
+use crate::format::segment::{Predecessor, SegmentHeader};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
@@ -89,7 +89,13 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         report,
         ends: catalog.ends(),
     };
-    remove_junk(disk, &catalog, &mut opened.report)?;
+    let mut junk = catalog.junk;
+    if let Some(name) = survey.dropped {
+        opened.segments.pop();
+        opened.ends.pop();
+        junk.push(name);
+    }
+    remove_junk(disk, junk, &mut opened.report)?;
     if let Some(tail) = survey.tail {
         tail.settle(disk, options, random, &mut opened)?;
     }
@@ -154,6 +160,8 @@ fn check_owner(disk: &Arc<dyn Disk>, options: &Checked, sb: &Superblock) -> Resu
 pub(crate) struct Survey {
     tip: Tip,
     tail: Option<Tail>,
+    /// The newest file, when nothing of it is proven and nothing of it can be used.
+    dropped: Option<String>,
     cuts: Vec<Cut>,
     clean: bool,
     scanned: u64,
@@ -167,9 +175,21 @@ struct Tail {
     end: Lsn,
     /// The first block that is not proven durable, and the digest of the one before it.
     unproven: Option<(Lsn, u32)>,
+    /// What the segment's own header says comes before it, when that header is not proven durable either: then what is
+    /// written again takes the segment's place.
+    replaces: Option<SegmentHeader>,
 }
 
 impl Survey {
+    /// The log ends where the segment before the newest one ended.
+    fn drop_newest(&mut self, newest: &Member) {
+        self.dropped = Some(newest.segment.name.clone());
+        self.tip = match newest.header.predecessor {
+            Some(p) => Tip { segment: Some(p.id), end: p.end, digest: p.digest },
+            None => Tip { segment: None, end: newest.segment.first_lsn(), digest: 0 },
+        };
+    }
+
     pub(crate) fn fill(&self, report: &mut Recovery, catalog: &Catalog) {
         report.clean = self.clean;
         report.segments = catalog.members.len() as u64;
@@ -191,6 +211,7 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mma
     let mut survey = Survey {
         tip: Tip { segment: None, end: Lsn::ZERO, digest: 0 },
         tail: None,
+        dropped: None,
         cuts: Vec::new(),
         clean: true,
         scanned: 0,
@@ -220,6 +241,9 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mma
         .flatten()
         .max_by_key(|w| w.durable)
         .unwrap_or(own);
+    if let Some(promised) = load_footer(&newest.segment, scan.end, false)? {
+        return Err(successor_missing(&newest.segment, promised.footer.end).into());
+    }
     judge(newest, &scan, witness, policy, &mut survey)?;
     check_strays(catalog, scan.end, witness.durable, policy, &mut survey)?;
 
@@ -230,9 +254,29 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mma
     survey.clean = survey.cuts.is_empty() && sb.durable == scan.end;
     let (end, digest) = drop_unproven_mark(&scan, witness.durable);
     let unproven = scan.unproven.iter().find(|(lsn, _)| *lsn >= witness.durable && *lsn < end).copied();
+    let proven = header_is_proven(newest, sealed.last(), witness.durable, sb);
+    if end == newest.segment.first_lsn() && !proven {
+        survey.drop_newest(newest);
+        return Ok(survey);
+    }
     survey.tip = Tip { segment: Some(newest.segment.id()), end, digest };
-    survey.tail = Some(Tail { segment: Arc::clone(&newest.segment), end, unproven });
+    let replaces = (!proven).then_some(newest.header);
+    survey.tail = Some(Tail { segment: Arc::clone(&newest.segment), end, unproven, replaces });
     Ok(survey)
+}
+
+/// A footer is written only once a successor is durable: there was one.
+fn successor_missing(segment: &Segment, end: Lsn) -> Corruption {
+    let witness = Witness { source: WitnessSource::Footer, durable: end };
+    segment.damage(end, end, CorruptionReason::MissingSegment).witnessed(Some(witness))
+}
+
+/// Whether the newest segment's header page is on the device. It goes out with the first block, so it is when that block
+/// is proven, when the superblock names the segment, or when the segment before it has a footer.
+fn header_is_proven(newest: &Member, before: Option<&Member>, durable: Lsn, sb: &Superblock) -> bool {
+    durable > newest.segment.first_lsn()
+        || sb.newest.is_some_and(|id| id >= newest.segment.id())
+        || before.is_some_and(|m| m.segment.footer().is_some())
 }
 
 /// Where the log ends, and the digest there. A mark at the very end that nothing proves holds nothing: rather than write
@@ -401,15 +445,15 @@ fn check_strays(
     Ok(())
 }
 
-fn remove_junk(disk: &Arc<dyn Disk>, catalog: &Catalog, report: &mut Recovery) -> Result<()> {
-    for name in &catalog.junk {
-        disk.remove(name).map_err(|e| Error::io("remove", disk.path().join(name), e))?;
-        report.removed.push(name.clone());
+fn remove_junk(disk: &Arc<dyn Disk>, junk: Vec<String>, report: &mut Recovery) -> Result<()> {
+    if junk.is_empty() {
+        return Ok(());
     }
-    if !catalog.junk.is_empty() {
-        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+    for name in junk {
+        disk.remove(&name).map_err(|e| Error::io("remove", disk.path().join(&name), e))?;
+        report.removed.push(name);
     }
-    Ok(())
+    disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))
 }
 
 impl Tail {
@@ -426,11 +470,16 @@ impl Tail {
             return Ok(());
         };
         self.segment.set_end(start);
+        let predecessor = match &self.replaces {
+            Some(header) => header.predecessor,
+            None => Some(Predecessor { id: self.segment.id(), end: start, digest: previous }),
+        };
         let rewrite = Rewrite {
             disk,
             from: &self.segment,
             start,
             end: self.end,
+            predecessor,
             previous,
             id: opened.next_id,
             salt: random(),
@@ -442,7 +491,12 @@ impl Tail {
         opened.tip = Tip { segment: Some(segment.id()), end: self.end, digest };
         opened.report.rewritten = self.end.distance_from(start).unwrap_or(0);
         opened.current = Some(Arc::clone(&segment));
-        opened.ends.push((Arc::clone(&self.segment), start, previous));
+        if self.replaces.is_some() {
+            opened.segments.pop();
+            remove_junk(disk, vec![self.segment.name.clone()], &mut opened.report)?;
+        } else {
+            opened.ends.push((Arc::clone(&self.segment), start, previous));
+        }
         opened.segments.push(segment);
         Ok(())
     }

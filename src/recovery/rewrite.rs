@@ -27,6 +27,8 @@ pub(crate) struct Rewrite<'a> {
     pub(crate) start: Lsn,
     /// The address behind the last one.
     pub(crate) end: Lsn,
+    /// What the new segment's header names.
+    pub(crate) predecessor: Option<Predecessor>,
     /// The digest of the block before the first.
     pub(crate) previous: u32,
     pub(crate) id: SegmentId,
@@ -95,7 +97,7 @@ impl Rewrite<'_> {
             id: life.id,
             first_lsn: self.start,
             salt: life.salt,
-            predecessor: Some(Predecessor { id: self.from.id(), end: self.start, digest: self.previous }),
+            predecessor: self.predecessor,
             durable: self.start,
         };
         write_all_at(file, &life.encode(), 0).map_err(io("write"))?;

@@ -30,6 +30,10 @@ impl Jobs {
     pub(super) fn new(next_id: SegmentId) -> Self {
         Jobs { prepare: None, queue: VecDeque::new(), next_id, stop: false }
     }
+
+    fn is_empty(&self) -> bool {
+        self.prepare.is_none() && self.queue.is_empty()
+    }
 }
 
 /// Given each segment that was made ready, or why it could not be.
@@ -74,22 +78,32 @@ impl Keeper {
     }
 
     fn run(&self, offer: &Offer) {
-        let mut jobs = self.jobs.lock();
         loop {
+            self.run_pending(offer);
+            let mut jobs = self.jobs.lock();
+            if jobs.is_empty() {
+                if jobs.stop {
+                    return;
+                }
+                self.work.wait(&mut jobs);
+            }
+        }
+    }
+
+    /// Does what was asked so far.
+    pub(crate) fn run_pending(&self, offer: &dyn Fn(Result<Arc<Segment>>)) {
+        loop {
+            let mut jobs = self.jobs.lock();
             if let Some(first_lsn) = jobs.prepare.take() {
                 let id = jobs.next_id;
                 jobs.next_id = id.next();
                 drop(jobs);
                 offer(self.prepare_segment(id, first_lsn));
-                jobs = self.jobs.lock();
             } else if let Some(job) = jobs.queue.pop_front() {
                 drop(jobs);
                 self.note(self.run_job(&job));
-                jobs = self.jobs.lock();
-            } else if jobs.stop {
-                return;
             } else {
-                self.work.wait(&mut jobs);
+                return;
             }
         }
     }

@@ -1,0 +1,106 @@
+//! What goes wrong, and when.
+
+use std::io;
+
+/// The kinds of calls that a fault can be bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// Reading bytes.
+    Read,
+    /// Writing bytes.
+    Write,
+    /// `fdatasync` or `fsync` of a file.
+    Sync,
+    /// `fsync` of a directory.
+    SyncDir,
+    /// Making a file.
+    Create,
+    /// Opening a file.
+    Open,
+    /// Renaming a file.
+    Rename,
+    /// Removing a file.
+    Remove,
+    /// Changing a file's size, or reserving space.
+    Resize,
+}
+
+/// When a fault happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// At the n-th call of any kind, counted from 0.
+    At(u64),
+    /// At the n-th call of this kind, counted from 0.
+    Nth(Call, u64),
+    /// At every call of this kind from the n-th on.
+    From(Call, u64),
+}
+
+/// What a failed sync leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncFailure {
+    /// The pages are clean in the cache and not on the device (ext4's way): a later sync says `Ok` and writes nothing.
+    DropsPages,
+    /// The pages stay dirty (btrfs's way).
+    KeepsDirty,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The call fails with this error and has no effect.
+    Error(io::ErrorKind),
+    /// The call fails with this operating system error and has no effect.
+    Os(i32),
+    /// A write takes only half of the bytes; a sync or any other call is not touched.
+    Short,
+    /// A write takes no bytes.
+    Nothing,
+    /// A sync fails with `EIO`.
+    Sync(SyncFailure),
+    /// A sync says `Ok` and does nothing. No honest device does this: it is the negative control of a test.
+    Lie,
+    /// The power goes off: this call and all later ones fail and have no effect.
+    PowerOff,
+}
+
+/// The faults of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultPlan {
+    faults: Vec<(Trigger, Fault)>,
+    seen: [u64; 9],
+}
+
+impl FaultPlan {
+    /// No faults.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// One more fault.
+    #[must_use]
+    pub fn with(mut self, trigger: Trigger, fault: Fault) -> Self {
+        self.faults.push((trigger, fault));
+        self
+    }
+
+    /// The power goes off at call `n`.
+    #[must_use]
+    pub fn power_off_at(n: u64) -> Self {
+        Self::none().with(Trigger::At(n), Fault::PowerOff)
+    }
+
+    /// Counts a call, the `total`-th of all, and says what happens to it.
+    pub(super) fn next(&mut self, call: Call, total: u64) -> Option<Fault> {
+        let seen = self.seen.get_mut(call as usize)?;
+        let n = *seen;
+        *seen += 1;
+        let hit = |trigger: &Trigger| match *trigger {
+            Trigger::At(at) => at == total,
+            Trigger::Nth(c, at) => c == call && at == n,
+            Trigger::From(c, at) => c == call && n >= at,
+        };
+        self.faults.iter().find(|(trigger, _)| hit(trigger)).map(|(_, fault)| *fault)
+    }
+}

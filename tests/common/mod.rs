@@ -1,0 +1,149 @@
+//! A workload on a simulated disk, and the oracle that judges what a crash leaves of it.
+
+#![allow(dead_code, unreachable_pub)] // each test file uses its part
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use seawall::io::sim::{Rng, SimDisk};
+use seawall::{Batch, Error, Lsn, Options, Wal};
+
+/// A log in small pieces, on one thread.
+pub fn options() -> Options {
+    Options::new().segment_size(24 << 10).threads(false).idle_mark(Duration::from_secs(3600))
+}
+
+pub fn open(options: &Options, disk: &SimDisk) -> Result<Wal, Error> {
+    options.open_on(Arc::new(disk.clone()))
+}
+
+/// What was asked of a log, and what it promised.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle {
+    /// Every batch that was submitted, in order: its records.
+    pub batches: Vec<Vec<Vec<u8>>>,
+    /// So many of them were acknowledged; what was exposed by an open counts too.
+    pub acknowledged: usize,
+    /// Where the first record of each batch lies, as far as it was said.
+    pub lsns: Vec<Option<Lsn>>,
+    /// Batches before this one may be gone.
+    pub released: usize,
+}
+
+/// Why a recovered log is wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// W1: an acknowledged batch is not there.
+    Lost { batch: usize },
+    /// W2: half a batch.
+    Torn { batch: usize },
+    /// W3: something that was never submitted, or at another place.
+    Phantom { lsn: Lsn },
+    /// W4: refused although nothing that is proven is damaged.
+    Refused(String),
+}
+
+impl Oracle {
+    /// Submits and awaits one random batch.
+    pub fn append(&mut self, wal: &Wal, rng: &mut Rng) -> Result<(), Error> {
+        let batch = self.random_batch(rng);
+        let mut b = Batch::new();
+        for record in &batch {
+            b.push(record);
+        }
+        self.batches.push(batch);
+        self.lsns.push(None);
+        let lsn = wal.commit(&b)?;
+        *self.lsns.last_mut().unwrap() = Some(lsn);
+        self.acknowledged = self.batches.len();
+        Ok(())
+    }
+
+    fn random_batch(&self, rng: &mut Rng) -> Vec<Vec<u8>> {
+        let count = 1 + rng.below(4);
+        (0..count)
+            .map(|_| {
+                let len = match rng.below(4) {
+                    0 => 0,
+                    1 => rng.below(40),
+                    2 => rng.below(1000),
+                    _ => rng.below(6000),
+                };
+                // Payloads full of zeros are as good as any.
+                let fill = rng.below(3);
+                let seed = rng.next();
+                let mut inner = Rng::new(seed);
+                (0..len).map(|_| if fill == 0 { 0 } else { inner.next().to_le_bytes()[0] }).collect()
+            })
+            .collect()
+    }
+
+    /// Releases everything before batch `batch`.
+    pub fn release(&mut self, wal: &Wal, batch: usize) -> Result<(), Error> {
+        if let Some(Some(lsn)) = self.lsns.get(batch) {
+            self.released = self.released.max(batch);
+            wal.release(*lsn)?;
+        }
+        Ok(())
+    }
+
+    /// Checks what a log holds after it was opened again, and takes it for what is promised from now on.
+    pub fn check(&mut self, wal: &Wal) -> Result<(), Wrong> {
+        let records: Vec<(Lsn, Vec<u8>)> = wal
+            .iter()
+            .map(|r| r.map(|r| (r.lsn(), r.payload().to_vec())))
+            .collect::<Result<_, _>>()
+            .map_err(|e| Wrong::Refused(e.to_string()))?;
+        let Some(start) = self.find_start(&records) else {
+            return match records.first() {
+                Some((lsn, _)) => Err(Wrong::Phantom { lsn: *lsn }),
+                None => Err(Wrong::Lost { batch: self.released }),
+            };
+        };
+        let mut rest = &records[..];
+        let mut batch = start;
+        while !rest.is_empty() {
+            let Some(expected) = self.batches.get(batch) else {
+                return Err(Wrong::Phantom { lsn: rest[0].0 });
+            };
+            if let Some(Some(lsn)) = self.lsns.get(batch)
+                && *lsn != rest[0].0
+            {
+                return Err(Wrong::Phantom { lsn: rest[0].0 });
+            }
+            if rest.len() < expected.len() {
+                return Err(Wrong::Torn { batch });
+            }
+            for (want, (lsn, got)) in expected.iter().zip(rest) {
+                if want != got {
+                    return Err(Wrong::Phantom { lsn: *lsn });
+                }
+            }
+            self.lsns[batch] = Some(rest[0].0);
+            rest = &rest[expected.len()..];
+            batch += 1;
+        }
+        if batch < self.acknowledged {
+            return Err(Wrong::Lost { batch });
+        }
+        // What was exposed is promised; what was not recovered never was.
+        self.acknowledged = batch;
+        self.batches.truncate(batch);
+        self.lsns.truncate(batch);
+        Ok(())
+    }
+
+    /// The batch that the first record belongs to: no batch that may not be gone is missing before it.
+    fn find_start(&self, records: &[(Lsn, Vec<u8>)]) -> Option<usize> {
+        match records.first() {
+            // The newest segment is never released, so nothing that was acknowledged leaves the log empty.
+            None => (self.acknowledged == 0).then_some(0),
+            Some((lsn, _)) => {
+                let known = self.lsns.iter().position(|l| *l == Some(*lsn));
+                // Only the very first batch can be unknown and yet the first.
+                let start = known.unwrap_or(0);
+                (start <= self.released).then_some(start)
+            }
+        }
+    }
+}
