@@ -89,6 +89,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         report,
         ends: catalog.ends(),
     };
+    opened.superblock.repair()?;
     let mut junk = catalog.junk;
     if let Some(name) = survey.dropped {
         opened.segments.pop();

@@ -15,6 +15,33 @@ pub(crate) struct SuperblockFile {
     file: Arc<dyn File>,
     path: PathBuf,
     content: Superblock,
+    /// The slot to write first: never the only one that holds the content.
+    stale: Slot,
+    /// Both slots hold the content.
+    whole: bool,
+}
+
+/// One of the two slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    First,
+    Second,
+}
+
+impl Slot {
+    const fn offset(self) -> u64 {
+        match self {
+            Slot::First => 0,
+            Slot::Second => PAGE as u64,
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Slot::First => Slot::Second,
+            Slot::Second => Slot::First,
+        }
+    }
 }
 
 /// What was found of a superblock.
@@ -38,19 +65,25 @@ impl SuperblockFile {
             Err(e) => return Err(Error::io("open", path, e)),
         };
         let mut slots = [Err(Invalid::Unwritten); 2];
-        for (slot, offset) in slots.iter_mut().zip([0, PAGE as u64]) {
+        for (slot, place) in slots.iter_mut().zip([Slot::First, Slot::Second]) {
             let mut page = [0; PAGE];
-            let got = read_full_at(&*file, &mut page, offset).map_err(|e| Error::io("read", &path, e))?;
+            let got =
+                read_full_at(&*file, &mut page, place.offset()).map_err(|e| Error::io("read", &path, e))?;
             *slot = if got == PAGE || got == 0 { Superblock::decode(&page) } else { Err(Invalid::Checksum) };
         }
         let newest = slots.iter().flatten().max_by_key(|s| s.sequence).copied();
+        let [first, second] = &slots;
+        let stale = if first.ok() == newest { Slot::Second } else { Slot::First };
+        let whole = first == second;
         let newer = slots.iter().find_map(|s| match s {
             Err(Invalid::Version(found)) => Some(*found),
             _ => None,
         });
         match (newest, newer) {
             (_, Some(found)) => Err(Error::UnsupportedVersion { path, found, supported: VERSION }),
-            (Some(content), None) => Ok(FoundSuperblock::Some(SuperblockFile { file, path, content })),
+            (Some(content), None) => {
+                Ok(FoundSuperblock::Some(SuperblockFile { file, path, content, stale, whole }))
+            }
             (None, None) if slots.iter().all(|s| *s == Err(Invalid::Unwritten)) => Ok(FoundSuperblock::None),
             (None, None) => Ok(FoundSuperblock::Damaged(Corruption::new(
                 path,
@@ -72,8 +105,9 @@ impl SuperblockFile {
             Err(e) => return Err(Error::io("open", path, e)),
         };
         file.set_len(2 * PAGE as u64).map_err(|e| Error::io("extend", &path, e))?;
-        let mut this = SuperblockFile { file, path, content };
-        this.write(content)?;
+        let mut this = SuperblockFile { file, path, content, stale: Slot::First, whole: false };
+        this.write_stale(content)?;
+        this.repair()?;
         this.file.sync_all().map_err(|e| Error::io("fsync", &this.path, e))?;
         disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
         Ok(this)
@@ -95,13 +129,32 @@ impl SuperblockFile {
         self.write(content)
     }
 
-    fn write(&mut self, content: Superblock) -> Result<()> {
-        let page = content.encode();
-        for offset in [0, PAGE as u64] {
-            write_all_at(&*self.file, &page, offset).map_err(|e| Error::io("write", &self.path, e))?;
-            self.file.sync_data().map_err(|e| Error::io("fdatasync", &self.path, e))?;
+    /// Writes the content into the slot that does not hold it, if there is one.
+    pub(crate) fn repair(&mut self) -> Result<()> {
+        if !self.whole {
+            self.write_stale(self.content)?;
+            self.whole = true;
         }
+        Ok(())
+    }
+
+    fn write(&mut self, content: Superblock) -> Result<()> {
+        self.repair()?;
+        self.whole = false;
+        self.write_stale(content)?;
+        self.write_stale(content)?;
+        self.whole = true;
+        Ok(())
+    }
+
+    /// Writes one slot; from then on the other one is stale.
+    fn write_stale(&mut self, content: Superblock) -> Result<()> {
+        let page = content.encode();
+        write_all_at(&*self.file, &page, self.stale.offset())
+            .map_err(|e| Error::io("write", &self.path, e))?;
+        self.file.sync_data().map_err(|e| Error::io("fdatasync", &self.path, e))?;
         self.content = content;
+        self.stale = self.stale.other();
         Ok(())
     }
 }
