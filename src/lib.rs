@@ -12,6 +12,7 @@ mod recovery;
 mod retention;
 mod segment;
 mod stats;
+mod verify;
 mod wal;
 
 pub use commit::{Batch, RecordOffset, Ticket};
@@ -22,4 +23,5 @@ pub use reader::{Follow, Iter};
 pub use recovery::{Cut, Recovery};
 pub use segment::{Heads, Record, RecordHead, SegmentReader, Summarizer, Summary};
 pub use stats::Stats;
+pub use verify::{SegmentCheck, VerifyReport, verify, verify_on};
 pub use wal::{SegmentInfo, Wal};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result, Witness, WitnessSource};
 use crate::format::block::{BLOCK_HEADER, BlockHeader};
-use crate::format::segment::{Life, SegmentHeader, parse_file_name};
+use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
 use crate::format::superblock::Superblock;
 use crate::format::{DATA_START, Invalid, PAGE, VERSION};
 use crate::io::{Access, Disk, File, read_full_at};
@@ -105,10 +105,10 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// The segments that a successor ends: where, and the digest of the last block.
-    pub(super) fn ends(&self) -> Vec<(Arc<Segment>, Lsn, u32)> {
+    /// The segments that a successor ends, with what it says of their end.
+    pub(crate) fn sealed(&self) -> impl Iterator<Item = (&Member, Predecessor)> {
         let successors = self.members.iter().skip(1).filter_map(|m| m.header.predecessor);
-        self.members.iter().zip(successors).map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect()
+        self.members.iter().zip(successors)
     }
 
     /// Takes the members out of `candidates`, newest first.

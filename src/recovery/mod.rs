@@ -87,7 +87,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         current: None,
         next_id: catalog.highest_id.next(),
         report,
-        ends: catalog.ends(),
+        ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };
     opened.superblock.repair()?;
     let mut junk = catalog.junk;
@@ -168,6 +168,8 @@ pub(crate) struct Survey {
     scanned: u64,
     blocks: u64,
     records: u64,
+    /// Blocks and records in the newest segment.
+    newest: Option<(u64, u64)>,
 }
 
 /// The newest segment: where it ends, and what of it must be written again.
@@ -189,6 +191,21 @@ impl Survey {
             Some(p) => Tip { segment: Some(p.id), end: p.end, digest: p.digest },
             None => Tip { segment: None, end: newest.segment.first_lsn(), digest: 0 },
         };
+    }
+
+    /// Where the log ends.
+    pub(crate) fn end(&self) -> Lsn {
+        self.tip.end
+    }
+
+    /// Blocks and records in the newest segment.
+    pub(crate) fn newest_counts(&self) -> Option<(u64, u64)> {
+        self.newest
+    }
+
+    /// What has to be cut off.
+    pub(crate) fn into_cuts(self) -> Vec<Cut> {
+        self.cuts
     }
 
     pub(crate) fn fill(&self, report: &mut Recovery, catalog: &Catalog) {
@@ -218,6 +235,7 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mma
         scanned: 0,
         blocks: 0,
         records: 0,
+        newest: None,
     };
     let super_witness = Witness { source: WitnessSource::Superblock, durable: sb.durable };
     let Some((newest, sealed)) = catalog.members.split_last() else {
@@ -232,7 +250,7 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mma
         check_strays(catalog, Lsn::ZERO, Lsn::ZERO, policy, &mut survey)?;
         return Ok(survey);
     };
-    read_sealed(sealed, newest, mmap, &mut survey)?;
+    read_sealed(catalog, mmap, &mut survey)?;
 
     let previous = newest.header.predecessor.map_or(0, |p| p.digest);
     let scan = scan(&newest.segment, previous, None)?;
@@ -251,6 +269,7 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mma
     survey.scanned += 1;
     survey.blocks += scan.blocks;
     survey.records += scan.records;
+    survey.newest = Some((scan.blocks, scan.records));
     // Closing moves the superblock's durable LSN to the end of the log; nothing else moves it that far.
     survey.clean = survey.cuts.is_empty() && sb.durable == scan.end;
     let (end, digest) = drop_unproven_mark(&scan, witness.durable);
@@ -290,11 +309,9 @@ fn drop_unproven_mark(scan: &Scan, proven: Lsn) -> (Lsn, u32) {
 }
 
 /// Sealed segments: by their footers, the others whole.
-fn read_sealed(sealed: &[Member], newest: &Member, mmap: bool, survey: &mut Survey) -> Result<()> {
+fn read_sealed(catalog: &Catalog, mmap: bool, survey: &mut Survey) -> Result<()> {
     let mut without = Vec::new();
-    let successors = sealed.iter().skip(1).chain(std::iter::once(newest));
-    for (member, successor) in sealed.iter().zip(successors) {
-        let Some(end) = successor.header.predecessor else { continue };
+    for (member, end) in catalog.sealed() {
         match load_footer(&member.segment, end.end, mmap)? {
             Some(footer) if footer.footer.digest == end.digest => {
                 survey.blocks += footer.footer.blocks;
@@ -332,7 +349,7 @@ fn scan_all(members: &[(&Member, Predecessor)]) -> Vec<Result<(u64, u64)>> {
 }
 
 /// Everything in a segment that a successor ends must verify, up to that end and to the digest it keeps.
-fn scan_sealed(member: &Member, end: &Predecessor) -> Result<(u64, u64)> {
+pub(crate) fn scan_sealed(member: &Member, end: &Predecessor) -> Result<(u64, u64)> {
     let segment = &member.segment;
     let previous = member.header.predecessor.map_or(0, |p| p.digest);
     let found = scan(segment, previous, Some(end.end))?;

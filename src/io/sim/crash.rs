@@ -19,7 +19,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -28,7 +28,7 @@ impl Rng {
 
     /// A number below `n`, which must not be 0; 0 if it is.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next().checked_rem(n).unwrap_or(0)
+        self.draw().checked_rem(n).unwrap_or(0)
     }
 }
 
@@ -100,9 +100,9 @@ impl Chooser {
             CrashStyle::Chaos(_) => match self.rng.below(16) {
                 0..=5 => Fate::Keep,
                 6..=11 => Fate::Lose,
-                12 | 13 => Fate::Tear(self.rng.next().to_le_bytes()[0]),
+                12 | 13 => Fate::Tear(self.rng.draw().to_le_bytes()[0]),
                 14 => Fate::Zero,
-                _ => Fate::Garbage(self.rng.next()),
+                _ => Fate::Garbage(self.rng.draw()),
             },
         }
     }
@@ -148,7 +148,7 @@ fn apply(fate: Fate, old: &mut [u8], new: &[u8]) {
         Fate::Zero => old.fill(0),
         Fate::Garbage(seed) => {
             let mut rng = Rng::new(seed);
-            old.iter_mut().for_each(|b| *b = rng.next().to_le_bytes()[0]);
+            old.iter_mut().for_each(|b| *b = rng.draw().to_le_bytes()[0]);
         }
     }
 }
