@@ -7,6 +7,8 @@ pub mod format;
 pub mod io;
 mod lsn;
 mod options;
+#[cfg(feature = "raft")]
+pub mod raft;
 mod reader;
 mod recovery;
 mod retention;

@@ -1,0 +1,59 @@
+//! The Raft layer: all groups of one node in one log.
+//!
+//! A [`RaftLog`] keeps the entries, HardState, ConfState and snapshots of any number of groups. A [`GroupStorage`] is
+//! one group's view and implements `raft::Storage` of raft 0.7. Everything is written through a [`WriteBatch`], which is
+//! checked against what is stored before anything is staged, and is durable whole or not at all.
+//!
+//! ```text
+//!   raft ── Ready ──> WriteBatch ── submit ──> Wal            one block, one sync, any number of groups
+//!    ^                 checks         │
+//!    │                                └──────> groups in memory: terms by runs, a position per entry
+//!    └── Storage ── GroupStorage <───────────────┘             positions of sealed segments: mapped, in place
+//! ```
+//!
+//! # Order
+//!
+//! A batch is checked without a lock. When it is submitted, the log's order lock is taken, the groups are compared with
+//! what was checked, the records enter the log, and the groups in memory change: so they change in the order of the
+//! log, and what is read is what a restart would find. Entries can be read as soon as they are submitted. That they are
+//! durable is known from the ticket alone.
+//!
+//! # What is on disk
+//!
+//! Records, and what they say of a group: `codec`. Segment summaries, by which a log is opened without reading it:
+//! `summary`. Snapshot files: `snapshot`. What is freed and when: `purge`.
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+compile_error!(
+    "the feature `raft` needs a codec of the raft crate: enable `raft-protobuf` or `raft-prost` (exactly one of them)"
+);
+#[cfg(all(feature = "raft-protobuf", feature = "raft-prost"))]
+compile_error!(
+    "`raft-protobuf` and `raft-prost` exclude each other: the raft crate is built with one codec. \
+     Disable default features to choose `raft-prost`"
+);
+
+mod batch;
+mod check;
+mod codec;
+mod error;
+mod fold;
+mod group;
+mod groups;
+mod index;
+mod log;
+mod options;
+mod purge;
+mod replay;
+mod snapshot;
+mod state;
+mod storage;
+mod summary;
+mod terms;
+
+pub use batch::WriteBatch;
+pub use error::{ContentProblem, Error, Missing, Result};
+pub use log::RaftLog;
+pub use options::RaftOptions;
+pub use purge::{Pin, PurgeReport};
+pub use storage::{GroupStorage, Recovered};
