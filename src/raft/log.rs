@@ -19,6 +19,7 @@ use super::replay::replay;
 use super::snapshot::{self, Meta, Snapshots};
 use super::state::FullState;
 use super::storage::GroupStorage;
+use crate::io::Disk;
 use crate::{Batch, Lsn, Options, Ticket, Wal};
 
 /// The Raft groups of one node, in one log.
@@ -54,13 +55,9 @@ impl RaftLog {
         RaftOptions::new().open(dir)
     }
 
-    pub(crate) fn start(
-        options: Options,
-        open: impl FnOnce(Options) -> crate::Result<Wal>,
-        snapshot_chunk: usize,
-    ) -> Result<RaftLog> {
+    pub(crate) fn start(options: &Options, disk: Arc<dyn Disk>, snapshot_chunk: usize) -> Result<RaftLog> {
         let groups = Arc::new(Groups::default());
-        let wal = open(options.summarizer(Arc::new(GroupSummarizer(Arc::clone(&groups)))))?;
+        let wal = options.open_with_summarizer(disk, Arc::new(GroupSummarizer(Arc::clone(&groups))))?;
         replay(&wal, &groups)?;
         groups.adopt_sealed();
         let snapshots = open_snapshots(&wal, &groups, snapshot_chunk)?;

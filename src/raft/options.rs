@@ -61,8 +61,8 @@ impl RaftOptions {
     /// `Corruption`, and so on; `Corruption` also when a snapshot that a group refers to is missing or damaged.
     /// [`Error::Incomplete`] when a group lacks something; [`Error::Content`] for a record of a newer release.
     pub fn open(self, dir: impl AsRef<Path>) -> Result<RaftLog> {
-        let dir = dir.as_ref();
-        self.open_with(|options| options.open(dir))
+        let disk = self.wal.disk(dir.as_ref())?;
+        self.open_on(disk)
     }
 
     /// Opens the log in this directory of any file system.
@@ -70,21 +70,16 @@ impl RaftOptions {
     /// # Errors
     /// As [`RaftOptions::open`].
     pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<RaftLog> {
-        self.open_with(|options| options.open_on(disk))
-    }
-
-    fn open_with(self, open: impl FnOnce(Options) -> crate::Result<crate::Wal>) -> Result<RaftLog> {
         if self.snapshot_chunk == 0 {
             return Err(Error::Log(crate::Error::InvalidOptions {
                 what: "snapshot_chunk is 0; the default is 1 MiB".to_owned(),
             }));
         }
-        let mut options = self.wal;
-        match self.node_id {
+        let options = match self.node_id {
             Some(0) => return Err(Error::InvalidNodeId),
-            Some(id) => options = options.owner(id),
-            None => {}
-        }
-        RaftLog::start(options, open, self.snapshot_chunk as usize)
+            Some(id) => self.wal.owner(id),
+            None => self.wal,
+        };
+        RaftLog::start(&options, disk, self.snapshot_chunk as usize)
     }
 }
