@@ -305,6 +305,26 @@ fn a_ready_of_a_raw_node_is_stored_as_one() {
     });
 }
 
+#[test]
+fn footers_that_another_program_wrote_cost_a_scan_and_nothing_else() {
+    let mut node = Node::new();
+    node.create(1);
+    for first in (1..1000).step_by(50) {
+        node.append_committed(1, first, first + 49, 2);
+    }
+    node.close();
+    // Opened without the Raft layer, the log gives its last segment a footer with nothing of ours in it.
+    let wal = seawall::Options::new().open(node.dir.path()).unwrap();
+    wal.close().unwrap();
+    drop(wal);
+    node.reopen();
+    node.in_both_lives(|node| {
+        let group = node.group(1);
+        let got = entries(&group, 1, 1001, None).unwrap();
+        assert!(got.len() == 1000 && got.iter().zip(1..).all(|(e, index)| *e == entry(index, 2)));
+    });
+}
+
 fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
     let one = (0usize..300, 0usize..3, 0u64..2);
     proptest::collection::vec(one, 1..40).prop_map(|sizes| {

@@ -24,7 +24,7 @@ use super::batch::label;
 use super::codec::state::encode_state;
 use super::codec::{Kind, StateKind};
 use super::error::Result;
-use super::group::Cell;
+use super::group::{Cell, Group};
 use super::log::RaftLog;
 use crate::{Batch, Lsn, RecordOffset, SegmentInfo, Ticket, Wal};
 
@@ -137,17 +137,20 @@ fn note(ticket: &Ticket, staged: &mut Vec<(&Arc<Cell>, RecordOffset)>) {
     }
 }
 
-/// Who needs the oldest segment, if it is not the one being written.
+/// Who needs the oldest segment, if it is not the one being written. A State record in it can be written again, so it
+/// counts only when there is nothing else in the way, which is when there were too many of them for one purge.
 fn pins(cells: &[Arc<Cell>], segments: &[SegmentInfo], next: Lsn) -> Vec<Pin> {
     let Some(oldest) = segments.first().filter(|s| s.sealed) else { return Vec::new() };
-    let mut pins: Vec<Pin> = cells
-        .iter()
-        .filter_map(|cell| {
+    let pinned = |lowest: fn(&Group) -> Option<Lsn>| {
+        let pin = |cell: &Arc<Cell>| {
             let group = cell.group.read();
-            let lsn = group.lowest_lsn().filter(|lsn| !group.gone && *lsn < oldest.end_lsn)?;
+            let lsn = lowest(&group).filter(|lsn| !group.gone && *lsn < oldest.end_lsn)?;
             Some(Pin { group: cell.id, lsn, bytes: next.distance_from(lsn).unwrap_or(0) })
-        })
-        .collect();
-    pins.sort_unstable_by_key(|pin| pin.lsn);
-    pins
+        };
+        let mut pins: Vec<Pin> = cells.iter().filter_map(pin).collect();
+        pins.sort_unstable_by_key(|pin| pin.lsn);
+        pins
+    };
+    let by_entries = pinned(Group::first_entry_lsn);
+    if by_entries.is_empty() { pinned(Group::lowest_lsn) } else { by_entries }
 }

@@ -340,3 +340,114 @@ impl Storage for GroupStorage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+    use crate::raft::RaftOptions;
+    use crate::raft::fold;
+
+    fn log(dir: &tempfile::TempDir) -> RaftLog {
+        RaftOptions::new().wal(Options::new().segment_size(64 << 10)).open(dir.path()).unwrap()
+    }
+
+    fn fill(log: &RaftLog, groups: u64, entries: u64) {
+        for id in 1..=groups {
+            log.create_group(id, ConfState::default()).unwrap();
+        }
+        for first in (1..entries).step_by(10) {
+            let mut batch = log.batch();
+            for id in 1..=groups {
+                let list: Vec<Entry> = (first..first + 10)
+                    .map(|index| {
+                        let mut e = Entry::default();
+                        e.index = index;
+                        e.term = 1;
+                        e.data = vec![id as u8; 100].into();
+                        e
+                    })
+                    .collect();
+                batch.append(id, &list).unwrap();
+            }
+            log.commit(batch).unwrap();
+        }
+    }
+
+    fn in_memory(log: &RaftLog) -> usize {
+        log.groups_in_memory().all().iter().map(|cell| cell.group.read().positions.in_memory().1).sum()
+    }
+
+    fn all_footers(log: &RaftLog) -> bool {
+        let sealed = log.wal().segments().into_iter().filter(|s| s.sealed);
+        sealed.map(|s| log.wal().summary(s.id).unwrap()).all(|summary| summary.is_some())
+    }
+
+    /// Footers are written in the background.
+    fn wait_for_footers(log: &RaftLog) {
+        for _ in 0..1000 {
+            if all_footers(log) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        panic!("the footers are not written");
+    }
+
+    #[test]
+    fn positions_of_sealed_segments_are_not_kept_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(&dir);
+        fill(&log, 5, 2000);
+        wait_for_footers(&log);
+        // The summarizer is told after the footer is there, so the last segment's may still be on its way.
+        let open_ended = 3 * (64 << 10) / 100;
+        assert!(in_memory(&log) < open_ended, "{} of 10000", in_memory(&log));
+        drop(log);
+        let log = super::tests::log(&dir);
+        assert_eq!(in_memory(&log), 0);
+        for id in 1..=5 {
+            let got = log.group(id).unwrap().collect(1..2001, None).unwrap();
+            assert!(got.iter().zip(1..).all(|(e, index)| e.index == index && e.data == vec![id as u8; 100]));
+            assert_eq!(got.len(), 2000);
+        }
+    }
+
+    #[test]
+    fn a_footer_says_what_the_segment_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(&dir);
+        fill(&log, 3, 1000);
+        wait_for_footers(&log);
+        let sealed: Vec<_> = log.wal().segments().into_iter().filter(|s| s.sealed).collect();
+        assert!(sealed.len() > 3);
+        for segment in sealed {
+            let kept = log.wal().summary(segment.id).unwrap().unwrap();
+            let made = fold::summarize(&log.wal().segment_reader(segment.id).unwrap()).unwrap().encode();
+            assert_eq!((kept.head, kept.body), (made.head, made.body));
+        }
+    }
+
+    #[test]
+    fn a_position_that_leads_to_another_record_is_corruption() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(&dir);
+        fill(&log, 2, 10);
+        let group = log.group(1).unwrap();
+        let elsewhere = [
+            log.group(2).unwrap().cell.group.read().positions.lsn(10).unwrap(),
+            group.cell.group.read().positions.lsn(3).unwrap(),
+            group.cell.group.read().state_lsn.unwrap(),
+        ];
+        for lsn in elsewhere {
+            let mut state = group.cell.group.write();
+            state.cut_for(10);
+            state.push(10, 1, lsn);
+            drop(state);
+            let error = group.collect(1..11, None).unwrap_err();
+            let Error::Log(crate::Error::Corruption(c)) = &error else { panic!("{error}") };
+            assert_eq!((c.hit[0].stream, c.hit[0].first, c.lsns.start), (1, 10, lsn));
+            group.collect(1..10, None).unwrap();
+        }
+    }
+}
