@@ -164,6 +164,7 @@ fn decode_saved(at: EntryId, payload: &[u8]) -> Result<SnapshotRef, ContentProbl
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
     use crate::raft::codec::entry::Shape;

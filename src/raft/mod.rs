@@ -23,6 +23,9 @@
 //! Records, and what they say of a group: `codec`. Segment summaries, by which a log is opened without reading it:
 //! `summary`. Snapshot files: `snapshot`. What is freed and when: `purge`.
 
+// The codecs of the raft crate differ in the hidden fields of its messages, so none is built as a literal.
+#![allow(clippy::field_reassign_with_default)]
+
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
 compile_error!(
     "the feature `raft` needs a codec of the raft crate: enable `raft-protobuf` or `raft-prost` (exactly one of them)"

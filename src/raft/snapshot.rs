@@ -368,6 +368,7 @@ fn serial_in(name: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
     use crate::io::RealDisk;

@@ -342,6 +342,7 @@ impl Storage for GroupStorage {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
     use crate::Options;
