@@ -1,12 +1,12 @@
 //! All groups of a log, the order in which they change, and the log's summarizer.
 //!
 //! The log below calls the summarizer from a thread of its own, on which a commit may be waiting (for the next segment
-//! to be ready). So [`Summarizer::sealed`] must not wait for a commit: a summary is put into a queue, and who finds no
-//! batch on its way into the log takes it from there.
+//! to be ready). So [`Summarizer::sealed`] must not wait for a commit, but for a moment: a summary is put into a queue,
+//! and if batches keep the log busy, the next one to be through takes it from there.
 //!
 //! ```text
-//!   sealed():  queue ── try the order lock ── got it: adopt
-//!                                          └─ held: its holder looks at the queue when it has given it up
+//!   sealed():  queue ── order lock, within PATIENCE ── got it: adopt
+//!                                                   └─ not: mark the queue as left to whoever submits next
 //! ```
 //!
 //! Having had the order lock after the summary was queued, one knows that every record of that segment is in the groups
@@ -14,6 +14,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -23,6 +25,9 @@ use super::group::Cell;
 use super::summary::SegmentSummary;
 use crate::error::{Corruption, CorruptionReason};
 use crate::{SegmentId, SegmentReader, StreamRange, Summarizer, Summary};
+
+/// How long a summary waits for the order lock in the log's background thread.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// What is decided under the order lock besides the order itself.
 #[derive(Debug, Default)]
@@ -38,6 +43,8 @@ pub(crate) struct Groups {
     pub(crate) order: Mutex<Order>,
     cells: RwLock<HashMap<u64, Arc<Cell>>>,
     sealed: Mutex<Vec<(SegmentId, Summary)>>,
+    /// The background thread gave up waiting, and left the queue to whoever submits next.
+    left: AtomicBool,
 }
 
 impl Groups {
@@ -68,20 +75,38 @@ impl Groups {
         ids
     }
 
-    /// Takes over the positions of segments whose summaries have become available.
-    pub(crate) fn adopt_sealed(&self) {
-        loop {
-            if self.sealed.lock().is_empty() || self.order.try_lock().is_none() {
-                return;
+    /// A segment has a summary: takes its positions over, or leaves that to whoever submits next.
+    fn sealed(&self, segment: SegmentId, summary: &Summary) {
+        self.sealed.lock().push((segment, summary.clone()));
+        if !self.adopt_queued(PATIENCE) {
+            self.left.store(true, Ordering::Release);
+        }
+    }
+
+    /// Takes over the positions that the background thread left behind. To be called when a batch is through.
+    pub(crate) fn adopt_left(&self) {
+        if self.left.load(Ordering::Acquire) && self.left.swap(false, Ordering::AcqRel) {
+            let adopted = self.adopt_queued(Duration::ZERO);
+            self.left.fetch_or(!adopted, Ordering::AcqRel);
+        }
+    }
+
+    /// Says whether what was in the queue is taken over.
+    fn adopt_queued(&self, patience: Duration) -> bool {
+        let queued = {
+            let mut queue = self.sealed.lock();
+            if self.order.try_lock_for(patience).is_none() {
+                return false;
             }
-            let sealed = std::mem::take(&mut *self.sealed.lock());
-            for (segment, summary) in &sealed {
-                // What does not decode is left alone: memory has the positions, and the next open judges the footer.
-                if let Ok(summary) = SegmentSummary::decode(*segment, summary) {
-                    self.adopt(&summary);
-                }
+            std::mem::take(&mut *queue)
+        };
+        for (segment, summary) in &queued {
+            // What does not decode is left alone: memory has the positions, and the next open judges the footer.
+            if let Ok(summary) = SegmentSummary::decode(*segment, summary) {
+                self.adopt(&summary);
             }
         }
+        true
     }
 
     fn adopt(&self, summary: &SegmentSummary) {
@@ -108,8 +133,7 @@ impl Summarizer for GroupSummarizer {
     }
 
     fn sealed(&self, segment: SegmentId, summary: &Summary) {
-        self.0.sealed.lock().push((segment, summary.clone()));
-        self.0.adopt_sealed();
+        self.0.sealed(segment, summary);
     }
 }
 

@@ -293,8 +293,10 @@ fn indexes_in(run: &Run, from: &SegmentPositions) -> Option<(u64, u64)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn array(segment: u64, first_lsn: u64, distances: &[u32]) -> Arc<SegmentPositions> {
         let body: Vec<u8> = distances.iter().flat_map(|d| d.to_le_bytes()).collect();
@@ -379,6 +381,63 @@ mod tests {
         p.adopt(100, 100, 0, &fresh);
         assert_eq!(all(&p), before);
         assert!(Arc::strong_count(&fresh) > 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Entries are appended, cut and compacted; segments end every `span` bytes, and each is adopted at some later
+        /// point, as what it held when it ended.
+        #[test]
+        fn positions_are_those_of_a_plain_list(
+            ops in proptest::collection::vec((0u8..6, 0u64..40), 1..120),
+            span in 100u64..700,
+        ) {
+            let (mut p, mut list) = (Positions::default(), std::collections::BTreeMap::new());
+            let (mut next, mut lsn, mut compacted) = (1u64, 1000u64, 0u64);
+            let mut segments: std::collections::BTreeMap<u64, Vec<(u64, u64)>> = std::collections::BTreeMap::new();
+            for (op, n) in ops {
+                match op {
+                    0..=2 => {
+                        for _ in 0..n {
+                            p.push(next, Lsn::new(lsn));
+                            list.insert(next, lsn);
+                            let held = segments.entry(lsn / span).or_default();
+                            held.retain(|(index, _)| *index < next);
+                            held.push((next, lsn));
+                            next += 1;
+                            lsn += 1 + n % 13;
+                        }
+                    }
+                    3 => {
+                        next = next.saturating_sub(n).max(compacted + 1);
+                        p.cut_from(next);
+                        list.retain(|index, _| *index < next);
+                    }
+                    4 => {
+                        compacted = (compacted + n).min(next - 1);
+                        p.drop_below(compacted + 1);
+                        list.retain(|index, _| *index > compacted);
+                    }
+                    _ => {
+                        let ended = segments.keys().copied().filter(|s| (s + 1) * span <= lsn).nth(n as usize % 3);
+                        if let Some((s, held)) = ended.and_then(|s| segments.remove_entry(&s)) {
+                            let body: Vec<u8> =
+                                held.iter().flat_map(|(_, l)| ((l - s * span) as u32).to_le_bytes()).collect();
+                            let from = Arc::new(SegmentPositions {
+                                segment: SegmentId::new(s),
+                                first_lsn: Lsn::new(s * span),
+                                end_lsn: Lsn::new((s + 1) * span),
+                                width: Width::Four,
+                                body: body.into(),
+                            });
+                            p.adopt(held[0].0, held.len() as u32, 0, &from);
+                        }
+                    }
+                }
+                prop_assert_eq!(all(&p), list.iter().map(|(i, l)| (*i, *l)).collect::<Vec<_>>());
+            }
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl RaftLog {
         let groups = Arc::new(Groups::default());
         let wal = options.open_with_summarizer(disk, Arc::new(GroupSummarizer(Arc::clone(&groups))))?;
         replay(&wal, &groups)?;
-        groups.adopt_sealed();
+        groups.adopt_left();
         let snapshots = open_snapshots(&wal, &groups, snapshot_chunk)?;
         Ok(RaftLog(Arc::new(Inner { wal, groups, snapshots })))
     }
@@ -95,7 +95,7 @@ impl RaftLog {
         let cell = Cell::new(id, Group::created(full, ticket.lsn_of(record)));
         self.0.groups.put(Arc::clone(&cell));
         drop(order);
-        self.0.groups.adopt_sealed();
+        self.0.groups.adopt_left();
         ticket.wait()?;
         Ok(GroupStorage::new(self.clone(), cell))
     }
@@ -142,7 +142,7 @@ impl RaftLog {
         let ticket = self.0.wal.submit(batch.records())?;
         batch.apply(&ticket);
         drop(order);
-        self.0.groups.adopt_sealed();
+        self.0.groups.adopt_left();
         Ok(ticket)
     }
 
@@ -169,7 +169,8 @@ impl RaftLog {
 
     /// The log below.
     ///
-    /// [`RaftLog::purge`] releases what no group needs, records that others wrote there included.
+    /// [`RaftLog::purge`] releases what no group needs, records that others wrote there included. Labels belong to the
+    /// Raft layer: a record of somebody else must have none.
     #[must_use]
     pub fn wal(&self) -> &Wal {
         &self.0.wal
@@ -229,7 +230,7 @@ impl RaftLog {
         group.set_snapshot(file);
         drop(group);
         drop(order);
-        self.0.groups.adopt_sealed();
+        self.0.groups.adopt_left();
         Ok(ticket)
     }
 }

@@ -60,3 +60,17 @@ pub use log::RaftLog;
 pub use options::RaftOptions;
 pub use purge::{Pin, PurgeReport};
 pub use storage::{GroupStorage, Recovered};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_and_batches_go_between_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<RaftLog>();
+        shared::<GroupStorage>();
+        shared::<WriteBatch>();
+        shared::<Error>();
+    }
+}

@@ -76,7 +76,7 @@ pub(crate) fn purge(log: &RaftLog) -> Result<PurgeReport> {
     let barrier = wal.submit(Batch::new())?;
     report.released_to = lowest(&cells).unwrap_or(barrier.end());
     drop(order);
-    log.groups_in_memory().adopt_sealed();
+    log.groups_in_memory().adopt_left();
     barrier.wait()?;
     wal.release(report.released_to)?;
 

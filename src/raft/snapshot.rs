@@ -406,6 +406,38 @@ mod tests {
         }
     }
 
+    /// A snapshot of group 7 at index 5, term 2, with members 1 to 3 and the data "state", as version 1 has always
+    /// written it.
+    #[rustfmt::skip]
+    const GOLDEN: &[u8] = &[
+        b'S', b'E', b'A', b'W', b'S', b'N', b'A', b'P',
+        1, 0, 0, 0, 42, 0, 0, 0,        // version, ConfState length
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, // UUID
+        7, 0, 0, 0, 0, 0, 0, 0,         // group
+        5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, // index, term
+        1, 0, 0, 0, 0, 0, 0, 0,         // serial
+        5, 0, 0, 0, 0, 0, 0, 0,         // data length
+        232, 3, 0, 0,                   // chunk length
+        77, 220, 22, 86,                // CRC
+        1, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        58, 32, 95, 150,                // CRC
+        b's', b't', b'a', b't', b'e',
+        b'S', b'E', b'A', b'W', b'S', b'E', b'N', b'D',
+        1, 0, 0, 0, 0, 0, 0, 0,         // chunks
+        148, 129, 47, 64,               // CRC
+    ];
+
+    #[test]
+    fn the_bytes_of_a_snapshot_never_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir, 1);
+        let file = write(&store, 5, b"state");
+        let name = "0000000000000007-0000000000000005-0000000000000002-0000000000000001.snap";
+        assert_eq!(name_of(7, file), name);
+        assert_eq!(std::fs::read(dir.path().join(name)).unwrap(), GOLDEN);
+    }
+
     #[test]
     fn every_changed_byte_and_every_cut_is_noticed() {
         let dir = tempfile::tempdir().unwrap();

@@ -320,6 +320,40 @@ mod tests {
         assert_eq!(back.positions.end_lsn, summary.positions.end_lsn);
     }
 
+    /// The bytes of a small summary, as version 1 has always written them.
+    #[rustfmt::skip]
+    const GOLDEN: &[u8] = &[
+        1, 0, 4, 0, 2, 0, 0, 0,         // version, width, groups
+        64, 0, 0, 0, 0, 0, 0, 0,        // first LSN
+        128, 2, 0, 0, 0, 0, 0, 0,       // end LSN
+        7, 0, 0, 0, 0, 0, 0, 0,         // group 7
+        14, 0, 1, 0,                    // HARD | APPLIED | COMPACTED, one range
+        3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
+        8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        1,                              // cuts
+        5, 0, 0, 0, 0, 0, 0, 0,         // first index
+        3, 0, 0, 0, 1, 0, 0, 0,         // entries, number of the first position
+        2, 0, 0, 0,                     // term runs
+        5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
+        9, 0, 0, 0, 0, 0, 0, 0,         // group 9
+        64, 1, 0, 0,                    // FRESH | REMOVED, no range
+    ];
+
+    #[test]
+    fn the_bytes_of_a_summary_never_change() {
+        let mut summary = sample();
+        summary.effects.remove(&11);
+        let effect = summary.effects.get_mut(&7).unwrap();
+        *effect =
+            Effect { before: Before::Stands, state: None, conf: None, snapshot: None, ..effect.clone() };
+        assert_eq!(summary.encode().head, GOLDEN);
+        let golden = Summary { head: Bytes::from_static(GOLDEN), body: summary.positions.body.clone() };
+        let back = SegmentSummary::decode(SegmentId::new(2), &golden).unwrap();
+        assert_eq!(back.effects, summary.effects);
+    }
+
     #[test]
     fn every_cut_is_refused() {
         let whole = sample().encode();

@@ -228,6 +228,32 @@ mod tests {
     }
 
     #[test]
+    fn the_numbers_of_the_kinds_never_change() {
+        use ::raft::eraftpb::EntryType::{EntryConfChange, EntryConfChangeV2, EntryNormal};
+        let entry = |kind, has_context| Kind::Entry(entry::Shape { kind, has_context });
+        let pinned = [
+            (0x01, entry(EntryNormal, false)),
+            (0x02, entry(EntryConfChange, false)),
+            (0x03, entry(EntryConfChangeV2, false)),
+            (0x41, entry(EntryNormal, true)),
+            (0x42, entry(EntryConfChange, true)),
+            (0x43, entry(EntryConfChangeV2, true)),
+            (0x10, Kind::HardState),
+            (0x11, Kind::Applied),
+            (0x12, Kind::Compacted),
+            (0x13, Kind::ConfState),
+            (0x14, Kind::Snapshot),
+            (0x20, Kind::State(StateKind::Restated)),
+            (0x21, Kind::State(StateKind::Created)),
+            (0x22, Kind::State(StateKind::Installed)),
+            (0x23, Kind::Removed),
+        ];
+        for (raw, kind) in pinned {
+            assert_eq!((kind.to_u8(), Kind::from_u8(raw)), (raw, Ok(kind)));
+        }
+    }
+
+    #[test]
     fn a_count_larger_than_the_input_is_refused_before_anything_is_allocated() {
         let mut bytes = Vec::new();
         bytes.put_u32(u32::MAX);

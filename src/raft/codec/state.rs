@@ -179,6 +179,33 @@ mod tests {
         assert_eq!(decode_state(&encode_state(&state)).unwrap(), state);
     }
 
+    /// The bytes of `sample`, as version 1 has always written them.
+    #[rustfmt::skip]
+    const GOLDEN: &[u8] = &[
+        1, 1, 0, 0, 0, 0, 0, 0,         // version, has_snapshot
+        3, 0, 0, 0, 0, 0, 0, 0,         // incarnation
+        7, 0, 0, 0, 0, 0, 0, 0,         // term
+        2, 0, 0, 0, 0, 0, 0, 0,         // vote
+        90, 0, 0, 0, 0, 0, 0, 0,        // commit
+        80, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, // applied
+        70, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, // compacted
+        60, 0, 0, 0, 0, 0, 0, 0,        // ConfState's index
+        75, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, // snapshot
+        11, 0, 0, 0, 0, 0, 0, 0,        // serial
+        1, 1,                           // ConfState: version, auto_leave
+        3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
+        1, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0,
+        2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0,
+    ];
+
+    #[test]
+    fn the_bytes_of_a_state_never_change() {
+        assert_eq!(encode_state(&sample()), GOLDEN);
+        assert_eq!(decode_state(GOLDEN).unwrap(), sample());
+        assert_eq!(encode_hard(&sample().hard), GOLDEN[16..40]);
+    }
+
     #[test]
     fn every_cut_and_every_extension_is_refused() {
         let bytes = encode_state(&sample());
