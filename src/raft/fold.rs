@@ -45,7 +45,8 @@ fn assemble(folds: BTreeMap<u64, Fold>, segment: &SegmentReader) -> SegmentSumma
     let (first_lsn, end_lsn) = (segment.first_lsn(), segment.end_lsn());
     let span = end_lsn.distance_from(first_lsn).unwrap_or(0);
     let width = if u32::try_from(span).is_ok() { Width::Four } else { Width::Eight };
-    let mut body = Vec::new();
+    let entries: usize = folds.values().map(|fold| fold.lsns.len()).sum();
+    let mut body = Vec::with_capacity(entries.saturating_mul(width.bytes()));
     let mut effects = BTreeMap::new();
     for (group, mut fold) in folds {
         fold.effect.range = fold.range(body.len() / width.bytes());

@@ -11,6 +11,40 @@
 //!    └── Storage ── GroupStorage <───────────────┘             positions of sealed segments: mapped, in place
 //! ```
 //!
+//! # A group from nothing
+//!
+//! ```
+//! use raft::Storage;
+//! use raft::eraftpb::{ConfState, Entry, HardState};
+//! use seawall::raft::RaftOptions;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let log = RaftOptions::new().node_id(1).open(dir.path())?;
+//! let group = log.create_group(7, ConfState::from((vec![1, 2, 3], vec![])))?;
+//!
+//! let mut entry = Entry::default();
+//! entry.index = 1;
+//! entry.term = 1;
+//! entry.data = b"set x = 1".to_vec().into();
+//! let mut hs = HardState::default();
+//! hs.term = 1;
+//! hs.commit = 1;
+//!
+//! let mut batch = log.batch();
+//! batch.append(7, &[entry])?;
+//! batch.set_hard_state(7, &hs)?;
+//! log.commit(batch)?; // Entry and HardState are durable, together.
+//! assert_eq!(group.last_index()?, 1);
+//!
+//! // What raft must never do is refused before anything is staged.
+//! let mut batch = log.batch();
+//! hs.commit = 0;
+//! assert!(batch.set_hard_state(7, &hs).is_err());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Order
 //!
 //! A batch is checked without a lock. When it is submitted, the log's order lock is taken, the groups are compared with
@@ -25,16 +59,6 @@
 
 // The codecs of the raft crate differ in the hidden fields of its messages, so none is built as a literal.
 #![allow(clippy::field_reassign_with_default)]
-
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-compile_error!(
-    "the feature `raft` needs a codec of the raft crate: enable `raft-protobuf` or `raft-prost` (exactly one of them)"
-);
-#[cfg(all(feature = "raft-protobuf", feature = "raft-prost"))]
-compile_error!(
-    "`raft-protobuf` and `raft-prost` exclude each other: the raft crate is built with one codec. \
-     Disable default features to choose `raft-prost`"
-);
 
 mod batch;
 mod check;

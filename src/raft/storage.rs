@@ -247,7 +247,8 @@ impl GroupStorage {
     fn collect(&self, range: Range<u64>, max_size: Option<u64>) -> Result<Vec<Entry>> {
         let mut limit = SizeLimit::new(max_size);
         let (mut lsns, mut terms) = (Vec::new(), Vec::new());
-        let mut entries = Vec::new();
+        let most = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(STRIDE).min(STRIDE);
+        let mut entries = Vec::with_capacity(most);
         let mut next = range.start;
         while next < range.end {
             self.look_up(next..range.end, &mut lsns, &mut terms)?;
