@@ -309,6 +309,8 @@ pub enum CorruptionReason {
     ShortFile,
     /// The layer above found its own content contradicting itself.
     Content,
+    /// A file that a record refers to is not there.
+    MissingFile,
 }
 
 impl fmt::Display for CorruptionReason {
@@ -328,6 +330,7 @@ impl fmt::Display for CorruptionReason {
             CorruptionReason::MissingTail => "the log ends too early",
             CorruptionReason::ShortFile => "the file is too short",
             CorruptionReason::Content => "the content contradicts itself",
+            CorruptionReason::MissingFile => "the file is missing",
         })
     }
 }

@@ -7,6 +7,8 @@ pub mod format;
 pub mod io;
 mod lsn;
 mod options;
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+pub mod raft;
 mod reader;
 mod recovery;
 mod retention;
@@ -25,3 +27,13 @@ pub use segment::{Heads, Record, RecordHead, SegmentReader, Summarizer, Summary}
 pub use stats::Stats;
 pub use verify::{SegmentCheck, VerifyReport, verify, verify_on};
 pub use wal::{SegmentInfo, Wal};
+
+#[cfg(all(feature = "raft", not(any(feature = "raft-protobuf", feature = "raft-prost"))))]
+compile_error!(
+    "the feature `raft` needs a codec of the raft crate: enable `raft-protobuf` or `raft-prost`, exactly one of them"
+);
+#[cfg(all(feature = "raft-protobuf", feature = "raft-prost"))]
+compile_error!(
+    "`raft-protobuf` and `raft-prost` exclude each other: the raft crate is built with one codec. \
+     Disable the default features to choose `raft-prost`"
+);

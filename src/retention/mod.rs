@@ -10,7 +10,7 @@
 mod keeper;
 mod table;
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -29,14 +29,13 @@ pub(crate) use table::SegmentTable;
 #[derive(Debug)]
 struct Spare {
     name: String,
-    segment: Weak<Segment>,
-    watch: Option<Watch>,
+    watch: Watch,
 }
 
 impl Spare {
     /// Whether nobody can read the file's present life any more.
     fn unused(&self) -> bool {
-        self.segment.strong_count() == 0 && self.watch.as_ref().is_none_or(Watch::unused)
+        self.watch.unused()
     }
 }
 
@@ -124,8 +123,7 @@ impl Keeper {
 
     fn reuse_or_remove(&self, segment: Arc<Segment>) -> Result<()> {
         let mut spares = self.spares.lock();
-        let spare =
-            Spare { name: segment.name.clone(), watch: segment.watch(), segment: Arc::downgrade(&segment) };
+        let spare = Spare { name: segment.name.clone(), watch: segment.watch() };
         drop(segment);
         if spares.len() < self.options.spare_segments {
             spares.push(spare);

@@ -9,8 +9,9 @@
 //! * *written again*: within a life of a file no address is written twice, and readers ask only for addresses that were
 //!   completely written before;
 //! * *cut off*: a file is shortened only behind its last block and footer, where nothing is handed out;
-//! * *recycled*: a file starts another life only when [`Watch::unused`] says that no byte of its mapping is held; else it
-//!   is unlinked, and the inode stays for those who hold bytes of it.
+//! * *recycled*: a file starts another life only when [`Watch::unused`] says that nobody holds a byte of any of its
+//!   mappings, the footer's included, nor could make another; else it is unlinked, and the inode stays for those who
+//!   hold bytes of it.
 
 #![allow(unsafe_code)]
 
@@ -25,15 +26,24 @@ use memmap2::{Mmap, MmapOptions};
 #[derive(Clone, Debug)]
 pub(crate) struct Mapping {
     bytes: Bytes,
-    alive: Weak<()>,
 }
 
-/// Tells whether a mapping, or any bytes of it, is still held.
+/// One life of a file, held by whoever may map it and by each of its mappings.
+#[derive(Debug, Default)]
+pub(crate) struct FileLife(Arc<()>);
+
+impl FileLife {
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Arc::downgrade(&self.0))
+    }
+}
+
+/// Tells whether a life of a file, any of its mappings, or any bytes of one, is still held.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch(Weak<()>);
 
 impl Watch {
-    /// Whether the mapping and all that was handed out of it are gone.
+    /// Whether all mappings and all that was handed out of them are gone.
     pub(crate) fn unused(&self) -> bool {
         self.0.strong_count() == 0
     }
@@ -41,7 +51,7 @@ impl Watch {
 
 struct Owner {
     map: Mmap,
-    _alive: Arc<()>,
+    _life: Arc<()>,
 }
 
 impl AsRef<[u8]> for Owner {
@@ -52,7 +62,7 @@ impl AsRef<[u8]> for Owner {
 
 impl Mapping {
     /// Maps `len` bytes of `file` at `offset`, which must be within the file.
-    pub(crate) fn new(file: &File, offset: u64, len: usize) -> io::Result<Self> {
+    pub(crate) fn new(file: &File, offset: u64, len: usize, life: &FileLife) -> io::Result<Self> {
         let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidInput)?;
         if file.metadata()?.len() < end {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -62,9 +72,7 @@ impl Mapping {
         // process that writes to or truncates the files of a locked log breaks those rules; that is stated to be out of
         // scope, as with every mapped file.
         let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
-        let alive = Arc::new(());
-        let weak = Arc::downgrade(&alive);
-        Ok(Mapping { bytes: Bytes::from_owner(Owner { map, _alive: alive }), alive: weak })
+        Ok(Mapping { bytes: Bytes::from_owner(Owner { map, _life: Arc::clone(&life.0) }) })
     }
 
     /// The bytes from `start` to `end`, borrowed; `None` when they are not all mapped.
@@ -83,10 +91,6 @@ impl Mapping {
     pub(crate) fn all(&self) -> Bytes {
         self.bytes.clone()
     }
-
-    pub(crate) fn watch(&self) -> Watch {
-        Watch(self.alive.clone())
-    }
 }
 
 #[cfg(test)]
@@ -98,14 +102,19 @@ mod tests {
     fn bytes_outlive_the_mapping_and_the_watch_sees_them() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 10_000]).unwrap();
-        let map = Mapping::new(&file, 4096, 5000).unwrap();
-        let watch = map.watch();
+        let life = FileLife::default();
+        let map = Mapping::new(&file, 4096, 5000, &life).unwrap();
+        let watch = life.watch();
         let slice = map.slice(10, 20).unwrap();
         assert!(map.slice(10, 5001).is_none());
         assert!(map.get(4999, 5001).is_none());
         drop(map);
+        let second = Mapping::new(&file, 0, 10, &life).unwrap().all();
+        drop(life);
         assert!(!watch.unused());
         assert_eq!(&slice[..], &[7; 10]);
+        drop(second);
+        assert!(!watch.unused());
         drop(slice);
         assert!(watch.unused());
     }
@@ -114,7 +123,7 @@ mod tests {
     fn a_range_beyond_the_file_is_refused() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 100]).unwrap();
-        assert!(Mapping::new(&file, 0, 101).is_err());
-        assert!(Mapping::new(&file, u64::MAX, 2).is_err());
+        assert!(Mapping::new(&file, 0, 101, &FileLife::default()).is_err());
+        assert!(Mapping::new(&file, u64::MAX, 2, &FileLife::default()).is_err());
     }
 }

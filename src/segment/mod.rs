@@ -34,7 +34,7 @@ use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, SegmentId};
 
 pub(crate) use blocks::{BlockDamage, Window, check_block, find_streams, next_header};
-pub(crate) use mapping::{Mapping, Watch};
+pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
 pub(crate) use seal::{SealInput, load_footer, seal};
 pub(crate) use superblock::{FoundSuperblock, SuperblockFile};
@@ -136,6 +136,8 @@ pub(crate) struct Segment {
     /// The file's whole path, for messages.
     pub(crate) path: PathBuf,
     map: Option<Mapping>,
+    /// Held by this value and by what is mapped of the file, footer included.
+    file_life: FileLife,
     /// `u64::MAX` until the segment has ended.
     end: AtomicU64,
     footer: OnceLock<LoadedFooter>,
@@ -150,12 +152,13 @@ impl Segment {
         path: PathBuf,
         mmap: bool,
     ) -> Result<Self> {
+        let file_life = FileLife::default();
         let map = match file.as_std() {
             Some(std) if mmap => {
                 let len = file.len().map_err(|e| Error::io("stat", &path, e))?;
                 let len = usize::try_from(len.min(DATA_START.saturating_add(life.capacity)))
                     .map_err(|_| Error::io("mmap", &path, std::io::ErrorKind::OutOfMemory.into()))?;
-                Some(Mapping::new(std, 0, len).map_err(|e| Error::io("mmap", &path, e))?)
+                Some(Mapping::new(std, 0, len, &file_life).map_err(|e| Error::io("mmap", &path, e))?)
             }
             _ => None,
         };
@@ -166,6 +169,7 @@ impl Segment {
             name,
             path,
             map,
+            file_life,
             end: AtomicU64::new(u64::MAX),
             footer: OnceLock::new(),
         })
@@ -211,8 +215,8 @@ impl Segment {
         self.footer().map_or(DATA_START.saturating_add(self.life.capacity), |f| f.file_len)
     }
 
-    pub(crate) fn watch(&self) -> Option<Watch> {
-        self.map.as_ref().map(Mapping::watch)
+    pub(crate) fn watch(&self) -> Watch {
+        self.file_life.watch()
     }
 
     /// Where in the file the byte at `lsn` lies.

@@ -1,0 +1,385 @@
+//! What can go wrong with a Raft log, each case named with the group and the index it is about.
+
+use ::raft::StorageError;
+
+use crate::Lsn;
+
+/// The result of everything in the Raft layer that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong with a Raft log.
+///
+/// All but [`Error::Log`], [`Error::Content`] and [`Error::Incomplete`] are refusals: the operation was checked before
+/// anything was staged, and nothing changed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The log below failed, or found damage.
+    #[error(transparent)]
+    Log(#[from] crate::Error),
+
+    /// Zero is raft's word for "nobody" and no node's id.
+    #[error("node id 0 is invalid: raft uses it for \"nobody\"; number the nodes from 1")]
+    InvalidNodeId,
+
+    /// The log has no such group, or it was removed.
+    #[error("group {group} does not exist in this log; create it with `create_group`")]
+    NoSuchGroup {
+        /// The group asked for.
+        group: u64,
+    },
+
+    /// The group is there already.
+    #[error("group {group} exists; open it with `group`, or remove it first")]
+    GroupExists {
+        /// The group.
+        group: u64,
+    },
+
+    /// Another batch changed the group after this one was checked.
+    #[error("group {group} was changed by another batch since this one was checked: build the batch again")]
+    BatchConflict {
+        /// The group that changed.
+        group: u64,
+    },
+
+    /// The batch was made by another log.
+    #[error("the batch was made by another log: submit it to the one whose `batch` made it")]
+    ForeignBatch,
+
+    /// An entry would leave a gap in the log.
+    #[error("group {group}: entry {index} would leave a gap, the next one is {expected}")]
+    Gap {
+        /// The group.
+        group: u64,
+        /// The entry's index.
+        index: u64,
+        /// The highest index that could be appended.
+        expected: u64,
+    },
+
+    /// An entry lies in the part of the log that was compacted away.
+    #[error("group {group}: entry {index} is below the first index {first}")]
+    BelowFirst {
+        /// The group.
+        group: u64,
+        /// The entry's index.
+        index: u64,
+        /// The log's first index.
+        first: u64,
+    },
+
+    /// The entries of one call do not follow one another.
+    #[error(
+        "group {group}: entry {index} follows where {expected} was due; entries of one call are consecutive"
+    )]
+    NotContiguous {
+        /// The group.
+        group: u64,
+        /// The entry's index.
+        index: u64,
+        /// The index that was due.
+        expected: u64,
+    },
+
+    /// An entry's term is lower than that of the entry before it.
+    #[error(
+        "group {group}: entry {index} has term {term}, the one before it has {previous}; terms never fall"
+    )]
+    TermFalls {
+        /// The group.
+        group: u64,
+        /// The entry's index.
+        index: u64,
+        /// Its term.
+        term: u64,
+        /// The term of the entry before it.
+        previous: u64,
+    },
+
+    /// An entry would overwrite one that is committed.
+    #[error("group {group}: entry {index} would overwrite a committed one (commit is {commit})")]
+    OverwritesCommitted {
+        /// The group.
+        group: u64,
+        /// The entry's index.
+        index: u64,
+        /// The commit index.
+        commit: u64,
+    },
+
+    /// A `HardState` has a lower term than the one stored.
+    #[error("group {group}: HardState term {term} is below the stored {current}; terms never fall")]
+    HardStateTermFalls {
+        /// The group.
+        group: u64,
+        /// The term offered.
+        term: u64,
+        /// The term stored.
+        current: u64,
+    },
+
+    /// A `HardState` has a lower commit index than the one stored.
+    #[error("group {group}: HardState commit {index} is below the stored {current}; commit never falls")]
+    CommitFalls {
+        /// The group.
+        group: u64,
+        /// The commit index offered.
+        index: u64,
+        /// The commit index stored.
+        current: u64,
+    },
+
+    /// A `HardState` changes a vote that was given in the same term.
+    #[error("group {group}: in term {term} the vote went to {current} and cannot change to {vote}")]
+    VoteChanges {
+        /// The group.
+        group: u64,
+        /// The term.
+        term: u64,
+        /// The vote offered.
+        vote: u64,
+        /// The vote stored.
+        current: u64,
+    },
+
+    /// A `HardState` commits entries that the log does not hold. Raft would refuse to start with it.
+    #[error(
+        "group {group}: HardState commit {index} is beyond the last index {last}; append the entries first"
+    )]
+    CommitBeyondLast {
+        /// The group.
+        group: u64,
+        /// The commit index offered.
+        index: u64,
+        /// The log's last index.
+        last: u64,
+    },
+
+    /// A snapshot does not lie beyond what is committed, so it has nothing new.
+    #[error("group {group}: snapshot at {index} is out of date, commit is {commit}")]
+    SnapshotOutOfDate {
+        /// The group.
+        group: u64,
+        /// The snapshot's index.
+        index: u64,
+        /// The commit index.
+        commit: u64,
+    },
+
+    /// A snapshot's term contradicts the log.
+    #[error(
+        "group {group}: snapshot at {index} has term {term}, which is below {previous}, the term before it"
+    )]
+    SnapshotTermFalls {
+        /// The group.
+        group: u64,
+        /// The snapshot's index.
+        index: u64,
+        /// The snapshot's term.
+        term: u64,
+        /// The term of the newest entry known to be committed.
+        previous: u64,
+    },
+
+    /// A snapshot names no member. A group restored from it could never elect anybody.
+    #[error("group {group}: snapshot at {index} has an empty ConfState")]
+    EmptyConfState {
+        /// The group.
+        group: u64,
+        /// The snapshot's index.
+        index: u64,
+    },
+
+    /// A snapshot of a state that was not applied yet.
+    #[error(
+        "group {group}: snapshot at {index} is beyond the applied index {applied}; record what is applied first"
+    )]
+    SnapshotBeyondApplied {
+        /// The group.
+        group: u64,
+        /// The snapshot's index.
+        index: u64,
+        /// The applied index.
+        applied: u64,
+    },
+
+    /// A snapshot that is not newer than the one there.
+    #[error("group {group}: snapshot at {index} is not newer than the one at {current}")]
+    SnapshotNotNewer {
+        /// The group.
+        group: u64,
+        /// The snapshot's index.
+        index: u64,
+        /// The index of the snapshot there.
+        current: u64,
+    },
+
+    /// Compaction of entries that the state machine has not applied.
+    #[error("group {group}: compaction to {index} is beyond the applied index {applied}")]
+    CompactBeyondApplied {
+        /// The group.
+        group: u64,
+        /// The last index to go.
+        index: u64,
+        /// The applied index.
+        applied: u64,
+    },
+
+    /// Compaction of entries that no durable snapshot covers: a follower that lags could not be caught up.
+    #[error(
+        "group {group}: compaction to {index} is beyond the newest snapshot ({snapshot}, 0 = none); save a snapshot first"
+    )]
+    CompactBeyondSnapshot {
+        /// The group.
+        group: u64,
+        /// The last index to go.
+        index: u64,
+        /// The newest snapshot's index, 0 when there is none.
+        snapshot: u64,
+    },
+
+    /// An applied index beyond the commit index. Raft would refuse to start with it.
+    #[error(
+        "group {group}: applied {index} is beyond commit {commit}; store the HardState first or in the same batch"
+    )]
+    AppliedBeyondCommit {
+        /// The group.
+        group: u64,
+        /// The applied index offered.
+        index: u64,
+        /// The commit index.
+        commit: u64,
+    },
+
+    /// An applied index below the one stored.
+    #[error("group {group}: applied {index} is below the stored {current}; applied never falls")]
+    AppliedFalls {
+        /// The group.
+        group: u64,
+        /// The applied index offered.
+        index: u64,
+        /// The applied index stored.
+        current: u64,
+    },
+
+    /// A term given with an index is not the one that the log has there.
+    #[error("group {group}: index {index} has term {expected}, not {term}")]
+    TermMismatch {
+        /// The group.
+        group: u64,
+        /// The index.
+        index: u64,
+        /// The term offered.
+        term: u64,
+        /// The term in the log.
+        expected: u64,
+    },
+
+    /// A `ConfState` for an index below the one that the stored `ConfState` holds from.
+    #[error("group {group}: ConfState of index {index} is older than the stored one of {current}")]
+    ConfStateFalls {
+        /// The group.
+        group: u64,
+        /// The index offered.
+        index: u64,
+        /// The index of the stored one.
+        current: u64,
+    },
+
+    /// A `ConfState` for an index that is not committed.
+    #[error(
+        "group {group}: ConfState of index {index} is beyond commit {commit}; only what is committed is applied"
+    )]
+    ConfStateBeyondCommit {
+        /// The group.
+        group: u64,
+        /// The index offered.
+        index: u64,
+        /// The commit index.
+        commit: u64,
+    },
+
+    /// Stored bytes verify but do not mean anything to this build.
+    #[error("the record at LSN {lsn} (group {group}, index {index}) cannot be understood: {problem}")]
+    Content {
+        /// The group in the record's label.
+        group: u64,
+        /// The index in the record's label.
+        index: u64,
+        /// Where the record lies.
+        lsn: Lsn,
+        /// What is wrong with it.
+        problem: ContentProblem,
+    },
+
+    /// After replay a group's log is not whole. Nothing was changed.
+    #[error(
+        "group {group} is not whole: {what} at index {index}. Nothing was changed: \
+         keep the directory as it is and restore this node from a replica or a backup"
+    )]
+    Incomplete {
+        /// The group.
+        group: u64,
+        /// Where the first thing is missing.
+        index: u64,
+        /// What is missing.
+        what: Missing,
+    },
+}
+
+/// Why stored bytes cannot be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentProblem {
+    /// The record's kind is not one of this format.
+    #[error("its kind {0:#04x} is unknown; it may come from a newer release")]
+    UnknownKind(u8),
+    /// The payload's version is not one of this format.
+    #[error("its version {0} is unknown; it comes from a newer release")]
+    UnknownVersion(u32),
+    /// The payload ends before what it announces.
+    #[error("it is cut short")]
+    Short,
+    /// The payload goes on after its end.
+    #[error("it is too long")]
+    Trailing,
+    /// A field has a value that it cannot have.
+    #[error("its field \"{0}\" is out of range")]
+    Field(&'static str),
+    /// The order of records within one segment is impossible.
+    #[error("it contradicts the records before it")]
+    Order,
+}
+
+/// What a group lacks after replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Missing {
+    /// There are records of the group but no State record to base them on.
+    #[error("its State record is missing")]
+    State,
+    /// Entries between two others, or right after the compacted part.
+    #[error("entries are missing")]
+    Entries,
+    /// The log ends before the commit index.
+    #[error("committed entries are missing")]
+    Committed,
+    /// The applied index lies outside the log.
+    #[error("the applied index lies outside the log")]
+    Applied,
+}
+
+/// What raft 0.7 wants to hear of a failed call of its `Storage`.
+///
+/// Raft gives a meaning to `Compacted`, `Unavailable` and `SnapshotTemporarilyUnavailable`, which `GroupStorage`
+/// answers directly; it stops at any other error (`raft_log.rs`, `slice` and `term`).
+impl From<Error> for ::raft::Error {
+    fn from(e: Error) -> Self {
+        ::raft::Error::Store(match e {
+            Error::BelowFirst { .. } => StorageError::Compacted,
+            Error::SnapshotOutOfDate { .. } => StorageError::SnapshotOutOfDate,
+            other => StorageError::Other(Box::new(other)),
+        })
+    }
+}

@@ -1,0 +1,277 @@
+//! One group in memory, and the one set of functions that changes it.
+//!
+//! A batch that was submitted and a segment that is replayed at open go through the same methods, so what a restart
+//! finds is what was there before. Nothing is checked here: a batch is checked before it is staged (`check`), and what
+//! replay built is checked as a whole when it is done ([`Group::verify_whole`]).
+//!
+//! ```text
+//!            compacted            applied        commit          last
+//!   - - - - - - -|--------------------|--------------|--------------|
+//!     gone        first index                          may be overwritten
+//! ```
+
+use std::sync::Arc;
+
+use ::raft::eraftpb::ConfState;
+use parking_lot::RwLock;
+
+use super::error::{Error, Missing, Result};
+use super::index::{Positions, SegmentPositions};
+use super::state::{EntryId, FullState, Hard, SnapshotRef};
+use super::terms::Terms;
+use crate::Lsn;
+
+/// One group, shared by the log, its batches and its handles.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) id: u64,
+    pub(crate) group: RwLock<Group>,
+}
+
+impl Cell {
+    pub(crate) fn new(id: u64, group: Group) -> Arc<Cell> {
+        Arc::new(Cell { id, group: RwLock::new(group) })
+    }
+}
+
+/// Which changes a batch must not have missed.
+///
+/// Raft's own loop and the thread that applies entries work on a group at the same time. What one writes never makes
+/// wrong what the other checked (commit, applied and the snapshot only rise, and committed entries stay), so each has a
+/// version of its own; creating, installing and removing count in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Versions {
+    /// Entries and HardState.
+    pub(crate) log: u64,
+    /// Applied index, ConfState, compaction.
+    pub(crate) apply: u64,
+}
+
+/// The state of one group.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) full: FullState,
+    pub(crate) terms: Terms,
+    pub(crate) positions: Positions,
+    /// Where the newest State record lies; none while replay has seen only what came after it.
+    pub(crate) state_lsn: Option<Lsn>,
+    /// Where the log began anew, if that was since it was opened.
+    pub(crate) reset_lsn: Option<Lsn>,
+    pub(crate) versions: Versions,
+    /// The group was removed; handles on it may still be about.
+    pub(crate) gone: bool,
+}
+
+impl Group {
+    /// A group that begins with this State, whose record lies at `lsn`.
+    pub(crate) fn created(full: FullState, lsn: Lsn) -> Group {
+        Group { full, state_lsn: Some(lsn), reset_lsn: Some(lsn), ..Group::default() }
+    }
+
+    /// A State record says again how things are.
+    pub(crate) fn restate(&mut self, full: FullState, lsn: Lsn) {
+        self.full = full;
+        self.state_lsn = Some(lsn);
+        self.trim();
+    }
+
+    /// A snapshot takes the place of the whole log.
+    pub(crate) fn install(&mut self, full: FullState, lsn: Lsn) {
+        self.terms.clear();
+        self.positions.clear();
+        self.full = full;
+        self.state_lsn = Some(lsn);
+        self.reset_lsn = Some(lsn);
+    }
+
+    /// Entries from `first` on take the place of what was there from `first` on. The entries follow, one by one.
+    pub(crate) fn cut_for(&mut self, first: u64) {
+        if self.positions.end().is_some_and(|end| end < first) {
+            // Only replay comes here: the entries between went with released segments, so a compaction that covers
+            // them, and all before them, is still to come. If it is not, the log does not end up whole.
+            self.positions.clear();
+            self.terms.clear();
+        }
+        self.positions.cut_from(first);
+        self.terms.cut_from(first);
+    }
+
+    /// One more entry at the end.
+    pub(crate) fn push(&mut self, index: u64, term: u64, lsn: Lsn) {
+        self.positions.push(index, lsn);
+        self.terms.push(index, term);
+    }
+
+    /// More entries at the end, whose positions a segment's summary holds.
+    pub(crate) fn push_mapped(
+        &mut self,
+        first: u64,
+        count: u32,
+        at: u32,
+        from: &Arc<SegmentPositions>,
+        terms: &[(u64, u64)],
+    ) {
+        self.positions.push_mapped(first, count, at, from);
+        for (index, term) in terms {
+            self.terms.push(*index, *term);
+        }
+    }
+
+    pub(crate) fn set_hard(&mut self, hard: Hard) {
+        self.full.hard = hard;
+    }
+
+    pub(crate) fn set_applied(&mut self, applied: EntryId) {
+        self.full.applied = applied;
+    }
+
+    pub(crate) fn set_conf(&mut self, index: u64, conf: Arc<ConfState>) {
+        self.full.conf_index = index;
+        self.full.conf = conf;
+    }
+
+    pub(crate) fn set_snapshot(&mut self, snapshot: SnapshotRef) {
+        self.full.snapshot = Some(snapshot);
+    }
+
+    /// Entries up to and including `to` go.
+    pub(crate) fn compact(&mut self, to: EntryId) {
+        self.full.compacted = to;
+        self.trim();
+    }
+
+    /// Lets go of positions and terms of entries that are compacted away.
+    pub(crate) fn trim(&mut self) {
+        let first = self.first_index();
+        self.positions.drop_below(first);
+        if self.positions.first().is_none() {
+            self.terms.clear();
+        } else {
+            self.terms.drop_below(first);
+        }
+    }
+
+    pub(crate) fn first_index(&self) -> u64 {
+        self.full.compacted.index.saturating_add(1)
+    }
+
+    /// The last entry, or the last one compacted when there is none.
+    pub(crate) fn last(&self) -> EntryId {
+        match self.positions.end().and_then(|end| end.checked_sub(1)) {
+            Some(index) => EntryId { index, term: self.terms.get(index).unwrap_or(self.full.compacted.term) },
+            None => self.full.compacted,
+        }
+    }
+
+    /// The term at an index between the last compacted one and the last one.
+    pub(crate) fn term(&self, index: u64) -> Option<u64> {
+        if index == self.full.compacted.index {
+            Some(self.full.compacted.term)
+        } else if index < self.full.compacted.index || index > self.last().index {
+            None
+        } else {
+            self.terms.get(index)
+        }
+    }
+
+    /// The lowest address that this group still needs.
+    pub(crate) fn lowest_lsn(&self) -> Option<Lsn> {
+        match (self.state_lsn, self.first_entry_lsn()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Where the oldest live entry lies. Positions rise with the index, so it is the first one's.
+    pub(crate) fn first_entry_lsn(&self) -> Option<Lsn> {
+        self.positions.lsn(self.positions.first()?)
+    }
+
+    /// Whether replay ended with a group that raft can be started on.
+    ///
+    /// What is left of released segments is dropped on the way: entries below the compacted index, and changes made
+    /// before the State record. Releasing frees a prefix of the log below everything live, so a State record, every
+    /// entry from the first index on, and all changes after them are there, or something is missing that was promised.
+    pub(crate) fn verify_whole(&self, group: u64) -> Result<()> {
+        let missing = |index, what| Err(Error::Incomplete { group, index, what });
+        let (compacted, hard, last) = (self.full.compacted, self.full.hard, self.last());
+        if self.state_lsn.is_none() {
+            return missing(last.index, Missing::State);
+        }
+        if self.positions.first().is_some_and(|first| first != self.first_index()) {
+            return missing(self.first_index(), Missing::Entries);
+        }
+        if hard.commit > last.index {
+            return missing(last.index.saturating_add(1), Missing::Committed);
+        }
+        if hard.commit < compacted.index {
+            return missing(hard.commit, Missing::Committed);
+        }
+        if self.full.applied.index > hard.commit || self.full.applied.index < compacted.index {
+            return missing(self.full.applied.index, Missing::Applied);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_entries(compacted: u64, entries: std::ops::Range<u64>) -> Group {
+        let at = EntryId { index: compacted, term: 1 };
+        let full = FullState {
+            compacted: at,
+            applied: at,
+            hard: Hard { term: 1, vote: 0, commit: compacted },
+            ..FullState::default()
+        };
+        let mut group = Group::created(full, Lsn::new(1));
+        for i in entries {
+            group.push(i, 1, Lsn::new(i * 10));
+        }
+        group
+    }
+
+    #[test]
+    fn a_group_that_lacks_something_is_named_with_what_it_lacks() {
+        with_entries(4, 5..9).verify_whole(1).unwrap();
+
+        let gap = with_entries(4, 7..9).verify_whole(1).unwrap_err();
+        assert!(matches!(gap, Error::Incomplete { group: 1, index: 5, what: Missing::Entries }), "{gap}");
+
+        let mut headless = with_entries(4, 5..9);
+        headless.state_lsn = None;
+        let headless = headless.verify_whole(1).unwrap_err();
+        assert!(matches!(headless, Error::Incomplete { what: Missing::State, .. }), "{headless}");
+
+        let mut short = with_entries(4, 5..9);
+        short.full.hard.commit = 9;
+        let short = short.verify_whole(1).unwrap_err();
+        assert!(matches!(short, Error::Incomplete { index: 9, what: Missing::Committed, .. }), "{short}");
+    }
+
+    #[test]
+    fn a_gap_left_by_released_segments_closes_when_the_compaction_comes() {
+        let mut group = with_entries(4, 5..9);
+        group.cut_for(20);
+        group.push(20, 2, Lsn::new(900));
+        group.verify_whole(1).unwrap_err();
+        group.compact(EntryId { index: 19, term: 1 });
+        group.full.hard.commit = 19;
+        group.full.applied = EntryId { index: 19, term: 1 };
+        group.verify_whole(1).unwrap();
+        assert_eq!(group.last(), EntryId { index: 20, term: 2 });
+    }
+
+    #[test]
+    fn a_conflicting_append_drops_the_suffix() {
+        let mut group = with_entries(0, 1..10);
+        group.cut_for(6);
+        group.push(6, 2, Lsn::new(500));
+        assert_eq!(group.last(), EntryId { index: 6, term: 2 });
+        assert_eq!(group.term(5), Some(1));
+        assert_eq!(group.term(7), None);
+        assert_eq!(group.positions.lsn(6), Some(Lsn::new(500)));
+    }
+}

@@ -1,0 +1,254 @@
+//! The log of all groups of one node.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ::raft::eraftpb::ConfState;
+
+use super::batch::{WriteBatch, label};
+use super::check;
+use super::codec::state::encode_state;
+use super::codec::{Kind, StateKind};
+use super::error::{Error, Result};
+use super::group::{Cell, Group};
+use super::groups::{GroupSummarizer, Groups};
+use super::options::RaftOptions;
+use super::purge::{self, PurgeReport};
+use super::replay::replay;
+use super::snapshot::{self, Meta, Snapshots};
+use super::state::FullState;
+use super::storage::GroupStorage;
+use crate::io::Disk;
+use crate::{Batch, Lsn, Options, Ticket, Wal};
+
+/// The Raft groups of one node, in one log.
+///
+/// Everything is written through a [`WriteBatch`]: the Readys of any number of groups become durable together, with one
+/// sync. A [`GroupStorage`] is the view of one group that raft reads from.
+///
+/// A clone is another handle on the same log.
+#[derive(Clone)]
+pub struct RaftLog(Arc<Inner>);
+
+struct Inner {
+    wal: Wal,
+    groups: Arc<Groups>,
+    snapshots: Snapshots,
+}
+
+impl fmt::Debug for RaftLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RaftLog")
+            .field("dir", &self.0.wal.disk().path())
+            .field("node_id", &self.node_id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RaftLog {
+    /// Opens the log in this directory with the default options, making it when it is missing.
+    ///
+    /// # Errors
+    /// As [`RaftOptions::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<RaftLog> {
+        RaftOptions::new().open(dir)
+    }
+
+    pub(crate) fn start(options: &Options, disk: Arc<dyn Disk>, snapshot_chunk: usize) -> Result<RaftLog> {
+        let groups = Arc::new(Groups::default());
+        let wal = options.open_with_summarizer(disk, Arc::new(GroupSummarizer(Arc::clone(&groups))))?;
+        replay(&wal, &groups)?;
+        groups.adopt_left();
+        let snapshots = open_snapshots(&wal, &groups, snapshot_chunk)?;
+        Ok(RaftLog(Arc::new(Inner { wal, groups, snapshots })))
+    }
+
+    /// The raft node that the directory belongs to, once one was given.
+    #[must_use]
+    pub fn node_id(&self) -> Option<u64> {
+        self.0.wal.owner()
+    }
+
+    /// Makes a group that starts at index 0 with these members; all members of a new group start alike. A node that
+    /// joins a group later starts with an empty `ConfState` and learns it from its first snapshot.
+    ///
+    /// The group is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::GroupExists`]; [`Error::Log`].
+    pub fn create_group(&self, id: u64, conf_state: ConfState) -> Result<GroupStorage> {
+        let mut order = self.0.groups.order.lock();
+        if self.0.groups.get(id).is_some() {
+            return Err(Error::GroupExists { group: id });
+        }
+        let full = FullState {
+            incarnation: order.incarnation + 1,
+            conf: Arc::new(conf_state),
+            ..FullState::default()
+        };
+        let mut batch = Batch::new();
+        let label = label(Kind::State(StateKind::Created), id, 0, 0);
+        let record = batch.push_labelled(label, &[&encode_state(&full)]);
+        let ticket = self.0.wal.submit(&batch)?;
+        order.incarnation = full.incarnation;
+        let cell = Cell::new(id, Group::created(full, ticket.lsn_of(record)));
+        self.0.groups.put(Arc::clone(&cell));
+        drop(order);
+        self.0.groups.adopt_left();
+        ticket.wait()?;
+        Ok(GroupStorage::new(self.clone(), cell))
+    }
+
+    /// The group with this id.
+    #[must_use]
+    pub fn group(&self, id: u64) -> Option<GroupStorage> {
+        self.0.groups.get(id).map(|cell| GroupStorage::new(self.clone(), cell))
+    }
+
+    /// The ids of all groups, ascending.
+    #[must_use]
+    pub fn groups(&self) -> Vec<u64> {
+        self.0.groups.ids()
+    }
+
+    /// An empty batch.
+    #[must_use]
+    pub fn batch(&self) -> WriteBatch {
+        WriteBatch::new(self.clone())
+    }
+
+    /// Puts a batch into the log and waits until it is durable. Returns the address of its first record.
+    ///
+    /// # Errors
+    /// As [`RaftLog::submit`]; and [`Error::Log`] when it cannot be made durable.
+    pub fn commit(&self, batch: WriteBatch) -> Result<Lsn> {
+        Ok(self.submit(batch)?.wait()?)
+    }
+
+    /// Puts a batch into the log. When this returns its order is fixed and its entries can be read, but nothing is
+    /// durable before the ticket says so, and no message that depends on it may leave before that.
+    ///
+    /// # Errors
+    /// [`Error::BatchConflict`] when another batch changed one of the groups since this one was checked,
+    /// [`Error::NoSuchGroup`] when one was removed, [`Error::ForeignBatch`] for a batch of another log; [`Error::Log`]:
+    /// `RecordTooLarge`, `BatchTooLarge`, `Poisoned`, `Closed`. In all these cases nothing of the batch was done.
+    pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
+        if !Arc::ptr_eq(&self.0, &batch.log().0) {
+            return Err(Error::ForeignBatch);
+        }
+        let order = self.0.groups.order.lock();
+        batch.verify()?;
+        let ticket = self.0.wal.submit(batch.records())?;
+        batch.apply(&ticket);
+        drop(order);
+        self.0.groups.adopt_left();
+        Ok(ticket)
+    }
+
+    /// Removes a group and all it has, durably. The id can be used again.
+    ///
+    /// # Errors
+    /// As [`WriteBatch::remove_group`] and [`RaftLog::commit`].
+    pub fn remove_group(&self, id: u64) -> Result<()> {
+        let mut batch = self.batch();
+        batch.remove_group(id)?;
+        self.commit(batch)?;
+        self.sweep_snapshots();
+        Ok(())
+    }
+
+    /// Frees the segments that no group needs. Groups that have nothing but an old State record in the way are written
+    /// again at the end of the log, a bounded number at a time, so call it now and then.
+    ///
+    /// # Errors
+    /// [`Error::Log`] when the log below fails. Nothing is freed before what replaces it is durable.
+    pub fn purge(&self) -> Result<PurgeReport> {
+        purge::purge(self)
+    }
+
+    /// The log below.
+    ///
+    /// [`RaftLog::purge`] releases what no group needs, records that others wrote there included. Labels belong to the
+    /// Raft layer: a record of somebody else must have none.
+    #[must_use]
+    pub fn wal(&self) -> &Wal {
+        &self.0.wal
+    }
+
+    /// Makes everything submitted durable and closes the log; what is asked of any handle after that fails.
+    ///
+    /// # Errors
+    /// [`Error::Log`] when the last writes fail.
+    pub fn close(&self) -> Result<()> {
+        Ok(self.0.wal.close()?)
+    }
+
+    pub(crate) fn groups_in_memory(&self) -> &Groups {
+        &self.0.groups
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.0.snapshots
+    }
+
+    /// Removes obsolete snapshot files; says how many have to wait.
+    pub(crate) fn sweep_snapshots(&self) -> usize {
+        self.0.snapshots.sweep(self.0.wal.durable_lsn())
+    }
+
+    /// Saves the application's snapshot. Its record changes nothing that a batch checks, so none is refused for it.
+    pub(crate) fn save_snapshot(&self, cell: &Cell, index: u64, conf: &ConfState, data: &[u8]) -> Result<()> {
+        let at = check::save_snapshot(cell.id, &cell.group.read(), index, conf)?;
+        let file = self.0.snapshots.write(&Meta { group: cell.id, at, conf }, data)?;
+        let saved = self.refer_to_snapshot(cell, conf, file);
+        if saved.is_err() {
+            self.0.snapshots.discard(cell.id, file, Lsn::ZERO);
+        }
+        saved?.wait()?;
+        self.sweep_snapshots();
+        Ok(())
+    }
+
+    /// The commit point of a saved snapshot.
+    fn refer_to_snapshot(
+        &self,
+        cell: &Cell,
+        conf: &ConfState,
+        file: super::state::SnapshotRef,
+    ) -> Result<Ticket> {
+        let order = self.0.groups.order.lock();
+        // Somebody may have installed or saved a newer one while the file was being written.
+        let at = check::save_snapshot(cell.id, &cell.group.read(), file.at.index, conf)?;
+        let mut batch = Batch::new();
+        batch.push_labelled(label(Kind::Snapshot, cell.id, at.index, at.term), &[&file.serial.to_le_bytes()]);
+        let ticket = self.0.wal.submit(&batch)?;
+        let mut group = cell.group.write();
+        if let Some(old) = group.full.snapshot {
+            self.0.snapshots.discard(cell.id, old, ticket.end());
+        }
+        group.set_snapshot(file);
+        drop(group);
+        drop(order);
+        self.0.groups.adopt_left();
+        Ok(ticket)
+    }
+}
+
+/// Finds the snapshots that groups refer to, and removes all others.
+fn open_snapshots(wal: &Wal, groups: &Groups, chunk: usize) -> Result<Snapshots> {
+    let disk = wal.disk().subdir(snapshot::DIRECTORY).map_err(|e| {
+        let path = wal.disk().path().join(snapshot::DIRECTORY);
+        crate::Error::io("open", path, e)
+    })?;
+    let snapshots = Snapshots::new(disk, wal.uuid(), chunk);
+    let mut referred = Vec::new();
+    for cell in groups.all() {
+        if let Some(file) = cell.group.read().full.snapshot {
+            snapshots.check(cell.id, file)?;
+            referred.push((cell.id, file));
+        }
+    }
+    snapshots.remove_orphans(&referred)?;
+    Ok(snapshots)
+}

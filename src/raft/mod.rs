@@ -1,0 +1,100 @@
+//! The Raft layer: all groups of one node in one log.
+//!
+//! A [`RaftLog`] keeps the entries, HardState, ConfState and snapshots of any number of groups. A [`GroupStorage`] is
+//! one group's view and implements `raft::Storage` of raft 0.7. Everything is written through a [`WriteBatch`], which is
+//! checked against what is stored before anything is staged, and is durable whole or not at all.
+//!
+//! ```text
+//!   raft ── Ready ──> WriteBatch ── submit ──> Wal            one block, one sync, any number of groups
+//!    ^                 checks         │
+//!    │                                └──────> groups in memory: terms by runs, a position per entry
+//!    └── Storage ── GroupStorage <───────────────┘             positions of sealed segments: mapped, in place
+//! ```
+//!
+//! # A group from nothing
+//!
+//! ```
+//! use raft::Storage;
+//! use raft::eraftpb::{ConfState, Entry, HardState};
+//! use seawall::raft::RaftOptions;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let log = RaftOptions::new().node_id(1).open(dir.path())?;
+//! let group = log.create_group(7, ConfState::from((vec![1, 2, 3], vec![])))?;
+//!
+//! let mut entry = Entry::default();
+//! entry.index = 1;
+//! entry.term = 1;
+//! entry.data = b"set x = 1".to_vec().into();
+//! let mut hs = HardState::default();
+//! hs.term = 1;
+//! hs.commit = 1;
+//!
+//! let mut batch = log.batch();
+//! batch.append(7, &[entry])?;
+//! batch.set_hard_state(7, &hs)?;
+//! log.commit(batch)?; // Entry and HardState are durable, together.
+//! assert_eq!(group.last_index()?, 1);
+//!
+//! // What raft must never do is refused before anything is staged.
+//! let mut batch = log.batch();
+//! hs.commit = 0;
+//! assert!(batch.set_hard_state(7, &hs).is_err());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Order
+//!
+//! A batch is checked without a lock. When it is submitted, the log's order lock is taken, the groups are compared with
+//! what was checked, the records enter the log, and the groups in memory change: so they change in the order of the
+//! log, and what is read is what a restart would find. Entries can be read as soon as they are submitted. That they are
+//! durable is known from the ticket alone.
+//!
+//! # What is on disk
+//!
+//! Records, and what they say of a group: `codec`. Segment summaries, by which a log is opened without reading it:
+//! `summary`. Snapshot files: `snapshot`. What is freed and when: `purge`.
+
+// The codecs of the raft crate differ in the hidden fields of its messages, so none is built as a literal.
+#![allow(clippy::field_reassign_with_default)]
+
+mod batch;
+mod check;
+mod codec;
+mod error;
+mod fold;
+mod group;
+mod groups;
+mod index;
+mod log;
+mod options;
+mod purge;
+mod replay;
+mod snapshot;
+mod state;
+mod storage;
+mod summary;
+mod terms;
+
+pub use batch::WriteBatch;
+pub use error::{ContentProblem, Error, Missing, Result};
+pub use log::RaftLog;
+pub use options::RaftOptions;
+pub use purge::{Pin, PurgeReport};
+pub use storage::{GroupStorage, Recovered};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_and_batches_go_between_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<RaftLog>();
+        shared::<GroupStorage>();
+        shared::<WriteBatch>();
+        shared::<Error>();
+    }
+}

@@ -1,0 +1,85 @@
+//! How a Raft log is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{Error, Result};
+use super::log::RaftLog;
+use crate::Options;
+use crate::io::Disk;
+
+/// Snapshot data is checksummed in pieces of this size.
+const SNAPSHOT_CHUNK: u32 = 1 << 20;
+
+/// Options for opening a [`RaftLog`].
+#[derive(Clone, Debug)]
+pub struct RaftOptions {
+    node_id: Option<u64>,
+    wal: Options,
+    snapshot_chunk: u32,
+}
+
+impl Default for RaftOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RaftOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        RaftOptions { node_id: None, wal: Options::new(), snapshot_chunk: SNAPSHOT_CHUNK }
+    }
+
+    /// The id of the raft node that this directory belongs to. The first one given is pinned to the directory;
+    /// opening it as another node is an error from then on.
+    #[must_use]
+    pub fn node_id(mut self, id: u64) -> Self {
+        self.node_id = Some(id);
+        self
+    }
+
+    /// Options of the log below. Its owner and its summarizer are set by the Raft log.
+    #[must_use]
+    pub fn wal(mut self, options: Options) -> Self {
+        self.wal = options;
+        self
+    }
+
+    /// How much snapshot data stands under one checksum, in bytes (1 MiB).
+    #[must_use]
+    pub fn snapshot_chunk(mut self, bytes: u32) -> Self {
+        self.snapshot_chunk = bytes;
+        self
+    }
+
+    /// Opens the log in this directory, making it when it is missing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidNodeId`] for node 0. [`Error::Log`] with what the log below says: `Locked`, `OwnerMismatch`,
+    /// `Corruption`, and so on; `Corruption` also when a snapshot that a group refers to is missing or damaged.
+    /// [`Error::Incomplete`] when a group lacks something; [`Error::Content`] for a record of a newer release.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<RaftLog> {
+        let disk = self.wal.disk(dir.as_ref())?;
+        self.open_on(disk)
+    }
+
+    /// Opens the log in this directory of any file system.
+    ///
+    /// # Errors
+    /// As [`RaftOptions::open`].
+    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<RaftLog> {
+        if self.snapshot_chunk == 0 {
+            return Err(Error::Log(crate::Error::InvalidOptions {
+                what: "snapshot_chunk is 0; the default is 1 MiB".to_owned(),
+            }));
+        }
+        let options = match self.node_id {
+            Some(0) => return Err(Error::InvalidNodeId),
+            Some(id) => self.wal.owner(id),
+            None => self.wal,
+        };
+        RaftLog::start(&options, disk, self.snapshot_chunk as usize)
+    }
+}

@@ -1,0 +1,387 @@
+//! What a segment does to each group, in one value.
+//!
+//! A [`SegmentSummary`] is the net effect of a segment's records. It is made once, when the segment is sealed, kept in
+//! the segment's footer, and applied at every open instead of reading the segment. A segment that lost its footer is
+//! summarized again from its record headers, so there is one way to replay.
+//!
+//! ```text
+//! head   version u16 = 1 | width u8 (4 or 8) | 0 u8 | groups u32 | first LSN u64 | end LSN u64
+//!        then for each group, ascending:
+//!          group u64 | flags u16 | ranges u16
+//!          [STATE]      LSN u64 | length u32 | State                (`codec::state`)
+//!          [HARD]       HardState (24)
+//!          [APPLIED]    index u64 | term u64
+//!          [COMPACTED]  index u64 | term u64
+//!          [CONF]       index u64 | length u32 | ConfState
+//!          [SNAPSHOT]   index u64 | term u64 | serial u64
+//!          each range:  flags u8 | first index u64 | entries u32 | number of the first position u32
+//!                       term runs u32 | { first index u64 | term u64 } ...
+//! body   positions: u32 or u64 each, the distance of the record from the segment's first LSN
+//! ```
+//!
+//! Flags say which fields are there, and what becomes of what older segments said (FRESH: forgotten; RESET: its entries
+//! are). The fields apply in the order State, ranges, compacted, the others: a field stands for the time after the
+//! State. A segment has at most one range for a group, because within it an append either continues the range or cuts
+//! into it; the format has room for more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ::raft::eraftpb::ConfState;
+
+use super::codec::state::{
+    decode_conf, decode_state, encode_conf, encode_hard, encode_state, put_id, put_snapshot, take_hard,
+    take_id, take_snapshot,
+};
+use super::codec::{Cursor, Put};
+use super::error::ContentProblem;
+use super::index::{SegmentPositions, Width};
+use super::state::{EntryId, FullState, Hard, SnapshotRef};
+use crate::{Lsn, SegmentId, Summary};
+
+const VERSION: u16 = 1;
+
+const STATE: u16 = 1;
+const HARD: u16 = 2;
+const APPLIED: u16 = 4;
+const COMPACTED: u16 = 8;
+const CONF: u16 = 16;
+const SNAPSHOT: u16 = 32;
+const FRESH: u16 = 64;
+const RESET: u16 = 128;
+const REMOVED: u16 = 256;
+const ALL_FLAGS: u16 = 511;
+
+/// The entries before this range that have its indexes or higher ones are gone.
+const RANGE_CUTS: u8 = 1;
+
+/// What becomes of what older segments said of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// It stands.
+    #[default]
+    Stands,
+    /// Its entries are gone.
+    EntriesGone,
+    /// All of it is gone.
+    Gone,
+}
+
+/// The net effect of a segment on one group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Effect {
+    pub(crate) before: Before,
+    /// The group does not exist after this segment; nothing else is set then.
+    pub(crate) removed: bool,
+    pub(crate) state: Option<(Lsn, FullState)>,
+    pub(crate) hard: Option<Hard>,
+    pub(crate) applied: Option<EntryId>,
+    pub(crate) compacted: Option<EntryId>,
+    pub(crate) conf: Option<(u64, Arc<ConfState>)>,
+    pub(crate) snapshot: Option<SnapshotRef>,
+    pub(crate) range: Option<EntryRange>,
+}
+
+/// Consecutive entries of one group in one segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EntryRange {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    /// The number of the first one's position in the segment's array.
+    pub(crate) at: u32,
+    /// The term runs: first index, term.
+    pub(crate) terms: Vec<(u64, u64)>,
+}
+
+/// The net effect of a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentSummary {
+    pub(crate) effects: BTreeMap<u64, Effect>,
+    pub(crate) positions: Arc<SegmentPositions>,
+}
+
+impl SegmentSummary {
+    pub(crate) fn encode(&self) -> Summary {
+        let positions = &self.positions;
+        let mut head = Vec::with_capacity(24 + 64 * self.effects.len());
+        head.put_u16(VERSION);
+        head.put(&[if positions.width == Width::Four { 4 } else { 8 }, 0]);
+        head.put_len(self.effects.len());
+        head.put_u64(positions.first_lsn.get());
+        head.put_u64(positions.end_lsn.get());
+        for (group, effect) in &self.effects {
+            head.put_u64(*group);
+            put_effect(&mut head, effect);
+        }
+        Summary { head: head.into(), body: positions.body.clone() }
+    }
+
+    pub(crate) fn decode(segment: SegmentId, summary: &Summary) -> Result<SegmentSummary, ContentProblem> {
+        let mut cursor = Cursor::new(&summary.head);
+        let version = cursor.u16()?;
+        if version != VERSION {
+            return Err(ContentProblem::UnknownVersion(u32::from(version)));
+        }
+        let width = match cursor.u8()? {
+            4 => Width::Four,
+            8 => Width::Eight,
+            _ => return Err(ContentProblem::Field("width")),
+        };
+        if cursor.u8()? != 0 {
+            return Err(ContentProblem::Field("reserved"));
+        }
+        let groups = cursor.u32()?;
+        let positions = SegmentPositions {
+            segment,
+            first_lsn: Lsn::new(cursor.u64()?),
+            end_lsn: Lsn::new(cursor.u64()?),
+            width,
+            body: summary.body.clone(),
+        };
+        let mut effects = BTreeMap::new();
+        for _ in 0..groups {
+            let group = cursor.u64()?;
+            let effect = take_effect(&mut cursor, summary.body.len() / width.bytes())?;
+            if effects.insert(group, effect).is_some() {
+                return Err(ContentProblem::Field("group"));
+            }
+        }
+        cursor.finish()?;
+        Ok(SegmentSummary { effects, positions: Arc::new(positions) })
+    }
+}
+
+fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
+    out.put_u16(flags_of(effect));
+    out.put_u16(u16::from(effect.range.is_some()));
+    if let Some((lsn, state)) = &effect.state {
+        let state = encode_state(state);
+        out.put_u64(lsn.get());
+        out.put_len(state.len());
+        out.put(&state);
+    }
+    if let Some(hard) = &effect.hard {
+        out.put(&encode_hard(hard));
+    }
+    if let Some(applied) = effect.applied {
+        put_id(out, applied);
+    }
+    if let Some(compacted) = effect.compacted {
+        put_id(out, compacted);
+    }
+    if let Some((index, conf)) = &effect.conf {
+        let conf = encode_conf(conf);
+        out.put_u64(*index);
+        out.put_len(conf.len());
+        out.put(&conf);
+    }
+    if effect.snapshot.is_some() {
+        put_snapshot(out, effect.snapshot);
+    }
+    if let Some(range) = &effect.range {
+        out.put(&[RANGE_CUTS]);
+        out.put_u64(range.first);
+        out.put_u32(range.count);
+        out.put_u32(range.at);
+        out.put_len(range.terms.len());
+        for (first, term) in &range.terms {
+            out.put_u64(*first);
+            out.put_u64(*term);
+        }
+    }
+}
+
+fn flags_of(effect: &Effect) -> u16 {
+    let before = match effect.before {
+        Before::Stands => 0,
+        Before::EntriesGone => RESET,
+        Before::Gone => FRESH,
+    };
+    [
+        (effect.removed, REMOVED),
+        (effect.state.is_some(), STATE),
+        (effect.hard.is_some(), HARD),
+        (effect.applied.is_some(), APPLIED),
+        (effect.compacted.is_some(), COMPACTED),
+        (effect.conf.is_some(), CONF),
+        (effect.snapshot.is_some(), SNAPSHOT),
+    ]
+    .iter()
+    .filter(|(set, _)| *set)
+    .fold(before, |flags, (_, flag)| flags | flag)
+}
+
+fn take_effect(cursor: &mut Cursor<'_>, positions: usize) -> Result<Effect, ContentProblem> {
+    let flags = cursor.u16()?;
+    let ranges = cursor.u16()?;
+    let before = match flags & (FRESH | RESET) {
+        0 => Before::Stands,
+        RESET => Before::EntriesGone,
+        FRESH => Before::Gone,
+        _ => return Err(ContentProblem::Field("flags")),
+    };
+    if flags & !ALL_FLAGS != 0 || ranges > 1 {
+        return Err(ContentProblem::Field("flags"));
+    }
+    let mut effect = Effect { before, removed: flags & REMOVED != 0, ..Effect::default() };
+    if flags & STATE != 0 {
+        let lsn = Lsn::new(cursor.u64()?);
+        effect.state = Some((lsn, decode_state(sized(cursor)?)?));
+    }
+    if flags & HARD != 0 {
+        effect.hard = Some(take_hard(cursor)?);
+    }
+    if flags & APPLIED != 0 {
+        effect.applied = Some(take_id(cursor)?);
+    }
+    if flags & COMPACTED != 0 {
+        effect.compacted = Some(take_id(cursor)?);
+    }
+    if flags & CONF != 0 {
+        let index = cursor.u64()?;
+        effect.conf = Some((index, Arc::new(decode_conf(sized(cursor)?)?)));
+    }
+    if flags & SNAPSHOT != 0 {
+        effect.snapshot = Some(take_snapshot(cursor)?);
+    }
+    if ranges == 1 {
+        effect.range = Some(take_range(cursor, positions)?);
+    }
+    Ok(effect)
+}
+
+fn sized<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ContentProblem> {
+    let len = cursor.u32()? as usize;
+    cursor.bytes(len)
+}
+
+fn take_range(cursor: &mut Cursor<'_>, positions: usize) -> Result<EntryRange, ContentProblem> {
+    if cursor.u8()? != RANGE_CUTS {
+        return Err(ContentProblem::Field("range flags"));
+    }
+    let (first, count, at) = (cursor.u64()?, cursor.u32()?, cursor.u32()?);
+    let runs = cursor.count(16)?;
+    let mut terms = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        terms.push((cursor.u64()?, cursor.u64()?));
+    }
+    // Every index of the range has a position and a term, and the terms rise; readers rely on it.
+    let end = first.checked_add(u64::from(count)).ok_or(ContentProblem::Field("entries"))?;
+    let inside = at.checked_add(count).is_some_and(|e| e as usize <= positions);
+    let covered =
+        terms.first().map(|run| run.0) == Some(first) && terms.last().is_some_and(|run| run.0 < end);
+    let rising = terms.iter().zip(terms.iter().skip(1)).all(|(a, b)| a.0 < b.0 && a.1 <= b.1);
+    if first == 0 || count == 0 || !inside || !covered || !rising {
+        return Err(ContentProblem::Field("entries"));
+    }
+    Ok(EntryRange { first, count, at, terms })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn sample() -> SegmentSummary {
+        let mut conf = ConfState::default();
+        conf.voters = vec![1, 2, 3];
+        let conf = Arc::new(conf);
+        let full = Effect {
+            before: Before::EntriesGone,
+            state: Some((Lsn::new(70), FullState { conf: Arc::clone(&conf), ..FullState::default() })),
+            hard: Some(Hard { term: 3, vote: 1, commit: 9 }),
+            applied: Some(EntryId { index: 8, term: 2 }),
+            compacted: Some(EntryId { index: 4, term: 2 }),
+            conf: Some((5, conf)),
+            snapshot: Some(SnapshotRef { at: EntryId { index: 6, term: 2 }, serial: 3 }),
+            range: Some(EntryRange { first: 5, count: 3, at: 1, terms: vec![(5, 2), (7, 3)] }),
+            removed: false,
+        };
+        let removed = Effect { before: Before::Gone, removed: true, ..Effect::default() };
+        let body: Vec<u8> = [0u32, 64, 128, 192].iter().flat_map(|d| d.to_le_bytes()).collect();
+        SegmentSummary {
+            effects: BTreeMap::from([(7, full), (9, removed), (11, Effect::default())]),
+            positions: Arc::new(SegmentPositions {
+                segment: SegmentId::new(2),
+                first_lsn: Lsn::new(64),
+                end_lsn: Lsn::new(640),
+                width: Width::Four,
+                body: body.into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_summary_reads_back_as_it_was() {
+        let summary = sample();
+        let back = SegmentSummary::decode(SegmentId::new(2), &summary.encode()).unwrap();
+        assert_eq!(back.effects, summary.effects);
+        assert_eq!(back.positions.end_lsn, summary.positions.end_lsn);
+    }
+
+    /// The bytes of a small summary, as version 1 has always written them.
+    #[rustfmt::skip]
+    const GOLDEN: &[u8] = &[
+        1, 0, 4, 0, 2, 0, 0, 0,         // version, width, groups
+        64, 0, 0, 0, 0, 0, 0, 0,        // first LSN
+        128, 2, 0, 0, 0, 0, 0, 0,       // end LSN
+        7, 0, 0, 0, 0, 0, 0, 0,         // group 7
+        14, 0, 1, 0,                    // HARD | APPLIED | COMPACTED, one range
+        3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
+        8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        1,                              // cuts
+        5, 0, 0, 0, 0, 0, 0, 0,         // first index
+        3, 0, 0, 0, 1, 0, 0, 0,         // entries, number of the first position
+        2, 0, 0, 0,                     // term runs
+        5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
+        9, 0, 0, 0, 0, 0, 0, 0,         // group 9
+        64, 1, 0, 0,                    // FRESH | REMOVED, no range
+    ];
+
+    #[test]
+    fn the_bytes_of_a_summary_never_change() {
+        let mut summary = sample();
+        summary.effects.remove(&11);
+        let effect = summary.effects.get_mut(&7).unwrap();
+        *effect =
+            Effect { before: Before::Stands, state: None, conf: None, snapshot: None, ..effect.clone() };
+        assert_eq!(summary.encode().head, GOLDEN);
+        let golden = Summary { head: Bytes::from_static(GOLDEN), body: summary.positions.body.clone() };
+        let back = SegmentSummary::decode(SegmentId::new(2), &golden).unwrap();
+        assert_eq!(back.effects, summary.effects);
+    }
+
+    #[test]
+    fn every_cut_is_refused() {
+        let whole = sample().encode();
+        for cut in 0..whole.head.len() {
+            let cut = Summary { head: whole.head.slice(..cut), body: whole.body.clone() };
+            SegmentSummary::decode(SegmentId::new(2), &cut).unwrap_err();
+        }
+        let short_body = Summary { head: whole.head.clone(), body: whole.body.slice(..12) };
+        let refused = SegmentSummary::decode(SegmentId::new(2), &short_body).unwrap_err();
+        assert_eq!(refused, ContentProblem::Field("entries"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_mutated_head_never_panics(at in 0usize..400, byte in any::<u8>()) {
+            let whole = sample().encode();
+            let mut head = whole.head.to_vec();
+            if let Some(b) = head.get_mut(at) {
+                *b = byte;
+            }
+            let mutated = Summary { head: head.clone().into(), body: Bytes::new() };
+            prop_assert!(SegmentSummary::decode(SegmentId::new(2), &mutated).is_err());
+            let mutated = Summary { head: head.clone().into(), body: whole.body };
+            if let Ok(summary) = SegmentSummary::decode(SegmentId::new(2), &mutated) {
+                prop_assert_eq!(summary.encode().head.len(), head.len());
+            }
+        }
+    }
+}

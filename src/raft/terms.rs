@@ -1,0 +1,100 @@
+//! The terms of a range of entries, as runs: a group has few terms and many entries.
+
+use std::collections::VecDeque;
+
+/// Where each term begins. Terms never fall from one entry to the next, so a run is its first index and its term.
+///
+/// The range itself is kept by the owner, who asks only for indexes inside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    runs: VecDeque<(u64, u64)>,
+}
+
+impl Terms {
+    /// The entry after the last one has this term.
+    pub(crate) fn push(&mut self, index: u64, term: u64) {
+        if self.runs.back().is_none_or(|(_, last)| *last != term) {
+            self.runs.push_back((index, term));
+        }
+    }
+
+    /// The term at `index`.
+    pub(crate) fn get(&self, index: u64) -> Option<u64> {
+        let after = self.runs.partition_point(|(first, _)| *first <= index);
+        self.runs.get(after.checked_sub(1)?).map(|(_, term)| *term)
+    }
+
+    /// Forgets `index` and all after it.
+    pub(crate) fn cut_from(&mut self, index: u64) {
+        while self.runs.back().is_some_and(|(first, _)| *first >= index) {
+            self.runs.pop_back();
+        }
+    }
+
+    /// Forgets all before `index`, which is in the range or the one after its end.
+    pub(crate) fn drop_below(&mut self, index: u64) {
+        while self.runs.get(1).is_some_and(|(first, _)| *first <= index) {
+            self.runs.pop_front();
+        }
+        if let Some((first, _)) = self.runs.front_mut() {
+            *first = index.max(*first);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.runs.clear();
+    }
+
+    /// The runs, each with its first index and its term.
+    pub(crate) fn runs(&self) -> impl ExactSizeIterator<Item = (u64, u64)> + '_ {
+        self.runs.iter().copied()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn runs_say_what_a_list_of_terms_says(
+            ops in proptest::collection::vec((0u8..4, 0u64..20, 0u64..3), 1..60),
+        ) {
+            let mut first = 1u64;
+            let mut list: Vec<u64> = Vec::new();
+            let mut terms = Terms::default();
+            for (op, at, rise) in ops {
+                let end = first + list.len() as u64;
+                match op {
+                    0 | 1 => {
+                        let term = list.last().copied().unwrap_or(1) + rise / 2;
+                        terms.push(end, term);
+                        list.push(term);
+                    }
+                    2 => {
+                        let cut = (first + at).min(end);
+                        terms.cut_from(cut);
+                        list.truncate((cut - first) as usize);
+                    }
+                    _ => {
+                        let to = (first + at / 4).min(end);
+                        list.drain(..(to - first) as usize);
+                        first = to;
+                        terms.drop_below(to);
+                        if list.is_empty() {
+                            terms.clear();
+                        }
+                    }
+                }
+                for (i, want) in list.iter().enumerate() {
+                    prop_assert_eq!(terms.get(first + i as u64), Some(*want));
+                }
+                prop_assert_eq!(terms.get(first - 1), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Whatever a crash leaves, the groups are as an acknowledged operation left them, or as the one that was under way
+//! would have left them, and never something between: entries, HardState, snapshot and its data change together.
+#![cfg(feature = "raft")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::field_reassign_with_default
+)]
+
+mod raft_support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::eraftpb::{Entry, Snapshot};
+use raft_support::{conf, entries, entry, hard, snapshot, state_at};
+use seawall::Options;
+use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, Rng, SimDisk, SyncFailure, Trigger};
+use seawall::raft::{Error, RaftLog, RaftOptions, Recovered, Result};
+
+fn open(disk: &SimDisk) -> Result<RaftLog> {
+    let wal = Options::new().segment_size(24 << 10).mmap(false).idle_mark(Duration::from_secs(3600));
+    RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(1000).open_on(Arc::new(disk.clone()))
+}
+
+/// All that can be seen of a group.
+type Seen = (u64, Recovered, Vec<Entry>, Option<Snapshot>);
+
+fn see(log: &RaftLog) -> Vec<Seen> {
+    let group = |id: u64| {
+        let group = log.group(id).unwrap();
+        let recovered = group.recover();
+        let all = entries(&group, recovered.first_index, recovered.last_index + 1, None).unwrap();
+        (id, recovered, all, group.snapshot_data().unwrap())
+    };
+    log.groups().into_iter().map(group).collect()
+}
+
+fn append(log: &RaftLog, id: u64, from: u64, to: u64, term: u64) -> Result<()> {
+    let list: Vec<Entry> = (from..=to).map(|index| entry(index, term)).collect();
+    let mut batch = log.batch();
+    batch.append(id, &list)?;
+    batch.set_hard_state(id, &hard(term, 1, to))?;
+    batch.set_applied(id, to, term)?;
+    log.commit(batch).map(|_| ())
+}
+
+fn save(log: &RaftLog, id: u64, index: u64) -> Result<()> {
+    log.group(id).unwrap().save_snapshot(index, conf(&[1, 2]), state_at(index))
+}
+
+fn compact(log: &RaftLog, id: u64, index: u64) -> Result<()> {
+    let mut batch = log.batch();
+    batch.compact(id, index)?;
+    log.commit(batch).map(|_| ())
+}
+
+/// A snapshot, the entries after it and the HardState with them, in one batch with another group's entries.
+fn install(log: &RaftLog, id: u64, index: u64, other: u64) -> Result<()> {
+    let mut batch = log.batch();
+    batch.install_snapshot(id, &snapshot(index, 5, &[1, 2]))?;
+    batch.append(id, &[entry(index + 1, 5), entry(index + 2, 6)])?;
+    batch.set_hard_state(id, &hard(6, 2, index + 2))?;
+    let last = log.group(other).unwrap().recover().last_index;
+    batch.append(other, &[entry(last + 1, 9)])?;
+    log.commit(batch).map(|_| ())
+}
+
+const STEPS: usize = 17;
+
+/// One acknowledged operation after another.
+fn step(log: &RaftLog, n: usize) -> Result<()> {
+    match n {
+        0..=2 => log.create_group(n as u64 + 1, conf(&[1, 2])).map(|_| ()),
+        3 => append(log, 1, 1, 40, 1),
+        4 => append(log, 2, 1, 30, 2),
+        5 => save(log, 1, 35),
+        6 => compact(log, 1, 30),
+        7 => append(log, 1, 41, 90, 3),
+        8 => install(log, 2, 100, 1),
+        9 => append(log, 1, 92, 140, 9),
+        10 => save(log, 1, 130),
+        11 => compact(log, 1, 130),
+        12 => log.purge().map(|_| ()),
+        13 => log.remove_group(2),
+        14 => append(log, 3, 1, 60, 4),
+        15 => log.create_group(2, conf(&[7])).map(|_| ()),
+        _ => log.purge().map(|_| ()),
+    }
+}
+
+/// A log on which the first steps were taken, and whose background work is done, so that the next calls are the next
+/// step's.
+fn after_steps(disk: &SimDisk, steps: usize) -> RaftLog {
+    let log = open(disk).unwrap();
+    for n in 0..steps {
+        step(&log, n).unwrap();
+    }
+    let mut quiet = 0;
+    while quiet < 5 {
+        let calls = disk.calls();
+        std::thread::sleep(Duration::from_millis(10));
+        quiet = if disk.calls() == calls { quiet + 1 } else { 0 };
+    }
+    log
+}
+
+/// What is to be seen before the first step and after each.
+fn states() -> Vec<Vec<Seen>> {
+    let log = open(&SimDisk::new()).unwrap();
+    let mut states = vec![see(&log)];
+    for n in 0..STEPS {
+        step(&log, n).unwrap();
+        states.push(see(&log));
+    }
+    states
+}
+
+/// Runs until something fails; says how many steps were acknowledged.
+fn run(disk: &SimDisk) -> usize {
+    let Ok(log) = open(disk) else { return 0 };
+    (0..STEPS).position(|n| step(&log, n).is_err()).unwrap_or(STEPS)
+}
+
+/// What is found after a crash is the state of the last acknowledged step, or of the one after it.
+fn check(found: &SimDisk, acknowledged: usize, states: &[Vec<Seen>]) -> std::result::Result<(), String> {
+    let log = open(found).map_err(|e| format!("open: {e}"))?;
+    let seen = see(&log);
+    let allowed = states.iter().skip(acknowledged).take(2);
+    if allowed.clone().any(|state| *state == seen) {
+        return Ok(());
+    }
+    Err(format!("after {acknowledged} steps: {seen:?}"))
+}
+
+fn styles(rng: &mut Rng) -> Vec<CrashStyle> {
+    let mut all = vec![CrashStyle::LoseAll, CrashStyle::KeepAll];
+    all.extend((0..2).map(|_| CrashStyle::Chaos(rng.next())));
+    all.push(CrashStyle::Subset(rng.next()));
+    all
+}
+
+#[test]
+fn a_power_failure_at_any_call_leaves_the_groups_whole() {
+    let states = states();
+    let disk = SimDisk::new();
+    assert_eq!(run(&disk), STEPS);
+    let calls = disk.calls();
+    let mut reached = [0usize; STEPS + 1];
+    for cut in 0..calls {
+        let disk = SimDisk::new();
+        disk.plan(FaultPlan::power_off_at(cut));
+        let acknowledged = run(&disk);
+        reached[acknowledged] += 1;
+        let mut rng = Rng::new(cut);
+        for style in styles(&mut rng) {
+            let mut found = disk.crash(style);
+            if rng.below(3) == 0 {
+                found.plan(FaultPlan::power_off_at(rng.below(40)));
+                drop(open(&found));
+                found = found.crash(CrashStyle::Chaos(rng.next()));
+            }
+            if let Err(e) = check(&found, acknowledged, &states) {
+                panic!("power off at call {cut}, {style:?}: {e}\n  {}", disk.trace().join("\n  "));
+            }
+        }
+    }
+    // Background work comes in between, so which call belongs to which step differs a little from run to run.
+    let interrupted = reached[..STEPS].iter().filter(|n| **n > 0).count();
+    assert!(interrupted >= STEPS - 2, "{reached:?}");
+}
+
+#[test]
+fn a_failed_call_leaves_the_groups_whole() {
+    let states = states();
+    let faults = [
+        (Call::Sync, Fault::Sync(SyncFailure::DropsPages)),
+        (Call::SyncDir, Fault::Sync(SyncFailure::KeepsDirty)),
+        (Call::Write, Fault::Error(std::io::ErrorKind::StorageFull)),
+        (Call::Write, Fault::Short),
+        (Call::Rename, Fault::Error(std::io::ErrorKind::Other)),
+        (Call::Create, Fault::Error(std::io::ErrorKind::StorageFull)),
+        (Call::Remove, Fault::Error(std::io::ErrorKind::Other)),
+    ];
+    for (call, fault) in faults {
+        for n in 0..30 {
+            let disk = SimDisk::new();
+            disk.plan(FaultPlan::none().with(Trigger::Nth(call, n), fault));
+            let acknowledged = run(&disk);
+            for style in [CrashStyle::LoseAll, CrashStyle::KeepAll, CrashStyle::Chaos(n)] {
+                if let Err(e) = check(&disk.crash(style), acknowledged, &states) {
+                    panic!("{call:?} {n} fails with {fault:?}, {style:?}: {e}");
+                }
+            }
+        }
+    }
+}
+
+/// The negative control: on a device whose syncs do nothing, what was acknowledged is lost, and these checks say so.
+#[test]
+fn a_device_that_lies_about_syncs_is_found_out() {
+    let states = states();
+    for call in [Call::Sync, Call::SyncDir] {
+        let disk = SimDisk::new();
+        disk.plan(FaultPlan::none().with(Trigger::From(call, 0), Fault::Lie));
+        let log = open(&disk).unwrap();
+        for n in 0..12 {
+            step(&log, n).unwrap();
+        }
+        // Before the handle is closed, so that closing it cannot make up for anything.
+        let found = disk.crash(CrashStyle::LoseAll);
+        assert!(check(&found, 12, &states).is_err(), "lies of {call:?} go unnoticed");
+        drop(log);
+    }
+}
+
+/// The same for each single sync that saving a snapshot makes: left out, the snapshot is lost or its file is not whole.
+#[test]
+fn every_sync_of_a_snapshot_counts() {
+    let states = states();
+    for (call, lies) in
+        [(Call::Sync, false), (Call::SyncDir, false), (Call::Sync, true), (Call::SyncDir, true)]
+    {
+        let disk = SimDisk::new();
+        let log = after_steps(&disk, 5);
+        if lies {
+            disk.plan(FaultPlan::none().with(Trigger::Nth(call, 0), Fault::Lie));
+        }
+        step(&log, 5).unwrap();
+        let found = check(&disk.crash(CrashStyle::LoseAll), 6, &states);
+        assert_eq!(found.is_err(), lies, "{call:?}: {found:?}");
+        drop(log);
+    }
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_changes_nothing_and_can_be_tried_again() {
+    let faults = [Call::Create, Call::Write, Call::Sync, Call::Rename, Call::SyncDir];
+    for call in faults {
+        let disk = SimDisk::new();
+        let log = after_steps(&disk, 5);
+        let before = see(&log);
+        let fault = Fault::Error(std::io::ErrorKind::StorageFull);
+        disk.plan(FaultPlan::none().with(Trigger::Nth(call, 0), fault));
+        let error = step(&log, 5).unwrap_err();
+        assert!(matches!(&error, Error::Log(seawall::Error::Io { .. })), "{call:?}: {error}");
+        assert_eq!(see(&log), before);
+        disk.plan(FaultPlan::none().with(Trigger::Nth(call, 0), fault));
+        let mut batch = log.batch();
+        batch.install_snapshot(2, &snapshot(100, 5, &[1])).unwrap_err();
+        assert!(batch.is_empty());
+        disk.plan(FaultPlan::none());
+        step(&log, 5).unwrap();
+        let left = disk.files().into_iter().filter(|name| name.starts_with("snapshots/")).count();
+        assert_eq!(left, 1, "{call:?}: {:?}", disk.files());
+    }
+}
+
+#[test]
+fn a_log_that_failed_acknowledges_nothing_more_and_shows_what_it_had_when_reopened() {
+    let disk = SimDisk::new();
+    let log = after_steps(&disk, 5);
+    let before = see(&log);
+    disk.plan(FaultPlan::none().with(Trigger::Nth(Call::Sync, 0), Fault::Sync(SyncFailure::DropsPages)));
+    append(&log, 1, 41, 50, 2).unwrap_err();
+    let poisoned = append(&log, 2, 31, 32, 2).unwrap_err();
+    assert!(matches!(poisoned, Error::Log(seawall::Error::Poisoned { .. })), "{poisoned}");
+    save(&log, 1, 35).unwrap_err();
+    log.purge().unwrap_err();
+    drop(log);
+    let log = open(&disk.crash(CrashStyle::LoseAll)).unwrap();
+    assert_eq!(see(&log), before);
+    append(&log, 1, 41, 50, 2).unwrap();
+}
