@@ -136,8 +136,8 @@ fn check(found: &SimDisk, acknowledged: usize, states: &[Vec<Seen>]) -> std::res
 
 fn styles(rng: &mut Rng) -> Vec<CrashStyle> {
     let mut all = vec![CrashStyle::LoseAll, CrashStyle::KeepAll];
-    all.extend((0..2).map(|_| CrashStyle::Chaos(rng.next())));
-    all.push(CrashStyle::Subset(rng.next()));
+    all.extend((0..2).map(|_| CrashStyle::Chaos(rng.draw())));
+    all.push(CrashStyle::Subset(rng.draw()));
     all
 }
 
@@ -159,7 +159,7 @@ fn a_power_failure_at_any_call_leaves_the_groups_whole() {
             if rng.below(3) == 0 {
                 found.plan(FaultPlan::power_off_at(rng.below(40)));
                 drop(open(&found));
-                found = found.crash(CrashStyle::Chaos(rng.next()));
+                found = found.crash(CrashStyle::Chaos(rng.draw()));
             }
             if let Err(e) = check(&found, acknowledged, &states) {
                 panic!("power off at call {cut}, {style:?}: {e}\n  {}", disk.trace().join("\n  "));
