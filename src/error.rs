@@ -374,6 +374,12 @@ pub enum WitnessSource {
 pub struct LogUuid(pub(crate) [u8; 16]);
 
 impl LogUuid {
+    /// The identity with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        LogUuid(bytes)
+    }
+
     /// The identity's bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {

@@ -86,7 +86,8 @@ pub(crate) fn load_footer(segment: &Segment, end: Lsn, mmap: bool) -> Result<Opt
 fn footer_bytes(segment: &Segment, footer: &Footer, at: u64, mmap: bool) -> Result<Option<Bytes>> {
     let Ok(len) = usize::try_from(footer.total_len()) else { return Ok(None) };
     if let (true, Some(std)) = (mmap, segment.file.as_std()) {
-        let map = Mapping::new(std, at, len, &segment.file_life).map_err(|e| Error::io("mmap", &segment.path, e))?;
+        let map = Mapping::new(std, at, len, &segment.file_life)
+            .map_err(|e| Error::io("mmap", &segment.path, e))?;
         return Ok(Some(map.all()));
     }
     let mut buf = vec![0; len];

@@ -1,0 +1,148 @@
+//! The structure that the documents describe, held by reading the sources: imports go one way, `unsafe` lives in one
+//! file, and files and functions stay small enough to be read.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)] // outside #[test] functions too
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Layers, lowest first. A module may import from its own layer only what is below it in this list's terms: a lower
+/// layer, or its own module. The layers of one line do not know each other.
+const LAYERS: &[&[&str]] = &[
+    &["lsn"],
+    &["error"],
+    &["format", "io", "options", "stats"],
+    &["segment"],
+    &["commit", "recovery", "retention"],
+    &["wal", "reader", "verify"],
+    &["raft", "bin"],
+];
+
+/// Imports inside one layer that are meant: `options` knows the sizes of the format; the log and its iterators name each
+/// other.
+const SIDEWAYS: &[(&str, &str)] = &[("options", "format"), ("wal", "reader"), ("reader", "wal")];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(dir: &Path, into: &mut Vec<(PathBuf, String)>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, into);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                into.push((path, text));
+            }
+        }
+    }
+    let mut all = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    assert!(all.len() > 20);
+    all
+}
+
+fn module_of(path: &Path) -> String {
+    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|l| l.contains(&module))
+}
+
+/// The code before the unit tests, which may import what they like.
+fn library_part(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+}
+
+#[test]
+fn imports_go_one_way() {
+    // What the crate root exports counts as an import of the module that it comes from.
+    let lib = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let exported = |name: &str| -> Option<String> {
+        let line = lib.lines().find(|l| {
+            l.starts_with("pub use") && l.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == name)
+        })?;
+        Some(line.trim_start_matches("pub use ").split("::").next()?.to_owned())
+    };
+    let mut wrong = BTreeSet::new();
+    let mut seen = 0;
+    for (path, text) in sources() {
+        let module = module_of(&path);
+        if module == "lib" {
+            continue;
+        }
+        let Some(own) = layer(&module) else { panic!("{module} has no layer") };
+        let code: String = library_part(&text)
+            .lines()
+            .filter(|l| !l.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        for (at, _) in code.match_indices("crate::") {
+            let rest = &code[at + "crate::".len()..];
+            let names: Vec<String> = match rest.strip_prefix('{') {
+                Some(list) => list
+                    .split('}')
+                    .next()
+                    .unwrap()
+                    .split(',')
+                    .map(|n| n.trim().split("::").next().unwrap().to_owned())
+                    .filter(|n| !n.is_empty())
+                    .collect(),
+                None => {
+                    vec![rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned()]
+                }
+            };
+            for name in names {
+                let target = if layer(&name).is_some() { Some(name.clone()) } else { exported(&name) };
+                let Some(target) = target else { continue };
+                seen += 1;
+                let Some(theirs) = layer(&target) else { continue };
+                let sideways = SIDEWAYS.contains(&(module.as_str(), target.as_str()));
+                if target != module && theirs >= own && !sideways {
+                    wrong.insert(format!("{} imports {target} ({name})", path.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "the test reads nothing: {seen}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn unsafe_lives_in_the_mapping() {
+    for (path, text) in sources() {
+        let has = text.lines().any(|l| !l.trim_start().starts_with("//") && l.contains("unsafe "));
+        assert!(!has || path.ends_with("segment/mapping.rs"), "{}", path.display());
+    }
+}
+
+#[test]
+fn files_and_functions_can_be_read() {
+    for (path, text) in sources() {
+        let code = library_part(&text);
+        assert!(code.lines().count() <= 620, "{} is too long", path.display());
+        let mut start: Option<(usize, usize)> = None;
+        for (n, line) in code.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let opens = line.contains("fn ")
+                && !line.trim_start().starts_with("//")
+                && !line.trim_end().ends_with(';');
+            if opens && start.is_none() {
+                start = Some((n, indent));
+            }
+            if let Some((from, at)) = start
+                && indent == at
+                && line.trim_start().starts_with('}')
+            {
+                assert!(
+                    n - from <= 70,
+                    "{}:{} is a function of {} lines",
+                    path.display(),
+                    from + 1,
+                    n - from
+                );
+                start = None;
+            }
+        }
+    }
+}
