@@ -31,6 +31,60 @@
 //!
 //! A `Node` has no thread and no clock of its own. A process with thousands of groups owns thousands of them, ticks
 //! them, and calls [`drive_all`] over those that have something to do.
+//!
+//! # What does not compile
+//!
+//! Advancing before the disk, or with something in between: the `RawNode` is nobody else's.
+//!
+//! ```compile_fail,E0616
+//! fn early(node: &mut seawall::raft::Node) {
+//!     node.raw.on_persist_ready(1);
+//! }
+//! ```
+//!
+//! Proposing, ticking or stepping between a Ready and its submission: there is no value to hold meanwhile, and while
+//! nodes are driven they are borrowed.
+//!
+//! ```compile_fail,E0499
+//! fn between(a: &mut seawall::raft::Node) {
+//!     let nodes = [&mut *a].into_iter().inspect(|_| a.tick().unwrap());
+//!     drop(seawall::raft::drive_all(nodes));
+//! }
+//! ```
+//!
+//! # A group of one
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use raft::eraftpb::ConfState;
+//! use seawall::raft::{Node, NodeConfig, RaftOptions};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! let log = RaftOptions::new().node_id(1).open(dir)?;
+//! let storage = log.create_group(7, ConfState::from((vec![1], vec![])))?;
+//! let mut node = Node::new(NodeConfig::new(1), storage)?;
+//! node.campaign()?;
+//! let mut outcome = None;
+//! loop {
+//!     let out = node.wait_durable()?; // or drive(), and a waker
+//!     assert!(out.messages.is_empty(), "would be sent to the other members");
+//!     for apply in out.apply {
+//!         for command in apply.commands() {
+//!             println!("{}", String::from_utf8_lossy(&command.data));
+//!         }
+//!         node.applied(apply.last().0)?;
+//!     }
+//!     if node.is_leader() && outcome.is_none() {
+//!         outcome = Some(node.propose(b"hello".to_vec(), Duration::from_secs(5))?);
+//!     }
+//!     if let Some(Some(done)) = outcome.as_ref().map(|proposal| proposal.outcome()) {
+//!         println!("{:?}", done?);
+//!         break;
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod apply;
 mod config;
