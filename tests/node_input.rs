@@ -1,7 +1,16 @@
 //! What a `Node` is given wrongly is refused with an error that says what it was, and changes nothing.
 // Helpers of tests are tests, which the lints cannot see.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::field_reassign_with_default,
+    missing_docs
+)]
 
 mod node_support;
 

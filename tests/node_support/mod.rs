@@ -1,7 +1,12 @@
 //! A group of nodes in one process: every message, every durable write and every applied entry moves when the test
 //! says so.
 #![allow(dead_code, unreachable_pub, missing_docs)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 #![allow(clippy::cast_possible_truncation)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,8 +58,8 @@ impl Gate {
         self.set(Mode::Failing);
     }
 
-    fn is_open(&self) -> bool {
-        *self.mode.lock().unwrap() == Mode::Open
+    fn is_shut(&self) -> bool {
+        *self.mode.lock().unwrap() == Mode::Shut
     }
 
     fn pass(&self) -> io::Result<()> {
@@ -280,10 +285,10 @@ impl Member {
             };
             let quiet = out.is_empty();
             messages.extend(self.take(out));
-            if quiet && (self.node().in_flight() == 0 || !self.gate.is_open()) {
+            if quiet && (self.node().in_flight() == 0 || self.gate.is_shut()) {
                 return messages;
             }
-            if self.gate.is_open() && self.node().in_flight() > 0 {
+            if !self.gate.is_shut() && self.node().in_flight() > 0 {
                 match self.node().wait_durable() {
                     Ok(out) => messages.extend(self.take(out)),
                     Err(_) => return messages,

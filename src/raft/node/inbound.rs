@@ -94,8 +94,12 @@ impl Inbound<'_> {
                     peer: m.from,
                 })
             }
+            // It is passed on to the leader, and `RaftCore::send` panics over one with a term.
+            MessageType::MsgReadIndex if m.term != 0 => {
+                self.refuse(m, "a request for a read index has no term")
+            }
+            MessageType::MsgReadIndex => Ok(()),
             // raft takes a message without a term for one of its own and skips the comparison of terms.
-            MessageType::MsgReadIndex if m.term == 0 => Ok(()),
             _ if m.term == 0 => self.refuse(m, "it has no term"),
             _ => Ok(()),
         }
