@@ -1,24 +1,13 @@
 //! What follows from durability comes out of a `Node` after it, and nothing that must come out is lost.
 // Helpers of tests are tests, which the lints cannot see.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::field_reassign_with_default,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default, missing_docs)]
 
 mod node_support;
 
 use node_support::{GROUP, Group, Member, SOON};
 use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot};
-use seawall::raft::{
-    Apply, Node, NodeConfig, NodeError, Output, ProposalError, RaftOptions, drive_all,
-};
+use seawall::raft::{Apply, Node, NodeConfig, NodeError, Output, ProposalError, RaftOptions, drive_all};
 
 fn kinds(messages: &[Message]) -> Vec<MessageType> {
     messages.iter().map(Message::get_msg_type).collect()
@@ -47,34 +36,21 @@ fn own_match_and_commit_wait_for_the_disk_and_then_come() {
         let out = one.node().drive().unwrap();
         assert!(out.is_empty(), "{out:?}");
         let status = one.node().status();
-        assert_eq!(
-            (
-                status.commit,
-                status.peers[0].matched,
-                status.last,
-                status.visible
-            ),
-            (0, 0, 1, 1)
-        );
+        assert_eq!((status.commit, status.peers[0].matched, status.last, status.visible), (0, 0, 1, 1));
         assert!(status.durable < 1);
     }
     one.gate.open();
     let out = one.node().wait_durable().unwrap();
     assert_eq!(out.apply.len(), 1, "committed in the same call: {out:?}");
     let status = one.node().status();
-    assert_eq!(
-        (status.commit, status.peers[0].matched, status.durable),
-        (1, 1, 1)
-    );
+    assert_eq!((status.commit, status.peers[0].matched, status.durable), (1, 1, 1));
 }
 
 #[test]
 fn a_follower_acknowledges_entries_only_when_they_are_durable() {
     let mut two = Member::new(2, &[1, 2, 3], &[]);
     two.gate.shut();
-    two.node()
-        .step(append(1, (0, 0), &[(1, 1), (2, 1)], 0))
-        .unwrap();
+    two.node().step(append(1, (0, 0), &[(1, 1), (2, 1)], 0)).unwrap();
     for _ in 0..3 {
         assert!(two.node().drive().unwrap().is_empty());
         two.node().tick().unwrap();
@@ -102,10 +78,7 @@ fn a_vote_goes_out_only_when_it_is_durable() {
     assert!(!out.messages[0].reject);
     two.stop();
     two.restart();
-    assert_eq!(
-        (two.node().status().term, two.node().status().vote),
-        (5, Some(3))
-    );
+    assert_eq!((two.node().status().term, two.node().status().vote), (5, Some(3)));
 }
 
 /// The negative control to the three above: what promises nothing does not wait.
@@ -116,23 +89,14 @@ fn a_leaders_appends_do_not_wait_for_its_disk() {
     group.member(1).gate.shut();
     let _open = group.propose(1, b"a");
     let out = group.node(1).drive().unwrap();
-    assert_eq!(
-        kinds(&out.messages),
-        [MessageType::MsgAppend, MessageType::MsgAppend]
-    );
+    assert_eq!(kinds(&out.messages), [MessageType::MsgAppend, MessageType::MsgAppend]);
     // Both followers have it on their disks: a quorum without the leader, whose own disk stands still.
     group.deliver(out.messages);
     group.settle();
     let status = group.node(1).status();
     assert_eq!(status.commit, 2);
-    assert_eq!(
-        status.peers.iter().map(|p| p.matched).collect::<Vec<_>>(),
-        [1, 2, 2]
-    );
-    assert!(
-        group.member(1).commands.is_empty(),
-        "not applied before it is durable here"
-    );
+    assert_eq!(status.peers.iter().map(|p| p.matched).collect::<Vec<_>>(), [1, 2, 2]);
+    assert!(group.member(1).commands.is_empty(), "not applied before it is durable here");
     group.member(1).gate.open();
     group.settle();
     assert_eq!(group.commands(1), [b"a"]);
@@ -163,22 +127,13 @@ fn a_write_that_fails_is_never_acknowledged_and_ends_the_node() {
     let first = two.node().drive();
     assert!(first.as_ref().map_or(true, Output::is_empty), "{first:?}");
     let failed = two.node().wait_durable();
-    assert!(
-        matches!(failed, Err(NodeError::Failed { group: GROUP, .. })),
-        "{failed:?}"
-    );
+    assert!(matches!(failed, Err(NodeError::Failed { group: GROUP, .. })), "{failed:?}");
     two.gate.open();
     for _ in 0..3 {
         assert!(matches!(two.node().drive(), Err(NodeError::Failed { .. })));
-        assert!(matches!(
-            two.node().wait_durable(),
-            Err(NodeError::Failed { .. })
-        ));
+        assert!(matches!(two.node().wait_durable(), Err(NodeError::Failed { .. })));
         assert!(matches!(two.node().tick(), Err(NodeError::Failed { .. })));
-        assert!(matches!(
-            two.node().campaign(),
-            Err(NodeError::Failed { .. })
-        ));
+        assert!(matches!(two.node().campaign(), Err(NodeError::Failed { .. })));
         let again = two.node().step(append(1, (0, 0), &[(1, 1)], 0));
         assert!(matches!(again, Err(NodeError::Failed { .. })));
     }
@@ -195,10 +150,7 @@ fn proposals_of_a_node_whose_write_fails_end_with_that_error() {
     one.gate.fail();
     let open = one.node().propose(b"a".to_vec(), SOON).unwrap();
     one.settle();
-    assert!(matches!(
-        open.wait(),
-        Err(ProposalError::Failed(NodeError::Failed { .. }))
-    ));
+    assert!(matches!(open.wait(), Err(ProposalError::Failed(NodeError::Failed { .. }))));
     let refused = one.node().propose(b"b".to_vec(), SOON);
     assert!(matches!(refused, Err(NodeError::Failed { .. })));
 }
@@ -235,14 +187,8 @@ fn entries_and_the_hard_state_that_commits_them_survive_together() {
         two.gate.open();
         two.restart();
         let status = two.node().status();
-        assert!(
-            status.commit <= status.last && status.last >= cut,
-            "cut {cut}: {status}"
-        );
-        assert!(
-            status.term >= cut && status.commit >= cut,
-            "cut {cut}: {status}"
-        );
+        assert!(status.commit <= status.last && status.last >= cut, "cut {cut}: {status}");
+        assert!(status.term >= cut && status.commit >= cut, "cut {cut}: {status}");
     }
 }
 
@@ -260,11 +206,7 @@ fn proposals_steps_and_ticks_come_in_while_readys_are_in_flight() {
         group.node(1).tick().unwrap();
         group.settle();
     }
-    assert!(
-        group.node(1).in_flight() >= 20,
-        "{}",
-        group.node(1).status()
-    );
+    assert!(group.node(1).in_flight() >= 20, "{}", group.node(1).status());
     // A message of a higher term makes it step down in the middle of all this.
     let mut m = Message::default();
     m.set_msg_type(MessageType::MsgHeartbeatResponse);
@@ -292,18 +234,9 @@ fn what_persisting_brings_about_comes_out_of_the_same_call() {
     assert_eq!(group.node(1).status().commit, 1, "one of two is no quorum");
     group.member(1).gate.open();
     let out = group.node(1).wait_durable().unwrap();
-    assert_eq!(
-        kinds(&out.messages),
-        [MessageType::MsgAppend],
-        "the new commit index goes to the follower"
-    );
+    assert_eq!(kinds(&out.messages), [MessageType::MsgAppend], "the new commit index goes to the follower");
     assert_eq!(out.messages[0].commit, 2);
-    let commands: Vec<_> = out
-        .apply
-        .iter()
-        .flat_map(Apply::commands)
-        .map(|e| e.data.to_vec())
-        .collect();
+    let commands: Vec<_> = out.apply.iter().flat_map(Apply::commands).map(|e| e.data.to_vec()).collect();
     assert_eq!(commands, [b"a"]);
 }
 
@@ -314,9 +247,7 @@ fn snapshot_message(index: u64, term: u64, commands: &[u8]) -> Message {
     let mut snapshot = Snapshot::default();
     snapshot.mut_metadata().index = index;
     snapshot.mut_metadata().term = term;
-    snapshot
-        .mut_metadata()
-        .set_conf_state(ConfState::from((vec![1, 2, 3], vec![])));
+    snapshot.mut_metadata().set_conf_state(ConfState::from((vec![1, 2, 3], vec![])));
     snapshot.set_data(commands.to_vec().into());
     m.set_snapshot(snapshot);
     m
@@ -326,9 +257,7 @@ fn snapshot_message(index: u64, term: u64, commands: &[u8]) -> Message {
 #[test]
 fn a_snapshot_is_installed_acknowledged_and_handed_out_once_it_is_durable() {
     let mut two = Member::new(2, &[1, 2, 3], &[]);
-    two.node()
-        .step(append(1, (0, 0), &[(1, 1), (2, 1)], 1))
-        .unwrap();
+    two.node().step(append(1, (0, 0), &[(1, 1), (2, 1)], 1)).unwrap();
     two.settle();
     two.gate.shut();
     let data = node_support::encode(&[(19, b"s".to_vec())].into());
@@ -340,10 +269,7 @@ fn a_snapshot_is_installed_acknowledged_and_handed_out_once_it_is_durable() {
         two.node().tick().unwrap();
         assert!(two.node().drive().unwrap().is_empty());
     }
-    assert!(matches!(
-        two.node().campaign(),
-        Err(NodeError::NotNow { .. })
-    ));
+    assert!(matches!(two.node().campaign(), Err(NodeError::NotNow { .. })));
     two.gate.open();
     let out = two.node().wait_durable().unwrap();
     assert_eq!(kinds(&out.messages), [MessageType::MsgAppendResponse]);
@@ -378,19 +304,9 @@ fn a_state_machine_that_takes_its_time_holds_up_neither_heartbeats_nor_commits()
         group.tick();
     }
     let status = group.node(1).status();
-    assert_eq!(
-        (status.term, group.node(1).is_leader()),
-        (term, true),
-        "{status}"
-    );
-    assert_eq!(
-        (status.commit, status.applied, status.handed_out),
-        (51, 1, 51)
-    );
-    assert!(
-        open.iter().all(|p| p.outcome().is_none()),
-        "a proposal completes when it is applied"
-    );
+    assert_eq!((status.term, group.node(1).is_leader()), (term, true), "{status}");
+    assert_eq!((status.commit, status.applied, status.handed_out), (51, 1, 51));
+    assert!(open.iter().all(|p| p.outcome().is_none()), "a proposal completes when it is applied");
     for id in 1..=3 {
         group.member(id).slow = false;
         group.member(id).apply_all();
@@ -401,9 +317,7 @@ fn a_state_machine_that_takes_its_time_holds_up_neither_heartbeats_nor_commits()
 #[test]
 fn a_state_machine_far_behind_is_not_buried() {
     let mut one = Member::new(1, &[1], &[]);
-    one.config = NodeConfig::new(1)
-        .max_unapplied_size(10_000)
-        .max_apply_size(5_000);
+    one.config = NodeConfig::new(1).max_unapplied_size(10_000).max_apply_size(5_000);
     one.restart();
     one.slow = true;
     one.node().campaign().unwrap();
@@ -430,9 +344,7 @@ fn the_readys_of_many_groups_share_one_write() {
     let log = RaftOptions::new().node_id(1).open(dir.path()).unwrap();
     let mut nodes: Vec<Node> = (1..=50)
         .map(|group| {
-            let storage = log
-                .create_group(group, ConfState::from((vec![1], vec![])))
-                .unwrap();
+            let storage = log.create_group(group, ConfState::from((vec![1], vec![]))).unwrap();
             let mut node = Node::new(NodeConfig::new(1), storage).unwrap();
             node.campaign().unwrap();
             node
@@ -470,8 +382,5 @@ fn a_waker_says_when_a_batch_is_durable() {
     assert!(rung.try_recv().is_err());
     two.gate.open();
     rung.recv_timeout(SOON).unwrap();
-    assert_eq!(
-        kinds(&two.node().drive().unwrap().messages),
-        [MessageType::MsgAppendResponse]
-    );
+    assert_eq!(kinds(&two.node().drive().unwrap().messages), [MessageType::MsgAppendResponse]);
 }

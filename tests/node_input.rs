@@ -1,24 +1,14 @@
 //! What a `Node` is given wrongly is refused with an error that says what it was, and changes nothing.
 // Helpers of tests are tests, which the lints cannot see.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::field_reassign_with_default,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default, missing_docs)]
 
 mod node_support;
 
-use node_support::{GROUP, Group, Member, SOON, open_log};
+use node_support::{GROUP, Group, LARGE, Member, SMALL, SOON, open_log};
 use proptest::prelude::*;
 use raft::eraftpb::{
-    ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, Message, MessageType,
-    Snapshot,
+    ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, Message, MessageType, Snapshot,
 };
 use seawall::raft::{Node, NodeConfig, NodeError, RaftOptions};
 
@@ -47,22 +37,10 @@ fn a_message_for_another_node_is_refused() {
     let mut two = Member::new(2, &[1, 2, 3], &[]);
     let before = two.node().status();
     let wrong = two.node().step(message(MessageType::MsgHeartbeat, 1, 3, 9));
-    assert!(
-        matches!(
-            wrong,
-            Err(NodeError::WrongNode {
-                group: GROUP,
-                to: 3,
-                id: 2
-            })
-        ),
-        "{wrong:?}"
-    );
+    assert!(matches!(wrong, Err(NodeError::WrongNode { group: GROUP, to: 3, id: 2 })), "{wrong:?}");
     assert_eq!(two.node().status(), before);
     // The same message with the right address is taken.
-    two.node()
-        .step(message(MessageType::MsgHeartbeat, 1, 2, 9))
-        .unwrap();
+    two.node().step(message(MessageType::MsgHeartbeat, 1, 2, 9)).unwrap();
     assert_eq!(two.node().status().term, 9);
 }
 
@@ -70,28 +48,17 @@ fn a_message_for_another_node_is_refused() {
 fn a_message_from_nobody_or_from_itself_is_refused() {
     let mut two = Member::new(2, &[1, 2, 3], &[]);
     for from in [0, 2] {
-        refused(
-            two.node()
-                .step(message(MessageType::MsgHeartbeat, from, 2, 9)),
-        );
+        refused(two.node().step(message(MessageType::MsgHeartbeat, from, 2, 9)));
     }
 }
 
 #[test]
 fn an_answer_of_a_stranger_is_refused() {
     let mut two = Member::new(2, &[1, 2, 3], &[]);
-    let wrong = two
-        .node()
-        .step(message(MessageType::MsgAppendResponse, 4, 2, 1));
+    let wrong = two.node().step(message(MessageType::MsgAppendResponse, 4, 2, 1));
     assert!(matches!(wrong, Err(NodeError::UnknownPeer { peer: 4, .. })));
-    assert!(matches!(
-        two.node().report_unreachable(4),
-        Err(NodeError::UnknownPeer { peer: 4, .. })
-    ));
-    assert!(matches!(
-        two.node().report_snapshot(2, true),
-        Err(NodeError::UnknownPeer { peer: 2, .. })
-    ));
+    assert!(matches!(two.node().report_unreachable(4), Err(NodeError::UnknownPeer { peer: 4, .. })));
+    assert!(matches!(two.node().report_snapshot(2, true), Err(NodeError::UnknownPeer { peer: 2, .. })));
 }
 
 #[test]
@@ -124,18 +91,7 @@ fn a_heartbeat_beyond_the_log_says_that_acknowledged_entries_are_gone() {
     let mut m = message(MessageType::MsgHeartbeat, 1, 2, 3);
     m.commit = 5;
     let lost = two.node().step(m);
-    assert!(
-        matches!(
-            lost,
-            Err(NodeError::LostEntries {
-                from: 1,
-                commit: 5,
-                last: 0,
-                ..
-            })
-        ),
-        "{lost:?}"
-    );
+    assert!(matches!(lost, Err(NodeError::LostEntries { from: 1, commit: 5, last: 0, .. })), "{lost:?}");
     assert_eq!(two.node().status().term, 0);
 }
 
@@ -156,9 +112,7 @@ fn appends_with_gaps_or_falling_terms_are_refused() {
     refused(two.node().step(with(9, 0, vec![entry(10, 5)])));
     refused(two.node().step(with(u64::MAX - 1, 1, vec![])));
     assert_eq!(two.node().status().last, 0);
-    two.node()
-        .step(with(0, 0, vec![entry(1, 1), entry(2, 5)]))
-        .unwrap();
+    two.node().step(with(0, 0, vec![entry(1, 1), entry(2, 5)])).unwrap();
     assert_eq!(two.node().status().last, 2);
 }
 
@@ -170,9 +124,7 @@ fn a_snapshot_that_raft_could_not_start_from_is_refused() {
         let mut snapshot = Snapshot::default();
         snapshot.mut_metadata().index = index;
         snapshot.mut_metadata().term = term;
-        snapshot
-            .mut_metadata()
-            .set_conf_state(ConfState::from((voters, learners)));
+        snapshot.mut_metadata().set_conf_state(ConfState::from((voters, learners)));
         m.set_snapshot(snapshot);
         m
     };
@@ -208,14 +160,8 @@ fn a_vote_that_answers_no_request_is_refused() {
     two.node().step(m).unwrap();
     drop(two.node().drive().unwrap());
     two.node().campaign().unwrap();
-    refused(
-        two.node()
-            .step(message(MessageType::MsgRequestPreVoteResponse, 1, 2, 2)),
-    );
-    refused(
-        two.node()
-            .step(message(MessageType::MsgRequestVoteResponse, 1, 2, 2)),
-    );
+    refused(two.node().step(message(MessageType::MsgRequestPreVoteResponse, 1, 2, 2)));
+    refused(two.node().step(message(MessageType::MsgRequestVoteResponse, 1, 2, 2)));
     two.gate.open();
 }
 
@@ -223,28 +169,25 @@ fn a_vote_that_answers_no_request_is_refused() {
 fn an_entry_over_the_limit_is_refused_at_either_end() {
     let mut group = Group::new(&[1, 2]);
     group.elect(1);
-    let large = vec![0; (16 << 20) + 1];
-    assert!(matches!(
-        group.node(1).propose(large.clone(), SOON),
-        Err(NodeError::EntryTooLarge { .. })
-    ));
+    let large = vec![0; (8 << 20) + 1];
+    assert!(matches!(group.node(1).propose(large.clone(), SOON), Err(NodeError::EntryTooLarge { .. })));
     let mut m = message(MessageType::MsgAppend, 1, 2, 9);
     let mut e = entry(1, 9);
     e.data = large.into();
     m.set_entries(vec![e].into());
-    assert!(matches!(
-        group.node(2).step(m),
-        Err(NodeError::EntryTooLarge { .. })
-    ));
+    assert!(matches!(group.node(2).step(m), Err(NodeError::EntryTooLarge { .. })));
 }
 
 #[test]
 fn what_would_not_fit_into_a_batch_has_to_wait() {
     let mut group = Group::new(&[1, 2]);
+    for id in [1, 2] {
+        group.members.insert(id, Member::with_segments(id, &[1, 2], &[], LARGE));
+    }
     group.elect(1);
     let mut open = Vec::new();
     let busy = loop {
-        match group.node(1).propose(vec![0; 8 << 20], SOON) {
+        match group.node(1).propose(vec![0; 7 << 20], SOON) {
             Ok(proposal) => open.push(proposal),
             Err(e) => break e,
         }
@@ -261,30 +204,17 @@ fn a_node_id_of_zero_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     assert!(RaftOptions::new().node_id(0).open(dir.path()).is_err());
     let mut one = Member::new(1, &[1], &[]);
-    assert!(matches!(
-        one.start(NodeConfig::new(0)),
-        Err(NodeError::Config { .. })
-    ));
+    assert!(matches!(one.start(NodeConfig::new(0)), Err(NodeError::Config { .. })));
 }
 
 #[test]
 fn a_directory_of_another_node_is_refused() {
     let mut one = Member::new(1, &[1, 2], &[]);
     let wrong = one.start(NodeConfig::new(2));
-    assert!(
-        matches!(
-            wrong,
-            Err(NodeError::WrongDirectory {
-                configured: 2,
-                log: Some(1),
-                ..
-            })
-        ),
-        "{wrong:?}"
-    );
+    assert!(matches!(wrong, Err(NodeError::WrongDirectory { configured: 2, log: Some(1), .. })), "{wrong:?}");
 
     let dir = tempfile::tempdir().unwrap();
-    drop(open_log(1, dir.path(), &Default::default()));
+    drop(open_log(1, dir.path(), &Default::default(), SMALL));
     assert!(RaftOptions::new().node_id(2).open(dir.path()).is_err());
 }
 
@@ -292,18 +222,9 @@ fn a_directory_of_another_node_is_refused() {
 fn a_directory_that_is_pinned_to_nobody_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let log = RaftOptions::new().open(dir.path()).unwrap();
-    let storage = log
-        .create_group(GROUP, ConfState::from((vec![1], vec![])))
-        .unwrap();
+    let storage = log.create_group(GROUP, ConfState::from((vec![1], vec![]))).unwrap();
     let wrong = Node::new(NodeConfig::new(1), storage);
-    assert!(matches!(
-        wrong,
-        Err(NodeError::WrongDirectory {
-            configured: 1,
-            log: None,
-            ..
-        })
-    ));
+    assert!(matches!(wrong, Err(NodeError::WrongDirectory { configured: 1, log: None, .. })));
 }
 
 #[test]
@@ -320,13 +241,9 @@ fn timings_that_make_a_group_restless_are_refused() {
         config.clone().max_uncommitted_size(1),
     ] {
         let refused = one.start(bad);
-        assert!(
-            matches!(refused, Err(NodeError::Config { group: GROUP, .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(NodeError::Config { group: GROUP, .. })), "{refused:?}");
     }
-    one.start(config.heartbeat_tick(2).election_tick(20))
-        .unwrap();
+    one.start(config.heartbeat_tick(2).election_tick(20)).unwrap();
 }
 
 fn change(id: u64, kind: ConfChangeType) -> ConfChangeV2 {
@@ -346,25 +263,16 @@ fn configuration_changes_that_raft_would_swallow_or_choke_on_are_refused() {
     group.elect(1);
     let mut refused = |change: ConfChangeV2| {
         let result = group.node(1).propose_conf_change(change, SOON);
-        assert!(
-            matches!(result, Err(NodeError::ConfChangeRefused { .. })),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(NodeError::ConfChangeRefused { .. })), "{result:?}");
     };
     refused(change(1, ConfChangeType::RemoveNode));
     refused(change(1, ConfChangeType::AddLearnerNode));
     refused(change(0, ConfChangeType::AddNode));
     refused(ConfChangeV2::default());
     let learner = change(3, ConfChangeType::AddLearnerNode);
-    let taken = group
-        .node(1)
-        .propose_conf_change(learner.clone(), SOON)
-        .unwrap();
+    let taken = group.node(1).propose_conf_change(learner.clone(), SOON).unwrap();
     let result = group.node(1).propose_conf_change(learner, SOON);
-    assert!(
-        matches!(result, Err(NodeError::ConfChangeRefused { .. })),
-        "one is pending: {result:?}"
-    );
+    assert!(matches!(result, Err(NodeError::ConfChangeRefused { .. })), "one is pending: {result:?}");
     group.settle();
     taken.wait().unwrap();
     assert_eq!(group.node(2).conf_state().get_learners(), [3]);
@@ -381,20 +289,9 @@ fn applied_is_taken_in_order_and_only_for_what_was_handed_out() {
     one.slow = true;
     one.settle();
     let beyond = one.node().applied(7);
-    assert!(matches!(
-        beyond,
-        Err(NodeError::AppliedOutOfOrder {
-            index: 7,
-            applied: 1,
-            handed_out: 6,
-            ..
-        })
-    ));
+    assert!(matches!(beyond, Err(NodeError::AppliedOutOfOrder { index: 7, applied: 1, handed_out: 6, .. })));
     one.node().applied(4).unwrap();
-    assert!(matches!(
-        one.node().applied(3),
-        Err(NodeError::AppliedOutOfOrder { index: 3, .. })
-    ));
+    assert!(matches!(one.node().applied(3), Err(NodeError::AppliedOutOfOrder { index: 3, .. })));
     one.node().applied(4).unwrap();
     one.node().applied(6).unwrap();
 }
@@ -414,20 +311,9 @@ fn any_message() -> impl Strategy<Value = Message> {
     let small = prop_oneof![8 => 0..12_u64, 1 => Just(u64::MAX), 1 => Just(1 << 62)];
     let numbers = proptest::collection::vec(small, 8);
     let entries = proptest::collection::vec((0..12_u64, 0..6_u64, any::<bool>()), 0..4);
-    let snapshot = proptest::option::of((
-        0..14_u64,
-        0..6_u64,
-        proptest::collection::vec(0..5_u64, 0..4),
-    ));
-    (
-        0..19_i32,
-        numbers,
-        entries,
-        any::<bool>(),
-        snapshot,
-        any::<bool>(),
-    )
-        .prop_map(|(kind, n, entries, reject, snapshot, in_order)| {
+    let snapshot = proptest::option::of((0..14_u64, 0..6_u64, proptest::collection::vec(0..5_u64, 0..4)));
+    (0..19_i32, numbers, entries, any::<bool>(), snapshot, any::<bool>()).prop_map(
+        |(kind, n, entries, reject, snapshot, in_order)| {
             let kind = [
                 MessageType::MsgHup,
                 MessageType::MsgBeat,
@@ -450,36 +336,28 @@ fn any_message() -> impl Strategy<Value = Message> {
                 MessageType::MsgRequestPreVoteResponse,
             ][kind as usize];
             let mut m = message(kind, n[0] % 5, if n[1] > 8 { 3 } else { 2 }, n[2]);
-            (m.index, m.log_term, m.commit, m.commit_term, m.reject_hint) =
-                (n[3], n[4], n[5], n[6], n[7]);
+            (m.index, m.log_term, m.commit, m.commit_term, m.reject_hint) = (n[3], n[4], n[5], n[6], n[7]);
             m.reject = reject;
-            let built = entries
-                .iter()
-                .enumerate()
-                .map(|(i, (index, term, change))| {
-                    let index = if in_order {
-                        m.index.saturating_add(1 + i as u64)
-                    } else {
-                        *index
-                    };
-                    let mut e = entry(index, if in_order { m.term } else { *term });
-                    if *change {
-                        e.set_entry_type(raft::eraftpb::EntryType::EntryConfChangeV2);
-                    }
-                    e
-                });
+            let built = entries.iter().enumerate().map(|(i, (index, term, change))| {
+                let index = if in_order { m.index.saturating_add(1 + i as u64) } else { *index };
+                let mut e = entry(index, if in_order { m.term } else { *term });
+                if *change {
+                    e.set_entry_type(raft::eraftpb::EntryType::EntryConfChangeV2);
+                }
+                e
+            });
             let built: Vec<Entry> = built.collect();
             m.set_entries(built.into());
             if let Some((index, term, voters)) = snapshot {
                 let mut s = Snapshot::default();
                 s.mut_metadata().index = index;
                 s.mut_metadata().term = term;
-                s.mut_metadata()
-                    .set_conf_state(ConfState::from((voters, vec![])));
+                s.mut_metadata().set_conf_state(ConfState::from((voters, vec![])));
                 m.set_snapshot(s);
             }
             m
-        })
+        },
+    )
 }
 
 fn any_step() -> impl Strategy<Value = Step> {

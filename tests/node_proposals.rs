@@ -1,16 +1,7 @@
 //! Every proposal ends, with what became of it.
 // Helpers of tests are tests, which the lints cannot see.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::field_reassign_with_default,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default, missing_docs)]
 
 mod node_support;
 
@@ -42,52 +33,14 @@ fn a_proposal_completes_when_the_state_machine_has_applied_it() {
 fn a_node_that_is_not_leader_says_who_is() {
     let mut group = Group::new(&[1, 2, 3]);
     let nobody = group.node(2).propose(b"a".to_vec(), SOON);
-    assert!(
-        matches!(
-            nobody,
-            Err(NodeError::NotLeader {
-                group: GROUP,
-                leader: None
-            })
-        ),
-        "{nobody:?}"
-    );
+    assert!(matches!(nobody, Err(NodeError::NotLeader { group: GROUP, leader: None })), "{nobody:?}");
     group.elect(1);
     let result = group.node(2).propose(b"a".to_vec(), SOON);
-    assert!(
-        matches!(
-            result,
-            Err(NodeError::NotLeader {
-                leader: Some(1),
-                ..
-            })
-        ),
-        "{result:?}"
-    );
-    let result = group
-        .node(2)
-        .propose_conf_change(ConfChangeV2::default(), SOON);
-    assert!(
-        matches!(
-            result,
-            Err(NodeError::NotLeader {
-                leader: Some(1),
-                ..
-            })
-        ),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(NodeError::NotLeader { leader: Some(1), .. })), "{result:?}");
+    let result = group.node(2).propose_conf_change(ConfChangeV2::default(), SOON);
+    assert!(matches!(result, Err(NodeError::NotLeader { leader: Some(1), .. })), "{result:?}");
     let result = group.node(2).transfer_leader(3);
-    assert!(
-        matches!(
-            result,
-            Err(NodeError::NotLeader {
-                leader: Some(1),
-                ..
-            })
-        ),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(NodeError::NotLeader { leader: Some(1), .. })), "{result:?}");
     assert!(group.node(1).propose(b"a".to_vec(), SOON).is_ok());
 }
 
@@ -109,11 +62,7 @@ fn a_proposal_that_was_overwritten_is_dropped_and_names_the_new_leader() {
     }
     let (index, _) = lost.position();
     match lost.wait() {
-        Err(ProposalError::Dropped {
-            index: at,
-            leader: Some(2),
-            ..
-        }) => assert_eq!(at, index),
+        Err(ProposalError::Dropped { index: at, leader: Some(2), .. }) => assert_eq!(at, index),
         other => panic!("{other:?}"),
     }
     assert_eq!(group.commands(1), [b"kept"]);
@@ -174,14 +123,8 @@ fn a_proposal_ends_at_its_deadline_though_nobody_ticks() {
     group.elect(1);
     group.cut = [1].into();
     let begun = Instant::now();
-    let open = group
-        .node(1)
-        .propose(b"a".to_vec(), Duration::from_millis(60))
-        .unwrap();
-    assert!(matches!(
-        open.wait(),
-        Err(ProposalError::TimedOut { group: GROUP })
-    ));
+    let open = group.node(1).propose(b"a".to_vec(), Duration::from_millis(60)).unwrap();
+    assert!(matches!(open.wait(), Err(ProposalError::TimedOut { group: GROUP })));
     assert!(begun.elapsed() >= Duration::from_millis(60));
 }
 
@@ -190,17 +133,11 @@ fn a_tick_ends_proposals_whose_deadline_passed() {
     let mut group = Group::new(&[1, 2, 3]);
     group.elect(1);
     group.cut = [1].into();
-    let open = group
-        .node(1)
-        .propose(b"a".to_vec(), Duration::from_millis(5))
-        .unwrap();
+    let open = group.node(1).propose(b"a".to_vec(), Duration::from_millis(5)).unwrap();
     let long = group.node(1).propose(b"b".to_vec(), SOON).unwrap();
     std::thread::sleep(Duration::from_millis(10));
     group.node(1).tick().unwrap();
-    assert!(matches!(
-        open.outcome(),
-        Some(Err(ProposalError::TimedOut { .. }))
-    ));
+    assert!(matches!(open.outcome(), Some(Err(ProposalError::TimedOut { .. }))));
     assert!(long.outcome().is_none());
     assert_eq!(group.node(1).status().pending_proposals, 1);
     // The outcome was unknown, and the entry is committed in the end.
@@ -231,10 +168,7 @@ fn a_proposal_ends_when_its_node_goes() {
     let open = group.propose(1, b"a");
     group.member(1).gate.open();
     group.member(1).stop();
-    assert!(matches!(
-        open.wait(),
-        Err(ProposalError::NodeGone { group: GROUP })
-    ));
+    assert!(matches!(open.wait(), Err(ProposalError::NodeGone { group: GROUP })));
 }
 
 #[test]
@@ -244,10 +178,7 @@ fn a_proposal_during_a_transfer_of_leadership_is_dropped_at_once() {
     group.cut = [2].into();
     group.node(1).transfer_leader(2).unwrap();
     let result = group.node(1).propose(b"a".to_vec(), SOON);
-    assert!(
-        matches!(result, Err(NodeError::Dropped { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(NodeError::Dropped { .. })), "{result:?}");
 }
 
 #[test]
@@ -269,10 +200,7 @@ fn too_many_uncommitted_bytes_are_dropped_at_once() {
     group.cut = [1].into();
     let _first = group.propose(1, &[0; 900_000]);
     let result = group.node(1).propose(vec![0; 900_000], SOON);
-    assert!(
-        matches!(result, Err(NodeError::Dropped { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(NodeError::Dropped { .. })), "{result:?}");
 }
 
 /// Two lives of one node number their proposals from the start; what tells them apart is in the entry.
@@ -321,10 +249,7 @@ fn members_come_and_go() {
     group.settle();
     // The newcomer starts from an empty group that knows the others.
     group.members.insert(3, Member::new(3, &[1, 2], &[]));
-    let added = group
-        .node(1)
-        .propose_conf_change(change(3, ConfChangeType::AddNode), SOON)
-        .unwrap();
+    let added = group.node(1).propose_conf_change(change(3, ConfChangeType::AddNode), SOON).unwrap();
     group.settle();
     added.wait().unwrap();
     for _ in 0..3 {
@@ -334,10 +259,7 @@ fn members_come_and_go() {
         assert_eq!(group.node(id).conf_state().get_voters().len(), 3);
         assert_eq!(group.commands(id), [b"before"]);
     }
-    let removed = group
-        .node(1)
-        .propose_conf_change(change(2, ConfChangeType::RemoveNode), SOON)
-        .unwrap();
+    let removed = group.node(1).propose_conf_change(change(2, ConfChangeType::RemoveNode), SOON).unwrap();
     group.settle();
     removed.wait().unwrap();
     assert!(!group.node(3).conf_state().get_voters().contains(&2));
@@ -352,10 +274,7 @@ fn members_come_and_go() {
 fn a_leader_that_finds_itself_removed_steps_down() {
     let mut group = Group::new(&[1, 2, 3]);
     group.elect(1);
-    let removed = group
-        .node(1)
-        .propose_conf_change(change(2, ConfChangeType::RemoveNode), SOON)
-        .unwrap();
+    let removed = group.node(1).propose_conf_change(change(2, ConfChangeType::RemoveNode), SOON).unwrap();
     // 2 and 3 have the entry, the answers are lost, and 2 becomes the leader that commits its own removal.
     let out = group.node(1).drive().unwrap();
     for message in out.messages {
@@ -377,27 +296,18 @@ fn a_leader_that_finds_itself_removed_steps_down() {
     assert!(!group.node(2).is_leader());
     assert!(!group.node(2).conf_state().get_voters().contains(&2));
     group.settle();
-    assert!(matches!(
-        group.node(2).campaign(),
-        Err(NodeError::NotNow { .. })
-    ));
+    assert!(matches!(group.node(2).campaign(), Err(NodeError::NotNow { .. })));
 }
 
 #[test]
 fn reads_wait_for_an_index_that_a_quorum_confirmed() {
     let mut group = Group::new(&[1, 2, 3]);
-    assert!(matches!(
-        group.node(2).read_index(),
-        Err(NodeError::NotLeader { leader: None, .. })
-    ));
+    assert!(matches!(group.node(2).read_index(), Err(NodeError::NotLeader { leader: None, .. })));
     group.elect(1);
     let open = group.propose(1, b"a");
     group.settle();
     let (index, _) = open.position();
-    let (at_leader, at_follower) = (
-        group.node(1).read_index().unwrap(),
-        group.node(2).read_index().unwrap(),
-    );
+    let (at_leader, at_follower) = (group.node(1).read_index().unwrap(), group.node(2).read_index().unwrap());
     assert_ne!(at_leader, at_follower);
     group.settle();
     assert_eq!(group.member(1).reads, [(at_leader, index)]);
@@ -406,11 +316,5 @@ fn reads_wait_for_an_index_that_a_quorum_confirmed() {
     group.cut = [1].into();
     let unanswered = group.node(1).read_index().unwrap();
     group.settle();
-    assert!(
-        !group
-            .member(1)
-            .reads
-            .iter()
-            .any(|(id, _)| *id == unanswered)
-    );
+    assert!(!group.member(1).reads.iter().any(|(id, _)| *id == unanswered));
 }

@@ -1,16 +1,7 @@
 //! A `Node` starts again with values that raft accepts, and with the configuration that it had.
 // Helpers of tests are tests, which the lints cannot see.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::field_reassign_with_default,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default, missing_docs)]
 
 mod node_support;
 
@@ -45,15 +36,7 @@ fn an_applied_index_that_the_log_does_not_have_is_refused() {
     let mut one = one_with(5);
     let wrong = one.start(NodeConfig::new(1).applied(6, 1));
     assert!(
-        matches!(
-            wrong,
-            Err(NodeError::AppliedOutOfRange {
-                group: GROUP,
-                index: 6,
-                lowest: 0,
-                highest: 5
-            })
-        ),
+        matches!(wrong, Err(NodeError::AppliedOutOfRange { group: GROUP, index: 6, lowest: 0, highest: 5 })),
         "{wrong:?}"
     );
     one.start(NodeConfig::new(1).applied(5, 1)).unwrap();
@@ -68,17 +51,7 @@ fn an_applied_index_below_the_log_is_refused() {
     one.node().compact(3).unwrap();
     one.settle();
     let wrong = one.start(NodeConfig::new(1).applied(2, 1));
-    assert!(
-        matches!(
-            wrong,
-            Err(NodeError::AppliedOutOfRange {
-                index: 2,
-                lowest: 3,
-                ..
-            })
-        ),
-        "{wrong:?}"
-    );
+    assert!(matches!(wrong, Err(NodeError::AppliedOutOfRange { index: 2, lowest: 3, .. })), "{wrong:?}");
     one.start(NodeConfig::new(1).applied(3, 1)).unwrap();
 }
 
@@ -87,15 +60,7 @@ fn an_applied_index_of_another_history_is_refused() {
     let mut one = one_with(5);
     let wrong = one.start(NodeConfig::new(1).applied(4, 2));
     assert!(
-        matches!(
-            wrong,
-            Err(NodeError::AppliedTermMismatch {
-                index: 4,
-                given: 2,
-                found: 1,
-                ..
-            })
-        ),
+        matches!(wrong, Err(NodeError::AppliedTermMismatch { index: 4, given: 2, found: 1, .. })),
         "{wrong:?}"
     );
 }
@@ -115,20 +80,15 @@ fn a_state_machine_ahead_of_the_stored_commit_index_starts() {
     assert!(state.commit >= applied);
     // A log whose commit index stayed behind, as a crash leaves it.
     let mut behind = Member::new(2, &[1, 2], &[]);
-    let entries = group
-        .node(1)
-        .storage()
-        .entries(1, applied + 1, None, raft::GetEntriesContext::empty(false))
-        .unwrap();
+    let entries =
+        group.node(1).storage().entries(1, applied + 1, None, raft::GetEntriesContext::empty(false)).unwrap();
     state.commit = 1;
     let mut batch = behind.log().batch();
     batch.append(GROUP, &entries).unwrap();
     batch.set_hard_state(GROUP, &state).unwrap();
     behind.log().commit(batch).unwrap();
     let term = entries.last().unwrap().term;
-    behind
-        .start(NodeConfig::new(2).applied(applied, term))
-        .unwrap();
+    behind.start(NodeConfig::new(2).applied(applied, term)).unwrap();
     let status = behind.node().status();
     assert_eq!((status.applied, status.commit), (applied, applied));
 }
@@ -148,10 +108,7 @@ fn a_state_machine_in_memory_is_handed_everything_since_its_snapshot() {
     one.settle();
     let before = one.commands.clone();
     one.restart();
-    assert_eq!(
-        one.commands.keys().copied().collect::<Vec<_>>(),
-        [2, 3, 4, 5, 6]
-    );
+    assert_eq!(one.commands.keys().copied().collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
     one.settle();
     assert_eq!(one.commands, before);
     // And once more, without a snapshot in between: the stored applied index is ahead of this state machine.
@@ -182,17 +139,7 @@ fn compaction_beyond_what_is_applied_is_refused() {
     let data = one.snapshot_data();
     one.node().save_snapshot(5, data).unwrap();
     let beyond = one.node().compact(6);
-    assert!(
-        matches!(
-            beyond,
-            Err(NodeError::BadIndex {
-                what: "compaction",
-                index: 6,
-                ..
-            })
-        ),
-        "{beyond:?}"
-    );
+    assert!(matches!(beyond, Err(NodeError::BadIndex { what: "compaction", index: 6, .. })), "{beyond:?}");
     assert_eq!(one.node().status().first, 1);
     one.node().compact(5).unwrap();
     assert_eq!(one.node().status().first, 6);
@@ -203,16 +150,10 @@ fn compaction_beyond_what_is_applied_is_refused() {
 #[test]
 fn compaction_beyond_the_snapshot_is_refused() {
     let mut one = one_with(5);
-    assert!(matches!(
-        one.node().compact(1),
-        Err(NodeError::BadIndex { index: 1, .. })
-    ));
+    assert!(matches!(one.node().compact(1), Err(NodeError::BadIndex { index: 1, .. })));
     let data = one.snapshot_data();
     one.node().save_snapshot(3, data).unwrap();
-    assert!(matches!(
-        one.node().compact(4),
-        Err(NodeError::BadIndex { index: 4, .. })
-    ));
+    assert!(matches!(one.node().compact(4), Err(NodeError::BadIndex { index: 4, .. })));
     one.node().compact(3).unwrap();
 }
 
@@ -221,23 +162,11 @@ fn a_snapshot_of_what_is_not_applied_or_behind_another_is_refused() {
     let mut one = one_with(5);
     for index in [0, 6] {
         let wrong = one.node().save_snapshot(index, b"");
-        assert!(
-            matches!(
-                wrong,
-                Err(NodeError::BadIndex {
-                    what: "snapshot",
-                    ..
-                })
-            ),
-            "{wrong:?}"
-        );
+        assert!(matches!(wrong, Err(NodeError::BadIndex { what: "snapshot", .. })), "{wrong:?}");
     }
     one.node().save_snapshot(4, b"").unwrap();
     for index in [3, 4] {
-        assert!(matches!(
-            one.node().save_snapshot(index, b""),
-            Err(NodeError::BadIndex { .. })
-        ));
+        assert!(matches!(one.node().save_snapshot(index, b""), Err(NodeError::BadIndex { .. })));
     }
     one.node().save_snapshot(5, b"").unwrap();
 }
@@ -262,10 +191,7 @@ fn a_snapshot_is_saved_on_another_thread_while_the_node_goes_on() {
 #[test]
 fn a_configuration_survives_a_restart() {
     let mut one = one_with(3);
-    let open = one
-        .node()
-        .propose_conf_change(add_learner(9), SOON)
-        .unwrap();
+    let open = one.node().propose_conf_change(add_learner(9), SOON).unwrap();
     one.settle();
     open.wait().unwrap();
     assert_eq!(
@@ -287,10 +213,7 @@ fn a_configuration_survives_a_restart() {
 fn a_configuration_change_that_was_applied_and_not_stored_is_made_up_for_at_the_start() {
     let mut one = one_with(3);
     one.slow = true;
-    let open = one
-        .node()
-        .propose_conf_change(add_learner(9), SOON)
-        .unwrap();
+    let open = one.node().propose_conf_change(add_learner(9), SOON).unwrap();
     one.settle();
     let (index, term) = open.position();
     one.start(NodeConfig::new(1).applied(index, term)).unwrap();
@@ -303,10 +226,7 @@ fn a_configuration_change_that_was_applied_and_not_stored_is_made_up_for_at_the_
 fn a_snapshot_carries_the_configuration_as_of_its_index() {
     let mut one = one_with(4);
     for id in [8, 9] {
-        let open = one
-            .node()
-            .propose_conf_change(add_learner(id), SOON)
-            .unwrap();
+        let open = one.node().propose_conf_change(add_learner(id), SOON).unwrap();
         one.settle();
         open.wait().unwrap();
         let _open = one.node().propose(b"x".to_vec(), SOON).unwrap();
@@ -314,20 +234,10 @@ fn a_snapshot_carries_the_configuration_as_of_its_index() {
     }
     let learners = |one: &mut Member| {
         let snapshot = one.node().storage().snapshot_data().unwrap().unwrap();
-        snapshot
-            .get_metadata()
-            .get_conf_state()
-            .get_learners()
-            .to_vec()
+        snapshot.get_metadata().get_conf_state().get_learners().to_vec()
     };
     // 1 election, 2..=4 commands, 5 adds 8, 6 command, 7 adds 9, 8 command
-    for (index, expected) in [
-        (4, vec![]),
-        (5, vec![8]),
-        (6, vec![8]),
-        (7, vec![8, 9]),
-        (8, vec![8, 9]),
-    ] {
+    for (index, expected) in [(4, vec![]), (5, vec![8]), (6, vec![8]), (7, vec![8, 9]), (8, vec![8, 9])] {
         one.node().save_snapshot(index, b"").unwrap();
         assert_eq!(learners(&mut one), expected, "at {index}");
     }
@@ -343,10 +253,7 @@ fn a_node_that_was_away_for_long_comes_back_through_a_snapshot() {
         group.settle();
     }
     for id in [1, 2] {
-        let (applied, data) = (
-            group.node(id).status().applied,
-            group.member(id).snapshot_data(),
-        );
+        let (applied, data) = (group.node(id).status().applied, group.member(id).snapshot_data());
         group.node(id).save_snapshot(applied, data).unwrap();
         group.node(id).compact(applied).unwrap();
     }
@@ -391,12 +298,7 @@ fn a_status_is_for_people() {
     let mut group = Group::new(&[1, 2, 3]);
     group.elect(1);
     let text = group.node(1).status().to_string();
-    for part in [
-        "node 1 group 7: leader",
-        "commit 1",
-        "durable 1",
-        "peer   2  replicate  matched        1",
-    ] {
+    for part in ["node 1 group 7: leader", "commit 1", "durable 1", "peer   2  replicate  matched        1"] {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
     assert!(group.node(2).status().to_string().contains("follower term"));

@@ -1,12 +1,7 @@
 //! A group of nodes in one process: every message, every durable write and every applied entry moves when the test
 //! says so.
 #![allow(dead_code, unreachable_pub, missing_docs)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::cast_possible_truncation)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,13 +11,16 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use raft::prelude::{ConfState, Message};
+use seawall::Options;
 use seawall::io::{Access, Disk, File, Lock, RealDisk};
-use seawall::raft::{
-    Apply, Node, NodeConfig, NodeError, Output, Proposal, RaftLog, RaftOptions, Role,
-};
+use seawall::raft::{Apply, Node, NodeConfig, NodeError, Output, Proposal, RaftLog, RaftOptions, Role};
 use tempfile::TempDir;
 
 pub const GROUP: u64 = 7;
+/// Segments of the size that files are quickly made of.
+pub const SMALL: u64 = 1 << 20;
+/// The default size.
+pub const LARGE: u64 = 64 << 20;
 pub const SOON: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
@@ -63,10 +61,7 @@ impl Gate {
     }
 
     fn pass(&self) -> io::Result<()> {
-        let mode = self
-            .changed
-            .wait_while(self.mode.lock().unwrap(), |mode| *mode == Mode::Shut)
-            .unwrap();
+        let mode = self.changed.wait_while(self.mode.lock().unwrap(), |mode| *mode == Mode::Shut).unwrap();
         match *mode {
             Mode::Failing => Err(io::Error::from_raw_os_error(5)),
             _ => Ok(()),
@@ -88,10 +83,7 @@ struct GateFile {
 
 impl GateDisk {
     fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(GateFile {
-            inner,
-            gate: Arc::clone(&self.gate),
-        })
+        Arc::new(GateFile { inner, gate: Arc::clone(&self.gate) })
     }
 }
 
@@ -119,10 +111,7 @@ impl Disk for GateDisk {
         self.inner.sync()
     }
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        Ok(Arc::new(GateDisk {
-            inner: self.inner.subdir(name)?,
-            gate: Arc::clone(&self.gate),
-        }))
+        Ok(Arc::new(GateDisk { inner: self.inner.subdir(name)?, gate: Arc::clone(&self.gate) }))
     }
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         self.inner.lock(name)
@@ -161,13 +150,11 @@ impl File for GateFile {
     }
 }
 
-pub fn open_log(id: u64, dir: &Path, gate: &Arc<Gate>) -> RaftLog {
+pub fn open_log(id: u64, dir: &Path, gate: &Arc<Gate>, segment: u64) -> RaftLog {
     let inner = Arc::new(RealDisk::open_or_create(dir).unwrap());
-    let disk = Arc::new(GateDisk {
-        inner,
-        gate: Arc::clone(gate),
-    });
-    RaftOptions::new().node_id(id).open_on(disk).unwrap()
+    let disk = Arc::new(GateDisk { inner, gate: Arc::clone(gate) });
+    let options = Options::new().segment_size(segment);
+    RaftOptions::new().node_id(id).wal(options).open_on(disk).unwrap()
 }
 
 /// One member: a directory, a node over it while it runs, and a state machine in memory.
@@ -185,12 +172,17 @@ pub struct Member {
     pub slow: bool,
     pub reads: Vec<(seawall::raft::ReadId, u64)>,
     pub config: NodeConfig,
+    segment: u64,
 }
 
 impl Member {
     pub fn new(id: u64, voters: &[u64], learners: &[u64]) -> Self {
+        Self::with_segments(id, voters, learners, SMALL)
+    }
+
+    pub fn with_segments(id: u64, voters: &[u64], learners: &[u64], segment: u64) -> Self {
         let (dir, gate) = (TempDir::new().unwrap(), Arc::new(Gate::default()));
-        let log = open_log(id, dir.path(), &gate);
+        let log = open_log(id, dir.path(), &gate, segment);
         let state = ConfState::from((voters.to_vec(), learners.to_vec()));
         let storage = log.create_group(GROUP, state).unwrap();
         let config = NodeConfig::new(id);
@@ -206,6 +198,7 @@ impl Member {
             slow: false,
             reads: Vec::new(),
             config,
+            segment,
         }
     }
 
@@ -227,7 +220,7 @@ impl Member {
     pub fn start(&mut self, config: NodeConfig) -> Result<(), NodeError> {
         self.stop();
         self.gate.open();
-        let log = open_log(self.id, self.dir.path(), &self.gate);
+        let log = open_log(self.id, self.dir.path(), &self.gate, self.segment);
         let storage = log.group(GROUP).unwrap();
         self.log = Some(log);
         self.node = Some(Node::new(config, storage)?);
@@ -237,7 +230,7 @@ impl Member {
     /// Starts again with an empty memory: state machine from the newest snapshot.
     pub fn restart(&mut self) {
         self.stop();
-        let log = open_log(self.id, self.dir.path(), &self.gate);
+        let log = open_log(self.id, self.dir.path(), &self.gate, self.segment);
         let storage = log.group(GROUP).unwrap();
         self.commands.clear();
         let mut at = (0, 0);
@@ -254,8 +247,7 @@ impl Member {
         if let Apply::Snapshot(snapshot) = &apply {
             self.commands = decode(snapshot.get_data());
         }
-        self.commands
-            .extend(apply.commands().map(|e| (e.index, e.data.to_vec())));
+        self.commands.extend(apply.commands().map(|e| (e.index, e.data.to_vec())));
         self.node().applied(apply.last().0).unwrap();
     }
 
@@ -337,13 +329,8 @@ impl Group {
 
     pub fn with_learners(voters: &[u64], learners: &[u64]) -> Self {
         let ids = voters.iter().chain(learners);
-        let members = ids
-            .map(|id| (*id, Member::new(*id, voters, learners)))
-            .collect();
-        Group {
-            members,
-            cut: BTreeSet::new(),
-        }
+        let members = ids.map(|id| (*id, Member::new(*id, voters, learners))).collect();
+        Group { members, cut: BTreeSet::new() }
     }
 
     pub fn member(&mut self, id: u64) -> &mut Member {
@@ -398,10 +385,7 @@ impl Group {
                 return;
             }
             let cut = self.cut.clone();
-            let mut running = self
-                .members
-                .values_mut()
-                .filter(|m| m.node.is_some() && !cut.contains(&m.id));
+            let mut running = self.members.values_mut().filter(|m| m.node.is_some() && !cut.contains(&m.id));
             if let Some(leader) = running.find(|m| m.node.as_ref().is_some_and(Node::is_leader)) {
                 // Its heartbeat makes everybody a follower, which is who takes the office.
                 leader.node().tick().unwrap();
@@ -414,12 +398,7 @@ impl Group {
                 }
             }
             // Leases of a leader that is cut off run out.
-            let ids: Vec<u64> = self
-                .members
-                .keys()
-                .copied()
-                .filter(|m| !self.cut.contains(m))
-                .collect();
+            let ids: Vec<u64> = self.members.keys().copied().filter(|m| !self.cut.contains(m)).collect();
             for _ in 0..3 {
                 for id in &ids {
                     if self.members.get(id).is_some_and(|m| m.node.is_some()) {
@@ -434,10 +413,7 @@ impl Group {
 
     pub fn leader(&mut self) -> Option<u64> {
         let led = |m: &mut Member| m.node.is_some() && m.node().status().role == Role::Leader;
-        self.members
-            .values_mut()
-            .filter_map(|m| led(m).then_some(m.id))
-            .next()
+        self.members.values_mut().filter_map(|m| led(m).then_some(m.id)).next()
     }
 
     pub fn tick(&mut self) {

@@ -29,9 +29,7 @@ impl Apply {
     pub fn last(&self) -> (u64, u64) {
         match self {
             Apply::Entries(entries) => entries.last().map_or((0, 0), |e| (e.index, e.term)),
-            Apply::Snapshot(snapshot) => {
-                (snapshot.get_metadata().index, snapshot.get_metadata().term)
-            }
+            Apply::Snapshot(snapshot) => (snapshot.get_metadata().index, snapshot.get_metadata().term),
         }
     }
 
@@ -43,8 +41,7 @@ impl Apply {
         };
         entries.iter().filter(|e| {
             // raft's own have neither.
-            e.get_entry_type() == EntryType::EntryNormal
-                && !(e.data.is_empty() && e.context.is_empty())
+            e.get_entry_type() == EntryType::EntryNormal && !(e.data.is_empty() && e.context.is_empty())
         })
     }
 }
@@ -78,9 +75,7 @@ impl Applying {
         let (last, _) = apply.last();
         let bytes = match apply {
             Apply::Entries(entries) => {
-                let changes = entries
-                    .iter()
-                    .filter(|e| e.get_entry_type() != EntryType::EntryNormal);
+                let changes = entries.iter().filter(|e| e.get_entry_type() != EntryType::EntryNormal);
                 self.changes.extend(changes.cloned());
                 entries.iter().map(|e| e.data.len() as u64).sum()
             }
@@ -97,11 +92,7 @@ impl Applying {
 
     /// The next configuration change at or below `index`.
     pub(super) fn next_change(&mut self, index: u64) -> Option<Entry> {
-        if self.changes.front()?.index <= index {
-            self.changes.pop_front()
-        } else {
-            None
-        }
+        if self.changes.front()?.index <= index { self.changes.pop_front() } else { None }
     }
 
     pub(super) fn report(&mut self, index: u64) {
@@ -126,10 +117,7 @@ pub(super) struct Configurations {
 
 impl Configurations {
     pub(super) fn new(index: u64, state: ConfState) -> Self {
-        Configurations {
-            history: VecDeque::from([(index, state)]),
-            stored: index,
-        }
+        Configurations { history: VecDeque::from([(index, state)]), stored: index }
     }
 
     pub(super) fn push(&mut self, index: u64, state: ConfState) {
@@ -152,19 +140,12 @@ impl Configurations {
 
     /// The configuration as of `index`.
     pub(super) fn at(&self, index: u64) -> Option<&ConfState> {
-        self.history
-            .iter()
-            .rev()
-            .find(|(from, _)| *from <= index)
-            .map(|(_, state)| state)
+        self.history.iter().rev().find(|(from, _)| *from <= index).map(|(_, state)| state)
     }
 
     /// The newest one, when storage does not have it yet.
     pub(super) fn unstored(&self) -> Option<(u64, &ConfState)> {
-        self.history
-            .back()
-            .filter(|(index, _)| *index > self.stored)
-            .map(|(index, state)| (*index, state))
+        self.history.back().filter(|(index, _)| *index > self.stored).map(|(index, state)| (*index, state))
     }
 
     pub(super) fn set_stored(&mut self, index: u64) {
@@ -200,16 +181,10 @@ pub(super) fn check_conf_state(state: &ConfState) -> Result<(), &'static str> {
             return Err("its configuration lists a node twice");
         }
     }
-    if learners
-        .iter()
-        .any(|id| voters.contains(id) || outgoing.contains(id))
-    {
+    if learners.iter().any(|id| voters.contains(id) || outgoing.contains(id)) {
         return Err("its configuration has a node that is voter and learner");
     }
-    if next
-        .iter()
-        .any(|id| !outgoing.contains(id) || voters.contains(id))
-    {
+    if next.iter().any(|id| !outgoing.contains(id) || voters.contains(id)) {
         return Err("its configuration has a next learner that is no outgoing voter");
     }
     if outgoing.is_empty() && state.auto_leave {

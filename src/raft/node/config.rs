@@ -44,7 +44,7 @@ impl NodeConfig {
             max_inflight_messages: 256,
             max_uncommitted_size: 256 << 20,
             max_apply_size: 16 << 20,
-            max_entry_size: 16 << 20,
+            max_entry_size: 8 << 20,
             max_unwritten_size: 32 << 20,
             max_unapplied_size: 64 << 20,
         }
@@ -117,7 +117,8 @@ impl NodeConfig {
         self
     }
 
-    /// Bytes of one entry's data, proposed here or received. Must fit into a record of the log.
+    /// Bytes of one entry, proposed here or received; 8 MiB unless set. Must fit into a record of the log
+    /// ([`Options::max_record_size`](crate::Options::max_record_size)) with some tens of bytes besides.
     pub fn max_entry_size(mut self, bytes: u64) -> Self {
         self.max_entry_size = bytes;
         self
@@ -162,9 +163,7 @@ impl NodeConfig {
     pub(super) fn validate(&self, group: u64) -> NodeResult<()> {
         let refuse = |what: String| Err(NodeError::Config { group, what });
         if self.id == 0 {
-            return refuse(
-                "the node id is 0, which raft reserves for \"nobody\"; ids start at 1".to_owned(),
-            );
+            return refuse("the node id is 0, which raft reserves for \"nobody\"; ids start at 1".to_owned());
         }
         if self.heartbeat_tick == 0 {
             return refuse("heartbeat_tick is 0; a leader has to send heartbeats".to_owned());
@@ -178,10 +177,7 @@ impl NodeConfig {
         }
         // raft doubles it for the upper bound of the random timeout.
         if self.election_tick > usize::MAX / 4 {
-            return refuse(format!(
-                "election_tick {} is out of range",
-                self.election_tick
-            ));
+            return refuse(format!("election_tick {} is out of range", self.election_tick));
         }
         if self.max_unwritten_size < self.max_entry_size {
             return refuse(format!(
@@ -189,9 +185,6 @@ impl NodeConfig {
                 self.max_unwritten_size, self.max_entry_size
             ));
         }
-        self.to_raft(0).validate().map_err(|e| NodeError::Config {
-            group,
-            what: e.to_string(),
-        })
+        self.to_raft(0).validate().map_err(|e| NodeError::Config { group, what: e.to_string() })
     }
 }

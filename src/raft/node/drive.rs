@@ -37,10 +37,7 @@ pub struct Output {
 
 impl Output {
     fn of(group: u64) -> Self {
-        Output {
-            group,
-            ..Output::default()
-        }
+        Output { group, ..Output::default() }
     }
 
     /// Whether there is nothing to do.
@@ -82,10 +79,8 @@ pub fn drive_all<'a>(nodes: impl IntoIterator<Item = &'a mut Node>) -> Driven {
                 false
             }
         });
-        let mut turns: Vec<Turn<'_>> = running
-            .iter_mut()
-            .filter_map(|(node, out)| Turn::take(node, out))
-            .collect();
+        let mut turns: Vec<Turn<'_>> =
+            running.iter_mut().filter_map(|(node, out)| Turn::take(node, out)).collect();
         if turns.is_empty() {
             break;
         }
@@ -95,12 +90,7 @@ pub fn drive_all<'a>(nodes: impl IntoIterator<Item = &'a mut Node>) -> Driven {
             turns = rest;
         }
     }
-    driven.outputs.extend(
-        running
-            .into_iter()
-            .map(|(_, out)| out)
-            .filter(|out| !out.is_empty()),
-    );
+    driven.outputs.extend(running.into_iter().map(|(_, out)| out).filter(|out| !out.is_empty()));
     driven
 }
 
@@ -127,28 +117,15 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     fn take(node: &'a mut Node, out: &'a mut Output) -> Option<Self> {
-        let ready = if node.wants_ready() {
-            Some(node.raw.ready())
-        } else {
-            None
-        };
+        let ready = if node.wants_ready() { Some(node.raw.ready()) } else { None };
         if ready.is_none() && node.configurations.unstored().is_none() {
             return None;
         }
         let bytes = ready.as_ref().map_or(0, |ready| {
-            let entries: usize = ready
-                .entries()
-                .iter()
-                .map(|e| e.data.len() + e.context.len())
-                .sum();
+            let entries: usize = ready.entries().iter().map(|e| e.data.len() + e.context.len()).sum();
             (entries + ready.snapshot().get_data().len()) as u64
         });
-        Some(Turn {
-            node,
-            out,
-            ready,
-            bytes,
-        })
+        Some(Turn { node, out, ready, bytes })
     }
 }
 
@@ -159,15 +136,13 @@ fn write(mut turns: Vec<Turn<'_>>) {
         let Some(first) = turns.first() else { return };
         let mut batch = first.node.log.batch();
         let log = first.node.log.clone();
-        turns.retain_mut(
-            |turn| match turn.node.stage(&mut batch, turn.ready.as_ref()) {
-                Ok(()) => true,
-                Err(e) => {
-                    turn.node.fail(e.into());
-                    false
-                }
-            },
-        );
+        turns.retain_mut(|turn| match turn.node.stage(&mut batch, turn.ready.as_ref()) {
+            Ok(()) => true,
+            Err(e) => {
+                turn.node.fail(e.into());
+                false
+            }
+        });
         if batch.is_empty() {
             return settle(turns, None);
         }
@@ -179,9 +154,7 @@ fn write(mut turns: Vec<Turn<'_>>) {
                 return turns.into_iter().for_each(|turn| write(vec![turn]));
             }
             Err(e) => {
-                return turns
-                    .into_iter()
-                    .for_each(|turn| drop(turn.node.fail(e.clone().into())));
+                return turns.into_iter().for_each(|turn| drop(turn.node.fail(e.clone().into())));
             }
         }
     }
@@ -193,8 +166,7 @@ fn write(mut turns: Vec<Turn<'_>>) {
 
 fn settle(turns: Vec<Turn<'_>>, ticket: Option<&Arc<SharedTicket>>) {
     for turn in turns {
-        turn.node
-            .submitted(turn.ready, turn.bytes, ticket, turn.out);
+        turn.node.submitted(turn.ready, turn.bytes, ticket, turn.out);
     }
 }
 
@@ -240,10 +212,7 @@ impl Node {
     /// [`NodeError::Failed`] when a write failed or the store refused; then, and ever after.
     pub fn drive(&mut self) -> NodeResult<Output> {
         let group = self.group;
-        let Driven {
-            mut outputs,
-            mut failed,
-        } = drive_all([self]);
+        let Driven { mut outputs, mut failed } = drive_all([self]);
         match failed.pop() {
             Some((_, e)) => Err(e),
             None => Ok(outputs.pop().unwrap_or_else(|| Output::of(group))),
@@ -286,10 +255,7 @@ impl Node {
             || !raft.read_states.is_empty()
             || !log.unstable_entries().is_empty()
             || log.unstable_snapshot().is_some()
-            || Seen {
-                noted: self.last.noted,
-                ..Seen::of(&self.raw)
-            } != self.last
+            || Seen { noted: self.last.noted, ..Seen::of(&self.raw) } != self.last
     }
 
     /// Puts a Ready, and what else is due, into a batch.
@@ -305,11 +271,7 @@ impl Node {
                 return Ok(());
             }
         }
-        if writes {
-            self.stage_bookkeeping(batch)
-        } else {
-            Ok(())
-        }
+        if writes { self.stage_bookkeeping(batch) } else { Ok(()) }
     }
 
     /// The applied index and the ConfState, which ride along with what is written anyway.
@@ -379,13 +341,9 @@ impl Node {
         let snapshot: Snapshot = ready.snapshot().clone();
         item.number = Some(ready.number());
         item.changes_log = !ready.entries().is_empty() || !snapshot.is_empty();
-        item.changes_vote = ready
-            .hs()
-            .is_some_and(|hs| (hs.term, hs.vote) != (self.last.term, self.last.vote));
-        self.last = Seen {
-            noted: self.last.noted,
-            ..Seen::of(&self.raw)
-        };
+        item.changes_vote =
+            ready.hs().is_some_and(|hs| (hs.term, hs.vote) != (self.last.term, self.last.vote));
+        self.last = Seen { noted: self.last.noted, ..Seen::of(&self.raw) };
         trace::event!(
             debug,
             group = self.group,
@@ -416,8 +374,7 @@ impl Node {
         self.raw.advance_append_async(ready);
         if !snapshot.is_empty() {
             let meta = snapshot.get_metadata();
-            self.configurations
-                .restart(meta.index, meta.get_conf_state().clone());
+            self.configurations.restart(meta.index, meta.get_conf_state().clone());
             item.snapshot = Some(snapshot);
         }
         self.hand_out(committed, out);
@@ -429,9 +386,7 @@ impl Node {
         }
         if self.proposals.len() > 0 {
             let leader = self.leader();
-            committed
-                .iter()
-                .for_each(|entry| self.proposals.committed(entry, leader));
+            committed.iter().for_each(|entry| self.proposals.committed(entry, leader));
         }
         let apply = Apply::Entries(committed);
         self.applying.hand_out(&apply);
@@ -452,13 +407,7 @@ impl Node {
 
     fn durable(&mut self, item: InFlight, out: &mut Output) {
         let micros = item.since.elapsed().as_micros();
-        trace::event!(
-            debug,
-            group = self.group,
-            bytes = item.bytes,
-            micros = micros,
-            "durable"
-        );
+        trace::event!(debug, group = self.group, bytes = item.bytes, micros = micros, "durable");
         if let Some(number) = item.number {
             self.raw.on_persist_ready(number);
         }

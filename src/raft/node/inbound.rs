@@ -28,11 +28,7 @@ impl Inbound<'_> {
     pub(super) fn check(&self, m: &Message) -> NodeResult<()> {
         let id = self.raw.raft.id;
         if m.to != id {
-            return Err(NodeError::WrongNode {
-                group: self.group,
-                to: m.to,
-                id,
-            });
+            return Err(NodeError::WrongNode { group: self.group, to: m.to, id });
         }
         if m.from == 0 || m.from == id {
             return self.refuse(m, "a message comes from another node");
@@ -59,12 +55,7 @@ impl Inbound<'_> {
     }
 
     fn refuse(&self, m: &Message, why: &'static str) -> NodeResult<()> {
-        Err(NodeError::Refused {
-            group: self.group,
-            from: m.from,
-            kind: m.get_msg_type(),
-            why,
-        })
+        Err(NodeError::Refused { group: self.group, from: m.from, kind: m.get_msg_type(), why })
     }
 
     fn check_kind(&self, m: &Message) -> NodeResult<()> {
@@ -73,26 +64,18 @@ impl Inbound<'_> {
             | MessageType::MsgBeat
             | MessageType::MsgUnreachable
             | MessageType::MsgSnapStatus
-            | MessageType::MsgCheckQuorum => {
-                self.refuse(m, "this kind is for use inside a node only")
+            | MessageType::MsgCheckQuorum => self.refuse(m, "this kind is for use inside a node only"),
+            MessageType::MsgPropose => {
+                self.refuse(m, "a proposal is made at the leader, nodes do not pass it on")
             }
-            MessageType::MsgPropose => self.refuse(
-                m,
-                "a proposal is made at the leader, nodes do not pass it on",
-            ),
-            MessageType::MsgTransferLeader => {
-                self.refuse(m, "leadership is transferred at the leader")
-            }
+            MessageType::MsgTransferLeader => self.refuse(m, "leadership is transferred at the leader"),
             MessageType::MsgAppendResponse
             | MessageType::MsgRequestVoteResponse
             | MessageType::MsgRequestPreVoteResponse
             | MessageType::MsgHeartbeatResponse
                 if self.raw.raft.prs().get(m.from).is_none() =>
             {
-                Err(NodeError::UnknownPeer {
-                    group: self.group,
-                    peer: m.from,
-                })
+                Err(NodeError::UnknownPeer { group: self.group, peer: m.from })
             }
             // It is passed on to the leader, and `RaftCore::send` panics over one with a term.
             MessageType::MsgReadIndex if m.term != 0 => {
@@ -106,25 +89,16 @@ impl Inbound<'_> {
     }
 
     fn check_numbers(&self, m: &Message) -> NodeResult<()> {
-        let numbers = [
-            m.term,
-            m.index,
-            m.log_term,
-            m.commit,
-            m.commit_term,
-            m.reject_hint,
-            m.request_snapshot,
-        ];
+        let numbers =
+            [m.term, m.index, m.log_term, m.commit, m.commit_term, m.reject_hint, m.request_snapshot];
         if numbers.iter().any(|n| *n > HIGHEST) {
             return self.refuse(m, "a term or index is out of range");
         }
         let size = |e: &::raft::eraftpb::Entry| (e.data.len() + e.context.len()) as u64;
         match m.entries.iter().map(size).max() {
-            Some(size) if size > self.max_entry_size => Err(NodeError::EntryTooLarge {
-                group: self.group,
-                size,
-                max: self.max_entry_size,
-            }),
+            Some(size) if size > self.max_entry_size => {
+                Err(NodeError::EntryTooLarge { group: self.group, size, max: self.max_entry_size })
+            }
             _ => Ok(()),
         }
     }
@@ -152,12 +126,7 @@ impl Inbound<'_> {
     fn check_heartbeat(&self, m: &Message) -> NodeResult<()> {
         let last = self.raw.raft.raft_log.last_index();
         if m.commit > last {
-            return Err(NodeError::LostEntries {
-                group: self.group,
-                from: m.from,
-                commit: m.commit,
-                last,
-            });
+            return Err(NodeError::LostEntries { group: self.group, from: m.from, commit: m.commit, last });
         }
         Ok(())
     }
@@ -170,10 +139,7 @@ impl Inbound<'_> {
         }
         let log = &self.raw.raft.raft_log;
         if meta.index == log.committed && !log.match_term(meta.index, meta.term) {
-            return self.refuse(
-                m,
-                "the snapshot contradicts an entry that is committed here",
-            );
+            return self.refuse(m, "the snapshot contradicts an entry that is committed here");
         }
         check_conf_state(meta.get_conf_state()).or_else(|why| self.refuse(m, why))
     }

@@ -21,18 +21,11 @@ impl Node {
     /// [`NodeError::ConfChangeRefused`] for a change that raft would silently turn into an empty entry, that does not
     /// fit the configuration, or that removes or demotes this leader (raft 0.7.0 panics when a removed leader commits
     /// again: transfer leadership first); otherwise as [`Node::propose`].
-    pub fn propose_conf_change(
-        &mut self,
-        change: ConfChangeV2,
-        timeout: Duration,
-    ) -> NodeResult<Proposal> {
+    pub fn propose_conf_change(&mut self, change: ConfChangeV2, timeout: Duration) -> NodeResult<Proposal> {
         self.check_leader()?;
         self.check_change(&change)?;
         let context = self.contexts.next();
-        if let Err(e) = self
-            .raw
-            .propose_conf_change(context.as_bytes().to_vec(), change)
-        {
+        if let Err(e) = self.raw.propose_conf_change(context.as_bytes().to_vec(), change) {
             return Err(self.not_taken(&e));
         }
         Ok(self.open_proposal(context, timeout))
@@ -45,12 +38,7 @@ impl Node {
     }
 
     fn check_change(&self, change: &ConfChangeV2) -> NodeResult<()> {
-        let refuse = |why: &str| {
-            Err(NodeError::ConfChangeRefused {
-                group: self.group,
-                why: why.to_owned(),
-            })
-        };
+        let refuse = |why: &str| Err(NodeError::ConfChangeRefused { group: self.group, why: why.to_owned() });
         if self.raw.raft.has_pending_conf() {
             return refuse("an earlier change may not be applied yet; wait for it");
         }
@@ -95,32 +83,19 @@ impl Node {
                 change
                     .merge_from_bytes(&entry.data)
                     .map_err(|e| e.to_string())
-                    .and_then(|()| {
-                        self.raw
-                            .apply_conf_change(&change)
-                            .map_err(|e| e.to_string())
-                    })
+                    .and_then(|()| self.raw.apply_conf_change(&change).map_err(|e| e.to_string()))
             }
             _ => {
                 let mut change = ConfChangeV2::default();
                 change
                     .merge_from_bytes(&entry.data)
                     .map_err(|e| e.to_string())
-                    .and_then(|()| {
-                        self.raw
-                            .apply_conf_change(&change)
-                            .map_err(|e| e.to_string())
-                    })
+                    .and_then(|()| self.raw.apply_conf_change(&change).map_err(|e| e.to_string()))
             }
         };
         match done {
             Ok(state) => {
-                trace::event!(
-                    info,
-                    group = self.group,
-                    index = entry.index,
-                    "configuration changed"
-                );
+                trace::event!(info, group = self.group, index = entry.index, "configuration changed");
                 self.configurations.push(entry.index, state);
             }
             // Whether a change fits depends on the configuration alone, so every member comes to the same verdict.
@@ -153,10 +128,7 @@ impl Node {
                 .map_err(|e| self.raft_error(&e))?;
             let Some(last) = entries.last() else { break };
             next = last.index + 1;
-            for entry in entries
-                .iter()
-                .filter(|e| e.get_entry_type() != EntryType::EntryNormal)
-            {
+            for entry in entries.iter().filter(|e| e.get_entry_type() != EntryType::EntryNormal) {
                 self.change_configuration(entry);
             }
         }

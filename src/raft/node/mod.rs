@@ -158,31 +158,16 @@ impl Node {
         config.validate(group)?;
         let log = storage.log().clone();
         if log.node_id() != Some(config.id) {
-            return Err(NodeError::WrongDirectory {
-                group,
-                configured: config.id,
-                log: log.node_id(),
-            });
+            return Err(NodeError::WrongDirectory { group, configured: config.id, log: log.node_id() });
         }
         let recovered = storage.recover();
-        check_conf_state(&recovered.conf_state).map_err(|why| NodeError::ConfChangeRefused {
-            group,
-            why: format!("cannot start, {why}"),
-        })?;
-        let (applied, _) = config
-            .applied
-            .unwrap_or((recovered.applied, recovered.applied_term));
+        check_conf_state(&recovered.conf_state)
+            .map_err(|why| NodeError::ConfChangeRefused { group, why: format!("cannot start, {why}") })?;
+        let (applied, _) = config.applied.unwrap_or((recovered.applied, recovered.applied_term));
         check_applied(&config, &storage, applied)?;
         raise_commit(&storage, applied)?;
-        let raw = RawNode::new(
-            &config.to_raft(applied),
-            storage.clone(),
-            &trace::logger(group),
-        )
-        .map_err(|e| NodeError::Raft {
-            group,
-            what: e.to_string(),
-        })?;
+        let raw = RawNode::new(&config.to_raft(applied), storage.clone(), &trace::logger(group))
+            .map_err(|e| NodeError::Raft { group, what: e.to_string() })?;
         let mut node = Node {
             last: drive::Seen::of(&raw),
             id: config.id,
@@ -320,10 +305,7 @@ impl Node {
             return Ok(());
         }
         if !self.raw.raft.promotable() {
-            return Err(NodeError::NotNow {
-                group: self.group,
-                why: "this node is no voter",
-            });
+            return Err(NodeError::NotNow { group: self.group, why: "this node is no voter" });
         }
         if !self.may_campaign() {
             return Err(NodeError::NotNow {
@@ -343,10 +325,7 @@ impl Node {
     pub fn transfer_leader(&mut self, to: u64) -> NodeResult<()> {
         self.check_leader()?;
         if self.raw.raft.prs().get(to).is_none() {
-            return Err(NodeError::UnknownPeer {
-                group: self.group,
-                peer: to,
-            });
+            return Err(NodeError::UnknownPeer { group: self.group, peer: to });
         }
         self.raw.transfer_leader(to);
         Ok(())
@@ -362,10 +341,7 @@ impl Node {
         self.alive()?;
         let raft = &self.raw.raft;
         if raft.leader_id == 0 {
-            return Err(NodeError::NotLeader {
-                group: self.group,
-                leader: None,
-            });
+            return Err(NodeError::NotLeader { group: self.group, leader: None });
         }
         let log = &raft.raft_log;
         if raft.state == StateRole::Leader && !log.match_term(log.committed, raft.term) {
@@ -396,11 +372,7 @@ impl Node {
     /// [`NodeError::UnknownPeer`], [`NodeError::Failed`].
     pub fn report_snapshot(&mut self, peer: u64, delivered: bool) -> NodeResult<()> {
         self.check_peer(peer)?;
-        let status = if delivered {
-            SnapshotStatus::Finish
-        } else {
-            SnapshotStatus::Failure
-        };
+        let status = if delivered { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.raw.report_snapshot(peer, status);
         Ok(())
     }
@@ -412,18 +384,9 @@ impl Node {
     /// [`NodeError::AppliedOutOfOrder`] for an index below the last report or beyond what was handed out.
     pub fn applied(&mut self, index: u64) -> NodeResult<()> {
         self.alive()?;
-        let Applying {
-            applied,
-            handed_out,
-            ..
-        } = self.applying;
+        let Applying { applied, handed_out, .. } = self.applying;
         if index < applied || index > handed_out {
-            return Err(NodeError::AppliedOutOfOrder {
-                group: self.group,
-                index,
-                applied,
-                handed_out,
-            });
+            return Err(NodeError::AppliedOutOfOrder { group: self.group, index, applied, handed_out });
         }
         while let Some(entry) = self.applying.next_change(index) {
             self.change_configuration(&entry);
@@ -485,10 +448,7 @@ impl Node {
     fn alive(&self) -> NodeResult<()> {
         match &self.failed {
             None => Ok(()),
-            Some(cause) => Err(NodeError::Failed {
-                group: self.group,
-                cause: Arc::clone(cause),
-            }),
+            Some(cause) => Err(NodeError::Failed { group: self.group, cause: Arc::clone(cause) }),
         }
     }
 
@@ -509,10 +469,7 @@ impl Node {
         if self.raw.raft.state == StateRole::Leader {
             Ok(())
         } else {
-            Err(NodeError::NotLeader {
-                group: self.group,
-                leader: self.leader(),
-            })
+            Err(NodeError::NotLeader { group: self.group, leader: self.leader() })
         }
     }
 
@@ -520,24 +477,15 @@ impl Node {
         self.alive()?;
         match self.raw.raft.prs().get(peer) {
             Some(_) if peer != self.id => Ok(()),
-            _ => Err(NodeError::UnknownPeer {
-                group: self.group,
-                peer,
-            }),
+            _ => Err(NodeError::UnknownPeer { group: self.group, peer }),
         }
     }
 
     /// Whether `more` bytes can wait besides those that wait for the next Ready.
     fn check_room(&self, more: u64) -> NodeResult<()> {
         let unwritten = self.raw.raft.raft_log.unstable().entries_size as u64;
-        if more > 0
-            && unwritten > 0
-            && unwritten.saturating_add(more) > self.config.max_unwritten_size
-        {
-            return Err(NodeError::Busy {
-                group: self.group,
-                bytes: unwritten,
-            });
+        if more > 0 && unwritten > 0 && unwritten.saturating_add(more) > self.config.max_unwritten_size {
+            return Err(NodeError::Busy { group: self.group, bytes: unwritten });
         }
         Ok(())
     }
@@ -564,8 +512,7 @@ impl Node {
 
     fn open_proposal(&mut self, context: EntryContext, timeout: Duration) -> Proposal {
         let raft = &self.raw.raft;
-        self.proposals
-            .open((raft.raft_log.last_index(), raft.term), context, timeout)
+        self.proposals.open((raft.raft_log.last_index(), raft.term), context, timeout)
     }
 
     /// Why raft did not take a proposal of a leader (`Raft::step_leader`).
@@ -575,23 +522,15 @@ impl Node {
             ::raft::Error::ProposalDropped if raft.lead_transferee.is_some() => {
                 "leadership is being transferred"
             }
-            ::raft::Error::ProposalDropped if raft.prs().get(self.id).is_none() => {
-                "this leader was removed"
-            }
+            ::raft::Error::ProposalDropped if raft.prs().get(self.id).is_none() => "this leader was removed",
             ::raft::Error::ProposalDropped => "too many bytes wait for being committed",
             other => return self.raft_error(other),
         };
-        NodeError::Dropped {
-            group: self.group,
-            why,
-        }
+        NodeError::Dropped { group: self.group, why }
     }
 
     fn raft_error(&self, e: &::raft::Error) -> NodeError {
-        NodeError::Raft {
-            group: self.group,
-            what: e.to_string(),
-        }
+        NodeError::Raft { group: self.group, what: e.to_string() }
     }
 
     fn note_role(&mut self) {
@@ -619,25 +558,12 @@ fn check_applied(config: &NodeConfig, storage: &GroupStorage, applied: u64) -> N
     // log kept may be older than that.
     let highest = recovered.last_index;
     if applied < lowest || applied > highest {
-        return Err(NodeError::AppliedOutOfRange {
-            group,
-            index: applied,
-            lowest,
-            highest,
-        });
+        return Err(NodeError::AppliedOutOfRange { group, index: applied, lowest, highest });
     }
     if let Some((index, given)) = config.applied {
-        let found = storage.term(index).map_err(|e| NodeError::Raft {
-            group,
-            what: e.to_string(),
-        })?;
+        let found = storage.term(index).map_err(|e| NodeError::Raft { group, what: e.to_string() })?;
         if found != given {
-            return Err(NodeError::AppliedTermMismatch {
-                group,
-                index,
-                given,
-                found,
-            });
+            return Err(NodeError::AppliedTermMismatch { group, index, given, found });
         }
     }
     Ok(())

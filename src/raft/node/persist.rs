@@ -52,10 +52,7 @@ impl Wake for SharedTicket {
 
 impl SharedTicket {
     pub(super) fn new(ticket: Ticket) -> Arc<Self> {
-        Arc::new(SharedTicket {
-            state: Mutex::new(TicketState::Waiting(ticket)),
-            wakers: Mutex::default(),
-        })
+        Arc::new(SharedTicket { state: Mutex::new(TicketState::Waiting(ticket)), wakers: Mutex::default() })
     }
 
     fn notify(&self) {
@@ -165,10 +162,7 @@ impl Persists {
         match self.queue.front() {
             None => Ok(None),
             Some(InFlight { ticket: None, .. }) => Ok(self.queue.pop_front()),
-            Some(InFlight {
-                ticket: Some(ticket),
-                ..
-            }) => match ticket.outcome() {
+            Some(InFlight { ticket: Some(ticket), .. }) => match ticket.outcome() {
                 None => Ok(None),
                 Some(Ok(())) => Ok(self.queue.pop_front()),
                 Some(Err(e)) => Err(e),

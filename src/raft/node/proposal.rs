@@ -152,12 +152,7 @@ impl Proposal {
             if let Some(outcome) = &slot.outcome {
                 return outcome.clone();
             }
-            if self
-                .shared
-                .decided
-                .wait_until(&mut slot, self.deadline)
-                .timed_out()
-            {
+            if self.shared.decided.wait_until(&mut slot, self.deadline).timed_out() {
                 return match &slot.outcome {
                     Some(outcome) => outcome.clone(),
                     None => Err(ProposalError::TimedOut { group: self.group }),
@@ -243,9 +238,7 @@ impl Contexts {
     pub(super) fn new(id: u64) -> Self {
         // The standard library keys its hasher from the system's random source once per process; the clock and a
         // fresh key make two nodes of one process, and two processes with one key, differ.
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |d| d.as_nanos());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         let life = RandomState::new().hash_one((now, std::process::id(), id));
         Contexts { id, life, count: 0 }
     }
@@ -253,12 +246,8 @@ impl Contexts {
     pub(super) fn next(&mut self) -> EntryContext {
         self.count += 1;
         let mut bytes = [0; 24];
-        let parts = self
-            .id
-            .to_le_bytes()
-            .into_iter()
-            .chain(self.life.to_le_bytes())
-            .chain(self.count.to_le_bytes());
+        let parts =
+            self.id.to_le_bytes().into_iter().chain(self.life.to_le_bytes()).chain(self.count.to_le_bytes());
         for (to, from) in bytes.iter_mut().zip(parts) {
             *to = from;
         }
@@ -275,10 +264,7 @@ pub(super) struct Proposals {
 
 impl Proposals {
     pub(super) fn new(group: u64) -> Self {
-        Proposals {
-            group,
-            open: BTreeMap::new(),
-        }
+        Proposals { group, open: BTreeMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -286,38 +272,13 @@ impl Proposals {
     }
 
     /// Opens a proposal whose entry stands at `at`.
-    pub(super) fn open(
-        &mut self,
-        at: (u64, u64),
-        context: EntryContext,
-        timeout: Duration,
-    ) -> Proposal {
+    pub(super) fn open(&mut self, at: (u64, u64), context: EntryContext, timeout: Duration) -> Proposal {
         let shared = Arc::new(Shared::default());
         let now = Instant::now();
-        let deadline = now
-            .checked_add(timeout)
-            .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
-        let completer = Completer {
-            shared: Arc::clone(&shared),
-            group: self.group,
-        };
-        self.open.insert(
-            at,
-            Pending {
-                context,
-                deadline,
-                completer,
-            },
-        );
-        Proposal {
-            shared,
-            group: self.group,
-            deadline,
-            at: Applied {
-                index: at.0,
-                term: at.1,
-            },
-        }
+        let deadline = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
+        let completer = Completer { shared: Arc::clone(&shared), group: self.group };
+        self.open.insert(at, Pending { context, deadline, completer });
+        Proposal { shared, group: self.group, deadline, at: Applied { index: at.0, term: at.1 } }
     }
 
     /// An entry is committed: whoever stood at its index and is not it, never will be.
@@ -326,41 +287,24 @@ impl Proposals {
         let lost: Vec<_> = self
             .open
             .range((index, 0)..=(index, u64::MAX))
-            .filter(|((_, term), p)| {
-                *term != entry.term || p.context.as_bytes() != &entry.context[..]
-            })
+            .filter(|((_, term), p)| *term != entry.term || p.context.as_bytes() != &entry.context[..])
             .map(|(at, _)| *at)
             .collect();
         for at in lost {
-            self.complete(
-                at,
-                Err(ProposalError::Dropped {
-                    group: self.group,
-                    index,
-                    leader,
-                }),
-            );
+            self.complete(at, Err(ProposalError::Dropped { group: self.group, index, leader }));
         }
     }
 
     /// Everything up to `index` is applied; whoever is left there is among it.
     pub(super) fn applied(&mut self, index: u64) {
-        while let Some((&(at, term), _)) = self
-            .open
-            .first_key_value()
-            .filter(|((at, _), _)| *at <= index)
-        {
+        while let Some((&(at, term), _)) = self.open.first_key_value().filter(|((at, _), _)| *at <= index) {
             self.complete((at, term), Ok(Applied { index: at, term }));
         }
     }
 
     /// A configuration change is committed and does not fit.
     pub(super) fn rejected(&mut self, at: (u64, u64), why: &str) {
-        let outcome = ProposalError::Rejected {
-            group: self.group,
-            index: at.0,
-            why: why.to_owned(),
-        };
+        let outcome = ProposalError::Rejected { group: self.group, index: at.0, why: why.to_owned() };
         self.complete(at, Err(outcome));
     }
 
@@ -372,13 +316,7 @@ impl Proposals {
             .map(|(at, _)| *at)
             .collect();
         for at in passed {
-            self.complete(
-                at,
-                Err(ProposalError::Unknown {
-                    group: self.group,
-                    index: at.0,
-                }),
-            );
+            self.complete(at, Err(ProposalError::Unknown { group: self.group, index: at.0 }));
         }
     }
 
@@ -401,9 +339,7 @@ impl Proposals {
     /// The node failed.
     pub(super) fn fail(&mut self, cause: &NodeError) {
         for (_, pending) in std::mem::take(&mut self.open) {
-            pending
-                .completer
-                .complete(Err(ProposalError::Failed(cause.clone())));
+            pending.completer.complete(Err(ProposalError::Failed(cause.clone())));
         }
     }
 

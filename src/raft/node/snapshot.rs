@@ -38,9 +38,7 @@ impl SnapshotWriter {
     /// # Errors
     /// What the store says; nothing is changed then.
     pub fn save(self, data: impl AsRef<[u8]>) -> NodeResult<()> {
-        Ok(self
-            .storage
-            .save_snapshot(self.index, self.conf_state, data)?)
+        Ok(self.storage.save_snapshot(self.index, self.conf_state, data)?)
     }
 }
 
@@ -54,26 +52,16 @@ impl Node {
         self.alive()?;
         let recovered = self.storage.recover();
         let applied = self.applying.applied;
-        let refuse = |why: String| NodeError::BadIndex {
-            group: self.group,
-            what: "snapshot",
-            index,
-            why,
-        };
+        let refuse = |why: String| NodeError::BadIndex { group: self.group, what: "snapshot", index, why };
         if index > applied || index == 0 {
             return Err(refuse(format!("the state machine has applied {applied}")));
         }
         if let Some((newest, _)) = recovered.snapshot.filter(|(newest, _)| *newest >= index) {
             return Err(refuse(format!("the newest snapshot is at {newest}")));
         }
-        let lowest = recovered
-            .first_index
-            .saturating_sub(1)
-            .max(self.configurations.known_from());
+        let lowest = recovered.first_index.saturating_sub(1).max(self.configurations.known_from());
         if index < lowest {
-            return Err(refuse(format!(
-                "what is needed for it is kept from {lowest} on"
-            )));
+            return Err(refuse(format!("what is needed for it is kept from {lowest} on")));
         }
         let conf_state = match self.configurations.at(index) {
             Some(state) => state.clone(),
@@ -83,11 +71,7 @@ impl Node {
         if self.storage.applied().0 < index {
             self.write_bookkeeping(None)?;
         }
-        Ok(SnapshotWriter {
-            storage: self.storage.clone(),
-            index,
-            conf_state,
-        })
+        Ok(SnapshotWriter { storage: self.storage.clone(), index, conf_state })
     }
 
     /// Saves a snapshot of the state machine as of `index`, here and now. Durable when it returns; it blocks for as
@@ -106,29 +90,15 @@ impl Node {
     pub fn compact(&mut self, index: u64) -> NodeResult<()> {
         self.alive()?;
         let applied = self.applying.applied;
-        let refuse = |why: String| NodeError::BadIndex {
-            group: self.group,
-            what: "compaction",
-            index,
-            why,
-        };
+        let refuse = |why: String| NodeError::BadIndex { group: self.group, what: "compaction", index, why };
         if index > applied {
             return Err(refuse(format!("the state machine has applied {applied}")));
         }
-        let snapshot = self
-            .storage
-            .recover()
-            .snapshot
-            .map_or(0, |(index, _)| index);
+        let snapshot = self.storage.recover().snapshot.map_or(0, |(index, _)| index);
         if index > snapshot {
-            return Err(refuse(format!(
-                "the newest durable snapshot is at {snapshot}"
-            )));
+            return Err(refuse(format!("the newest durable snapshot is at {snapshot}")));
         }
-        let first = self
-            .storage
-            .first_index()
-            .map_err(|e| self.raft_error(&e))?;
+        let first = self.storage.first_index().map_err(|e| self.raft_error(&e))?;
         if index < first {
             return Ok(());
         }

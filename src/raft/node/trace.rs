@@ -37,11 +37,7 @@ mod bridge {
     struct Line(String);
 
     impl slog::Serializer for Line {
-        fn emit_arguments(
-            &mut self,
-            key: slog::Key,
-            value: &std::fmt::Arguments<'_>,
-        ) -> slog::Result {
+        fn emit_arguments(&mut self, key: slog::Key, value: &std::fmt::Arguments<'_>) -> slog::Result {
             write!(self.0, " {key}={value}").map_err(|_| slog::Error::Other)
         }
     }
@@ -53,15 +49,9 @@ mod bridge {
         fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
             let mut line = Line(record.msg().to_string());
             // A key that cannot be written is missing from the line; the line is still worth having.
-            let complete = record
-                .kv()
-                .serialize(record, &mut line)
-                .and_then(|()| values.serialize(record, &mut line));
-            let line = if complete.is_ok() {
-                line.0
-            } else {
-                line.0 + " ..."
-            };
+            let complete =
+                record.kv().serialize(record, &mut line).and_then(|()| values.serialize(record, &mut line));
+            let line = if complete.is_ok() { line.0 } else { line.0 + " ..." };
             match record.level() {
                 Level::Critical | Level::Error => {
                     tracing::error!(target: "seawall::raft", "{line}")
