@@ -159,7 +159,9 @@ impl Inbound<'_> {
     /// `Raft::become_leader` and `RawNode::ready` assert that no entry waits for being durable. The requests for the
     /// votes go out after that, so an answer cannot come before.
     fn check_vote_response(&self, m: &Message) -> NodeResult<()> {
-        if !m.reject && self.log_unsettled {
+        // To a leader the votes that come late are nothing.
+        let campaigning = matches!(self.raw.raft.state, StateRole::Candidate | StateRole::PreCandidate);
+        if campaigning && !m.reject && self.log_unsettled {
             return self.refuse(m, "it answers a request that has not been sent");
         }
         Ok(())
