@@ -7,7 +7,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -381,9 +380,8 @@ impl Server {
         );
         for (group, member) in &self.members {
             let s = member.node.status();
-            let line = writeln!(
-                text,
-                "group={group} role={} term={} leader={} commit={} applied={} first={} last={} durable={} received={}",
+            text.push_str(&format!(
+                "group={group} role={} term={} leader={} commit={} applied={} first={} last={} durable={} received={}\n",
                 s.role,
                 s.term,
                 s.leader.unwrap_or(0),
@@ -393,9 +391,7 @@ impl Server {
                 s.last,
                 s.durable,
                 member.received
-            );
-            // Writing to a string does not fail.
-            drop(line);
+            ));
         }
         text
     }

@@ -1,7 +1,6 @@
 //! What nodes say about themselves, and the table of it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use crate::Fallible;
 
@@ -76,13 +75,11 @@ pub(crate) fn table(nodes: &[NodeReport]) -> String {
     let mut out = String::from(
         "  node  group  role           term    commit   applied   entries   snapshots received\n",
     );
-    // Writing to a string does not fail.
     for node in nodes {
         for (id, group) in &node.groups {
             let name = if *id == crate::node::META { "meta".to_owned() } else { format!("data {}", id - 1) };
-            drop(writeln!(
-                out,
-                "  {:>4}  {name:<6} {:<13} {:>5}  {:>8}  {:>8}  {:>8}   {:>18}",
+            out.push_str(&format!(
+                "  {:>4}  {name:<6} {:<13} {:>5}  {:>8}  {:>8}  {:>8}   {:>18}\n",
                 node.id,
                 group.role,
                 group.term,
@@ -96,9 +93,8 @@ pub(crate) fn table(nodes: &[NodeReport]) -> String {
     out.push_str("\n  node  leads   log MiB   entries   recovered in ms   torn bytes cut\n");
     for node in nodes {
         let entries: u64 = node.groups.values().map(GroupReport::entries).sum();
-        drop(writeln!(
-            out,
-            "  {:>4}  {:>5}  {:>8.1}  {entries:>8}   {:>15.1}   {:>14}",
+        out.push_str(&format!(
+            "  {:>4}  {:>5}  {:>8.1}  {entries:>8}   {:>15.1}   {:>14}\n",
             node.id,
             node.leads(),
             node.log_bytes as f64 / 1_048_576.0,

@@ -110,8 +110,9 @@ impl Disk for GateDisk {
         self.gate.pass()?;
         self.inner.sync()
     }
+    /// Snapshots are kept there; their files are written before the batch that names them, whatever the gate.
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        Ok(Arc::new(GateDisk { inner: self.inner.subdir(name)?, gate: Arc::clone(&self.gate) }))
+        self.inner.subdir(name)
     }
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         self.inner.lock(name)

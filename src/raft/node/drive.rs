@@ -205,7 +205,8 @@ impl Seen {
 impl Node {
     /// Takes in what has become durable, hands what raft wants written to the log, and says what is to be done.
     ///
-    /// Does not wait for the disk. Call it after ticks, messages, proposals and reports, and when a batch is durable
+    /// Does not wait for the log to become durable. (A snapshot from a leader is the exception: its file is written
+    /// and synced within the call, ahead of the record that refers to it.) Call it after ticks, messages, proposals and reports, and when a batch is durable
     /// ([`Node::set_waker`], [`Node::wait_durable`]).
     ///
     /// # Errors
