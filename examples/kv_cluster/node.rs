@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use raft::eraftpb::{ConfState, Message};
 use seawall::Options;
-use seawall::raft::{Apply, Node, NodeConfig, NodeError, Proposal, RaftLog, RaftOptions, drive_all};
+use seawall::raft::{Apply, Error, Node, NodeConfig, NodeError, Proposal, RaftLog, RaftOptions, drive_all};
 
 use crate::Fallible;
 use crate::args::NodeArgs;
@@ -279,7 +279,11 @@ impl Server {
             Event::Applied { group, index } => self.applied(group, index)?,
             Event::Frozen { group, index, map } => self.save(group, index, map)?,
             Event::Saved { group, index, done } => {
-                done?;
+                match done {
+                    // A leader's snapshot came in while this one was written.
+                    Ok(()) | Err(NodeError::Storage(Error::SnapshotNotNewer { .. })) => {}
+                    Err(e) => return Err(e.into()),
+                }
                 if let Some(member) = self.members.get_mut(&group) {
                     member.freezing = false;
                     member.node.compact(index)?;
