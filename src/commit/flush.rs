@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
@@ -16,6 +16,7 @@ use crate::format::segment::SegmentHeader;
 use crate::io::write_all_at;
 use crate::lsn::Lsn;
 use crate::segment::{Segment, Tip};
+use crate::trace::event;
 
 /// A block on its way to the file.
 struct Departure {
@@ -124,14 +125,29 @@ impl Pipeline {
         write_all_at(&*segment.file, &d.bytes, segment.offset(d.lsn)).map_err(io("write"))?;
         let start = Instant::now();
         segment.file.sync_data().map_err(io("fdatasync"))?;
-        self.counters.sync_nanos.add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        self.counters.syncs.add(1);
+        self.count_sync(segment, start.elapsed());
         self.counters.written_bytes.add(d.bytes.len() as u64);
         match d.kind {
             BlockKind::Data => self.counters.blocks.add(1),
             BlockKind::Mark => self.counters.marks.add(1),
         }
         Ok(())
+    }
+
+    fn count_sync(&self, segment: &Segment, took: Duration) {
+        self.counters.sync_nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.counters.syncs.add(1);
+        #[cfg(feature = "metrics")]
+        metrics::histogram!("seawall_sync_seconds").record(took.as_secs_f64());
+        if took >= self.options.slow_sync {
+            self.counters.slow_syncs.add(1);
+            event!(
+                warn,
+                file = segment.path.display().to_string(),
+                milliseconds = took.as_millis(),
+                "slow fdatasync"
+            );
+        }
     }
 
     /// The block is durable: publishes that, and says who waited for it.
@@ -160,6 +176,8 @@ impl Pipeline {
 
     /// Nothing will be acknowledged any more; everybody gets the error.
     fn fail(&self, state: &mut State, e: &Error) {
+        self.counters.poisonings.add(1);
+        event!(error, error = e.to_string(), "the log is poisoned, nothing is acknowledged any more");
         // What was submitted stays readable: `flight`, `queue` and `open` are left where they are.
         state.poison = Some(e.poison());
         wake(state.take_all_waiters(), Outcome::Failed);
