@@ -83,11 +83,11 @@ impl Default for Counters {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Records submitted.
+    /// Records whose write was begun.
     pub records: u64,
-    /// Batches submitted, `append` counted as one each.
+    /// Batches whose write was begun, `append` counted as one each.
     pub batches: u64,
-    /// Bytes of the submitted batches: payloads with their record headers.
+    /// Bytes of those batches: payloads with their record headers.
     pub batch_bytes: u64,
     /// Blocks written, marks not counted. Batches per block is how well commits are grouped.
     pub blocks: u64,

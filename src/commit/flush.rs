@@ -11,7 +11,7 @@ use super::waiter::{Outcome, Waiter, take_thread};
 use super::{Pipeline, mark_len};
 use crate::error::{Error, Result};
 use crate::format::PAGE;
-use crate::format::block::BlockKind;
+use crate::format::block::{BLOCK_HEADER, BlockKind};
 use crate::format::segment::SegmentHeader;
 use crate::io::write_all_at;
 use crate::lsn::Lsn;
@@ -85,6 +85,7 @@ impl Pipeline {
         mut state: MutexGuard<'a, State>,
     ) -> (MutexGuard<'a, State>, Vec<Waiter>) {
         let Some(block) = state.take_front() else { return (state, Vec::new()) };
+        self.count_block(&block);
         let departure = depart(&mut state, block, self.durable());
         drop(state);
 
@@ -132,6 +133,12 @@ impl Pipeline {
             BlockKind::Mark => self.counters.marks.add(1),
         }
         Ok(())
+    }
+
+    fn count_block(&self, block: &StagedBlock) {
+        self.counters.batches.add(u64::from(block.batches));
+        self.counters.records.add(u64::from(block.records));
+        self.counters.payload_bytes.add((block.bytes.len() - BLOCK_HEADER) as u64);
     }
 
     fn count_sync(&self, segment: &Segment, took: Duration) {
