@@ -31,7 +31,7 @@ fn sweep(options: &Options, seeds: std::ops::Range<u64>) -> Tally {
 
 #[test]
 fn w1_w2_w3_power_failure_at_every_call() {
-    let tally = sweep(&options(), 1..91);
+    let tally = sweep(&options(), 1..106);
     assert!(tally.states > 300_000, "{tally:?}");
     // The sweep goes where it is meant to go.
     assert!(tally.cut > 100 && tally.rewritten > 100 && tally.double_crashes > 100, "{tally:?}");
