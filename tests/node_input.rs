@@ -374,7 +374,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 150, ..ProptestConfig::default() })]
 
     /// A node answers whatever comes over the network with an error or a step of raft's; the log it leaves behind
     /// can be started again.
@@ -384,7 +384,7 @@ proptest! {
         single in any::<bool>(),
     ) {
         let voters: &[u64] = if single { &[2] } else { &[1, 2, 3] };
-        let mut two = Member::new(2, voters, &[4]);
+        let mut two = Member::with_segments(2, voters, &[4], 1 << 18);
         for step in steps {
             match step {
                 Step::Message(m) => drop(two.node().step(m)),
