@@ -138,6 +138,9 @@ fn a_snapshot_that_raft_could_not_start_from_is_refused() {
     refused(two.node().step(with(9, 5, vec![0, 2], vec![])));
     two.node().step(with(9, 5, vec![1, 2, 3], vec![])).unwrap();
     assert_eq!(two.node().status().last, 9);
+    // What follows the committed entry 9 of term 5 cannot be of an earlier term.
+    refused(two.node().step(with(10, 4, vec![1, 2, 3], vec![])));
+    refused(two.node().step(with(9, 4, vec![1, 2, 3], vec![])));
 }
 
 #[test]
