@@ -1,4 +1,69 @@
-//! Seawall: a write-ahead log storage engine.
+//! Seawall is a write-ahead log storage engine: a segmented, append-only log of checksummed records that acknowledges
+//! nothing before it is durable, and a store for [tikv/raft](https://docs.rs/raft) (`raft` 0.7) that keeps the entries,
+//! HardState, ConfState and snapshots of any number of groups on one such log, with one fsync for all of them.
+//!
+//! # The log
+//!
+//! ```
+//! # fn main() -> seawall::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let dir = dir.path();
+//! use seawall::{Batch, Wal};
+//!
+//! let wal = Wal::open(dir)?;
+//! let lsn = wal.append(b"hello")?; // durable when it returns
+//! assert_eq!(wal.read(lsn)?.payload(), b"hello");
+//!
+//! let mut batch = Batch::new(); // all of it, or nothing
+//! batch.push(b"one").get();
+//! batch.push(b"two").get();
+//! let ticket = wal.submit(batch)?; // in order and readable; the ticket says when it is durable
+//! ticket.wait()?; // or .await it
+//!
+//! for record in wal.iter() {
+//!     println!("{:?}", record?.payload());
+//! }
+//! wal.release(lsn)?; // records below are no longer needed
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Raft
+//!
+//! See [`raft`](mod@raft): [`raft::RaftLog`] keeps the groups, [`raft::GroupStorage`] is one group's `raft::Storage`, and
+//! [`raft::Node`] drives one so that the usual mistakes around `Ready` and `advance` cannot be written.
+//!
+//! # Guarantees
+//!
+//! Each is held by tests named after it.
+//!
+//! | | |
+//! |---|---|
+//! | W1 | `append` and `commit` return, and a ticket resolves, only after `fdatasync` covered the record, and the name of its file is durable |
+//! | W2 | after any crash a batch is there whole or not at all |
+//! | W3 | what is recovered is a prefix of the commit order, with every acknowledged batch and nothing that was never submitted |
+//! | W4 | damage below what is proven durable is an error that names file, offset, addresses and streams, and nothing is changed; only an unproven tail is cut, and `open` reports it |
+//! | W5 | what `open` shows is on the device |
+//! | W6 | after a failed write or sync nothing is acknowledged by that handle again; every waiter gets the error |
+//! | W7 | no bytes on disk cause a panic, an unbounded allocation, an endless loop or a wrong answer |
+//! | W8 | one writer; a killed one leaves no lock; reading tools need none |
+//! | W9 | every read is verified: checksum and identity |
+//! | W10 | a Raft operation that breaks the log's invariants is an error before anything is staged |
+//! | W11 | records, batches, staged bytes and memory per entry are bounded |
+//! | W12 | what is readable is not thereby durable: what follows from durability is reached through the ticket only |
+//!
+//! They rest on a device that keeps what it said it has synced. What is out of scope, and how each promise is tested, is
+//! in the README and in `docs/` of the repository.
+//!
+//! # Features
+//!
+//! | | |
+//! |---|---|
+//! | `raft` (default) | the Raft layer, with exactly one of `raft-protobuf` (default) and `raft-prost` |
+//! | `sim` | [`io`]'s simulated disk, to test your own program on |
+//! | `cli` | the `seawall` command-line tool |
+//! | `tracing`, `metrics` | events and counters through those facades |
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod commit;
@@ -14,6 +79,7 @@ mod recovery;
 mod retention;
 mod segment;
 mod stats;
+mod trace;
 mod verify;
 mod wal;
 
@@ -37,3 +103,8 @@ compile_error!(
     "`raft-protobuf` and `raft-prost` exclude each other: the raft crate is built with one codec. \
      Disable the default features to choose `raft-prost`"
 );
+
+/// The README's code is compiled and run with the tests.
+#[cfg(all(doctest, any(feature = "raft-protobuf", feature = "raft-prost")))]
+#[doc = include_str!("../README.md")]
+struct Readme;

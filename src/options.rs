@@ -33,6 +33,7 @@ pub struct Options {
     mmap: bool,
     owner: Option<u64>,
     create: bool,
+    slow_sync: Duration,
     threads: bool,
 }
 
@@ -74,6 +75,7 @@ impl Options {
             mmap: true,
             owner: None,
             create: true,
+            slow_sync: Duration::from_millis(500),
             threads: true,
         }
     }
@@ -151,6 +153,13 @@ impl Options {
         self
     }
 
+    /// From which duration on an `fdatasync` is counted as slow, and reported as an event.
+    #[must_use]
+    pub const fn slow_sync(mut self, from: Duration) -> Self {
+        self.slow_sync = from;
+        self
+    }
+
     /// Whether the log has threads of its own (the default). Without, what they do is done by the calling threads: the
     /// next segment is made when it is needed, and a submitted batch is flushed when somebody waits for it or for a later
     /// one. With one calling thread everything then happens in one order, which is what a simulation needs.
@@ -199,6 +208,7 @@ impl Options {
             mmap: self.mmap,
             owner: self.owner,
             create: self.create,
+            slow_sync: self.slow_sync,
             threads: self.threads,
         })
     }
@@ -221,6 +231,7 @@ pub(crate) struct Checked {
     pub(crate) mmap: bool,
     pub(crate) owner: Option<u64>,
     pub(crate) create: bool,
+    pub(crate) slow_sync: Duration,
     /// Whether the log may start threads.
     pub(crate) threads: bool,
 }

@@ -17,6 +17,7 @@ use crate::recovery::{self, Recovery};
 use crate::retention::{Keeper, KeeperParts, random_salt};
 use crate::segment::{Record, Segment, SegmentReader, Summarizer, Summary, Tip};
 use crate::stats::{Counters, Stats};
+use crate::trace::event;
 
 /// The name of the file whose lock stands for the log.
 const LOCK: &str = "lock";
@@ -149,7 +150,18 @@ impl Wal {
             std::io::ErrorKind::WouldBlock => Error::Locked { dir: disk.path().to_owned() },
             _ => Error::io("lock", disk.path().join(LOCK), e),
         })?;
-        let opened = recovery::open(&disk, options, &mut random_salt)?;
+        let opened = recovery::open(&disk, options, &mut random_salt).inspect_err(|e| {
+            event!(error, dir = disk.path().display().to_string(), error = e.to_string(), "open refused")
+        })?;
+        event!(
+            info,
+            dir = disk.path().display().to_string(),
+            found = opened.report.to_string(),
+            "log opened"
+        );
+        for cut in &opened.report.cut {
+            event!(warn, dir = disk.path().display().to_string(), cut = cut.to_string(), "unproven tail cut");
+        }
         let counters = Arc::new(Counters::default());
         let without_footer = opened.without_footer();
         let keeper = Arc::new(Keeper::new(KeeperParts {
@@ -399,7 +411,10 @@ impl Inner {
             Some(_) if drained.is_ok() => self.keeper.finish(self.pipeline.durable()),
             _ => Ok(()),
         };
-        *lock = None;
+        if lock.take().is_some() {
+            let durable = self.pipeline.durable().get();
+            event!(info, dir = self.disk.path().display().to_string(), durable = durable, "log closed");
+        }
         drained.and(finished)
     }
 }

@@ -229,3 +229,62 @@ fn an_empty_batch_is_as_durable_as_what_came_before() {
     empty.wait().unwrap();
     assert!(first.is_durable());
 }
+
+/// W9: bytes that change under an open log are found by the next read of them, each time, however they are read.
+#[test]
+fn w9_every_read_is_verified() {
+    use std::os::unix::fs::FileExt as _;
+    for mmap in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = small().mmap(mmap).open(dir.path()).unwrap();
+        let lsns: Vec<Lsn> = (0..5u8).map(|n| wal.append(vec![n; 300]).unwrap()).collect();
+        let segment = wal.segments()[0];
+        let name = format!("{:020}-{:016x}.seg", segment.id.get(), segment.first_lsn.get());
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(dir.path().join(name)).unwrap();
+        for (what, at) in [("header", 5), ("payload", 16 + 100)] {
+            let offset = 8192 + (lsns[2].get() - segment.first_lsn.get()) + at;
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, offset).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
+            for _ in 0..2 {
+                let e = wal.read(lsns[2]).unwrap_err();
+                assert!(matches!(e, Error::Corruption(_)), "{what}, mmap {mmap}: {e}");
+            }
+            assert!(wal.iter().any(|r| matches!(r, Err(Error::Corruption(_)))), "{what}, mmap {mmap}");
+            for other in [0, 1, 3, 4] {
+                wal.read(lsns[other]).unwrap();
+            }
+            file.write_all_at(&byte, offset).unwrap();
+            wal.read(lsns[2]).unwrap();
+        }
+    }
+}
+
+/// A mark is written when the log falls idle: from then on, damage to the last commit is no torn write any more.
+#[test]
+fn an_idle_log_proves_its_last_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = small().open(dir.path()).unwrap();
+    wal.append(b"first").unwrap();
+    let start = std::time::Instant::now();
+    while wal.stats().marks == 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "no mark");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let segment = wal.segments()[0];
+    // A copy of the directory is what a kill would leave: the close that follows is not in it.
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+    }
+    let name = format!("{:020}-{:016x}.seg", segment.id.get(), segment.first_lsn.get());
+    let path = copy.path().join(name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8192 + 40 + 16] ^= 1; // the payload of "first"
+    std::fs::write(&path, bytes).unwrap();
+    let e = small().open(copy.path()).unwrap_err();
+    assert!(matches!(e, Error::Corruption(_)), "{e}");
+}

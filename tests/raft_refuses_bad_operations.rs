@@ -54,7 +54,7 @@ macro_rules! refused {
 }
 
 #[test]
-fn entries_that_do_not_fit() {
+fn w10_entries_that_do_not_fit() {
     let node = &mut node();
     refused!(node, |b| b.append(7, &[entry(42, 3)]), Error::Gap { group: 7, index: 42, expected: 41 });
     refused!(node, |b| b.append(7, &[entry(10, 2)]), Error::BelowFirst { group: 7, index: 10, first: 11 });
@@ -88,7 +88,7 @@ fn entries_that_do_not_fit() {
 }
 
 #[test]
-fn hard_states_that_fall_change_a_vote_or_commit_what_is_not_there() {
+fn w10_hard_states_that_fall_change_a_vote_or_commit_what_is_not_there() {
     let node = &mut node();
     refused!(
         node,
@@ -121,7 +121,7 @@ fn hard_states_that_fall_change_a_vote_or_commit_what_is_not_there() {
 }
 
 #[test]
-fn snapshots_that_are_old_or_name_nobody() {
+fn w10_snapshots_that_are_old_or_name_nobody() {
     let node = &mut node();
     for index in [1, 24, 25] {
         refused!(
@@ -143,7 +143,7 @@ fn snapshots_that_are_old_or_name_nobody() {
 }
 
 #[test]
-fn compaction_beyond_what_is_applied_or_in_a_snapshot() {
+fn w10_compaction_beyond_what_is_applied_or_in_a_snapshot() {
     let node = &mut node();
     refused!(node, |b| b.compact(7, 21), Error::CompactBeyondApplied { group: 7, index: 21, applied: 20 });
     refused!(node, |b| b.compact(7, 16), Error::CompactBeyondSnapshot { group: 7, index: 16, snapshot: 15 });
@@ -155,7 +155,7 @@ fn compaction_beyond_what_is_applied_or_in_a_snapshot() {
 }
 
 #[test]
-fn applied_beyond_commit_falling_or_of_another_term() {
+fn w10_applied_beyond_commit_falling_or_of_another_term() {
     let node = &mut node();
     refused!(
         node,
@@ -172,7 +172,7 @@ fn applied_beyond_commit_falling_or_of_another_term() {
 }
 
 #[test]
-fn conf_states_that_are_old_or_not_committed() {
+fn w10_conf_states_that_are_old_or_not_committed() {
     let node = &mut node();
     let cs = conf(&[1, 2]);
     refused!(

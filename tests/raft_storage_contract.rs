@@ -11,7 +11,7 @@
 mod raft_support;
 
 use proptest::prelude::*;
-use raft::eraftpb::{Entry, EntryType};
+use raft::eraftpb::{Entry, EntryType, MessageType};
 use raft::{Storage, StorageError};
 use raft_support::*;
 
@@ -309,6 +309,46 @@ fn a_ready_of_a_raw_node_is_stored_as_one() {
         let recovered = node.group(1).recover();
         assert!(recovered.last_index > 15);
         assert_eq!((recovered.commit, recovered.vote, recovered.term), (recovered.last_index, 1, 1));
+    });
+}
+
+/// Raft restores a snapshot at its commit index when it asked for one (`raft.rs`, `request_snapshot` and `restore`), and
+/// the Ready that says so has to be stored. Nobody else may install one there.
+#[test]
+fn a_ready_with_a_requested_snapshot_at_the_commit_index_is_stored() {
+    let mut node = Node::new();
+    node.create(1);
+    node.append_committed(1, 1, 10, 2);
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    let mut raw = raft::RawNode::new(&raft::Config::new(1), node.group(1), &logger).unwrap();
+    let from_leader = |kind, snapshot| {
+        let mut message = raft::eraftpb::Message::default();
+        message.set_msg_type(kind);
+        message.from = 2;
+        message.to = 1;
+        message.term = 2;
+        if let Some(snapshot) = snapshot {
+            message.set_snapshot(snapshot);
+        }
+        message
+    };
+    raw.step(from_leader(MessageType::MsgHeartbeat, None)).unwrap();
+    raw.request_snapshot().unwrap();
+    let requested = snapshot(10, 2, &[1, 2, 3]);
+    raw.step(from_leader(MessageType::MsgSnapshot, Some(requested.clone()))).unwrap();
+    let ready = raw.ready();
+    assert_eq!(ready.snapshot().get_metadata().index, node.group(1).recover().commit);
+
+    let mut batch = node.log().batch();
+    assert!(batch.install_snapshot(1, &requested).is_err());
+    batch.ready(1, &ready).unwrap();
+    node.log().commit(batch).unwrap();
+    drop(raw.advance(ready));
+    drop(raw);
+    node.in_both_lives(|node| {
+        assert_eq!(shape(&node.group(1)), (11, 10, vec![2]));
+        assert_eq!(node.group(1).hard_state(), hard(2, 1, 10));
+        assert_eq!(node.group(1).snapshot(10, 2).unwrap(), requested);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
@@ -11,11 +11,12 @@ use super::waiter::{Outcome, Waiter, take_thread};
 use super::{Pipeline, mark_len};
 use crate::error::{Error, Result};
 use crate::format::PAGE;
-use crate::format::block::BlockKind;
+use crate::format::block::{BLOCK_HEADER, BlockKind};
 use crate::format::segment::SegmentHeader;
 use crate::io::write_all_at;
 use crate::lsn::Lsn;
 use crate::segment::{Segment, Tip};
+use crate::trace::event;
 
 /// A block on its way to the file.
 struct Departure {
@@ -84,6 +85,7 @@ impl Pipeline {
         mut state: MutexGuard<'a, State>,
     ) -> (MutexGuard<'a, State>, Vec<Waiter>) {
         let Some(block) = state.take_front() else { return (state, Vec::new()) };
+        self.count_block(&block);
         let departure = depart(&mut state, block, self.durable());
         drop(state);
 
@@ -124,14 +126,35 @@ impl Pipeline {
         write_all_at(&*segment.file, &d.bytes, segment.offset(d.lsn)).map_err(io("write"))?;
         let start = Instant::now();
         segment.file.sync_data().map_err(io("fdatasync"))?;
-        self.counters.sync_nanos.add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        self.counters.syncs.add(1);
+        self.count_sync(segment, start.elapsed());
         self.counters.written_bytes.add(d.bytes.len() as u64);
         match d.kind {
             BlockKind::Data => self.counters.blocks.add(1),
             BlockKind::Mark => self.counters.marks.add(1),
         }
         Ok(())
+    }
+
+    fn count_block(&self, block: &StagedBlock) {
+        self.counters.batches.add(u64::from(block.batches));
+        self.counters.records.add(u64::from(block.records));
+        self.counters.payload_bytes.add((block.bytes.len() - BLOCK_HEADER) as u64);
+    }
+
+    fn count_sync(&self, segment: &Segment, took: Duration) {
+        self.counters.sync_nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.counters.syncs.add(1);
+        #[cfg(feature = "metrics")]
+        metrics::histogram!("seawall_sync_seconds").record(took.as_secs_f64());
+        if took >= self.options.slow_sync {
+            self.counters.slow_syncs.add(1);
+            event!(
+                warn,
+                file = segment.path.display().to_string(),
+                milliseconds = took.as_millis(),
+                "slow fdatasync"
+            );
+        }
     }
 
     /// The block is durable: publishes that, and says who waited for it.
@@ -160,6 +183,8 @@ impl Pipeline {
 
     /// Nothing will be acknowledged any more; everybody gets the error.
     fn fail(&self, state: &mut State, e: &Error) {
+        self.counters.poisonings.add(1);
+        event!(error, error = e.to_string(), "the log is poisoned, nothing is acknowledged any more");
         // What was submitted stays readable: `flight`, `queue` and `open` are left where they are.
         state.poison = Some(e.poison());
         wake(state.take_all_waiters(), Outcome::Failed);

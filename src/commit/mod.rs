@@ -241,9 +241,6 @@ impl Pipeline {
                 let (seq, first) = (open.seq, open.append(batch));
                 state.staged += len;
                 state.submitted = first.plus(len);
-                self.counters.batches.add(1);
-                self.counters.records.add(batch.len() as u64);
-                self.counters.payload_bytes.add(len);
                 return Ok(Placed { seq, first, end: first.plus(len) });
             }
             self.open_block(state, len)?;

@@ -32,6 +32,7 @@ pub(super) struct StagedBlock {
     pub(super) segment: Arc<Segment>,
     pub(super) lsn: Lsn,
     pub(super) records: u32,
+    pub(super) batches: u32,
     /// Room for the header, then the records.
     pub(super) bytes: Vec<u8>,
     pub(super) waiters: Vec<Waiter>,
@@ -47,7 +48,7 @@ impl StagedBlock {
     ) -> Self {
         bytes.clear();
         bytes.resize(BLOCK_HEADER, 0);
-        StagedBlock { seq, kind, segment, lsn, records: 0, bytes, waiters: Vec::new() }
+        StagedBlock { seq, kind, segment, lsn, records: 0, batches: 0, bytes, waiters: Vec::new() }
     }
 
     /// The address behind the last record.
@@ -70,6 +71,7 @@ impl StagedBlock {
     pub(super) fn append(&mut self, batch: &Batch) -> Lsn {
         let first = self.end();
         let at = self.bytes.len();
+        self.batches += 1;
         self.bytes.extend_from_slice(batch.body());
         let identity = self.segment.identity;
         if let Some(body) = self.bytes.get_mut(at..) {

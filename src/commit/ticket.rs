@@ -23,9 +23,8 @@ pub struct Ticket {
     seq: BlockSeq,
     first: Lsn,
     end: Lsn,
-    slot: Arc<TaskSlot>,
-    /// The slot is in the list of its block.
-    registered: bool,
+    /// Where a future's waker is kept; in the list of the block once there is one.
+    slot: Option<Arc<TaskSlot>>,
 }
 
 impl fmt::Debug for Ticket {
@@ -40,7 +39,7 @@ impl fmt::Debug for Ticket {
 
 impl Ticket {
     pub(super) fn new(pipeline: Arc<Pipeline>, seq: BlockSeq, first: Lsn, end: Lsn) -> Self {
-        Ticket { pipeline, seq, first, end, slot: Arc::default(), registered: false }
+        Ticket { pipeline, seq, first, end, slot: None }
     }
 
     /// Where the batch's first record lies.
@@ -98,7 +97,9 @@ impl Future for Ticket {
         if self.is_durable() {
             return Poll::Ready(Ok(self.first));
         }
-        self.slot.set(cx.waker());
+        if let Some(slot) = &self.slot {
+            slot.set(cx.waker());
+        }
         let pipeline = Arc::clone(&self.pipeline);
         let mut state = pipeline.state.lock();
         // Looked at again under the lock: whoever publishes the durable LSN takes the waiters under it.
@@ -108,12 +109,12 @@ impl Future for Ticket {
         if let Some(poison) = &state.poison {
             return Poll::Ready(Err(poison.clone()));
         }
-        if !self.registered {
-            match state.waiters(self.seq) {
-                Some(list) => list.push(Waiter::Task(Arc::clone(&self.slot))),
-                None => return Poll::Ready(Err(Error::Closed)),
-            }
-            self.registered = true;
+        if self.slot.is_none() {
+            let Some(list) = state.waiters(self.seq) else { return Poll::Ready(Err(Error::Closed)) };
+            let slot = Arc::new(TaskSlot::default());
+            slot.set(cx.waker());
+            list.push(Waiter::Task(Arc::clone(&slot)));
+            self.slot = Some(slot);
         }
         Poll::Pending
     }

@@ -69,6 +69,7 @@ mod group;
 mod groups;
 mod index;
 mod log;
+pub mod node;
 mod options;
 mod purge;
 mod replay;
@@ -81,6 +82,10 @@ mod terms;
 pub use batch::WriteBatch;
 pub use error::{ContentProblem, Error, Missing, Result};
 pub use log::RaftLog;
+pub use node::{
+    Applied, Apply, Driven, Node, NodeConfig, NodeError, NodeResult, NodeStatus, Output, PeerState,
+    PeerStatus, Proposal, ProposalError, ReadId, Role, SnapshotWriter, drive_all,
+};
 pub use options::RaftOptions;
 pub use purge::{Pin, PurgeReport};
 pub use storage::{GroupStorage, Recovered};

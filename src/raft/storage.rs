@@ -163,7 +163,9 @@ impl GroupStorage {
     fn load(&self, file: SnapshotRef) -> Result<Snapshot> {
         let (conf, data) = self.log.snapshots().read(self.cell.id, file)?;
         let mut snapshot = Snapshot::default();
-        snapshot.data = data.into();
+        #[allow(clippy::useless_conversion)] // `Bytes` under one codec, `Vec<u8>` under the other
+        let data = data.into();
+        snapshot.data = data;
         let meta = snapshot.mut_metadata();
         meta.index = file.at.index;
         meta.term = file.at.term;

@@ -124,13 +124,11 @@ impl Keeper {
             mmap: self.options.mmap,
         };
         let segment = prepare(&self.disk, &plan, recycled.as_ref().map(|s| s.name.as_str()));
-        if let Err(e) = &segment {
-            self.counters.background_errors.add(1);
-            *self.last_error.lock() = Some(e.clone());
-        } else {
+        if segment.is_ok() {
             self.counters.segments_prepared.add(1);
             self.counters.segments_recycled.add(u64::from(recycled.is_some()));
         }
+        self.note(segment.as_ref().map(|_| ()).map_err(Error::clone));
         segment.map(Arc::new)
     }
 

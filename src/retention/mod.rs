@@ -20,6 +20,7 @@ use crate::lsn::{Lsn, SegmentId};
 use crate::options::Checked;
 use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, Watch};
 use crate::stats::Counters;
+use crate::trace::event;
 
 use keeper::Jobs;
 pub(crate) use keeper::random_salt;
@@ -104,6 +105,7 @@ impl Keeper {
 
     /// The first block of `segment` is durable, and `predecessor` ended where it says.
     pub(crate) fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
+        event!(debug, segment = segment.id().get(), first_lsn = segment.first_lsn().get(), "segment started");
         self.table.push(Arc::clone(segment), predecessor.end);
         self.enqueue_started(segment.id(), predecessor);
     }
@@ -115,6 +117,7 @@ impl Keeper {
         superblock.update(|sb| sb.oldest = oldest)?;
         let released = self.table.remove_oldest(count);
         drop(superblock);
+        event!(debug, segments = count, oldest = oldest.get(), "segments released");
         for segment in released {
             self.reuse_or_remove(segment)?;
         }
@@ -150,6 +153,11 @@ impl Keeper {
 
     fn note(&self, result: Result<()>) {
         if let Err(e) = result {
+            event!(
+                warn,
+                error = e.to_string(),
+                "work off the commit path failed, nothing acknowledged is at risk"
+            );
             self.counters.background_errors.add(1);
             *self.last_error.lock() = Some(e);
         }

@@ -1,0 +1,190 @@
+//! How a [`Node`](super::Node) is set up, checked before anything runs.
+
+use ::raft::{Config, ReadOnlyOption};
+
+use super::error::{NodeError, NodeResult};
+
+/// How a [`Node`](super::Node) is set up.
+///
+/// Times are in ticks: what a tick is, the caller decides by how often it calls [`Node::tick`](super::Node::tick).
+/// A group's members should have the same values.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct NodeConfig {
+    pub(super) id: u64,
+    pub(super) applied: Option<(u64, u64)>,
+    election_tick: usize,
+    heartbeat_tick: usize,
+    pre_vote: bool,
+    check_quorum: bool,
+    priority: i64,
+    max_message_size: u64,
+    max_inflight_messages: usize,
+    max_uncommitted_size: u64,
+    max_apply_size: u64,
+    pub(super) max_entry_size: u64,
+    pub(super) max_unwritten_size: u64,
+    pub(super) max_unapplied_size: u64,
+}
+
+impl NodeConfig {
+    /// The configuration of the node with this id, which must be the one that the log's directory is pinned to.
+    ///
+    /// Elections after 10 to 20 ticks, a heartbeat each tick, pre-vote and check-quorum on.
+    pub fn new(id: u64) -> Self {
+        NodeConfig {
+            id,
+            applied: None,
+            election_tick: 10,
+            heartbeat_tick: 1,
+            pre_vote: true,
+            check_quorum: true,
+            priority: 0,
+            max_message_size: 1 << 20,
+            max_inflight_messages: 256,
+            max_uncommitted_size: 256 << 20,
+            max_apply_size: 16 << 20,
+            max_entry_size: 8 << 20,
+            max_unwritten_size: 32 << 20,
+            max_unapplied_size: 64 << 20,
+        }
+    }
+
+    /// The index and term of the last entry that the state machine holds: committed entries above it are handed out.
+    ///
+    /// A state machine in memory starts from the newest snapshot and gives that snapshot's index and term. Without
+    /// this, the node goes on from what was last reported by [`Node::applied`](super::Node::applied) and stored;
+    /// that report is stored with a later batch, so after a crash the state machine may be handed entries that it has
+    /// applied already.
+    pub fn applied(mut self, index: u64, term: u64) -> Self {
+        self.applied = Some((index, term));
+        self
+    }
+
+    /// Ticks without hearing from a leader before an election, at random between this and twice as many. At least
+    /// ten heartbeats.
+    pub fn election_tick(mut self, ticks: usize) -> Self {
+        self.election_tick = ticks;
+        self
+    }
+
+    /// Ticks between a leader's heartbeats.
+    pub fn heartbeat_tick(mut self, ticks: usize) -> Self {
+        self.heartbeat_tick = ticks;
+        self
+    }
+
+    /// Whether a node asks if it could win before it raises the term (Raft thesis, 9.6). On unless turned off.
+    pub fn pre_vote(mut self, on: bool) -> Self {
+        self.pre_vote = on;
+        self
+    }
+
+    /// Whether a leader that hears from no quorum for an election timeout steps down. On unless turned off.
+    pub fn check_quorum(mut self, on: bool) -> Self {
+        self.check_quorum = on;
+        self
+    }
+
+    /// Nodes with a higher priority are preferred as leaders.
+    pub fn priority(mut self, priority: i64) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Bytes of entries in one append message; one entry always goes.
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// Append messages on their way to one peer.
+    pub fn max_inflight_messages(mut self, messages: usize) -> Self {
+        self.max_inflight_messages = messages;
+        self
+    }
+
+    /// Bytes of proposals that are not committed yet; what comes above is
+    /// [`NodeError::Dropped`](super::NodeError::Dropped).
+    pub fn max_uncommitted_size(mut self, bytes: u64) -> Self {
+        self.max_uncommitted_size = bytes;
+        self
+    }
+
+    /// Bytes of committed entries in one [`Apply`](super::Apply); one entry always goes.
+    pub fn max_apply_size(mut self, bytes: u64) -> Self {
+        self.max_apply_size = bytes;
+        self
+    }
+
+    /// Bytes of one entry, proposed here or received; 8 MiB unless set. Must fit into a record of the log
+    /// ([`Options::max_record_size`](crate::Options::max_record_size)) with some tens of bytes besides.
+    pub fn max_entry_size(mut self, bytes: u64) -> Self {
+        self.max_entry_size = bytes;
+        self
+    }
+
+    /// Bytes of entries that may wait for the next call that hands them to the log, so that one batch stays within
+    /// what fits into a segment. What comes above is [`NodeError::Busy`](super::NodeError::Busy).
+    pub fn max_unwritten_size(mut self, bytes: u64) -> Self {
+        self.max_unwritten_size = bytes;
+        self
+    }
+
+    /// Bytes of committed entries handed out and not reported as applied, beyond which no more are handed out unless
+    /// raft has something else to say.
+    pub fn max_unapplied_size(mut self, bytes: u64) -> Self {
+        self.max_unapplied_size = bytes;
+        self
+    }
+
+    /// What raft is started with, once `applied` is known to be right.
+    pub(super) fn to_raft(&self, applied: u64) -> Config {
+        Config {
+            id: self.id,
+            election_tick: self.election_tick,
+            heartbeat_tick: self.heartbeat_tick,
+            applied,
+            max_size_per_msg: self.max_message_size,
+            max_inflight_msgs: self.max_inflight_messages,
+            check_quorum: self.check_quorum,
+            pre_vote: self.pre_vote,
+            min_election_tick: 0,
+            max_election_tick: 0,
+            read_only_option: ReadOnlyOption::Safe,
+            skip_bcast_commit: false,
+            batch_append: false,
+            priority: self.priority,
+            max_uncommitted_size: self.max_uncommitted_size,
+            max_committed_size_per_ready: self.max_apply_size,
+        }
+    }
+
+    pub(super) fn validate(&self, group: u64) -> NodeResult<()> {
+        let refuse = |what: String| Err(NodeError::Config { group, what });
+        if self.id == 0 {
+            return refuse("the node id is 0, which raft reserves for \"nobody\"; ids start at 1".to_owned());
+        }
+        if self.heartbeat_tick == 0 {
+            return refuse("heartbeat_tick is 0; a leader has to send heartbeats".to_owned());
+        }
+        let least = self.heartbeat_tick.saturating_mul(10);
+        if self.election_tick < least {
+            return refuse(format!(
+                "election_tick {} is below ten heartbeats ({least}): a slow fsync or a lost packet would start elections",
+                self.election_tick
+            ));
+        }
+        // raft doubles it for the upper bound of the random timeout.
+        if self.election_tick > usize::MAX / 4 {
+            return refuse(format!("election_tick {} is out of range", self.election_tick));
+        }
+        if self.max_unwritten_size < self.max_entry_size {
+            return refuse(format!(
+                "max_unwritten_size {} is below max_entry_size {}: an entry of that size could never be taken",
+                self.max_unwritten_size, self.max_entry_size
+            ));
+        }
+        self.to_raft(0).validate().map_err(|e| NodeError::Config { group, what: e.to_string() })
+    }
+}

@@ -1,0 +1,169 @@
+//! What a message must be before raft sees it.
+//!
+//! raft 0.7.0 trusts its peers: a commit index beyond the log, entries with a gap, an index at the end of the number
+//! range or a snapshot without voters make it panic (`fatal!`), and so would take down every group of the process.
+//! Here such a message is an error that names its sender; raft never sees it. Where a rule follows from a place in
+//! raft's source, the rule names it.
+
+use ::raft::eraftpb::{Message, MessageType};
+use ::raft::{RawNode, StateRole};
+
+use super::apply::check_conf_state;
+use super::error::{NodeError, NodeResult};
+use crate::raft::GroupStorage;
+
+/// Indexes and terms above this are no real ones; below it, sums do not overflow.
+const HIGHEST: u64 = 1 << 62;
+
+/// Checks one message against the state of the node that it came to.
+pub(super) struct Inbound<'a> {
+    pub(super) group: u64,
+    pub(super) raw: &'a RawNode<GroupStorage>,
+    pub(super) max_entry_size: u64,
+    /// Whether entries or a snapshot wait for being durable.
+    pub(super) log_unsettled: bool,
+}
+
+impl Inbound<'_> {
+    pub(super) fn check(&self, m: &Message) -> NodeResult<()> {
+        let id = self.raw.raft.id;
+        if m.to != id {
+            return Err(NodeError::WrongNode { group: self.group, to: m.to, id });
+        }
+        if m.from == 0 || m.from == id {
+            return self.refuse(m, "a message comes from another node");
+        }
+        self.check_kind(m)?;
+        self.check_numbers(m)?;
+        // What is of an older term raft answers or ignores by its term alone.
+        if m.term != 0 && m.term < self.raw.raft.term {
+            return Ok(());
+        }
+        match m.get_msg_type() {
+            MessageType::MsgAppend => self.check_append(m),
+            MessageType::MsgHeartbeat => self.check_heartbeat(m),
+            MessageType::MsgSnapshot => self.check_snapshot(m),
+            MessageType::MsgAppendResponse => self.check_append_response(m),
+            MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse => {
+                self.check_vote_response(m)
+            }
+            MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if m.entries.len() != 1 => {
+                self.refuse(m, "a read request holds exactly one context")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&self, m: &Message, why: &'static str) -> NodeResult<()> {
+        Err(NodeError::Refused { group: self.group, from: m.from, kind: m.get_msg_type(), why })
+    }
+
+    fn check_kind(&self, m: &Message) -> NodeResult<()> {
+        match m.get_msg_type() {
+            MessageType::MsgHup
+            | MessageType::MsgBeat
+            | MessageType::MsgUnreachable
+            | MessageType::MsgSnapStatus
+            | MessageType::MsgCheckQuorum => self.refuse(m, "this kind is for use inside a node only"),
+            MessageType::MsgPropose => {
+                self.refuse(m, "a proposal is made at the leader, nodes do not pass it on")
+            }
+            MessageType::MsgTransferLeader => self.refuse(m, "leadership is transferred at the leader"),
+            MessageType::MsgAppendResponse
+            | MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVoteResponse
+            | MessageType::MsgHeartbeatResponse
+                if self.raw.raft.prs().get(m.from).is_none() =>
+            {
+                Err(NodeError::UnknownPeer { group: self.group, peer: m.from })
+            }
+            // It is passed on to the leader, and `RaftCore::send` panics over one with a term.
+            MessageType::MsgReadIndex if m.term != 0 => {
+                self.refuse(m, "a request for a read index has no term")
+            }
+            MessageType::MsgReadIndex => Ok(()),
+            // raft takes a message without a term for one of its own and skips the comparison of terms.
+            _ if m.term == 0 => self.refuse(m, "it has no term"),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_numbers(&self, m: &Message) -> NodeResult<()> {
+        let numbers =
+            [m.term, m.index, m.log_term, m.commit, m.commit_term, m.reject_hint, m.request_snapshot];
+        if numbers.iter().any(|n| *n > HIGHEST) {
+            return self.refuse(m, "a term or index is out of range");
+        }
+        let size = |e: &::raft::eraftpb::Entry| (e.data.len() + e.context.len()) as u64;
+        match m.entries.iter().map(size).max() {
+            Some(size) if size > self.max_entry_size => {
+                Err(NodeError::EntryTooLarge { group: self.group, size, max: self.max_entry_size })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `RaftLog::maybe_append`, `Unstable::truncate_and_append`.
+    fn check_append(&self, m: &Message) -> NodeResult<()> {
+        if (m.index == 0) != (m.log_term == 0) || m.log_term > m.term {
+            return self.refuse(m, "its previous index and term do not belong together");
+        }
+        let (mut index, mut term) = (m.index, m.log_term);
+        for entry in m.entries.iter() {
+            if entry.index != index + 1 {
+                return self.refuse(m, "its entries have a gap");
+            }
+            if entry.term < term || entry.term == 0 || entry.term > m.term {
+                return self.refuse(m, "the terms of its entries are out of order");
+            }
+            (index, term) = (entry.index, entry.term);
+        }
+        Ok(())
+    }
+
+    /// `Raft::handle_heartbeat` gives the commit index to `RaftLog::commit_to`. A leader sends what this node has
+    /// acknowledged, at most.
+    fn check_heartbeat(&self, m: &Message) -> NodeResult<()> {
+        let last = self.raw.raft.raft_log.last_index();
+        if m.commit > last {
+            return Err(NodeError::LostEntries { group: self.group, from: m.from, commit: m.commit, last });
+        }
+        Ok(())
+    }
+
+    /// `Raft::restore`, `RawNode::ready`.
+    fn check_snapshot(&self, m: &Message) -> NodeResult<()> {
+        let meta = m.get_snapshot().get_metadata();
+        if meta.index == 0 || meta.term == 0 || meta.index > HIGHEST || meta.term > m.term {
+            return self.refuse(m, "the snapshot's index or term is out of range");
+        }
+        let log = &self.raw.raft.raft_log;
+        if meta.index == log.committed && !log.match_term(meta.index, meta.term) {
+            return self.refuse(m, "the snapshot contradicts an entry that is committed here");
+        }
+        check_conf_state(meta.get_conf_state()).or_else(|why| self.refuse(m, why))
+    }
+
+    /// `Progress::maybe_update` takes the index as it comes.
+    fn check_append_response(&self, m: &Message) -> NodeResult<()> {
+        let log = &self.raw.raft.raft_log;
+        if self.raw.raft.state == StateRole::Leader
+            && m.term == self.raw.raft.term
+            && m.index > log.last_index()
+        {
+            return self.refuse(m, "it acknowledges an index that this leader never sent");
+        }
+        Ok(())
+    }
+
+    /// `Raft::become_leader` and `RawNode::ready` assert that no entry waits for being durable. The requests for the
+    /// votes go out after that, so an answer cannot come before.
+    fn check_vote_response(&self, m: &Message) -> NodeResult<()> {
+        // To a leader the votes that come late are nothing.
+        let campaigning = matches!(self.raw.raft.state, StateRole::Candidate | StateRole::PreCandidate);
+        if campaigning && !m.reject && self.log_unsettled {
+            return self.refuse(m, "it answers a request that has not been sent");
+        }
+        Ok(())
+    }
+}

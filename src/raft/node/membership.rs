@@ -1,0 +1,137 @@
+//! Configuration changes: proposed with care, applied in order, kept for the next start.
+
+use std::time::Duration;
+
+use ::raft::eraftpb::{ConfChange, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType};
+use ::raft::{Changer, GetEntriesContext, StateRole, Storage as _};
+use protobuf::Message as _;
+
+use super::error::{NodeError, NodeResult};
+use super::proposal::Proposal;
+use super::{Node, trace};
+
+/// Entries read at a time when the configuration is brought up to date at a start.
+const CHUNK: u64 = 1 << 20;
+
+impl Node {
+    /// Proposes a change of the group's members. It takes effect on each node when that node reports the entry as
+    /// applied; the handle completes when this node has.
+    ///
+    /// # Errors
+    /// [`NodeError::ConfChangeRefused`] for a change that raft would silently turn into an empty entry, that does not
+    /// fit the configuration, or that removes or demotes this leader (raft 0.7.0 panics when a removed leader commits
+    /// again: transfer leadership first); otherwise as [`Node::propose`].
+    pub fn propose_conf_change(&mut self, change: ConfChangeV2, timeout: Duration) -> NodeResult<Proposal> {
+        self.check_leader()?;
+        self.check_change(&change)?;
+        let context = self.contexts.next();
+        if let Err(e) = self.raw.propose_conf_change(context.as_bytes().to_vec(), change) {
+            return Err(self.not_taken(&e));
+        }
+        Ok(self.open_proposal(context, timeout))
+    }
+
+    /// The group's configuration as this node has it in effect.
+    #[must_use]
+    pub fn conf_state(&self) -> ConfState {
+        self.raw.raft.prs().conf().to_conf_state()
+    }
+
+    fn check_change(&self, change: &ConfChangeV2) -> NodeResult<()> {
+        let refuse = |why: &str| Err(NodeError::ConfChangeRefused { group: self.group, why: why.to_owned() });
+        if self.raw.raft.has_pending_conf() {
+            return refuse("an earlier change may not be applied yet; wait for it");
+        }
+        for single in change.get_changes() {
+            if single.node_id == 0 {
+                return refuse("0 is no node id");
+            }
+            if single.node_id == self.id && single.get_change_type() != ConfChangeType::AddNode {
+                return refuse("it removes or demotes the leader; transfer leadership first");
+            }
+        }
+        let joint = !self.conf_state().get_voters_outgoing().is_empty();
+        match (joint, change.get_changes().is_empty()) {
+            (true, false) => {
+                return refuse("the group is between two configurations; leave that state first");
+            }
+            (false, true) => {
+                return refuse("an empty change leaves a joint state, and the group is in none");
+            }
+            _ => {}
+        }
+        let mut changer = Changer::new(self.raw.raft.prs());
+        let tried = if change.leave_joint() {
+            changer.leave_joint()
+        } else if let Some(auto_leave) = change.enter_joint() {
+            changer.enter_joint(auto_leave, change.get_changes())
+        } else {
+            changer.simple(change.get_changes())
+        };
+        tried.map(|_| ()).or_else(|e| refuse(&e.to_string()))
+    }
+
+    /// Lets a committed configuration change take effect, in raft and for the next batch.
+    pub(super) fn change_configuration(&mut self, entry: &Entry) {
+        // A snapshot, or an earlier life, is ahead of this entry: its effect is in there.
+        if entry.index <= self.configurations.newest_index() {
+            return;
+        }
+        let done = match entry.get_entry_type() {
+            EntryType::EntryConfChange => {
+                let mut change = ConfChange::default();
+                change
+                    .merge_from_bytes(&entry.data)
+                    .map_err(|e| e.to_string())
+                    .and_then(|()| self.raw.apply_conf_change(&change).map_err(|e| e.to_string()))
+            }
+            _ => {
+                let mut change = ConfChangeV2::default();
+                change
+                    .merge_from_bytes(&entry.data)
+                    .map_err(|e| e.to_string())
+                    .and_then(|()| self.raw.apply_conf_change(&change).map_err(|e| e.to_string()))
+            }
+        };
+        match done {
+            Ok(state) => {
+                trace::event!(info, group = self.group, index = entry.index, "configuration changed");
+                self.configurations.push(entry.index, state);
+            }
+            // Whether a change fits depends on the configuration alone, so every member comes to the same verdict.
+            Err(why) => self.proposals.rejected((entry.index, entry.term), &why),
+        }
+        self.leave_office_if_removed();
+    }
+
+    /// A leader that is no voter any more: raft 0.7.0 lets it go on, and panics at its next commit
+    /// (`Raft::maybe_commit` looks for its own progress).
+    fn leave_office_if_removed(&mut self) {
+        let raft = &mut self.raw.raft;
+        if raft.state == StateRole::Leader && !raft.promotable() {
+            let term = raft.term;
+            raft.become_follower(term, 0);
+        }
+        self.note_role();
+    }
+
+    /// Brings raft's configuration up to the state machine's applied index at a start: changes that were applied and
+    /// whose ConfState was not stored before the node ended are still in the log above what was stored as applied.
+    pub(super) fn recover_configuration(&mut self, stored_applied: u64) -> NodeResult<()> {
+        let mut next = self.configurations.newest_index().max(stored_applied) + 1;
+        let end = self.applying.applied + 1;
+        next = next.max(self.raw.raft.raft_log.first_index());
+        while next < end {
+            let entries = self
+                .storage
+                .entries(next, end, Some(CHUNK), GetEntriesContext::empty(false))
+                .map_err(|e| self.raft_error(&e))?;
+            let Some(last) = entries.last() else { break };
+            next = last.index + 1;
+            for entry in entries.iter().filter(|e| e.get_entry_type() != EntryType::EntryNormal) {
+                self.change_configuration(entry);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,583 @@
+//! `Node`: one member of one Raft group, driven so that the usual mistakes cannot be written.
+//!
+//! tikv/raft leaves the order of things to its user: write a Ready, wait until it is durable, only then advance, send
+//! these messages before and those after, apply, report. Each of these steps can be left out or swapped, and raft
+//! notices late or never. A `Node` owns the `RawNode`, never lends it, and takes all of these steps itself:
+//!
+//! ```text
+//!     tick, step, propose, campaign, read_index, transfer_leader, applied
+//!        │                    (only change what raft wants to do next)
+//!        v
+//!     drive ──> Ready ──> entries + HardState + snapshot + ConfState + applied ──> one batch, submitted
+//!        ^        │           (Readys of any number of groups in one batch: drive_all)     │
+//!        │        │                                                                        │ ticket, kept by the node
+//!        │        ├──> a leader's appends and heartbeats ─────────────────────> Output     │
+//!        │        └──> committed entries, for the state machine ──────────────> Output     v
+//!        └──── durable, in order: on_persist_ready, votes and acknowledgements ─> Output <─┘
+//! ```
+//!
+//! * Between a Ready and its submission nothing can come in: it is one call with `&mut self`.
+//! * What follows from durability (an acknowledgement, a vote, a leader's own match) is inside the node until the
+//!   ticket is durable. There is no handle that a caller could drop, forget or resolve too early.
+//! * A write that fails ends the node: nothing is sent any more, and every later call says why ([`NodeError::Failed`]).
+//! * State machines are driven by the caller, on a thread of its own choice, and reported back by [`Node::applied`].
+//!   Nothing here waits for them.
+//!
+//! # States
+//!
+//! ```text
+//!   new ──> running ──(a write failed, or the store refused a Ready)──> failed ──> dropped, started again
+//! ```
+//!
+//! A `Node` has no thread and no clock of its own. A process with thousands of groups owns thousands of them, ticks
+//! them, and calls [`drive_all`] over those that have something to do.
+//!
+//! # What does not compile
+//!
+//! Advancing before the disk, or with something in between: the `RawNode` is nobody else's.
+//!
+//! ```compile_fail,E0616
+//! fn early(node: &mut seawall::raft::Node) {
+//!     node.raw.on_persist_ready(1);
+//! }
+//! ```
+//!
+//! Proposing, ticking or stepping between a Ready and its submission: there is no value to hold meanwhile, and while
+//! nodes are driven they are borrowed.
+//!
+//! ```compile_fail,E0499
+//! fn between(a: &mut seawall::raft::Node) {
+//!     let nodes = [&mut *a].into_iter().inspect(|_| a.tick().unwrap());
+//!     drop(seawall::raft::drive_all(nodes));
+//! }
+//! ```
+//!
+//! # A group of one
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use raft::eraftpb::ConfState;
+//! use seawall::raft::{Node, NodeConfig, RaftOptions};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! let log = RaftOptions::new().node_id(1).open(dir)?;
+//! let storage = log.create_group(7, ConfState::from((vec![1], vec![])))?;
+//! let mut node = Node::new(NodeConfig::new(1), storage)?;
+//! node.campaign()?;
+//! let mut outcome = None;
+//! loop {
+//!     let out = node.wait_durable()?; // or drive(), and a waker
+//!     assert!(out.messages.is_empty(), "would be sent to the other members");
+//!     for apply in out.apply {
+//!         for command in apply.commands() {
+//!             println!("{}", String::from_utf8_lossy(&command.data));
+//!         }
+//!         node.applied(apply.last().0)?;
+//!     }
+//!     if node.is_leader() && outcome.is_none() {
+//!         outcome = Some(node.propose(b"hello".to_vec(), Duration::from_secs(5))?);
+//!     }
+//!     if let Some(Some(done)) = outcome.as_ref().map(|proposal| proposal.outcome()) {
+//!         println!("{:?}", done?);
+//!         break;
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod apply;
+mod config;
+mod drive;
+mod error;
+mod inbound;
+mod membership;
+mod persist;
+mod proposal;
+mod snapshot;
+mod status;
+mod trace;
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use ::raft::eraftpb::{Message, MessageType};
+use ::raft::{RawNode, SnapshotStatus, StateRole, Storage as _};
+
+use self::apply::{Applying, Configurations, check_conf_state};
+use self::inbound::Inbound;
+use self::persist::Persists;
+use self::proposal::{Contexts, EntryContext, Proposals};
+use super::{GroupStorage, RaftLog};
+
+pub use self::apply::Apply;
+pub use self::config::NodeConfig;
+pub use self::drive::{Driven, Output, drive_all};
+pub use self::error::{NodeError, NodeResult};
+pub use self::proposal::{Applied, Proposal, ProposalError};
+pub use self::snapshot::SnapshotWriter;
+pub use self::status::{NodeStatus, PeerState, PeerStatus, Role};
+
+/// Names a request of [`Node::read_index`] until its answer comes out of the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadId(EntryContext);
+
+/// One member of one group. See the [module](self).
+pub struct Node {
+    raw: RawNode<GroupStorage>,
+    storage: GroupStorage,
+    log: RaftLog,
+    group: u64,
+    id: u64,
+    config: NodeConfig,
+    persists: Persists,
+    applying: Applying,
+    configurations: Configurations,
+    proposals: Proposals,
+    contexts: Contexts,
+    /// Role, leader, term, vote and commit as of the last Ready.
+    last: drive::Seen,
+    failed: Option<Arc<NodeError>>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Node").field(&self.status()).finish()
+    }
+}
+
+impl Node {
+    /// Starts the node over its group's storage.
+    ///
+    /// # Errors
+    /// [`NodeError::Config`], [`NodeError::WrongDirectory`], [`NodeError::AppliedOutOfRange`],
+    /// [`NodeError::AppliedTermMismatch`], and what the store says.
+    pub fn new(config: NodeConfig, storage: GroupStorage) -> NodeResult<Node> {
+        let group = storage.id();
+        config.validate(group)?;
+        let log = storage.log().clone();
+        if log.node_id() != Some(config.id) {
+            return Err(NodeError::WrongDirectory { group, configured: config.id, log: log.node_id() });
+        }
+        let recovered = storage.recover();
+        check_conf_state(&recovered.conf_state)
+            .map_err(|why| NodeError::ConfChangeRefused { group, why: format!("cannot start, {why}") })?;
+        let (applied, _) = config.applied.unwrap_or((recovered.applied, recovered.applied_term));
+        check_applied(&config, &storage, applied)?;
+        raise_commit(&storage, applied)?;
+        let raw = RawNode::new(&config.to_raft(applied), storage.clone(), &trace::logger(group))
+            .map_err(|e| NodeError::Raft { group, what: e.to_string() })?;
+        let mut node = Node {
+            last: drive::Seen::of(&raw),
+            id: config.id,
+            raw,
+            log,
+            group,
+            persists: Persists::default(),
+            applying: Applying::new(applied),
+            configurations: Configurations::new(recovered.conf_state_index, recovered.conf_state),
+            proposals: Proposals::new(group),
+            contexts: Contexts::new(config.id),
+            storage,
+            config,
+            failed: None,
+        };
+        node.recover_configuration(recovered.applied)?;
+        Ok(node)
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The group's id.
+    #[must_use]
+    pub fn group(&self) -> u64 {
+        self.group
+    }
+
+    /// The group's storage, to read from.
+    #[must_use]
+    pub fn storage(&self) -> &GroupStorage {
+        &self.storage
+    }
+
+    /// Whether this node leads its group, as far as it knows.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.failed.is_none() && self.raw.raft.state == StateRole::Leader
+    }
+
+    /// The leader this node knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<u64> {
+        Some(self.raw.raft.leader_id).filter(|id| *id != 0)
+    }
+
+    /// One tick of the clock: elections, heartbeats, deadlines.
+    ///
+    /// # Errors
+    /// [`NodeError::Failed`].
+    pub fn tick(&mut self) -> NodeResult<()> {
+        self.alive()?;
+        self.proposals.expire();
+        // A leader's ticks are heartbeats and must go on. A follower's lead to an election, which raft 0.7.0 panics
+        // over while the log is in between; its clock stands still for the length of an fsync.
+        if self.raw.raft.state == StateRole::Leader || self.may_campaign() {
+            self.raw.tick();
+            self.note_role();
+        }
+        Ok(())
+    }
+
+    /// Takes in a message from a peer.
+    ///
+    /// # Errors
+    /// A message that is not for this node, that no correct peer sends, or that raft would panic over; [`NodeError::Busy`]
+    /// when too much waits for being written. The message is then dropped, which raft can cope with.
+    pub fn step(&mut self, message: Message) -> NodeResult<()> {
+        self.alive()?;
+        let inbound = Inbound {
+            group: self.group,
+            raw: &self.raw,
+            max_entry_size: self.config.max_entry_size,
+            log_unsettled: self.log_unsettled(),
+        };
+        inbound.check(&message)?;
+        let bytes: u64 = message.entries.iter().map(|e| e.data.len() as u64).sum();
+        self.check_room(bytes)?;
+        if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
+            return Err(NodeError::NotNow {
+                group: self.group,
+                why: "the log is being written, no election now",
+            });
+        }
+        trace::event!(
+            trace,
+            group = self.group,
+            from = message.from,
+            kind = message.get_msg_type() as i32,
+            term = message.term,
+            index = message.index,
+            entries = message.entries.len(),
+            "message in"
+        );
+        let done = self.raw.step(message).map_err(|e| self.raft_error(&e));
+        self.note_role();
+        done
+    }
+
+    /// Proposes a command. The handle completes when the state machine of this node has applied it, within `timeout`.
+    ///
+    /// The data is all the caller's; the entry's `context` is the node's own.
+    ///
+    /// # Errors
+    /// Nothing was appended: [`NodeError::NotLeader`], [`NodeError::Dropped`], [`NodeError::EntryTooLarge`],
+    /// [`NodeError::Busy`], [`NodeError::Failed`].
+    pub fn propose(&mut self, data: Vec<u8>, timeout: Duration) -> NodeResult<Proposal> {
+        self.check_leader()?;
+        let context = self.contexts.next();
+        let size = (data.len() + context.as_bytes().len()) as u64;
+        if size > self.config.max_entry_size {
+            return Err(NodeError::EntryTooLarge {
+                group: self.group,
+                size,
+                max: self.config.max_entry_size,
+            });
+        }
+        self.check_room(size)?;
+        if let Err(e) = self.raw.propose(context.as_bytes().to_vec(), data) {
+            return Err(self.not_taken(&e));
+        }
+        Ok(self.open_proposal(context, timeout))
+    }
+
+    /// Asks for an election now.
+    ///
+    /// # Errors
+    /// [`NodeError::NotNow`] while entries or a snapshot are being written, or when this node is no voter.
+    pub fn campaign(&mut self) -> NodeResult<()> {
+        self.alive()?;
+        if self.raw.raft.state == StateRole::Leader {
+            return Ok(());
+        }
+        if !self.raw.raft.promotable() {
+            return Err(NodeError::NotNow { group: self.group, why: "this node is no voter" });
+        }
+        if !self.may_campaign() {
+            return Err(NodeError::NotNow {
+                group: self.group,
+                why: "the log is being written, no election now",
+            });
+        }
+        let done = self.raw.campaign().map_err(|e| self.raft_error(&e));
+        self.note_role();
+        done
+    }
+
+    /// Hands leadership to another voter. Proposals are refused until that is done or given up.
+    ///
+    /// # Errors
+    /// [`NodeError::NotLeader`], [`NodeError::UnknownPeer`].
+    pub fn transfer_leader(&mut self, to: u64) -> NodeResult<()> {
+        self.check_leader()?;
+        if self.raw.raft.prs().get(to).is_none() {
+            return Err(NodeError::UnknownPeer { group: self.group, peer: to });
+        }
+        self.raw.transfer_leader(to);
+        Ok(())
+    }
+
+    /// Asks for an index such that a state machine that has applied it may answer a read which begins now. It comes out
+    /// of the node in [`Output::reads`]; messages may be lost, so the caller sets a time limit and asks again.
+    ///
+    /// # Errors
+    /// [`NodeError::NotLeader`] when no leader is known; [`NodeError::NotNow`] when this leader has not committed an
+    /// entry of its term yet.
+    pub fn read_index(&mut self) -> NodeResult<ReadId> {
+        self.alive()?;
+        let raft = &self.raw.raft;
+        if raft.leader_id == 0 {
+            return Err(NodeError::NotLeader { group: self.group, leader: None });
+        }
+        let log = &raft.raft_log;
+        if raft.state == StateRole::Leader && !log.match_term(log.committed, raft.term) {
+            return Err(NodeError::NotNow {
+                group: self.group,
+                why: "nothing of this leader's term is committed yet",
+            });
+        }
+        let context = self.contexts.next();
+        self.raw.read_index(context.as_bytes().to_vec());
+        Ok(ReadId(context))
+    }
+
+    /// A message to this peer could not be delivered.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownPeer`], [`NodeError::Failed`].
+    pub fn report_unreachable(&mut self, peer: u64) -> NodeResult<()> {
+        self.check_peer(peer)?;
+        self.raw.report_unreachable(peer);
+        Ok(())
+    }
+
+    /// What became of a snapshot (a message of type `MsgSnapshot`) for this peer: whether it was delivered. Without
+    /// this report nothing more is sent to the peer.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownPeer`], [`NodeError::Failed`].
+    pub fn report_snapshot(&mut self, peer: u64, delivered: bool) -> NodeResult<()> {
+        self.check_peer(peer)?;
+        let status = if delivered { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(peer, status);
+        Ok(())
+    }
+
+    /// The state machine has applied everything up to `index`. Proposals up to there complete, and configuration
+    /// changes among it take effect.
+    ///
+    /// # Errors
+    /// [`NodeError::AppliedOutOfOrder`] for an index below the last report or beyond what was handed out.
+    pub fn applied(&mut self, index: u64) -> NodeResult<()> {
+        self.alive()?;
+        let Applying { applied, handed_out, .. } = self.applying;
+        if index < applied || index > handed_out {
+            return Err(NodeError::AppliedOutOfOrder { group: self.group, index, applied, handed_out });
+        }
+        while let Some(entry) = self.applying.next_change(index) {
+            self.change_configuration(&entry);
+        }
+        self.applying.report(index);
+        // After a snapshot raft knows a higher one already.
+        if index > self.raw.raft.raft_log.applied {
+            self.raw.advance_apply_to(index);
+        }
+        self.proposals.applied(index);
+        Ok(())
+    }
+
+    /// Has `waker` woken when a batch of this node becomes durable, or fails: that is when [`Node::drive`] has
+    /// something new. It stays set.
+    pub fn set_waker(&mut self, waker: &Waker) {
+        self.persists.set_waker(waker);
+    }
+
+    /// A picture of what the node is doing. Works on a failed node, too.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let raft = &self.raw.raft;
+        let visible = self.storage.last_index().unwrap_or_default();
+        let mut peers = Vec::new();
+        if raft.state == StateRole::Leader {
+            peers.extend(raft.prs().iter().map(|(id, p)| PeerStatus {
+                id: *id,
+                matched: p.matched,
+                next: p.next_idx,
+                state: p.state.into(),
+                paused: p.is_paused(),
+                recent_active: p.recent_active || *id == self.id,
+                pending_snapshot: p.pending_snapshot,
+            }));
+            peers.sort_by_key(|p| p.id);
+        }
+        NodeStatus {
+            id: self.id,
+            group: self.group,
+            role: raft.state.into(),
+            leader: self.leader(),
+            term: raft.term,
+            vote: Some(raft.vote).filter(|id| *id != 0),
+            commit: raft.raft_log.committed,
+            applied: self.applying.applied,
+            handed_out: self.applying.handed_out,
+            first: raft.raft_log.first_index(),
+            last: raft.raft_log.last_index(),
+            visible,
+            durable: self.storage.durable_index(),
+            pending_proposals: self.proposals.len(),
+            in_flight: self.persists.len(),
+            failed: self.failed.is_some(),
+            peers,
+        }
+    }
+
+    fn alive(&self) -> NodeResult<()> {
+        match &self.failed {
+            None => Ok(()),
+            Some(cause) => Err(NodeError::Failed { group: self.group, cause: Arc::clone(cause) }),
+        }
+    }
+
+    /// Ends the node; gives the error that everybody gets from now on.
+    fn fail(&mut self, cause: NodeError) -> NodeError {
+        trace::event!(error, group = self.group, node = self.id, "node failed");
+        let error = NodeError::Failed {
+            group: self.group,
+            cause: Arc::clone(self.failed.get_or_insert(Arc::new(cause))),
+        };
+        self.proposals.fail(&error);
+        self.persists.clear();
+        error
+    }
+
+    fn check_leader(&self) -> NodeResult<()> {
+        self.alive()?;
+        if self.raw.raft.state == StateRole::Leader {
+            Ok(())
+        } else {
+            Err(NodeError::NotLeader { group: self.group, leader: self.leader() })
+        }
+    }
+
+    fn check_peer(&self, peer: u64) -> NodeResult<()> {
+        self.alive()?;
+        match self.raw.raft.prs().get(peer) {
+            Some(_) if peer != self.id => Ok(()),
+            _ => Err(NodeError::UnknownPeer { group: self.group, peer }),
+        }
+    }
+
+    /// Whether `more` bytes can wait besides those that wait for the next Ready.
+    fn check_room(&self, more: u64) -> NodeResult<()> {
+        let unwritten = self.raw.raft.raft_log.unstable().entries_size as u64;
+        if more > 0 && unwritten > 0 && unwritten.saturating_add(more) > self.config.max_unwritten_size {
+            return Err(NodeError::Busy { group: self.group, bytes: unwritten });
+        }
+        Ok(())
+    }
+
+    /// Whether entries or a snapshot wait for being written, or for being durable.
+    fn log_unsettled(&self) -> bool {
+        let log = &self.raw.raft.raft_log;
+        self.persists.any_log_change()
+            || !log.unstable_entries().is_empty()
+            || log.unstable_snapshot().is_some()
+    }
+
+    /// Whether raft may start an election now without panicking.
+    ///
+    /// `Raft::hup` reads the committed entries above `applied`, which are not there until a snapshot on its way in is
+    /// durable and known to raft. `Raft::become_leader` asserts that all entries are durable; with several voters that
+    /// follows from the requests for votes waiting behind them, a single voter elects itself on the spot.
+    fn may_campaign(&self) -> bool {
+        if self.persists.any_snapshot() || self.raw.raft.raft_log.unstable_snapshot().is_some() {
+            return false;
+        }
+        !(self.raw.raft.prs().is_singleton() && self.log_unsettled())
+    }
+
+    fn open_proposal(&mut self, context: EntryContext, timeout: Duration) -> Proposal {
+        let raft = &self.raw.raft;
+        self.proposals.open((raft.raft_log.last_index(), raft.term), context, timeout)
+    }
+
+    /// Why raft did not take a proposal of a leader (`Raft::step_leader`).
+    fn not_taken(&self, e: &::raft::Error) -> NodeError {
+        let raft = &self.raw.raft;
+        let why = match e {
+            ::raft::Error::ProposalDropped if raft.lead_transferee.is_some() => {
+                "leadership is being transferred"
+            }
+            ::raft::Error::ProposalDropped if raft.prs().get(self.id).is_none() => "this leader was removed",
+            ::raft::Error::ProposalDropped => "too many bytes wait for being committed",
+            other => return self.raft_error(other),
+        };
+        NodeError::Dropped { group: self.group, why }
+    }
+
+    fn raft_error(&self, e: &::raft::Error) -> NodeError {
+        NodeError::Raft { group: self.group, what: e.to_string() }
+    }
+
+    fn note_role(&mut self) {
+        if self.last.note_role(&self.raw) {
+            let raft = &self.raw.raft;
+            trace::event!(
+                info,
+                group = self.group,
+                node = self.id,
+                role = Role::from(raft.state) as u8,
+                term = raft.term,
+                leader = raft.leader_id,
+                "role changed"
+            );
+        }
+    }
+}
+
+/// Checks what the state machine says it holds against what the log can go on from.
+fn check_applied(config: &NodeConfig, storage: &GroupStorage, applied: u64) -> NodeResult<()> {
+    let group = storage.id();
+    let recovered = storage.recover();
+    let lowest = recovered.first_index.saturating_sub(1);
+    // What a state machine applied was committed, and durable here before it was handed out. The commit index that the
+    // log kept may be older than that.
+    let highest = recovered.last_index;
+    if applied < lowest || applied > highest {
+        return Err(NodeError::AppliedOutOfRange { group, index: applied, lowest, highest });
+    }
+    if let Some((index, given)) = config.applied {
+        let found = storage.term(index).map_err(|e| NodeError::Raft { group, what: e.to_string() })?;
+        if found != given {
+            return Err(NodeError::AppliedTermMismatch { group, index, given, found });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the stored commit index agree with a state machine that is ahead of it, so that raft accepts `applied`.
+fn raise_commit(storage: &GroupStorage, applied: u64) -> NodeResult<()> {
+    let mut state = storage.hard_state();
+    if applied <= state.commit {
+        return Ok(());
+    }
+    state.commit = applied;
+    let mut batch = storage.log().batch();
+    batch.set_hard_state(storage.id(), &state)?;
+    storage.log().commit(batch)?;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Snapshots of the state machine, and the compaction that they allow.
+
+use ::raft::Storage as _;
+use ::raft::eraftpb::ConfState;
+
+use super::Node;
+use super::error::{NodeError, NodeResult};
+use crate::raft::GroupStorage;
+
+/// Saves one snapshot of the state machine, on whatever thread: writing it must not hold up ticks.
+///
+/// It carries the configuration as of its index, which only the node knows.
+#[must_use = "the snapshot is taken when `save` is called"]
+pub struct SnapshotWriter {
+    storage: GroupStorage,
+    index: u64,
+    conf_state: ConfState,
+}
+
+impl std::fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotWriter")
+            .field("group", &self.storage.id())
+            .field("index", &self.index)
+            .finish()
+    }
+}
+
+impl SnapshotWriter {
+    /// The index that the state machine's data must be as of.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Saves the state machine's data as of [`SnapshotWriter::index`]. Durable when it returns.
+    ///
+    /// # Errors
+    /// What the store says; nothing is changed then.
+    pub fn save(self, data: impl AsRef<[u8]>) -> NodeResult<()> {
+        Ok(self.storage.save_snapshot(self.index, self.conf_state, data)?)
+    }
+}
+
+impl Node {
+    /// Prepares a snapshot as of `index`, which must be applied. The writer can be taken to another thread.
+    ///
+    /// # Errors
+    /// [`NodeError::BadIndex`] for an index that is not applied, that is below the newest snapshot or the start of
+    /// the log, or whose configuration is not known any more.
+    pub fn snapshot_writer(&mut self, index: u64) -> NodeResult<SnapshotWriter> {
+        self.alive()?;
+        let recovered = self.storage.recover();
+        let applied = self.applying.applied;
+        let refuse = |why: String| NodeError::BadIndex { group: self.group, what: "snapshot", index, why };
+        if index > applied || index == 0 {
+            return Err(refuse(format!("the state machine has applied {applied}")));
+        }
+        if let Some((newest, _)) = recovered.snapshot.filter(|(newest, _)| *newest >= index) {
+            return Err(refuse(format!("the newest snapshot is at {newest}")));
+        }
+        let lowest = recovered.first_index.saturating_sub(1).max(self.configurations.known_from());
+        if index < lowest {
+            return Err(refuse(format!("what is needed for it is kept from {lowest} on")));
+        }
+        let conf_state = match self.configurations.at(index) {
+            Some(state) => state.clone(),
+            None => return Err(refuse("its configuration is not known any more".to_owned())),
+        };
+        // The store takes a snapshot at what it knows to be applied.
+        if self.storage.applied().0 < index {
+            self.write_bookkeeping(None)?;
+        }
+        Ok(SnapshotWriter { storage: self.storage.clone(), index, conf_state })
+    }
+
+    /// Saves a snapshot of the state machine as of `index`, here and now. Durable when it returns; it blocks for as
+    /// long as that takes. [`Node::snapshot_writer`] does it elsewhere.
+    ///
+    /// # Errors
+    /// As [`Node::snapshot_writer`], and what the store says.
+    pub fn save_snapshot(&mut self, index: u64, data: impl AsRef<[u8]>) -> NodeResult<()> {
+        self.snapshot_writer(index)?.save(data)
+    }
+
+    /// Gives up entries up to and including `index`. Peers that still need them get the snapshot.
+    ///
+    /// # Errors
+    /// [`NodeError::BadIndex`] for an index that is not applied or that no durable snapshot covers.
+    pub fn compact(&mut self, index: u64) -> NodeResult<()> {
+        self.alive()?;
+        let applied = self.applying.applied;
+        let refuse = |why: String| NodeError::BadIndex { group: self.group, what: "compaction", index, why };
+        if index > applied {
+            return Err(refuse(format!("the state machine has applied {applied}")));
+        }
+        let snapshot = self.storage.recover().snapshot.map_or(0, |(index, _)| index);
+        if index > snapshot {
+            return Err(refuse(format!("the newest durable snapshot is at {snapshot}")));
+        }
+        let first = self.storage.first_index().map_err(|e| self.raft_error(&e))?;
+        if index < first {
+            return Ok(());
+        }
+        self.write_bookkeeping(Some(index))?;
+        self.configurations.forget_below(snapshot);
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! Events for `tracing`; without that feature, nothing.
+
+#[cfg(feature = "tracing")]
+macro_rules! event {
+    ($level:ident, $($body:tt)+) => { ::tracing::$level!(target: "seawall::node", $($body)+) };
+}
+
+/// Without the feature the fields are type-checked and never evaluated.
+#[cfg(not(feature = "tracing"))]
+macro_rules! event {
+    ($level:ident, $($key:ident = $value:expr,)* $message:literal) => {
+        if false { $(let _ = &$value;)* }
+    };
+}
+
+pub(super) use event;
+
+/// Where raft's own log lines go: to `tracing` when there is one, else nowhere.
+pub(super) fn logger(group: u64) -> slog::Logger {
+    #[cfg(feature = "tracing")]
+    let root = slog::Logger::root(bridge::ToTracing, slog::o!("group" => group));
+    #[cfg(not(feature = "tracing"))]
+    let root = slog::Logger::root(slog::Discard, slog::o!("group" => group));
+    root
+}
+
+#[cfg(feature = "tracing")]
+mod bridge {
+    use std::fmt::Write as _;
+
+    use slog::{Drain, KV as _, Level, OwnedKVList, Record};
+
+    /// Passes slog's records on as `tracing` events of target `seawall::raft`.
+    pub(super) struct ToTracing;
+
+    #[derive(Default)]
+    struct Line(String);
+
+    impl slog::Serializer for Line {
+        fn emit_arguments(&mut self, key: slog::Key, value: &std::fmt::Arguments<'_>) -> slog::Result {
+            write!(self.0, " {key}={value}").map_err(|_| slog::Error::Other)
+        }
+    }
+
+    impl Drain for ToTracing {
+        type Ok = ();
+        type Err = slog::Never;
+
+        fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
+            let mut line = Line(record.msg().to_string());
+            // A key that cannot be written is missing from the line; the line is still worth having.
+            let complete =
+                record.kv().serialize(record, &mut line).and_then(|()| values.serialize(record, &mut line));
+            let line = if complete.is_ok() { line.0 } else { line.0 + " ..." };
+            match record.level() {
+                Level::Critical | Level::Error => {
+                    tracing::error!(target: "seawall::raft", "{line}")
+                }
+                Level::Warning => tracing::warn!(target: "seawall::raft", "{line}"),
+                Level::Info => tracing::info!(target: "seawall::raft", "{line}"),
+                Level::Debug => tracing::debug!(target: "seawall::raft", "{line}"),
+                Level::Trace => tracing::trace!(target: "seawall::raft", "{line}"),
+            }
+            Ok(())
+        }
+    }
+}
