@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use common::open;
 use seawall::error::{CorruptionReason, WitnessSource};
+use seawall::format::PAGE;
+use seawall::format::superblock::Superblock;
 use seawall::io::Disk;
 use seawall::io::sim::{Rng, SimDisk};
-use seawall::{Batch, Error, Label, Lsn, Options, TailPolicy, verify_on};
+use seawall::{Batch, Error, Label, Lsn, Options, SegmentId, TailPolicy, verify_on};
 
 type Files = BTreeMap<String, Vec<u8>>;
 type Records = Vec<(Lsn, Vec<u8>)>;
@@ -333,4 +335,21 @@ fn w7_a_newer_version_is_unsupported_and_arbitrary_bytes_are_refused() {
         let outcome = examine(&d, &records).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_ne!(outcome, Outcome::Cut, "{name}");
     }
+}
+
+/// A superblock that verifies and names a future segment as the oldest: what is written next must not be numbered below
+/// it, where the next open would take it for junk.
+#[test]
+fn w1_what_is_written_into_an_empty_log_is_numbered_from_the_oldest_segment_on() {
+    let disk = SimDisk::new();
+    drop(open(&options(), &disk).unwrap());
+    let mut files = files_of(&disk);
+    files.retain(|name, _| name == "superblock");
+    let bytes = files.get_mut("superblock").unwrap();
+    let mut sb = Superblock::decode(bytes.first_chunk::<PAGE>().unwrap()).unwrap();
+    sb.oldest = SegmentId::new(1 << 40);
+    *bytes = [sb.encode(), sb.encode()].concat();
+    let disk = disk_of(&files);
+    let lsn = open(&options(), &disk).unwrap().append(b"acknowledged").unwrap();
+    assert_eq!(open(&options(), &disk).unwrap().read(lsn).unwrap().payload(), b"acknowledged");
 }

@@ -85,7 +85,8 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         segments: catalog.members.iter().map(|m| Arc::clone(&m.segment)).collect(),
         tip: survey.tip,
         current: None,
-        next_id: catalog.highest_id.next(),
+        // A file below the oldest kept number is junk to the next open.
+        next_id: catalog.highest_id.next().max(sb.oldest),
         report,
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };

@@ -1,0 +1,49 @@
+//! The bodies of the fuzz targets.
+//!
+//! A body takes bytes, decides by them what to do, and panics when the engine breaks a promise. The targets in
+//! `fuzz_targets/` hand them libFuzzer's inputs; `tests/fuzz_corpus.rs` includes these sources and hands them the
+//! committed seeds and pseudo-random bytes, on stable.
+//!
+//! ```text
+//!   input ── Cursor ──> directory (forged, or a real log with damage) ── open ──> refused: not one byte changed
+//!                       operations                                          └──> opened: what is seen is compared
+//! ```
+//!
+//! Checksums would keep a fuzzer out of everything behind them, so `forge` writes files whose checksums are right and
+//! whose fields are the input's.
+
+// In the ordinary tests these are modules of a test file.
+#![allow(unreachable_pub, dead_code)]
+
+pub mod cursor;
+pub mod damage;
+pub mod decode;
+pub mod directory;
+pub mod evidence;
+pub mod forge;
+pub mod open_arbitrary;
+pub mod open_mutated;
+#[cfg(feature = "raft")]
+pub mod raft_arbitrary;
+#[cfg(feature = "raft")]
+pub mod raft_model;
+#[cfg(feature = "raft")]
+pub mod raft_ops;
+pub mod real_log;
+pub mod seeds;
+pub mod verify_tool;
+
+/// A target: its name and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    ("open_arbitrary", open_arbitrary::run),
+    ("open_mutated", open_mutated::run),
+    ("decode", decode::run),
+    ("verify_tool", verify_tool::run),
+    #[cfg(feature = "raft")]
+    ("raft_ops", raft_ops::run),
+    #[cfg(feature = "raft")]
+    ("raft_arbitrary", raft_arbitrary::run),
+];
