@@ -81,6 +81,7 @@ mod segment;
 mod stats;
 mod trace;
 mod verify;
+mod view;
 mod wal;
 
 pub use commit::{Batch, RecordOffset, Ticket};
@@ -92,6 +93,7 @@ pub use recovery::{Cut, Recovery};
 pub use segment::{Heads, Record, RecordHead, SegmentReader, Summarizer, Summary};
 pub use stats::Stats;
 pub use verify::{SegmentCheck, VerifyReport, verify, verify_on};
+pub use view::LogView;
 pub use wal::{SegmentInfo, Wal};
 
 #[cfg(all(feature = "raft", not(any(feature = "raft-protobuf", feature = "raft-prost"))))]
