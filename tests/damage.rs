@@ -349,7 +349,16 @@ fn w1_what_is_written_into_an_empty_log_is_numbered_from_the_oldest_segment_on()
     let mut sb = Superblock::decode(bytes.first_chunk::<PAGE>().unwrap()).unwrap();
     sb.oldest = SegmentId::new(1 << 40);
     *bytes = [sb.encode(), sb.encode()].concat();
+    let mut full = files.clone();
     let disk = disk_of(&files);
     let lsn = open(&options(), &disk).unwrap().append(b"acknowledged").unwrap();
     assert_eq!(open(&options(), &disk).unwrap().read(lsn).unwrap().payload(), b"acknowledged");
+
+    // And when there are no numbers left, that is said before anything is changed.
+    sb.oldest = SegmentId::new(u64::MAX - 1);
+    full.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
+    let disk = disk_of(&full);
+    let e = open(&options(), &disk).unwrap_err();
+    assert!(matches!(e, Error::Exhausted { .. }), "{e}");
+    assert_eq!(files_of(&disk), full);
 }
