@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::lsn::{Lsn, StreamRange};
+use crate::lsn::{Lsn, SegmentId, StreamRange};
 
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -100,6 +100,20 @@ pub enum Error {
         kind: io::ErrorKind,
         /// What the system said.
         message: Arc<str>,
+    },
+
+    /// The log has no addresses or segment numbers left. No log that was only ever written to gets there.
+    #[error(
+        "{dir}: no addresses or segment numbers are left after LSN {lsn} and segment {id}. \
+         Restore what is needed into a new log", dir = dir.display()
+    )]
+    Exhausted {
+        /// The log's directory.
+        dir: PathBuf,
+        /// Where the next segment would begin.
+        lsn: Lsn,
+        /// The number it would have.
+        id: SegmentId,
     },
 
     /// The log was closed.

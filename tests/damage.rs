@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use common::open;
 use seawall::error::{CorruptionReason, WitnessSource};
-use seawall::format::PAGE;
 use seawall::format::superblock::Superblock;
+use seawall::format::{PAGE, segment};
 use seawall::io::Disk;
 use seawall::io::sim::{Rng, SimDisk};
 use seawall::{Batch, Error, Label, Lsn, Options, SegmentId, TailPolicy, verify_on};
@@ -349,7 +349,42 @@ fn w1_what_is_written_into_an_empty_log_is_numbered_from_the_oldest_segment_on()
     let mut sb = Superblock::decode(bytes.first_chunk::<PAGE>().unwrap()).unwrap();
     sb.oldest = SegmentId::new(1 << 40);
     *bytes = [sb.encode(), sb.encode()].concat();
+    let mut full = files.clone();
     let disk = disk_of(&files);
     let lsn = open(&options(), &disk).unwrap().append(b"acknowledged").unwrap();
     assert_eq!(open(&options(), &disk).unwrap().read(lsn).unwrap().payload(), b"acknowledged");
+
+    // And when there are no numbers left, that is said before anything is changed.
+    sb.oldest = SegmentId::new(u64::MAX - 1);
+    full.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
+    let disk = disk_of(&full);
+    let e = open(&options(), &disk).unwrap_err();
+    assert!(matches!(e, Error::Exhausted { .. }), "{e}");
+    assert_eq!(files_of(&disk), full);
+}
+
+/// The newest segment's header page and its first block are damaged, its predecessor has no footer, and the superblock is an
+/// older one: the blocks behind are all that is left to say that something was there.
+#[test]
+fn w4_any_block_of_a_segment_without_a_header_is_a_witness() {
+    let disk = SimDisk::new();
+    let wal = open(&options(), &disk).unwrap();
+    wal.append(b"first").unwrap();
+    let superblock = disk.contents("superblock").unwrap();
+    while wal.segments().len() < 3 || wal.next_lsn() < wal.segments()[2].first_lsn.plus(2048) {
+        wal.append(vec![7; 300]).unwrap();
+    }
+    let name = |n: usize| segment::file_name(wal.segments()[n].id, wal.segments()[n].first_lsn);
+    let (before, newest) = (name(1), name(2));
+    let mut files = files_of(&disk);
+    // Its predecessor's footer would say so too.
+    files.get_mut(&before).unwrap().truncate(16 << 10);
+    files.insert("superblock".into(), superblock);
+    files.get_mut(&newest).unwrap()[4096..8192 + 512].fill(0);
+    let disk = disk_of(&files);
+    let e = open(&options(), &disk).unwrap_err();
+    let Error::Corruption(c) = &e else { panic!("{e}") };
+    assert_eq!(c.reason, CorruptionReason::SegmentHeader, "{c}");
+    assert!(c.file.ends_with(&newest), "{c}");
+    assert_eq!(files_of(&disk), files);
 }

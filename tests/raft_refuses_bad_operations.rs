@@ -293,6 +293,21 @@ fn a_batch_of_another_log() {
     assert!(matches!(here.log().submit(batch), Err(Error::ForeignBatch)));
 }
 
+/// Raft counts to the index after the last one.
+#[test]
+fn w10_the_highest_index_there_is() {
+    let mut node = node();
+    let install = |index| move |b: &mut WriteBatch| b.install_snapshot(7, &snapshot(index, 3, &[1]));
+    let e = refuses(&mut node, install(u64::MAX));
+    assert!(matches!(e, Error::IndexExhausted { group: 7, index: u64::MAX }), "{e:?}");
+    node.commit(install(u64::MAX - 1));
+    let mut batch = node.log().batch();
+    let e = batch.append(7, &[entry(u64::MAX, 3)]).unwrap_err();
+    assert!(matches!(e, Error::IndexExhausted { group: 7, index: u64::MAX }), "{e:?}");
+    drop(batch);
+    node.in_both_lives(|node| assert_eq!(node.group(7).recover().last_index, u64::MAX - 1));
+}
+
 #[test]
 fn a_record_that_is_too_large_leaves_the_group_as_it_was() {
     let mut node = node();

@@ -39,6 +39,7 @@ fn refused(before: &Files, after: &Files, error: &Error) {
             Error::Corruption(_)
                 | Error::Foreign { .. }
                 | Error::UnsupportedVersion { .. }
+                | Error::Exhausted { .. }
                 | Error::Io { .. }
         ),
         "refused for another reason: {error}"

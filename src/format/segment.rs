@@ -113,6 +113,14 @@ impl Life {
     }
 }
 
+/// Whether a segment can be numbered and addressed so, and another one after it. Addresses and numbers saturate rather
+/// than wrap, so those near the end of the 64 bits would not be told apart; what is kept free is more than a block.
+#[must_use]
+pub fn has_room(id: SegmentId, first_lsn: Lsn, capacity: u64) -> bool {
+    let free = u64::MAX - (1 << 33);
+    id.get() < u64::MAX && first_lsn.get().checked_add(capacity).is_some_and(|end| end < free)
+}
+
 /// Where a segment ended, as its successor keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Predecessor {

@@ -119,6 +119,9 @@ impl View {
             if entry.index != expected {
                 return Err(Error::NotContiguous { group, index: entry.index, expected });
             }
+            if entry.index == u64::MAX {
+                return Err(Error::IndexExhausted { group, index: entry.index });
+            }
             if entry.term < last.term {
                 return Err(Error::TermFalls {
                     group,
@@ -211,6 +214,9 @@ impl View {
         let at_commit = newer == Newer::OrAtCommit && index == commit && index > 0 && term == previous;
         if index <= commit && !at_commit {
             return Err(Error::SnapshotOutOfDate { group, index, commit });
+        }
+        if index == u64::MAX {
+            return Err(Error::IndexExhausted { group, index });
         }
         if term < previous {
             return Err(Error::SnapshotTermFalls { group, index, term, previous });

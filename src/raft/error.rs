@@ -69,6 +69,15 @@ pub enum Error {
         first: u64,
     },
 
+    /// An index after which there is no other. Raft counts to the one after its last index.
+    #[error("group {group}: index {index} is the highest number there is, the log needs one after its last")]
+    IndexExhausted {
+        /// The group.
+        group: u64,
+        /// The index.
+        index: u64,
+    },
+
     /// The entries of one call do not follow one another.
     #[error(
         "group {group}: entry {index} follows where {expected} was due; entries of one call are consecutive"
@@ -368,6 +377,9 @@ pub enum Missing {
     /// The applied index lies outside the log.
     #[error("the applied index lies outside the log")]
     Applied,
+    /// The last index is the highest number there is, and every reader counts to the one after it.
+    #[error("an index after the last one is missing")]
+    Room,
 }
 
 /// What raft 0.7 wants to hear of a failed call of its `Storage`.

@@ -198,6 +198,9 @@ impl Group {
         if self.state_lsn.is_none() {
             return missing(last.index, Missing::State);
         }
+        if last.index == u64::MAX {
+            return missing(last.index, Missing::Room);
+        }
         if self.positions.first().is_some_and(|first| first != self.first_index()) {
             return missing(self.first_index(), Missing::Entries);
         }
@@ -239,6 +242,9 @@ mod tests {
 
         let gap = with_entries(4, 7..9).verify_whole(1).unwrap_err();
         assert!(matches!(gap, Error::Incomplete { group: 1, index: 5, what: Missing::Entries }), "{gap}");
+
+        let full = with_entries(u64::MAX, 0..0).verify_whole(1).unwrap_err();
+        assert!(matches!(full, Error::Incomplete { what: Missing::Room, .. }), "{full}");
 
         let mut headless = with_entries(4, 5..9);
         headless.state_lsn = None;

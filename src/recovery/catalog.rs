@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result, Witness, WitnessSource};
-use crate::format::block::{BLOCK_HEADER, BlockHeader};
 use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
 use crate::format::superblock::Superblock;
-use crate::format::{DATA_START, Invalid, PAGE, VERSION};
+use crate::format::{Invalid, PAGE, VERSION};
 use crate::io::{Access, Disk, File, read_full_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::segment::{Segment, Window, next_header};
@@ -35,11 +34,11 @@ pub(crate) struct Member {
     pub(crate) header: SegmentHeader,
 }
 
-/// A file that has no valid header, yet holds a block of its own life.
+/// A file that has no valid header, yet holds blocks of its own life.
 #[derive(Debug)]
 pub(crate) struct Stray {
     pub(crate) segment: Arc<Segment>,
-    /// The block's address and the address behind it.
+    /// The first one's address and the address behind it.
     pub(crate) block: (Lsn, Lsn),
     /// What the blocks in it prove.
     pub(crate) witness: Witness,
@@ -269,24 +268,19 @@ fn check_neighbours(earlier: &Member, later: &Member) -> Result<()> {
     .into())
 }
 
-/// A block in a file whose header page does not verify: the page was lost with the crash, or damaged since.
+/// Blocks in a file whose header page does not verify: the page was lost with the crash, or damaged since. The first
+/// block may be damaged as well; any that verifies testifies.
 fn find_stray(disk: &Arc<dyn Disk>, life: Life, candidate: Candidate, mmap: bool) -> Result<Option<Stray>> {
     let path = disk.path().join(&candidate.name);
     let identity = life.identity();
-    let mut head = [0; BLOCK_HEADER];
-    let got =
-        read_full_at(&*candidate.file, &mut head, DATA_START).map_err(|e| Error::io("read", &path, e))?;
-    let Ok(first) = BlockHeader::decode(&head, &identity, life.first_lsn) else { return Ok(None) };
-    if got < BLOCK_HEADER {
-        return Ok(None);
-    }
-    let mut best = first;
     let end = candidate.file.len().map_err(|e| Error::io("stat", &path, e))?;
     let mut window = Window::new(&*candidate.file, end);
-    let mut at = life.first_lsn;
-    while let Some(h) =
-        next_header(&mut window, &life, &identity, at).map_err(|e| Error::io("read", &path, e))?
-    {
+    let mut next =
+        |at| next_header(&mut window, &life, &identity, at).map_err(|e| Error::io("read", &path, e));
+    let Some(first) = next(life.first_lsn)? else { return Ok(None) };
+    let mut best = first;
+    let mut at = first.lsn.plus(u64::from(life.block_align));
+    while let Some(h) = next(at)? {
         if h.durable > best.durable {
             best = h;
         }

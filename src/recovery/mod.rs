@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result, Witness, WitnessSource};
-use crate::format::segment::{Predecessor, SegmentHeader};
+use crate::format::segment::{Predecessor, SegmentHeader, has_room};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
@@ -77,6 +77,11 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     let catalog = Catalog::read(disk, &sb, Access::ReadWrite, options.mmap)?;
     let mut report = Recovery { created, ..Recovery::default() };
     let survey = survey(&catalog, &sb, options.tail_policy, options.mmap)?;
+    // A file below the oldest kept number is junk to the next open.
+    let next_id = catalog.highest_id.next().max(sb.oldest);
+    if !has_room(next_id.next(), survey.tip.end, options.capacity) {
+        return Err(Error::Exhausted { dir: disk.path().to_owned(), lsn: survey.tip.end, id: next_id });
+    }
     survey.fill(&mut report, &catalog);
 
     // From here on the directory is changed.
@@ -85,8 +90,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         segments: catalog.members.iter().map(|m| Arc::clone(&m.segment)).collect(),
         tip: survey.tip,
         current: None,
-        // A file below the oldest kept number is junk to the next open.
-        next_id: catalog.highest_id.next().max(sb.oldest),
+        next_id,
         report,
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };

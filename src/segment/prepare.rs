@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Segment;
 use crate::error::{Error, LogUuid, Result};
-use crate::format::segment::{Life, file_name};
+use crate::format::segment::{Life, file_name, has_room};
 use crate::format::{DATA_START, PAGE};
 use crate::io::{Disk, File, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
@@ -39,6 +39,9 @@ pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>)
         block_align: plan.block_align,
         recycled: recycled.is_some(),
     };
+    if !has_room(plan.id, plan.first_lsn, plan.capacity) {
+        return Err(Error::Exhausted { dir: disk.path().to_owned(), lsn: plan.first_lsn, id: plan.id });
+    }
     let file = match recycled {
         Some(old) => {
             disk.rename(old, &name).map_err(|e| Error::io("rename", disk.path().join(old), e))?;
