@@ -88,7 +88,7 @@ pub use commit::{Batch, RecordOffset, Ticket};
 pub use error::{Error, LogUuid, Result};
 pub use lsn::{Label, Lsn, SegmentId, StreamRange};
 pub use options::{Options, TailPolicy};
-pub use reader::{Follow, Iter};
+pub use reader::{Follow, Iter, Reader};
 pub use recovery::{Cut, Recovery};
 pub use segment::{Heads, Record, RecordHead, SegmentReader, Summarizer, Summary};
 pub use stats::Stats;
