@@ -511,7 +511,6 @@ impl Tail {
             previous,
             id: opened.next_id,
             salt: random(),
-            capacity: options.capacity,
             mmap: options.mmap,
         };
         let (segment, digest) = rewrite.run()?;
