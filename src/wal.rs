@@ -169,6 +169,7 @@ impl Wal {
             options: options.clone(),
             superblock: opened.superblock,
             segments: opened.segments,
+            leftovers: opened.leftovers,
             next_id: opened.next_id,
             summarizer,
             counters: Arc::clone(&counters),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result, Witness, WitnessSource};
 use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
 use crate::format::superblock::Superblock;
-use crate::format::{Invalid, PAGE, VERSION};
+use crate::format::{DATA_START, Invalid, PAGE, VERSION, is_zero};
 use crate::io::{Access, Disk, File, read_full_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::segment::{Segment, Window, next_header};
@@ -53,6 +53,8 @@ pub(crate) struct Catalog {
     pub(crate) strays: Vec<Stray>,
     /// Files that are no part of the log and can go.
     pub(crate) junk: Vec<String>,
+    /// Files that an interrupted open did not finish.
+    pub(crate) temporaries: Vec<String>,
     /// No number up to this one is free.
     pub(crate) highest_id: SegmentId,
 }
@@ -73,7 +75,8 @@ impl Catalog {
     /// Sorts the directory out. Changes nothing.
     pub(crate) fn read(disk: &Arc<dyn Disk>, sb: &Superblock, access: Access, mmap: bool) -> Result<Self> {
         let names = segment_names(disk)?;
-        let mut junk: Vec<String> = disk
+        let mut junk = Vec::new();
+        let temporaries = disk
             .list()
             .map_err(|e| Error::io("list", disk.path(), e))?
             .into_iter()
@@ -98,7 +101,7 @@ impl Catalog {
                 ));
             }
         }
-        let mut catalog = Catalog { members: Vec::new(), strays: Vec::new(), junk, highest_id };
+        let mut catalog = Catalog { members: Vec::new(), strays: Vec::new(), junk, temporaries, highest_id };
         catalog.follow_chain(disk, sb, &mut candidates, mmap)?;
         catalog.sort_rest(disk, candidates, mmap)?;
         Ok(catalog)
@@ -275,6 +278,11 @@ fn find_stray(disk: &Arc<dyn Disk>, life: Life, candidate: Candidate, mmap: bool
     let identity = life.identity();
     let end = candidate.file.len().map_err(|e| Error::io("stat", &path, e))?;
     let mut window = Window::new(&*candidate.file, end);
+    // Blocks are written from the start on. A fresh file that begins with so many zeros was never written to.
+    let start = window.get(DATA_START, 1 << 20).map_err(|e| Error::io("read", &path, e))?;
+    if !life.recycled && is_zero(start) {
+        return Ok(None);
+    }
     let mut next =
         |at| next_header(&mut window, &life, &identity, at).map_err(|e| Error::io("read", &path, e));
     let Some(first) = next(life.first_lsn)? else { return Ok(None) };

@@ -50,6 +50,9 @@ pub(crate) struct Opened {
     /// The next number that no file ever had.
     pub(crate) next_id: SegmentId,
     pub(crate) report: Recovery,
+    /// Segment files that are no part of the log. They may be removed or used again at leisure: should a crash keep them,
+    /// the next open finds them to be just that.
+    pub(crate) leftovers: Vec<String>,
     /// The segments that a successor ends: where, and the digest of the last block.
     ends: Vec<(Arc<Segment>, Lsn, u32)>,
 }
@@ -92,19 +95,21 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         current: None,
         next_id,
         report,
+        leftovers: Vec::new(),
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };
     opened.superblock.repair()?;
-    let mut junk = catalog.junk;
+    remove_temporaries(disk, &catalog.temporaries)?;
+    opened.leftovers = catalog.junk;
     if let Some(name) = survey.dropped {
         opened.segments.pop();
         opened.ends.pop();
-        junk.push(name);
+        opened.leftovers.push(name);
     }
-    remove_junk(disk, junk, &mut opened.report)?;
     if let Some(tail) = survey.tail {
         tail.settle(disk, options, random, &mut opened)?;
     }
+    opened.report.leftovers.clone_from(&opened.leftovers);
     let (durable, newest) = (opened.tip.end, opened.tip.segment);
     opened.superblock.update(|sb| {
         sb.durable = sb.durable.max(durable);
@@ -473,13 +478,14 @@ fn check_strays(
     Ok(())
 }
 
-fn remove_junk(disk: &Arc<dyn Disk>, junk: Vec<String>, report: &mut Recovery) -> Result<()> {
-    if junk.is_empty() {
-        return Ok(());
-    }
-    for name in junk {
-        disk.remove(&name).map_err(|e| Error::io("remove", disk.path().join(&name), e))?;
-        report.removed.push(name);
+/// What an interrupted open left unfinished: its name may be wanted again.
+fn remove_temporaries(disk: &Arc<dyn Disk>, names: &[String]) -> Result<()> {
+    if names.is_empty() { Ok(()) } else { remove_files(disk, names) }
+}
+
+fn remove_files(disk: &Arc<dyn Disk>, names: &[String]) -> Result<()> {
+    for name in names {
+        disk.remove(name).map_err(|e| Error::io("remove", disk.path().join(name), e))?;
     }
     disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))
 }
@@ -513,14 +519,20 @@ impl Tail {
             salt: random(),
             mmap: options.mmap,
         };
-        let (segment, digest) = rewrite.run()?;
+        let (segment, digest) = match rewrite.run() {
+            Err(e) if e.is_full() && !opened.leftovers.is_empty() => {
+                remove_files(disk, &std::mem::take(&mut opened.leftovers))?;
+                rewrite.run()?
+            }
+            done => done?,
+        };
         opened.next_id = opened.next_id.next();
         opened.tip = Tip { segment: Some(segment.id()), end: self.end, digest };
         opened.report.rewritten = self.end.distance_from(start).unwrap_or(0);
         opened.current = Some(Arc::clone(&segment));
         if self.replaces.is_some() {
             opened.segments.pop();
-            remove_junk(disk, vec![self.segment.name.clone()], &mut opened.report)?;
+            opened.leftovers.push(self.segment.name.clone());
         } else {
             opened.ends.push((Arc::clone(&self.segment), start, previous));
         }

@@ -68,6 +68,8 @@ pub(crate) struct KeeperParts {
     pub(crate) options: Checked,
     pub(crate) superblock: SuperblockFile,
     pub(crate) segments: Vec<Arc<Segment>>,
+    /// Files that are no part of the log.
+    pub(crate) leftovers: Vec<String>,
     pub(crate) next_id: SegmentId,
     pub(crate) summarizer: Option<Arc<dyn Summarizer>>,
     pub(crate) counters: Arc<Counters>,
@@ -75,14 +77,17 @@ pub(crate) struct KeeperParts {
 
 impl Keeper {
     pub(crate) fn new(parts: KeeperParts) -> Self {
+        let mut leftovers = parts.leftovers;
+        let surplus = leftovers.split_off(leftovers.len().min(parts.options.spare_segments));
+        let spares = leftovers.into_iter().map(|name| Spare { name, watch: Watch::nobody() }).collect();
         Keeper {
             uuid: parts.superblock.content().uuid,
             disk: parts.disk,
             options: parts.options,
             superblock: Mutex::new(parts.superblock),
             table: SegmentTable::new(parts.segments),
-            spares: Mutex::new(Vec::new()),
-            jobs: Mutex::new(Jobs::new(parts.next_id)),
+            spares: Mutex::new(spares),
+            jobs: Mutex::new(Jobs::new(parts.next_id, surplus)),
             work: Condvar::new(),
             summarizer: parts.summarizer,
             counters: parts.counters,
