@@ -354,6 +354,12 @@ fn w1_what_is_written_into_an_empty_log_is_numbered_from_the_oldest_segment_on()
     let lsn = open(&options(), &disk).unwrap().append(b"acknowledged").unwrap();
     assert_eq!(open(&options(), &disk).unwrap().read(lsn).unwrap().payload(), b"acknowledged");
 
+    // Near the last number the log can be opened, and nothing is acknowledged any more.
+    sb.oldest = SegmentId::new(u64::MAX - 100);
+    full.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
+    let wal = open(&options(), &disk_of(&full)).unwrap();
+    let e = wal.append(b"refused").unwrap_err();
+    assert!(matches!(e, Error::Exhausted { .. }), "{e}");
     // And when there are no numbers left, that is said before anything is changed.
     sb.oldest = SegmentId::new(u64::MAX - 1);
     full.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
