@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result, Witness, WitnessSource};
+use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
 use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
 use crate::format::superblock::Superblock;
 use crate::format::{Invalid, PAGE, VERSION};
