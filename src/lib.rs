@@ -81,17 +81,19 @@ mod segment;
 mod stats;
 mod trace;
 mod verify;
+mod view;
 mod wal;
 
 pub use commit::{Batch, RecordOffset, Ticket};
 pub use error::{Error, LogUuid, Result};
 pub use lsn::{Label, Lsn, SegmentId, StreamRange};
 pub use options::{Options, TailPolicy};
-pub use reader::{Follow, Iter};
+pub use reader::{Follow, Iter, Reader};
 pub use recovery::{Cut, Recovery};
 pub use segment::{Heads, Record, RecordHead, SegmentReader, Summarizer, Summary};
 pub use stats::Stats;
 pub use verify::{SegmentCheck, VerifyReport, verify, verify_on};
+pub use view::LogView;
 pub use wal::{SegmentInfo, Wal};
 
 #[cfg(all(feature = "raft", not(any(feature = "raft-protobuf", feature = "raft-prost"))))]

@@ -1,9 +1,11 @@
 //! Reading the log in order.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::format::record::record_len;
 use crate::lsn::Lsn;
-use crate::segment::{Blocks, Record, RecordHead};
+use crate::segment::{Blocks, Record, RecordHead, Segment};
 use crate::wal::Wal;
 
 /// The durable records of a log, oldest first. See [`Wal::iter`].
@@ -90,6 +92,41 @@ impl Cursor {
 
     fn released(&self, lsn: Lsn) -> Error {
         Error::Released { lsn, first: self.wal.first_lsn() }
+    }
+}
+
+/// Reads records here and there, faster than [`Wal::read`] when many of them lie in one segment: it remembers the segment
+/// of the last one. See [`Wal::reader`].
+#[derive(Debug)]
+pub struct Reader {
+    wal: Wal,
+    last: Option<Arc<Segment>>,
+}
+
+impl Reader {
+    pub(crate) fn new(wal: Wal) -> Self {
+        Reader { wal, last: None }
+    }
+
+    /// The record at `lsn`, verified; also one that is submitted and not yet durable.
+    ///
+    /// A record of the segment that was read last may still be read after it was released.
+    ///
+    /// # Errors
+    /// As [`Wal::read`].
+    #[inline]
+    pub fn read(&mut self, lsn: Lsn) -> Result<Record> {
+        let durable = self.wal.durable_lsn();
+        if lsn >= durable {
+            return self.wal.read(lsn);
+        }
+        if !self.last.as_ref().is_some_and(|s| s.holds(lsn)) {
+            self.last = self.wal.table().find(lsn);
+        }
+        match &self.last {
+            Some(segment) => segment.read_record(lsn, segment.end().map_or(durable, |end| end.min(durable))),
+            None => self.wal.read(lsn),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, LogUuid, Result};
 use crate::io::{Disk, Lock, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::options::{Checked, Options};
-use crate::reader::{Follow, Iter};
+use crate::reader::{Follow, Iter, Reader};
 use crate::recovery::{self, Recovery};
 use crate::retention::{Keeper, KeeperParts, random_salt};
 use crate::segment::{Record, Segment, SegmentReader, Summarizer, Summary, Tip};
@@ -254,6 +254,12 @@ impl Wal {
             Some(segment) => segment.read_record(lsn, segment.end().map_or(durable, |end| end.min(durable))),
             None => Err(Error::Released { lsn, first: self.first_lsn() }),
         }
+    }
+
+    /// A reader that remembers its segment: for reading many records, in any order.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.clone())
     }
 
     /// The durable records, oldest first.

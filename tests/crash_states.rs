@@ -5,114 +5,42 @@
 
 mod common;
 
+use common::sweep::{Tally, sweep_seed, work};
 use common::{Oracle, Wrong, open, options};
+use seawall::Options;
 use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, Rng, SimDisk, SyncFailure, Trigger};
-use seawall::{Options, Wal};
 
-/// Appends, with a rotation and a release here and there; stops at the first error.
-fn work(wal: &Wal, oracle: &mut Oracle, rng: &mut Rng, batches: usize) {
-    for _ in 0..batches {
-        if oracle.append(wal, rng).is_err() {
-            return;
-        }
-        if rng.below(8) == 0 {
-            let at = usize::try_from(rng.below(oracle.batches.len() as u64 + 1)).unwrap();
-            if oracle.release(wal, at).is_err() {
-                return;
+fn sweep(options: &Options, seeds: std::ops::Range<u64>) -> Tally {
+    let mut total = Tally::default();
+    let seeds: Vec<u64> = seeds.collect();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = seeds
+            .chunks(seeds.len().div_ceil(threads))
+            .map(|part| scope.spawn(move || part.iter().map(|s| sweep_seed(options, *s)).collect::<Vec<_>>()))
+            .collect();
+        for part in parts {
+            for (tally, finding) in part.join().unwrap() {
+                assert!(finding.is_none(), "{}", finding.unwrap());
+                total += tally;
             }
         }
-    }
-}
-
-fn styles(rng: &mut Rng) -> Vec<CrashStyle> {
-    let mut all = vec![CrashStyle::LoseAll, CrashStyle::KeepAll];
-    all.extend((0..4).map(|_| CrashStyle::Chaos(rng.draw())));
-    all.extend((0..3).map(|_| CrashStyle::Subset(rng.draw())));
-    all
-}
-
-/// One life up to call `cut`, a crash, recovery (itself crashed at some call), another life, another crash.
-fn scenario(options: &Options, seed: u64, cut: u64) -> Result<(u64, bool), String> {
-    let fail = |what: &str, e: &dyn std::fmt::Debug, trace: &[String]| {
-        Err(format!("seed {seed}, power off at call {cut}: {what}: {e:?}\ncalls:\n  {}", trace.join("\n  ")))
-    };
-    let mut rng = Rng::new(seed);
-    let disk = SimDisk::new();
-    let mut oracle = Oracle::default();
-    disk.plan(FaultPlan::power_off_at(cut));
-    if let Ok(wal) = open(options, &disk) {
-        work(&wal, &mut oracle, &mut rng, 12);
-    }
-    let finished = disk.calls() < cut;
-    let mut choice = Rng::new(seed ^ cut.wrapping_mul(0x9e37_79b9));
-    let mut states = 0;
-    for style in styles(&mut choice) {
-        states += 1;
-        let mut oracle = oracle.clone();
-        let mut disk = disk.crash(style);
-        // Recovery is interrupted a few times before it may finish.
-        for _ in 0..choice.below(3) {
-            disk.plan(FaultPlan::power_off_at(choice.below(40)));
-            drop(open(options, &disk));
-            disk = disk.crash(CrashStyle::Chaos(choice.draw()));
-            states += 1;
-        }
-        let wal = match open(options, &disk) {
-            Ok(wal) => wal,
-            Err(e) => return fail(&format!("{style:?}: open"), &e, &disk.trace()),
-        };
-        if let Err(e) = oracle.check(&wal) {
-            return fail(&format!("{style:?}: first life"), &e, &disk.trace());
-        }
-        // What was just shown must survive everything that was not synced being lost.
-        let mut next = choice.clone();
-        work(&wal, &mut oracle, &mut next, 3);
-        let lost = disk.crash(if choice.below(2) == 0 {
-            CrashStyle::LoseAll
-        } else {
-            CrashStyle::Chaos(choice.draw())
-        });
-        drop(wal);
-        match open(options, &lost) {
-            Ok(wal) => {
-                if let Err(e) = oracle.check(&wal) {
-                    return fail(&format!("{style:?}: second life"), &e, &disk.trace());
-                }
-            }
-            Err(e) => return fail(&format!("{style:?}: second open"), &e, &disk.trace()),
-        }
-        states += 1;
-    }
-    Ok((states, finished))
-}
-
-fn sweep(options: &Options, seeds: std::ops::Range<u64>) -> u64 {
-    let mut states = 0;
-    for seed in seeds {
-        for cut in 0.. {
-            match scenario(options, seed, cut) {
-                Ok((n, finished)) => {
-                    states += n;
-                    if finished {
-                        break;
-                    }
-                }
-                Err(e) => panic!("{e}"),
-            }
-        }
-    }
-    states
+    });
+    total
 }
 
 #[test]
 fn w1_w2_w3_power_failure_at_every_call() {
-    assert!(sweep(&options(), 1..5) > 1000);
+    let tally = sweep(&options(), 1..106);
+    assert!(tally.states > 300_000, "{tally:?}");
+    // The sweep goes where it is meant to go.
+    assert!(tally.cut > 100 && tally.rewritten > 100 && tally.double_crashes > 100, "{tally:?}");
 }
 
 #[test]
 fn w1_w2_w3_power_failure_at_every_call_in_larger_segments() {
     let options = options().segment_size(40 << 10);
-    assert!(sweep(&options, 10..12) > 500);
+    assert!(sweep(&options, 100..103).states > 5000);
 }
 
 /// W5: after a kill the cache holds bytes that no sync covered; what an open shows of them it has made durable.

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["format", "io", "options", "stats"],
     &["segment"],
     &["commit", "recovery", "retention"],
-    &["wal", "reader", "verify"],
+    &["wal", "reader", "verify", "view"],
     &["raft", "bin"],
 ];
 

@@ -24,8 +24,10 @@ fn what_was_appended_is_read_back_in_order_also_after_reopening() {
             assert!(lsn >= written.keys().last().copied().unwrap_or_default(), "life {life}");
             written.insert(lsn, payload);
         }
+        let mut reader = wal.reader();
         for (lsn, payload) in &written {
             assert_eq!(wal.read(*lsn).unwrap().payload(), &payload[..], "{lsn}");
+            assert_eq!(reader.read(*lsn).unwrap().payload(), &payload[..], "{lsn}");
         }
         let all: BTreeMap<Lsn, Vec<u8>> =
             wal.iter().map(|r| r.unwrap()).map(|r| (r.lsn(), r.payload().to_vec())).collect();

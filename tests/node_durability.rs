@@ -170,6 +170,23 @@ fn a_write_that_nobody_waits_for_takes_its_course() {
     assert_eq!(kinds(&messages), [MessageType::MsgAppendResponse]);
 }
 
+/// "A persist error that is logged and then acknowledged": whoever only ever drives hears of it, too.
+#[test]
+fn a_write_that_fails_is_found_out_though_nobody_waits_for_it() {
+    let mut two = Member::new(2, &[1, 2, 3], &[]);
+    two.gate.fail();
+    two.node().step(append(1, (0, 0), &[(1, 1)], 0)).unwrap();
+    let begun = std::time::Instant::now();
+    loop {
+        match two.node().drive() {
+            Ok(out) => assert!(out.is_empty(), "{out:?}"),
+            Err(e) => break assert!(matches!(e, NodeError::Failed { .. })),
+        }
+        assert!(begun.elapsed() < SOON, "nobody was told");
+        std::thread::yield_now();
+    }
+}
+
 /// "HardState durable without the entries it commits": the log would not open for raft after that.
 #[test]
 fn entries_and_the_hard_state_that_commits_them_survive_together() {

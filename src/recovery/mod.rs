@@ -208,6 +208,11 @@ impl Survey {
         self.newest
     }
 
+    /// Whether the last life closed the log.
+    pub(crate) fn was_closed(&self) -> bool {
+        self.clean
+    }
+
     /// What has to be cut off.
     pub(crate) fn into_cuts(self) -> Vec<Cut> {
         self.cuts

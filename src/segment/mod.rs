@@ -188,6 +188,13 @@ impl Segment {
         self.life.first_lsn.plus(self.life.capacity)
     }
 
+    /// Whether the byte at `lsn` would lie in this segment and in no later one.
+    #[inline]
+    pub(crate) fn holds(&self, lsn: Lsn) -> bool {
+        // Until it has ended nothing lies beyond; afterwards another segment may begin at the end.
+        self.first_lsn() <= lsn && lsn.get() < self.end.load(Ordering::Acquire).min(self.limit().get())
+    }
+
     /// Where the segment ended, once it has.
     pub(crate) fn end(&self) -> Option<Lsn> {
         match self.end.load(Ordering::Acquire) {

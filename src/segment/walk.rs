@@ -50,6 +50,19 @@ impl SegmentReader {
         self.end
     }
 
+    /// The name of its file.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        &self.segment.name
+    }
+
+    /// How many bytes of the file lie before and between blocks' ends: what the segment takes without its footer and
+    /// without what was prepared and not used.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.segment.offset(self.end)
+    }
+
     /// The headers of all records, oldest first; payloads are neither read nor verified.
     #[must_use]
     pub fn heads(&self) -> Heads<'_> {
@@ -65,8 +78,11 @@ impl SegmentReader {
         self.segment.read_record(lsn, self.end)
     }
 
-    /// How many blocks and records there are.
-    pub(crate) fn count(&self) -> Result<(u64, u64)> {
+    /// How many blocks and records there are; block headers are verified, records are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`](crate::Error::Corruption) when a block header does not verify.
+    pub fn count(&self) -> Result<(u64, u64)> {
         let mut total = (0, 0);
         for block in Blocks::new(&self.segment, self.segment.first_lsn(), self.end) {
             total = (total.0 + 1, total.1 + u64::from(block?.records));

@@ -3,6 +3,8 @@
 // Each test file uses its part; a helper that panics fails the test.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+pub mod sweep;
+
 use std::sync::Arc;
 use std::time::Duration;
 

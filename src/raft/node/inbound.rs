@@ -141,6 +141,9 @@ impl Inbound<'_> {
         if meta.index == log.committed && !log.match_term(meta.index, meta.term) {
             return self.refuse(m, "the snapshot contradicts an entry that is committed here");
         }
+        if meta.index > log.committed && log.term(log.committed).is_ok_and(|term| meta.term < term) {
+            return self.refuse(m, "the snapshot's term is below that of an entry committed here before it");
+        }
         check_conf_state(meta.get_conf_state()).or_else(|why| self.refuse(m, why))
     }
 
