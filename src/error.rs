@@ -105,7 +105,7 @@ pub enum Error {
     /// The log has no addresses or segment numbers left. No log that was only ever written to gets there.
     #[error(
         "{dir}: no addresses or segment numbers are left after LSN {lsn} and segment {id}. \
-         Restore what is needed into a new log", dir = dir.display()
+         Write what is needed into a new log", dir = dir.display()
     )]
     Exhausted {
         /// The log's directory.

@@ -354,6 +354,12 @@ fn w1_what_is_written_into_an_empty_log_is_numbered_from_the_oldest_segment_on()
     let lsn = open(&options(), &disk).unwrap().append(b"acknowledged").unwrap();
     assert_eq!(open(&options(), &disk).unwrap().read(lsn).unwrap().payload(), b"acknowledged");
 
+    // Near the last number the log can be opened, and nothing is acknowledged any more.
+    sb.oldest = SegmentId::new(u64::MAX - 100);
+    full.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
+    let wal = open(&options(), &disk_of(&full)).unwrap();
+    let e = wal.append(b"refused").unwrap_err();
+    assert!(matches!(e, Error::Exhausted { .. }), "{e}");
     // And when there are no numbers left, that is said before anything is changed.
     sb.oldest = SegmentId::new(u64::MAX - 1);
     full.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
@@ -363,10 +369,8 @@ fn w1_what_is_written_into_an_empty_log_is_numbered_from_the_oldest_segment_on()
     assert_eq!(files_of(&disk), full);
 }
 
-/// The newest segment's header page and its first block are damaged, its predecessor has no footer, and the superblock is an
-/// older one: the blocks behind are all that is left to say that something was there.
-#[test]
-fn w4_any_block_of_a_segment_without_a_header_is_a_witness() {
+/// A killed log of three full-sized segments, the superblock that it had in the first, and the segments' names.
+fn three_segments() -> (Files, Vec<u8>, impl Fn(usize) -> String) {
     let disk = SimDisk::new();
     let wal = open(&options(), &disk).unwrap();
     wal.append(b"first").unwrap();
@@ -374,9 +378,16 @@ fn w4_any_block_of_a_segment_without_a_header_is_a_witness() {
     while wal.segments().len() < 3 || wal.next_lsn() < wal.segments()[2].first_lsn.plus(2048) {
         wal.append(vec![7; 300]).unwrap();
     }
-    let name = |n: usize| segment::file_name(wal.segments()[n].id, wal.segments()[n].first_lsn);
+    let segments = wal.segments();
+    (files_of(&disk), superblock, move |n| segment::file_name(segments[n].id, segments[n].first_lsn))
+}
+
+/// The newest segment's header page and its first block are damaged, its predecessor has no footer, and the superblock is an
+/// older one: the blocks behind are all that is left to say that something was there.
+#[test]
+fn w4_any_block_of_a_segment_without_a_header_is_a_witness() {
+    let (mut files, superblock, name) = three_segments();
     let (before, newest) = (name(1), name(2));
-    let mut files = files_of(&disk);
     // Its predecessor's footer would say so too.
     files.get_mut(&before).unwrap().truncate(16 << 10);
     files.insert("superblock".into(), superblock);
@@ -386,5 +397,39 @@ fn w4_any_block_of_a_segment_without_a_header_is_a_witness() {
     let Error::Corruption(c) = &e else { panic!("{e}") };
     assert_eq!(c.reason, CorruptionReason::SegmentHeader, "{c}");
     assert!(c.file.ends_with(&newest), "{c}");
+    assert_eq!(files_of(&disk), files);
+}
+
+/// The newest segment's last block is damaged, its successor is gone and the superblock is an older one: the footer
+/// behind the damage is all that is left to say that the block was durable.
+#[test]
+fn w4_a_footer_testifies_to_the_blocks_before_it() {
+    let (mut files, superblock, name) = three_segments();
+    files.remove(&name(2));
+    files.insert("superblock".into(), superblock);
+    let (disk, second) = (disk_of(&files), name(1));
+    // The last sector of blocks, 16 KiB into the file, where the footer stands.
+    files.get_mut(&second).unwrap()[(16 << 10) - 512..16 << 10].fill(0x55);
+    let damaged = disk_of(&files);
+    let e = open(&options(), &disk).unwrap_err();
+    assert!(matches!(&e, Error::Corruption(c) if c.reason == CorruptionReason::MissingSegment), "{e}");
+    let e = open(&options(), &damaged).unwrap_err();
+    let Error::Corruption(c) = &e else { panic!("{e}") };
+    assert_eq!(c.witness.unwrap().source, WitnessSource::Footer, "{c}");
+    assert!(c.file.ends_with(&second), "{c}");
+    assert_eq!(files_of(&damaged), files);
+}
+
+/// The newest segment goes by another number, and the superblock is an older one: what is kept has its own name.
+#[test]
+fn w4_a_segment_under_another_name_is_refused() {
+    let (mut files, superblock, name) = three_segments();
+    let newest = files.remove(&name(2)).unwrap();
+    files.get_mut(&name(1)).unwrap().truncate(16 << 10);
+    files.insert("superblock".into(), superblock);
+    files.insert(segment::file_name(SegmentId::new(9), Lsn::new(1 << 20)), newest);
+    let disk = disk_of(&files);
+    let e = open(&options(), &disk).unwrap_err();
+    assert!(matches!(&e, Error::Corruption(c) if c.reason == CorruptionReason::SegmentChain), "{e}");
     assert_eq!(files_of(&disk), files);
 }

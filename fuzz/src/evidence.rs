@@ -43,12 +43,7 @@ pub fn show(wal: &Wal, disk: &SimDisk) -> Shown {
         assert!(shown.records.len() <= bytes / 16, "more records than there is room for");
         last = Some(record.lsn());
         let raw = raw_record(wal, &files, record.lsn());
-        assert_eq!(
-            raw.as_deref(),
-            Some(record.payload()),
-            "record {} is not what the file holds",
-            record.lsn()
-        );
+        assert_eq!(raw, Some(record.payload()), "record {} is not what the file holds", record.lsn());
         let read = wal.read(record.lsn()).map(|r| r.payload().to_vec());
         assert_eq!(read.ok().as_deref(), Some(record.payload()), "{} iterated and not read", record.lsn());
         shown.records.push((record.lsn(), record.payload().to_vec()));

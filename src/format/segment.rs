@@ -113,12 +113,12 @@ impl Life {
     }
 }
 
-/// Whether a segment can be numbered and addressed so, and another one after it. Addresses and numbers saturate rather
-/// than wrap, so those near the end of the 64 bits would not be told apart; what is kept free is more than a block.
+/// Whether segment `id` may end at `end`. Numbers and addresses saturate rather than wrap, so those near the end of the
+/// 64 bits would not be told apart; of addresses, more than a segment is kept free. The last `reserve` numbers are not
+/// used: what a log writes leaves some for opening it again.
 #[must_use]
-pub fn has_room(id: SegmentId, first_lsn: Lsn, capacity: u64) -> bool {
-    let free = u64::MAX - (1 << 33);
-    id.get() < u64::MAX && first_lsn.get().checked_add(capacity).is_some_and(|end| end < free)
+pub fn has_room(id: SegmentId, end: Lsn, reserve: u64) -> bool {
+    id.get() < u64::MAX - reserve && end.get() < u64::MAX - (1 << 33)
 }
 
 /// Where a segment ended, as its successor keeps it.

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result, Witness, WitnessSource};
+use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
 use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
 use crate::format::superblock::Superblock;
 use crate::format::{DATA_START, Invalid, PAGE, VERSION, is_zero};
 use crate::io::{Access, Disk, File, read_full_at};
 use crate::lsn::{Lsn, SegmentId};
-use crate::segment::{Segment, Window, next_header};
+use crate::segment::{Segment, Window, find_footer, next_header};
 
 use super::verdict::{Found, Place, Proof, Verdict, decide};
 use crate::options::TailPolicy;
@@ -89,7 +89,7 @@ impl Catalog {
                 junk.push(name);
                 continue;
             }
-            let candidate = open_candidate(disk, sb.uuid, id, first_lsn, &name, access)?;
+            let candidate = open_candidate(disk, sb, id, first_lsn, &name, access)?;
             if candidates.insert(id, candidate).is_some() {
                 return Err(refuse(
                     disk,
@@ -202,7 +202,7 @@ impl Catalog {
 
 fn open_candidate(
     disk: &Arc<dyn Disk>,
-    uuid: LogUuid,
+    sb: &Superblock,
     id: SegmentId,
     first_lsn: Lsn,
     name: &str,
@@ -220,20 +220,38 @@ fn open_candidate(
         return Err(Error::UnsupportedVersion { path, found, supported: VERSION });
     }
     if let Ok(found) = life.as_ref().map(|l| l.uuid)
-        && found != uuid
+        && found != sb.uuid
     {
-        return Err(Error::Foreign { path, expected: uuid, found });
+        return Err(Error::Foreign { path, expected: sb.uuid, found });
     }
+    let header = SegmentHeader::decode(header_page, sb.uuid);
+    check_name(disk, sb, &header, (id, first_lsn), name)?;
     // A recycled file still carries its earlier life until the new one's page is written: then the name disagrees.
     let life =
         life.and_then(|l| if l.id == id && l.first_lsn == first_lsn { Ok(l) } else { Err(Invalid::Field) });
-    let header = SegmentHeader::decode(header_page, uuid).and_then(|h| {
+    let header = header.and_then(|h| {
         // A life page that does not verify contradicts nothing; that it does not is found out later.
         let salt_fits = life.as_ref().ok().is_none_or(|l| l.salt == h.salt);
         let same = h.id == id && h.first_lsn == first_lsn && salt_fits;
         if same { Ok(h) } else { Err(Invalid::Field) }
     });
     Ok(Candidate { name: name.to_owned(), file, first_lsn, life, header })
+}
+
+/// A file is recycled once its segment is below the oldest one kept: a segment that is kept has its own name.
+fn check_name(
+    disk: &Arc<dyn Disk>,
+    sb: &Superblock,
+    header: &std::result::Result<SegmentHeader, Invalid>,
+    named: (SegmentId, Lsn),
+    name: &str,
+) -> Result<()> {
+    match header {
+        Ok(h) if (h.id, h.first_lsn) != named && h.id >= sb.oldest => {
+            Err(refuse(disk, name, h.first_lsn, CorruptionReason::SegmentChain, Found::Overlap, None))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Candidate {
@@ -285,17 +303,23 @@ fn find_stray(disk: &Arc<dyn Disk>, life: Life, candidate: Candidate, mmap: bool
     }
     let mut next =
         |at| next_header(&mut window, &life, &identity, at).map_err(|e| Error::io("read", &path, e));
-    let Some(first) = next(life.first_lsn)? else { return Ok(None) };
-    let mut best = first;
-    let mut at = first.lsn.plus(u64::from(life.block_align));
-    while let Some(h) = next(at)? {
-        if h.durable > best.durable {
-            best = h;
+    let first = next(life.first_lsn)?;
+    let mut witness = first.map(|h| Witness { source: WitnessSource::Block(h.lsn), durable: h.durable });
+    let mut at = first;
+    while let Some(h) = at {
+        if witness.is_none_or(|w| h.durable > w.durable) {
+            witness = Some(Witness { source: WitnessSource::Block(h.lsn), durable: h.durable });
         }
-        at = h.lsn.plus(u64::from(life.block_align));
+        at = next(h.lsn.plus(u64::from(life.block_align)))?;
     }
-    let witness = Witness { source: WitnessSource::Block(best.lsn), durable: best.durable };
-    let block = (first.lsn, first.lsn.plus(first.padded_len(life.block_align)));
+    let footer = find_footer(&mut window, &life, &identity, life.first_lsn)
+        .map_err(|e| Error::io("read", &path, e))?
+        .map(|durable| Witness { source: WitnessSource::Footer, durable });
+    let Some(witness) = witness.into_iter().chain(footer).max_by_key(|w| w.durable) else { return Ok(None) };
+    let block = match first {
+        Some(h) => (h.lsn, h.lsn.plus(h.padded_len(life.block_align))),
+        None => (life.first_lsn, witness.durable),
+    };
     let segment = Arc::new(Segment::new(life, candidate.file, candidate.name, path, mmap)?);
     Ok(Some(Stray { segment, block, witness }))
 }

@@ -82,7 +82,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     let survey = survey(&catalog, &sb, options.tail_policy, options.mmap)?;
     // A file below the oldest kept number is junk to the next open.
     let next_id = catalog.highest_id.next().max(sb.oldest);
-    if !has_room(next_id.next(), survey.tip.end, options.capacity) {
+    if !has_room(next_id.next(), survey.tip.end, 0) {
         return Err(Error::Exhausted { dir: disk.path().to_owned(), lsn: survey.tip.end, id: next_id });
     }
     survey.fill(&mut report, &catalog);

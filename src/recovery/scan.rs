@@ -6,7 +6,7 @@ use crate::error::{CorruptionReason, Error, Result, Witness, WitnessSource};
 use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
 use crate::format::{DATA_START, Invalid, is_zero};
 use crate::lsn::Lsn;
-use crate::segment::{BlockDamage, Segment, Window, check_block, next_header};
+use crate::segment::{BlockDamage, Segment, Window, check_block, find_footer, next_header};
 
 /// What lies where the scan stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +136,13 @@ fn look_beyond(scan: &mut Scan, segment: &Segment, file_end: u64) -> Result<()> 
         scan.testify(&header);
         at = header.lsn.plus(u64::from(segment.life.block_align));
         scan.written = scan.written.max(header.lsn.plus(header.padded_len(segment.life.block_align)));
+    }
+    // A footer stands behind the last block: whatever is missing before it was durable.
+    let mut whole = Window::new(&*segment.file, file_end);
+    let footer = find_footer(&mut whole, &segment.life, &segment.identity, scan.end).map_err(io)?;
+    if let Some(end) = footer.filter(|end| scan.witness.is_none_or(|w| w.durable < *end)) {
+        scan.witness = Some(Witness { source: WitnessSource::Footer, durable: end });
+        scan.written = scan.written.max(end);
     }
     if !segment.life.recycled {
         scan.written = scan.written.max(last_written(&mut window, segment, scan.written).map_err(io)?);

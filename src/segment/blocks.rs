@@ -4,6 +4,7 @@
 
 use crate::error::CorruptionReason;
 use crate::format::block::{BLOCK_HEADER, BlockHeader};
+use crate::format::footer::{FOOTER_HEADER, Footer};
 use crate::format::record::{PLAIN_HEADER, RECORD_ALIGN, RecordHeader};
 use crate::format::segment::Life;
 use crate::format::{Identity, Invalid, crc32, is_zero};
@@ -114,6 +115,35 @@ pub(crate) fn next_header(
                 Err(Invalid::Unwritten | Invalid::Checksum | Invalid::Field | Invalid::Version(_)) => {}
             }
             seen += step;
+        }
+        position += seen as u64;
+    }
+    Ok(None)
+}
+
+/// The end that a verifying footer at or behind `from` proves, looking at every position where one could be. It lies
+/// where the blocks end, so finding one far behind the last good block means that blocks are missing in between.
+pub(crate) fn find_footer(
+    window: &mut Window<'_>,
+    life: &Life,
+    identity: &Identity,
+    from: Lsn,
+) -> std::io::Result<Option<Lsn>> {
+    let step = u64::from(life.block_align);
+    let Some(distance) = from.distance_from(life.first_lsn) else { return Ok(None) };
+    let mut position = crate::format::align_up(distance, step);
+    while position <= life.capacity {
+        let bytes = window.get(crate::format::DATA_START + position, WINDOW)?;
+        if bytes.len() < FOOTER_HEADER {
+            return Ok(None);
+        }
+        let mut seen = 0usize;
+        while let Some(b) = bytes.get(seen..).and_then(|rest| rest.first_chunk::<FOOTER_HEADER>()) {
+            let end = life.first_lsn.plus(position + seen as u64);
+            if Footer::decode(b, identity, life.id, end).is_ok() {
+                return Ok(Some(end));
+            }
+            seen += life.block_align as usize;
         }
         position += seen as u64;
     }

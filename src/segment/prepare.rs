@@ -26,6 +26,9 @@ pub(crate) struct Plan {
     pub(crate) mmap: bool,
 }
 
+/// Numbers that are left for opening the log, each time with a tail to be written again.
+const RESERVE: u64 = 1 << 16;
+
 /// Makes a segment ready, out of the file called `recycled` if one is given.
 pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>) -> Result<Segment> {
     let name = file_name(plan.id, plan.first_lsn);
@@ -39,7 +42,7 @@ pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>)
         block_align: plan.block_align,
         recycled: recycled.is_some(),
     };
-    if !has_room(plan.id, plan.first_lsn, plan.capacity) {
+    if !has_room(plan.id, plan.first_lsn.plus(plan.capacity), RESERVE) {
         return Err(Error::Exhausted { dir: disk.path().to_owned(), lsn: plan.first_lsn, id: plan.id });
     }
     let file = match recycled {

@@ -1,0 +1,26 @@
+//! One writer, one record at a time, durable before the next: what the device's sync costs, and what we add.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod support;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use support::{Log, payload};
+
+fn append(c: &mut Criterion) {
+    let mut group = c.benchmark_group("append");
+    for size in [64, 256, 4 << 10, 64 << 10] {
+        group.throughput(Throughput::Bytes(size as u64));
+        let mut log = Log::new();
+        let record = payload(size, 1);
+        group.bench_function(BenchmarkId::from_parameter(size), |b| {
+            b.iter(|| {
+                log.wal.append(&record).unwrap();
+                log.trim(1);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! { name = benches; config = support::criterion(); targets = append }
+criterion_main!(benches);
