@@ -50,11 +50,25 @@ pub(crate) struct Opened {
     /// The next number that no file ever had.
     pub(crate) next_id: SegmentId,
     pub(crate) report: Recovery,
-    /// Segment files that are no part of the log. They may be removed or used again at leisure: should a crash keep them,
-    /// the next open finds them to be just that.
-    pub(crate) leftovers: Vec<String>,
+    pub(crate) leftovers: Leftovers,
     /// The segments that a successor ends: where, and the digest of the last block.
     ends: Vec<(Arc<Segment>, Lsn, u32)>,
+}
+
+/// Segment files that are no part of the log. What is to be done about them may be done at leisure: should a crash keep
+/// them, the next open finds them to be just that.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    /// Spares that were never used, and files that were released: they can start another life.
+    pub(crate) spare: Vec<String>,
+    /// Files with a header that was valid: they are to be removed, and not to be found under another name before.
+    pub(crate) replaced: Vec<String>,
+}
+
+impl Leftovers {
+    fn all(&self) -> Vec<String> {
+        self.spare.iter().chain(&self.replaced).cloned().collect()
+    }
 }
 
 impl Opened {
@@ -95,21 +109,21 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         current: None,
         next_id,
         report,
-        leftovers: Vec::new(),
+        leftovers: Leftovers::default(),
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };
     opened.superblock.repair()?;
     remove_temporaries(disk, &catalog.temporaries)?;
-    opened.leftovers = catalog.junk;
+    opened.leftovers = Leftovers { spare: catalog.junk, replaced: catalog.replaced };
     if let Some(name) = survey.dropped {
         opened.segments.pop();
         opened.ends.pop();
-        opened.leftovers.push(name);
+        opened.leftovers.replaced.push(name);
     }
     if let Some(tail) = survey.tail {
         tail.settle(disk, options, random, &mut opened)?;
     }
-    opened.report.leftovers.clone_from(&opened.leftovers);
+    opened.report.leftovers = opened.leftovers.all();
     let (durable, newest) = (opened.tip.end, opened.tip.segment);
     opened.superblock.update(|sb| {
         sb.durable = sb.durable.max(durable);
@@ -520,8 +534,8 @@ impl Tail {
             mmap: options.mmap,
         };
         let (segment, digest) = match rewrite.run() {
-            Err(e) if e.is_full() && !opened.leftovers.is_empty() => {
-                remove_files(disk, &std::mem::take(&mut opened.leftovers))?;
+            Err(e) if e.is_full() => {
+                remove_files(disk, &std::mem::take(&mut opened.leftovers).all())?;
                 rewrite.run()?
             }
             done => done?,
@@ -532,7 +546,7 @@ impl Tail {
         opened.current = Some(Arc::clone(&segment));
         if self.replaces.is_some() {
             opened.segments.pop();
-            opened.leftovers.push(self.segment.name.clone());
+            opened.leftovers.replaced.push(self.segment.name.clone());
         } else {
             opened.ends.push((Arc::clone(&self.segment), start, previous));
         }

@@ -68,8 +68,10 @@ pub(crate) struct KeeperParts {
     pub(crate) options: Checked,
     pub(crate) superblock: SuperblockFile,
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// Files that are no part of the log.
-    pub(crate) leftovers: Vec<String>,
+    /// Files that are no part of the log and can be used again.
+    pub(crate) spare: Vec<String>,
+    /// Files that are no part of the log and are to be removed.
+    pub(crate) replaced: Vec<String>,
     pub(crate) next_id: SegmentId,
     pub(crate) summarizer: Option<Arc<dyn Summarizer>>,
     pub(crate) counters: Arc<Counters>,
@@ -77,9 +79,10 @@ pub(crate) struct KeeperParts {
 
 impl Keeper {
     pub(crate) fn new(parts: KeeperParts) -> Self {
-        let mut leftovers = parts.leftovers;
-        let surplus = leftovers.split_off(leftovers.len().min(parts.options.spare_segments));
-        let spares = leftovers.into_iter().map(|name| Spare { name, watch: Watch::nobody() }).collect();
+        let mut spare = parts.spare;
+        let mut surplus = spare.split_off(spare.len().min(parts.options.spare_segments));
+        surplus.extend(parts.replaced);
+        let spares = spare.into_iter().map(|name| Spare { name, watch: Watch::nobody() }).collect();
         Keeper {
             uuid: parts.superblock.content().uuid,
             disk: parts.disk,
