@@ -25,7 +25,7 @@ fn footer_offset(segment: &Segment, end: Lsn) -> u64 {
     align_up(segment.offset(end), u64::from(segment.life.block_align))
 }
 
-/// Writes the footer, cuts the file behind it, syncs it, and reads it back.
+/// Writes the footer, its fixed part last, cuts the file behind it, and reads it back.
 ///
 /// The segment's successor must have a durable header: see [`crate::format::footer`].
 pub(crate) fn seal(segment: &Arc<Segment>, input: &SealInput, summary: &Summary, mmap: bool) -> Result<()> {
@@ -47,9 +47,16 @@ pub(crate) fn seal(segment: &Arc<Segment>, input: &SealInput, summary: &Summary,
     bytes.resize(usize::try_from(footer.body_offset()).map_err(too_large)?, 0);
     bytes.extend_from_slice(&summary.body);
     let at = footer_offset(segment, input.end);
-    write_all_at(&*segment.file, &bytes, at).map_err(io("write footer of"))?;
+    // The body is used without a look at its checksum. So the part that makes the footer one comes when the rest is
+    // durable: in place of it stand zeros until then.
+    let (fixed, summary) = bytes.split_at(FOOTER_HEADER);
+    let write = |bytes: &[u8], at| write_all_at(&*segment.file, bytes, at).map_err(io("write footer of"));
+    write(&[0; FOOTER_HEADER], at)?;
+    write(summary, at + FOOTER_HEADER as u64)?;
     segment.file.set_len(at + bytes.len() as u64).map_err(io("truncate"))?;
     segment.file.sync_all().map_err(io("fsync"))?;
+    write(fixed, at)?;
+    segment.file.sync_data().map_err(io("fdatasync"))?;
     if let Some(loaded) = load_footer(segment, input.end, mmap)? {
         segment.set_footer(loaded);
     }
