@@ -101,7 +101,9 @@ impl Pipeline {
         let done = match written {
             Ok(()) => self.arrive(&mut state, departure),
             Err(e) => {
-                self.fail(&mut state, &e);
+                let failed = self.fail(&mut state, &e);
+                // A waker is somebody else's code: it is never called under the lock.
+                MutexGuard::unlocked(&mut state, || wake(failed, Outcome::Failed));
                 Vec::new()
             }
         };
@@ -181,15 +183,15 @@ impl Pipeline {
         done
     }
 
-    /// Nothing will be acknowledged any more; everybody gets the error.
-    fn fail(&self, state: &mut State, e: &Error) {
+    /// Nothing will be acknowledged any more. Returns everybody who waits, to be told.
+    fn fail(&self, state: &mut State, e: &Error) -> Vec<Waiter> {
         self.counters.poisonings.add(1);
         event!(error, error = e.to_string(), "the log is poisoned, nothing is acknowledged any more");
         // What was submitted stays readable: `flight`, `queue` and `open` are left where they are.
         state.poison = Some(e.poison());
-        wake(state.take_all_waiters(), Outcome::Failed);
         self.changed.notify_all();
         self.work.notify_all();
+        state.take_all_waiters()
     }
 
     /// Stages a mark if the newest block needs one and it fits. Says whether it did.
