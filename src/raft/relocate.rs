@@ -1,0 +1,267 @@
+//! Writing live records again at the end of the log, so that the segment they lie in can go.
+//!
+//! ```text
+//!  order lock   |            |free|                  |held            |free
+//!  what is done  list, read, frame a batch of records   still there?     on with the next batch
+//!                from the old segment                   submit, note
+//! ```
+//!
+//! # Why a relocated entry can be believed
+//!
+//! A relocated entry (i, t) is submitted under the order lock, after a look that the group, in this life, still has its
+//! entry i at the address that was read. So the record states a fact of its place in the log: *here the group has entry i
+//! with term t and this content.* It changes nothing but where the entry lies. It needs to say nothing of the group's
+//! life either, because it lies between the records that begin and end it.
+//!
+//! Replay sees the log from an address B on, below which everything was released; B never lies above a record that is
+//! live. Let "held" be what replay has of a group at some address L, and "true" what the group had when L was written.
+//!
+//! 1. *What is held is true.* An entry is held because of a record at or above B. Whatever ended it (an append at or below
+//!    its index, a compaction, an installed snapshot, a removal) lies above that record, and was seen as well. A relocated
+//!    entry adds only what is true where it lies.
+//! 2. *What is true, and whose newest record lies at or above B, is held.* By the same argument, from that record on.
+//! 3. So at a relocated (i, t) either (i, t) is held, or nothing is held at i, because the newest record before this one
+//!    went with a released segment. Another term at i is impossible, and is reported as a contradiction.
+//! 4. At the end of the log everything true has its newest record at or above B, because that is where B may lie. So
+//!    every group is whole, or something is missing that was promised. In between there may be gaps.
+//!
+//! A crash before the relocating batch is durable leaves the entry where it was: releasing waits until everything
+//! submitted is durable. A crash after it leaves both records; the newer one wins, as it does in memory. What was
+//! relocated several times lies where the newest record says. An append after a relocation that overwrites the entry lies
+//! above it, and replaces it in replay as any entry.
+//!
+//! A State that is written again states a fact of its place in the same way; it stands for itself and for all records
+//! before it that change a part of it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::batch::label;
+use super::codec::entry::Shape;
+use super::codec::state::encode_state;
+use super::codec::{Kind, StateKind};
+use super::error::Result;
+use super::group::Cell;
+use super::index::Written;
+use super::log::RaftLog;
+use super::space::state_size;
+use crate::error::{Corruption, CorruptionReason};
+use crate::{Batch, Lsn, Record, RecordOffset, SegmentInfo, SegmentReader, StreamRange, Ticket};
+
+/// Batches are of this size at most, unless a single record is larger: the order lock is not held for long.
+const MOST_BATCH: u64 = 256 << 10;
+
+/// What a relocation did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) entries: usize,
+    pub(crate) states: usize,
+    pub(crate) bytes: u64,
+    /// Whether there is more, which the budget did not allow.
+    pub(crate) more: bool,
+}
+
+/// An entry on its way.
+struct Piece {
+    cell: Arc<Cell>,
+    index: u64,
+    term: u64,
+    shape: Shape,
+    /// Where it lay when it was read.
+    from: Lsn,
+    record: Record,
+}
+
+/// Relocates what these groups have in a segment that has ended, at most `budget` bytes.
+pub(crate) fn relocate(
+    log: &RaftLog,
+    cells: &[&Arc<Cell>],
+    segment: &SegmentInfo,
+    budget: u64,
+) -> Result<Moved> {
+    let reader = log.wal().segment_reader(segment.id)?;
+    let mut work = Work { log, segment, budget, batch_bytes: batch_bytes(segment), moved: Moved::default() };
+    work.states(cells)?;
+    work.entries(cells, &reader)?;
+    Ok(work.moved)
+}
+
+/// So that several batches fit into a segment, and little is lost where one does not fit into its rest.
+fn batch_bytes(segment: &SegmentInfo) -> u64 {
+    (segment.file_bytes.saturating_sub(segment.footer_bytes) / 8).clamp(4 << 10, MOST_BATCH)
+}
+
+struct Work<'a> {
+    log: &'a RaftLog,
+    segment: &'a SegmentInfo,
+    budget: u64,
+    batch_bytes: u64,
+    moved: Moved,
+}
+
+impl Work<'_> {
+    fn lsns(&self) -> Range<Lsn> {
+        self.segment.first_lsn..self.segment.end_lsn
+    }
+
+    /// Whether `bytes` more may be moved.
+    fn allows(&mut self, bytes: u64) -> bool {
+        self.moved.more |= bytes > self.budget.saturating_sub(self.moved.bytes);
+        !self.moved.more
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.moved.bytes += bytes;
+        self.log.written().relocated.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn states(&mut self, cells: &[&Arc<Cell>]) -> Result<()> {
+        let mut chosen: Vec<&Arc<Cell>> = Vec::new();
+        let mut bytes = 0;
+        for cell in cells {
+            let group = cell.group.read();
+            if !group.state_lsn.is_some_and(|lsn| self.lsns().contains(&lsn)) {
+                continue;
+            }
+            let size = state_size(&group);
+            drop(group);
+            if !self.allows(bytes + size) {
+                break;
+            }
+            chosen.push(cell);
+            bytes += size;
+            if bytes >= self.batch_bytes {
+                self.restate(&std::mem::take(&mut chosen))?;
+                bytes = 0;
+            }
+        }
+        self.restate(&chosen)
+    }
+
+    /// Writes the groups' States again. What is written is what the log says up to here, because the order lock is held;
+    /// and it says nothing new, so no batch that was checked before has to be refused.
+    fn restate(&mut self, cells: &[&Arc<Cell>]) -> Result<()> {
+        let mut batch = Batch::new();
+        let mut staged: Vec<(&Arc<Cell>, RecordOffset)> = Vec::new();
+        let order = self.log.groups_in_memory().order.lock();
+        for cell in cells {
+            let group = cell.group.read();
+            if group.gone || !group.state_lsn.is_some_and(|lsn| self.lsns().contains(&lsn)) {
+                continue;
+            }
+            let compacted = group.full.compacted;
+            let label = label(Kind::State(StateKind::Restated), cell.id, compacted.index, compacted.term);
+            staged.push((cell, batch.push_labelled(label, &[&encode_state(&group.full)])));
+        }
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let ticket = self.log.wal().submit(&batch)?;
+        for (cell, record) in &staged {
+            cell.group.write().state_lsn = Some(ticket.lsn_of(*record));
+        }
+        drop(order);
+        self.log.groups_in_memory().adopt_left();
+        self.moved.states += staged.len();
+        self.count(batch.size_in_log());
+        Ok(())
+    }
+
+    fn entries(&mut self, cells: &[&Arc<Cell>], reader: &SegmentReader) -> Result<()> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut bytes = 0;
+        for cell in cells {
+            for (index, term, from) in live_entries(cell, &self.lsns()) {
+                let record = reader.read(from)?;
+                let size = Batch::record_size(record.payload().len() as u64, true);
+                if !pieces.is_empty() && bytes + size > self.batch_bytes {
+                    self.rewrite(std::mem::take(&mut pieces))?;
+                    bytes = 0;
+                }
+                if !self.allows(bytes + size) {
+                    return self.rewrite(pieces);
+                }
+                bytes += size;
+                let shape = self.shape_of(cell.id, index, term, &record)?;
+                pieces.push(Piece { cell: Arc::clone(cell), index, term, shape, from, record });
+            }
+        }
+        self.rewrite(pieces)
+    }
+
+    /// The position may come from a mapped summary, so the label has to confirm it.
+    fn shape_of(&self, group: u64, index: u64, term: u64, record: &Record) -> Result<Shape> {
+        let label = record.label().unwrap_or_default();
+        match Kind::from_u8(label.kind) {
+            Ok(Kind::Entry(shape) | Kind::Relocated(shape))
+                if (label.stream, label.sequence, label.extra) == (group, index, term) =>
+            {
+                Ok(shape)
+            }
+            _ => {
+                let lsn = record.lsn();
+                let offset = lsn.distance_from(self.segment.first_lsn).unwrap_or(0);
+                let hit = StreamRange { stream: group, first: index, last: index };
+                let file = self.log.wal().disk().path().join(format!("segment {}", self.segment.id));
+                let damage = Corruption::new(file, offset, lsn..lsn, CorruptionReason::Content);
+                Err(crate::Error::from(damage.hitting(vec![hit])).into())
+            }
+        }
+    }
+
+    /// Submits the entries that are still where they were read, and notes where they lie now.
+    fn rewrite(&mut self, mut pieces: Vec<Piece>) -> Result<()> {
+        while !pieces.is_empty() {
+            let mut batch = Batch::new();
+            let offsets: Vec<RecordOffset> = pieces.iter().map(|piece| frame(&mut batch, piece)).collect();
+            let order = self.log.groups_in_memory().order.lock();
+            let before = pieces.len();
+            // Overwritten, compacted or removed since: what is left is framed again, which ends because it gets less.
+            pieces.retain(is_current);
+            if pieces.len() < before {
+                continue;
+            }
+            let ticket = self.log.wal().submit(&batch)?;
+            note(&pieces, &offsets, &ticket);
+            drop(order);
+            self.log.groups_in_memory().adopt_left();
+            self.moved.entries += pieces.len();
+            self.count(batch.size_in_log());
+            return Ok(());
+        }
+        Ok(())
+    }
+}
+
+/// Index, term and position of the entries that a group has in this part of the log, ascending by index.
+fn live_entries(cell: &Cell, lsns: &Range<Lsn>) -> Vec<(u64, u64, Lsn)> {
+    let group = cell.group.read();
+    if group.gone {
+        return Vec::new();
+    }
+    let found = group.positions.within(lsns).into_iter();
+    found.filter_map(|(index, lsn)| Some((index, group.terms.get(index)?, lsn))).collect()
+}
+
+fn frame(batch: &mut Batch, piece: &Piece) -> RecordOffset {
+    let label = label(Kind::Relocated(piece.shape), piece.cell.id, piece.index, piece.term);
+    batch.push_labelled(label, &[piece.record.payload()])
+}
+
+fn is_current(piece: &Piece) -> bool {
+    let group = piece.cell.group.read();
+    !group.gone && group.positions.lsn(piece.index) == Some(piece.from)
+}
+
+fn note(pieces: &[Piece], offsets: &[RecordOffset], ticket: &Ticket) {
+    let mut rest = pieces.iter().zip(offsets).peekable();
+    while let Some((first, _)) = rest.peek().copied() {
+        let mut written = Vec::new();
+        while let Some((piece, offset)) = rest.next_if(|(piece, _)| Arc::ptr_eq(&piece.cell, &first.cell)) {
+            let size = Batch::record_size(piece.record.payload().len() as u64, true);
+            written.push(Written { index: piece.index, lsn: ticket.lsn_of(*offset), size });
+        }
+        first.cell.group.write().relocate(&written);
+    }
+}
