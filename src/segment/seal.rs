@@ -27,6 +27,9 @@ fn footer_offset(segment: &Segment, end: Lsn) -> u64 {
 
 /// Writes the footer, cuts the file behind it, syncs it, and reads it back.
 ///
+/// The body of the summary is durable before its head is written. The body is not verified when a log is opened, so a
+/// head that verifies must prove it: one that a crash left without its body would lead readers astray for good.
+///
 /// The segment's successor must have a durable header: see [`crate::format::footer`].
 pub(crate) fn seal(segment: &Arc<Segment>, input: &SealInput, summary: &Summary, mmap: bool) -> Result<()> {
     let io = |op| move |e| Error::io(op, &segment.path, e);
@@ -42,13 +45,18 @@ pub(crate) fn seal(segment: &Arc<Segment>, input: &SealInput, summary: &Summary,
         records: input.records,
         blocks: input.blocks,
     };
-    let mut bytes = footer.encode(&segment.identity).to_vec();
-    bytes.extend_from_slice(&summary.head);
-    bytes.resize(usize::try_from(footer.body_offset()).map_err(too_large)?, 0);
-    bytes.extend_from_slice(&summary.body);
+    let body_offset = usize::try_from(footer.body_offset()).map_err(too_large)?;
+    let mut head = footer.encode(&segment.identity).to_vec();
+    head.extend_from_slice(&summary.head);
+    head.resize(body_offset, 0);
     let at = footer_offset(segment, input.end);
-    write_all_at(&*segment.file, &bytes, at).map_err(io("write footer of"))?;
-    segment.file.set_len(at + bytes.len() as u64).map_err(io("truncate"))?;
+    let body_at = at + body_offset as u64;
+    if !summary.body.is_empty() {
+        write_all_at(&*segment.file, &summary.body, body_at).map_err(io("write footer of"))?;
+        segment.file.sync_all().map_err(io("fsync"))?;
+    }
+    write_all_at(&*segment.file, &head, at).map_err(io("write footer of"))?;
+    segment.file.set_len(body_at + summary.body.len() as u64).map_err(io("truncate"))?;
     segment.file.sync_all().map_err(io("fsync"))?;
     if let Some(loaded) = load_footer(segment, input.end, mmap)? {
         segment.set_footer(loaded);
