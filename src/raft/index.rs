@@ -26,194 +26,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use byteorder::{ByteOrder as _, LittleEndian};
-use bytes::Bytes;
-
 use super::error::Result;
-use crate::{Lsn, SegmentId};
-
-/// So many entries share one allocation of a memory run; bounds both the copying when it grows and what it wastes.
-const CHUNK: usize = 1024;
-
-/// How wide the positions of a segment are: four bytes unless the segment is longer than they reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Width {
-    Four,
-    Eight,
-}
-
-impl Width {
-    pub(crate) fn bytes(self) -> usize {
-        match self {
-            Width::Four => 4,
-            Width::Eight => 8,
-        }
-    }
-}
-
-/// The position array of one segment: for each entry the distance of its record from the segment's first LSN.
-#[derive(Clone, Debug)]
-pub(crate) struct SegmentPositions {
-    pub(crate) segment: SegmentId,
-    pub(crate) first_lsn: Lsn,
-    pub(crate) end_lsn: Lsn,
-    pub(crate) width: Width,
-    pub(crate) body: Bytes,
-}
-
-impl SegmentPositions {
-    /// Position number `n` of the array.
-    fn get(&self, n: usize) -> Option<Lsn> {
-        let width = self.width.bytes();
-        let at = n.checked_mul(width)?;
-        let bytes = self.body.get(at..at.checked_add(width)?)?;
-        let distance = match self.width {
-            Width::Four => u64::from(LittleEndian::read_u32(bytes)),
-            Width::Eight => LittleEndian::read_u64(bytes),
-        };
-        Some(self.first_lsn.plus(distance))
-    }
-
-    fn holds(&self, lsn: Lsn) -> bool {
-        (self.first_lsn..self.end_lsn).contains(&lsn)
-    }
-}
-
-/// A part of a segment's position array: `count` positions from number `at` on, of the entries from `first` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slice {
-    pub(crate) first: u64,
-    pub(crate) count: u32,
-    pub(crate) at: u32,
-    /// How many bytes the records take, when that is known.
-    pub(crate) bytes: Option<u64>,
-}
-
-/// An entry that was written, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Written {
-    pub(crate) index: u64,
-    pub(crate) lsn: Lsn,
-    /// How many bytes its record takes.
-    pub(crate) size: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Run {
-    first: u64,
-    /// How many bytes its records take; none when it was cut since that was known.
-    bytes: Option<u64>,
-    place: Place,
-}
-
-#[derive(Clone, Debug)]
-enum Place {
-    /// `count` positions from number `at` of a segment's array.
-    Mapped { count: u32, at: u32, from: Arc<SegmentPositions> },
-    /// Rising distances from `base`, the first entry's own LSN when the run was begun.
-    Memory { base: Lsn, distances: Vec<u32> },
-}
-
-impl Run {
-    fn mapped(slice: Slice, from: &Arc<SegmentPositions>) -> Run {
-        let Slice { first, count, at, bytes } = slice;
-        Run { first, bytes, place: Place::Mapped { count, at, from: Arc::clone(from) } }
-    }
-
-    fn begin(entry: Written) -> Run {
-        let place = Place::Memory { base: entry.lsn, distances: vec![0] };
-        Run { first: entry.index, bytes: Some(entry.size), place }
-    }
-
-    /// Takes one more entry, if it follows and there is room.
-    fn take(&mut self, entry: Written) -> bool {
-        let follows = entry.index == self.end();
-        let Place::Memory { base, distances } = &mut self.place else { return false };
-        let distance = entry.lsn.distance_from(*base).and_then(|d| u32::try_from(d).ok());
-        match distance.filter(|d| distances.last().is_some_and(|last| last < d)) {
-            Some(distance) if follows && distances.len() < CHUNK => distances.push(distance),
-            _ => return false,
-        }
-        self.bytes = self.bytes.and_then(|bytes| bytes.checked_add(entry.size));
-        true
-    }
-
-    fn len(&self) -> u64 {
-        match &self.place {
-            Place::Mapped { count, .. } => u64::from(*count),
-            Place::Memory { distances, .. } => distances.len() as u64,
-        }
-    }
-
-    fn end(&self) -> u64 {
-        self.first.saturating_add(self.len())
-    }
-
-    fn lsn(&self, index: u64) -> Option<Lsn> {
-        let n = usize::try_from(index.checked_sub(self.first)?).ok()?;
-        match &self.place {
-            Place::Mapped { count, at, from } => {
-                if n >= *count as usize {
-                    return None;
-                }
-                from.get(*at as usize + n)
-            }
-            Place::Memory { base, distances } => Some(base.plus(u64::from(*distances.get(n)?))),
-        }
-    }
-
-    /// An address at or below all of the run's records, in the segment of the lowest.
-    fn lowest(&self) -> Option<Lsn> {
-        match &self.place {
-            // The array itself is not verified, but what it belongs to is.
-            Place::Mapped { from, .. } => Some(from.first_lsn),
-            Place::Memory { .. } => self.lsn(self.first),
-        }
-    }
-
-    /// The part of the run with indexes in `[lo, hi)`, if any.
-    fn part(&self, lo: u64, hi: u64) -> Option<Run> {
-        let lo = lo.max(self.first);
-        let hi = hi.min(self.end());
-        if lo >= hi {
-            return None;
-        }
-        if lo == self.first && hi == self.end() {
-            return Some(self.clone());
-        }
-        // Both fit: they lie inside a run, which has at most u32::MAX positions.
-        let skip = u32::try_from(lo - self.first).ok()?;
-        let count = u32::try_from(hi - lo).ok()?;
-        let place = match &self.place {
-            Place::Mapped { at, from, .. } => {
-                Place::Mapped { count, at: at.checked_add(skip)?, from: Arc::clone(from) }
-            }
-            Place::Memory { base, distances } => Place::Memory {
-                base: *base,
-                distances: distances.get(skip as usize..(skip + count) as usize)?.to_vec(),
-            },
-        };
-        Some(Run { first: lo, bytes: None, place })
-    }
-
-    /// Whether some of its records may lie in `lsns`.
-    fn touches(&self, lsns: &Range<Lsn>) -> bool {
-        match &self.place {
-            Place::Mapped { from, .. } => from.first_lsn < lsns.end && lsns.start < from.end_lsn,
-            Place::Memory { .. } => {
-                let last = self.end().checked_sub(1).and_then(|last| self.lsn(last));
-                self.lowest().is_some_and(|lsn| lsn < lsns.end) && last.is_some_and(|lsn| lsns.start <= lsn)
-            }
-        }
-    }
-
-    /// The first index whose record lies at or behind `lsn`, if the run has records on both sides.
-    fn crossing(&self, lsn: Lsn) -> Option<u64> {
-        let Place::Memory { base, distances } = &self.place else { return None };
-        let below = distances.partition_point(|d| base.plus(u64::from(*d)) < lsn);
-        (0 < below && below < distances.len()).then_some(self.first + below as u64)
-    }
-}
+use super::run::Run;
+pub(crate) use super::run::{SegmentPositions, Slice, Width, Written};
+use crate::Lsn;
 
 /// Where the entries of one group lie, from its first index to its last.
 #[derive(Clone, Debug, Default)]
@@ -383,14 +199,7 @@ impl Positions {
         if let Some(back) = self.runs.back_mut()
             && index < back.end()
         {
-            back.bytes = None;
-            let keep = index.saturating_sub(back.first);
-            match &mut back.place {
-                Place::Mapped { count, .. } => *count = u32::try_from(keep).map_or(*count, |k| k.min(*count)),
-                Place::Memory { distances, .. } => {
-                    distances.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
-                }
-            }
+            back.cut_from(index);
         }
     }
 
@@ -420,7 +229,7 @@ impl Positions {
         let mut rest = self.runs.split_off(start.min(self.runs.len()));
         let after = rest.split_off((stop - start).min(rest.len()));
         for run in rest {
-            let found = indexes_in(&run, from).map(|(lo, hi)| (lo.max(array.first), hi.min(array.end())));
+            let found = run.indexes_in(from).map(|(lo, hi)| (lo.max(array.first), hi.min(array.end())));
             let Some((lo, hi)) = found.filter(|(lo, hi)| lo < hi) else {
                 self.runs.push_back(run);
                 continue;
@@ -450,16 +259,7 @@ impl Positions {
 
     /// Adds a mapped run, as a part of the one before it where they adjoin in the same array.
     fn push_joined(&mut self, mapped: Run) {
-        if let Place::Mapped { count, at, from } = &mapped.place
-            && let Some(Run { first: f, bytes: b, place: Place::Mapped { count: c, at: a, from: before } }) =
-                self.runs.back_mut()
-            && Arc::ptr_eq(before, from)
-            && f.checked_add(u64::from(*c)) == Some(mapped.first)
-            && a.checked_add(*c) == Some(*at)
-            && let Some(sum) = c.checked_add(*count)
-        {
-            *c = sum;
-            *b = b.zip(mapped.bytes).and_then(|(a, b)| a.checked_add(b));
+        if self.runs.back_mut().is_some_and(|before| before.join(&mapped)) {
             return;
         }
         self.runs.push_back(mapped);
@@ -468,25 +268,8 @@ impl Positions {
     /// How many runs keep their positions in memory, and how many positions those are.
     #[cfg(test)]
     pub(crate) fn in_memory(&self) -> (usize, usize) {
-        let memory = self.runs.iter().filter_map(|run| match &run.place {
-            Place::Memory { distances, .. } => Some(distances.len()),
-            Place::Mapped { .. } => None,
-        });
+        let memory = self.runs.iter().filter_map(Run::in_memory);
         (memory.clone().count(), memory.sum())
-    }
-}
-
-/// The indexes of a run whose records lie in the segment of `from`: one range, because LSNs rise within a run.
-fn indexes_in(run: &Run, from: &SegmentPositions) -> Option<(u64, u64)> {
-    match &run.place {
-        Place::Mapped { from: old, .. } => (old.segment == from.segment).then_some((run.first, run.end())),
-        Place::Memory { base, distances } => {
-            let lsn = |d: &u32| base.plus(u64::from(*d));
-            let lo = distances.partition_point(|d| lsn(d) < from.first_lsn) as u64;
-            let hi = distances.partition_point(|d| lsn(d) < from.end_lsn) as u64;
-            debug_assert!(lo >= hi || run.lsn(run.first + lo).is_none_or(|l| from.holds(l)));
-            (lo < hi).then_some((run.first + lo, run.first + hi))
-        }
     }
 }
 
@@ -494,6 +277,7 @@ fn indexes_in(run: &Run, from: &SegmentPositions) -> Option<(u64, u64)> {
 #[allow(clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
+    use crate::SegmentId;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -669,18 +453,7 @@ mod tests {
                     _ => {
                         let ended = segments.keys().copied().filter(|s| (s + 1) * span <= lsn).nth(n as usize % 3);
                         let Some((s, held)) = ended.and_then(|s| segments.remove_entry(&s)) else { continue };
-                        let body: Vec<u8> =
-                            held.values().flat_map(|l| ((l - s * span) as u32).to_le_bytes()).collect();
-                        let from = Arc::new(SegmentPositions {
-                            segment: SegmentId::new(s),
-                            first_lsn: Lsn::new(s * span),
-                            end_lsn: Lsn::new((s + 1) * span),
-                            width: Width::Four,
-                            body: body.into(),
-                        });
-                        for slice in slices(&held) {
-                            p.adopt(slice, &from);
-                        }
+                        adopt(&mut p, s, span, &held);
                     }
                 }
                 prop_assert_eq!(all(&p), list.iter().map(|(i, l)| (*i, *l)).collect::<Vec<_>>());
@@ -689,6 +462,21 @@ mod tests {
                 prop_assert_eq!(lowest, list.values().map(|l| l / span).min());
             }
             check_sizes(&mut p, span);
+        }
+    }
+
+    /// The segment that holds these entries ends.
+    fn adopt(p: &mut Positions, segment: u64, span: u64, held: &BTreeMap<u64, u64>) {
+        let body: Vec<u8> = held.values().flat_map(|l| ((l - segment * span) as u32).to_le_bytes()).collect();
+        let from = Arc::new(SegmentPositions {
+            segment: SegmentId::new(segment),
+            first_lsn: Lsn::new(segment * span),
+            end_lsn: Lsn::new((segment + 1) * span),
+            width: Width::Four,
+            body: body.into(),
+        });
+        for slice in slices(held) {
+            p.adopt(slice, &from);
         }
     }
 
@@ -731,14 +519,7 @@ mod tests {
     #[test]
     fn memory_stays_within_eight_bytes_an_entry() {
         let p = filled(1..100_001);
-        let bytes: usize = p
-            .runs
-            .iter()
-            .map(|run| match &run.place {
-                Place::Memory { distances, .. } => distances.capacity() * 4 + size_of::<Run>(),
-                Place::Mapped { .. } => size_of::<Run>(),
-            })
-            .sum();
+        let bytes: usize = p.runs.iter().map(|run| run.capacity() * 4 + size_of::<Run>()).sum();
         assert!(bytes <= 8 * 100_000, "{bytes} bytes");
     }
 

@@ -74,6 +74,7 @@ mod options;
 mod purge;
 mod relocate;
 mod replay;
+mod run;
 mod snapshot;
 mod space;
 mod state;

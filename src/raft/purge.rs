@@ -35,7 +35,7 @@ use std::sync::atomic::Ordering;
 use super::error::Result;
 use super::group::Cell;
 use super::log::RaftLog;
-use super::relocate::{Moved, relocate};
+use super::relocate::Relocation;
 use super::space::{Account, GroupSpace, account, disk_bytes, span};
 use crate::{Batch, Lsn, SegmentInfo};
 
@@ -106,9 +106,7 @@ pub(crate) fn purge(log: &RaftLog) -> Result<PurgeReport> {
     let before = wal.segments();
     let mut report = PurgeReport { released_to: release(log)?, ..PurgeReport::default() };
     let account = account(wal, log.groups_in_memory().all())?;
-    if relieve(log, &account, &mut report)? {
-        report.released_to = release(log)?;
-    }
+    relieve(log, &account, &mut report)?;
     describe(log, &before, &mut report)?;
     report.snapshots_left = log.sweep_snapshots();
     Ok(report)
@@ -129,11 +127,11 @@ fn release(log: &RaftLog) -> Result<Lsn> {
     Ok(to)
 }
 
-/// What one purge may relocate.
+/// How many bytes one purge may relocate.
 struct Budget {
     /// In all.
-    left: u64,
-    /// Of that, where it is not cheap.
+    all: u64,
+    /// Where it is not cheap.
     dear: u64,
 }
 
@@ -144,60 +142,51 @@ impl Budget {
         let before = written.at_last_purge.swap(appended, Ordering::Relaxed);
         let limit = log.limits().relocate;
         let pace = appended.saturating_sub(before).saturating_mul(PACE);
-        let left = if limit == 0 { 0 } else { limit.max(pace) };
+        let all = if limit == 0 { 0 } else { limit.max(pace) };
         let most = (appended / 2).saturating_mul(3).saturating_add(live);
-        Budget { left, dear: most.saturating_sub(written.relocated.load(Ordering::Relaxed)) }
-    }
-
-    fn spend(&mut self, bytes: u64) {
-        self.left = self.left.saturating_sub(bytes);
-        self.dear = self.dear.saturating_sub(bytes);
+        Budget { all, dear: all.min(most.saturating_sub(written.relocated.load(Ordering::Relaxed))) }
     }
 }
 
-/// Relocates what is live in the oldest segments, as long as that is worth it and the budget lasts. Says whether there
-/// is something left to be released.
-fn relieve(log: &RaftLog, account: &Account, report: &mut PurgeReport) -> Result<bool> {
+/// Relocates what is live in the oldest segments, as long as that is worth it and the budget lasts, and releases them.
+fn relieve(log: &RaftLog, account: &Account, report: &mut PurgeReport) -> Result<()> {
+    let Some(size) = account.segments.last().map(|s| s.file_bytes) else { return Ok(()) };
     let live = account.live_bytes();
-    let mut budget = Budget::new(log, live);
-    // Freed, but not released yet: each release waits for the disk.
-    let mut waiting = 0;
+    let aim = (live / 4).saturating_mul(7).saturating_add(2 * size);
+    let budget = Budget::new(log, live);
+    let mut relocation = Relocation::new(log, size);
+    // Relieved, but not released yet, because each release waits for the disk: files, and what replaces them.
+    let (mut waiting, mut released_at) = (0, 0);
     for (n, segment) in account.segments.iter().enumerate().filter(|(_, s)| s.sealed) {
         let now = log.wal().segments();
-        let Some(size) = now.last().map(|s| s.file_bytes) else { break };
         if !now.iter().any(|s| s.id == segment.id) {
             continue;
         }
-        let held = account.live_in(n);
-        let is_cheap = held <= span(segment) / CHEAP;
-        let aim = (live / 4).saturating_mul(7).saturating_add(2 * size);
-        let is_due = disk_bytes(&now).saturating_sub(waiting) > aim;
-        let allowed = if is_cheap { budget.left } else { budget.left.min(budget.dear) };
-        if !is_cheap && !is_due {
+        let is_cheap = account.live_in(n) <= span(segment) / CHEAP;
+        if !is_cheap && disk_bytes(&now).saturating_sub(waiting) <= aim {
             break;
         }
         let cells: Vec<&Arc<Cell>> = account.holders(n).into_iter().map(|(cell, _)| cell).collect();
-        let moved = relocate(log, &cells, segment, allowed)?;
-        budget.spend(moved.bytes);
-        report.add(&moved);
-        if moved.more {
+        let limit = if is_cheap { budget.all } else { budget.dear };
+        if !relocation.segment(segment, &cells, limit)? {
             break;
         }
-        waiting += segment.file_bytes;
-        if waiting >= size {
+        waiting += segment.file_bytes.saturating_sub(segment.footer_bytes);
+        if relocation.bytes().saturating_sub(released_at) >= size / 2 {
+            relocation.flush()?;
             report.released_to = release(log)?;
-            waiting = 0;
+            (waiting, released_at) = (0, relocation.bytes());
         }
     }
-    Ok(waiting > 0)
-}
-
-impl PurgeReport {
-    fn add(&mut self, moved: &Moved) {
-        self.states_rewritten += moved.states;
-        self.entries_relocated += moved.entries;
-        self.bytes_relocated += moved.bytes;
+    relocation.flush()?;
+    // Also when nothing comes free yet: what was moved is durable when the purge is over, or the purge failed.
+    if waiting > 0 || relocation.bytes() > released_at {
+        report.released_to = release(log)?;
     }
+    report.states_rewritten = relocation.moved.states;
+    report.entries_relocated = relocation.moved.entries;
+    report.bytes_relocated = relocation.moved.bytes;
+    Ok(())
 }
 
 /// How things are now.

@@ -47,7 +47,7 @@ use super::index::Written;
 use super::log::RaftLog;
 use super::space::state_size;
 use crate::error::{Corruption, CorruptionReason};
-use crate::{Batch, Lsn, Record, RecordOffset, SegmentInfo, SegmentReader, StreamRange, Ticket};
+use crate::{Batch, Lsn, Record, RecordOffset, SegmentInfo, StreamRange, Ticket};
 
 /// Batches are of this size at most, unless a single record is larger: the order lock is not held for long.
 const MOST_BATCH: u64 = 256 << 10;
@@ -58,8 +58,6 @@ pub(crate) struct Moved {
     pub(crate) entries: usize,
     pub(crate) states: usize,
     pub(crate) bytes: u64,
-    /// Whether there is more, which the budget did not allow.
-    pub(crate) more: bool,
 }
 
 /// An entry on its way.
@@ -73,121 +71,116 @@ struct Piece {
     record: Record,
 }
 
-/// Relocates what these groups have in a segment that has ended, at most `budget` bytes.
-pub(crate) fn relocate(
-    log: &RaftLog,
-    cells: &[&Arc<Cell>],
-    segment: &SegmentInfo,
-    budget: u64,
-) -> Result<Moved> {
-    let reader = log.wal().segment_reader(segment.id)?;
-    let mut work = Work { log, segment, budget, batch_bytes: batch_bytes(segment), moved: Moved::default() };
-    work.states(cells)?;
-    work.entries(cells, &reader)?;
-    Ok(work.moved)
-}
-
-/// So that several batches fit into a segment, and little is lost where one does not fit into its rest.
-fn batch_bytes(segment: &SegmentInfo) -> u64 {
-    (segment.file_bytes.saturating_sub(segment.footer_bytes) / 8).clamp(4 << 10, MOST_BATCH)
-}
-
-struct Work<'a> {
+/// Relocates segment after segment. What is left of several goes into one batch, because a block costs as much as its
+/// padding; it is written when there is enough of it, and by [`Relocation::flush`].
+pub(crate) struct Relocation<'a> {
     log: &'a RaftLog,
-    segment: &'a SegmentInfo,
-    budget: u64,
+    /// Batches are of this size: several fit into a segment, so little is lost where one does not fit into its rest.
     batch_bytes: u64,
-    moved: Moved,
+    pub(crate) moved: Moved,
+    pieces: Vec<Piece>,
+    /// The groups whose State is to be written again, and where it lies now.
+    states: Vec<(Arc<Cell>, Lsn)>,
+    /// The bytes of both.
+    staged: u64,
 }
 
-impl Work<'_> {
-    fn lsns(&self) -> Range<Lsn> {
-        self.segment.first_lsn..self.segment.end_lsn
+impl<'a> Relocation<'a> {
+    /// Into segments whose files have `segment_bytes`.
+    pub(crate) fn new(log: &'a RaftLog, segment_bytes: u64) -> Self {
+        let batch_bytes = (segment_bytes / 8).clamp(4 << 10, MOST_BATCH);
+        Relocation {
+            log,
+            batch_bytes,
+            moved: Moved::default(),
+            pieces: Vec::new(),
+            states: Vec::new(),
+            staged: 0,
+        }
     }
 
-    /// Whether `bytes` more may be moved.
-    fn allows(&mut self, bytes: u64) -> bool {
-        self.moved.more |= bytes > self.budget.saturating_sub(self.moved.bytes);
-        !self.moved.more
+    /// How many bytes were moved, or are about to be.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.moved.bytes + self.staged
     }
 
-    fn count(&mut self, bytes: u64) {
-        self.moved.bytes += bytes;
-        self.log.written().relocated.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn states(&mut self, cells: &[&Arc<Cell>]) -> Result<()> {
-        let mut chosen: Vec<&Arc<Cell>> = Vec::new();
-        let mut bytes = 0;
+    /// Relocates what these groups have in a segment that has ended, up to `limit` bytes of this relocation in all. Says
+    /// whether that was everything.
+    pub(crate) fn segment(
+        &mut self,
+        segment: &SegmentInfo,
+        cells: &[&Arc<Cell>],
+        limit: u64,
+    ) -> Result<bool> {
+        let lsns = segment.first_lsn..segment.end_lsn;
+        let reader = self.log.wal().segment_reader(segment.id)?;
         for cell in cells {
             let group = cell.group.read();
-            if !group.state_lsn.is_some_and(|lsn| self.lsns().contains(&lsn)) {
-                continue;
-            }
+            let state = group.state_lsn.filter(|lsn| lsns.contains(lsn) && !group.gone);
             let size = state_size(&group);
             drop(group);
-            if !self.allows(bytes + size) {
-                break;
+            if let Some(lsn) = state {
+                if !self.make_room(size, limit)? {
+                    return Ok(false);
+                }
+                self.states.push((Arc::clone(cell), lsn));
             }
-            chosen.push(cell);
-            bytes += size;
-            if bytes >= self.batch_bytes {
-                self.restate(&std::mem::take(&mut chosen))?;
-                bytes = 0;
+            for (index, term, from) in live_entries(cell, &lsns) {
+                let record = reader.read(from)?;
+                if !self.make_room(size_of(&record), limit)? {
+                    return Ok(false);
+                }
+                let shape = self.shape_of(cell.id, index, term, &record)?;
+                self.pieces.push(Piece { cell: Arc::clone(cell), index, term, shape, from, record });
             }
         }
-        self.restate(&chosen)
+        Ok(true)
     }
 
-    /// Writes the groups' States again. What is written is what the log says up to here, because the order lock is held;
-    /// and it says nothing new, so no batch that was checked before has to be refused.
-    fn restate(&mut self, cells: &[&Arc<Cell>]) -> Result<()> {
-        let mut batch = Batch::new();
-        let mut staged: Vec<(&Arc<Cell>, RecordOffset)> = Vec::new();
-        let order = self.log.groups_in_memory().order.lock();
-        for cell in cells {
-            let group = cell.group.read();
-            if group.gone || !group.state_lsn.is_some_and(|lsn| self.lsns().contains(&lsn)) {
+    /// Makes room for a record in the batch, if the limit allows it.
+    fn make_room(&mut self, size: u64, limit: u64) -> Result<bool> {
+        if self.bytes() + size > limit {
+            return Ok(false);
+        }
+        if self.staged + size > self.batch_bytes {
+            self.flush()?;
+        }
+        self.staged += size;
+        Ok(true)
+    }
+
+    /// Submits what is staged.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.staged = 0;
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let states = std::mem::take(&mut self.states);
+        loop {
+            let mut batch = Batch::new();
+            let offsets: Vec<RecordOffset> = pieces.iter().map(|piece| frame(&mut batch, piece)).collect();
+            let order = self.log.groups_in_memory().order.lock();
+            let before = pieces.len();
+            // Overwritten, compacted or removed since: what is left is framed again, which ends because it gets less.
+            pieces.retain(is_current);
+            if pieces.len() < before {
                 continue;
             }
-            let compacted = group.full.compacted;
-            let label = label(Kind::State(StateKind::Restated), cell.id, compacted.index, compacted.term);
-            staged.push((cell, batch.push_labelled(label, &[&encode_state(&group.full)])));
-        }
-        if staged.is_empty() {
+            let restated = restate(&mut batch, &states);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let ticket = self.log.wal().submit(&batch)?;
+            note(&pieces, &offsets, &ticket);
+            for (cell, record) in &restated {
+                cell.group.write().state_lsn = Some(ticket.lsn_of(*record));
+            }
+            drop(order);
+            self.log.groups_in_memory().adopt_left();
+            self.moved.entries += pieces.len();
+            self.moved.states += restated.len();
+            self.moved.bytes += batch.size_in_log();
+            self.log.written().relocated.fetch_add(batch.size_in_log(), Ordering::Relaxed);
             return Ok(());
         }
-        let ticket = self.log.wal().submit(&batch)?;
-        for (cell, record) in &staged {
-            cell.group.write().state_lsn = Some(ticket.lsn_of(*record));
-        }
-        drop(order);
-        self.log.groups_in_memory().adopt_left();
-        self.moved.states += staged.len();
-        self.count(batch.size_in_log());
-        Ok(())
-    }
-
-    fn entries(&mut self, cells: &[&Arc<Cell>], reader: &SegmentReader) -> Result<()> {
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut bytes = 0;
-        for cell in cells {
-            for (index, term, from) in live_entries(cell, &self.lsns()) {
-                let record = reader.read(from)?;
-                let size = Batch::record_size(record.payload().len() as u64, true);
-                if !pieces.is_empty() && bytes + size > self.batch_bytes {
-                    self.rewrite(std::mem::take(&mut pieces))?;
-                    bytes = 0;
-                }
-                if !self.allows(bytes + size) {
-                    return self.rewrite(pieces);
-                }
-                bytes += size;
-                let shape = self.shape_of(cell.id, index, term, &record)?;
-                pieces.push(Piece { cell: Arc::clone(cell), index, term, shape, from, record });
-            }
-        }
-        self.rewrite(pieces)
     }
 
     /// The position may come from a mapped summary, so the label has to confirm it.
@@ -201,37 +194,33 @@ impl Work<'_> {
             }
             _ => {
                 let lsn = record.lsn();
-                let offset = lsn.distance_from(self.segment.first_lsn).unwrap_or(0);
                 let hit = StreamRange { stream: group, first: index, last: index };
-                let file = self.log.wal().disk().path().join(format!("segment {}", self.segment.id));
-                let damage = Corruption::new(file, offset, lsn..lsn, CorruptionReason::Content);
+                let file = self.log.wal().disk().path().join("index");
+                let damage = Corruption::new(file, 0, lsn..lsn, CorruptionReason::Content);
                 Err(crate::Error::from(damage.hitting(vec![hit])).into())
             }
         }
     }
+}
 
-    /// Submits the entries that are still where they were read, and notes where they lie now.
-    fn rewrite(&mut self, mut pieces: Vec<Piece>) -> Result<()> {
-        while !pieces.is_empty() {
-            let mut batch = Batch::new();
-            let offsets: Vec<RecordOffset> = pieces.iter().map(|piece| frame(&mut batch, piece)).collect();
-            let order = self.log.groups_in_memory().order.lock();
-            let before = pieces.len();
-            // Overwritten, compacted or removed since: what is left is framed again, which ends because it gets less.
-            pieces.retain(is_current);
-            if pieces.len() < before {
-                continue;
-            }
-            let ticket = self.log.wal().submit(&batch)?;
-            note(&pieces, &offsets, &ticket);
-            drop(order);
-            self.log.groups_in_memory().adopt_left();
-            self.moved.entries += pieces.len();
-            self.count(batch.size_in_log());
-            return Ok(());
+fn size_of(record: &Record) -> u64 {
+    Batch::record_size(record.payload().len() as u64, true)
+}
+
+/// Frames the States of the groups that have none newer. What is written is what the log says up to here, because the
+/// order lock is held; and it says nothing new, so no batch that was checked before has to be refused.
+fn restate<'s>(batch: &mut Batch, states: &'s [(Arc<Cell>, Lsn)]) -> Vec<(&'s Arc<Cell>, RecordOffset)> {
+    let mut staged = Vec::new();
+    for (cell, from) in states {
+        let group = cell.group.read();
+        if group.gone || group.state_lsn != Some(*from) {
+            continue;
         }
-        Ok(())
+        let compacted = group.full.compacted;
+        let label = label(Kind::State(StateKind::Restated), cell.id, compacted.index, compacted.term);
+        staged.push((cell, batch.push_labelled(label, &[&encode_state(&group.full)])));
     }
+    staged
 }
 
 /// Index, term and position of the entries that a group has in this part of the log, ascending by index.
@@ -259,8 +248,8 @@ fn note(pieces: &[Piece], offsets: &[RecordOffset], ticket: &Ticket) {
     while let Some((first, _)) = rest.peek().copied() {
         let mut written = Vec::new();
         while let Some((piece, offset)) = rest.next_if(|(piece, _)| Arc::ptr_eq(&piece.cell, &first.cell)) {
-            let size = Batch::record_size(piece.record.payload().len() as u64, true);
-            written.push(Written { index: piece.index, lsn: ticket.lsn_of(*offset), size });
+            let lsn = ticket.lsn_of(*offset);
+            written.push(Written { index: piece.index, lsn, size: size_of(&piece.record) });
         }
         first.cell.group.write().relocate(&written);
     }

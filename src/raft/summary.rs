@@ -462,7 +462,10 @@ mod tests {
         let spoil: [Spoil; 3] = [
             |effect| effect.relocated.reverse(),
             |effect| (effect.relocated[1].slice.count, effect.relocated[1].slice.at) = (3, 4),
-            |effect| effect.appended.as_mut().unwrap().slice.first = 4,
+            |effect| {
+                let slice = &mut effect.appended.as_mut().unwrap().slice;
+                (slice.first, slice.count) = (4, 4);
+            },
         ];
         for spoil in spoil {
             let mut summary = sample();
