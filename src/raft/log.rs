@@ -41,14 +41,14 @@ struct Inner {
     written: Written,
 }
 
-/// How many bytes of records were written since the log was opened.
-#[derive(Debug, Default)]
+/// How much was written since the log was opened.
+#[derive(Debug)]
 pub(crate) struct Written {
-    /// On behalf of somebody.
-    pub(crate) appended: AtomicU64,
-    /// To let old segments go.
+    /// Where the log ended then.
+    opened_at: Lsn,
+    /// The bytes of records that were relocated.
     pub(crate) relocated: AtomicU64,
-    /// What `appended` was when the log was last purged.
+    /// What was appended when the log was last purged.
     pub(crate) at_last_purge: AtomicU64,
 }
 
@@ -81,7 +81,12 @@ impl RaftLog {
         replay(&wal, &groups)?;
         groups.adopt_left();
         let snapshots = open_snapshots(&wal, &groups, snapshot_chunk)?;
-        Ok(RaftLog(Arc::new(Inner { wal, groups, snapshots, limits, written: Written::default() })))
+        let written = Written {
+            opened_at: wal.next_lsn(),
+            relocated: AtomicU64::new(0),
+            at_last_purge: AtomicU64::new(0),
+        };
+        Ok(RaftLog(Arc::new(Inner { wal, groups, snapshots, limits, written })))
     }
 
     /// The raft node that the directory belongs to, once one was given.
@@ -110,7 +115,7 @@ impl RaftLog {
         let mut batch = Batch::new();
         let label = label(Kind::State(StateKind::Created), id, 0, 0);
         let record = batch.push_labelled(label, &[&encode_state(&full)]);
-        let ticket = self.append(&batch)?;
+        let ticket = self.0.wal.submit(&batch)?;
         order.incarnation = full.incarnation;
         let cell = Cell::new(id, Group::created(full, ticket.lsn_of(record)));
         self.0.groups.put(Arc::clone(&cell));
@@ -159,7 +164,7 @@ impl RaftLog {
         }
         let order = self.0.groups.order.lock();
         batch.verify()?;
-        let ticket = self.append(batch.records())?;
+        let ticket = self.0.wal.submit(batch.records())?;
         batch.apply(&ticket);
         drop(order);
         self.0.groups.adopt_left();
@@ -230,11 +235,10 @@ impl RaftLog {
         &self.0.written
     }
 
-    /// Puts records into the log on behalf of somebody; the order lock is held.
-    fn append(&self, records: &Batch) -> Result<Ticket> {
-        let ticket = self.0.wal.submit(records)?;
-        self.0.written.appended.fetch_add(records.size_in_log(), Ordering::Relaxed);
-        Ok(ticket)
+    /// How many bytes of log were appended on behalf of others since it was opened, headers and padding included.
+    pub(crate) fn appended(&self) -> u64 {
+        let grown = self.0.wal.next_lsn().distance_from(self.0.written.opened_at).unwrap_or(0);
+        grown.saturating_sub(self.0.written.relocated.load(Ordering::Relaxed))
     }
 
     pub(crate) fn snapshots(&self) -> &Snapshots {
@@ -271,7 +275,7 @@ impl RaftLog {
         let at = check::save_snapshot(cell.id, &cell.group.read(), file.at.index, conf)?;
         let mut batch = Batch::new();
         batch.push_labelled(label(Kind::Snapshot, cell.id, at.index, at.term), &[&file.serial.to_le_bytes()]);
-        let ticket = self.append(&batch)?;
+        let ticket = self.0.wal.submit(&batch)?;
         let mut group = cell.group.write();
         if let Some(old) = group.full.snapshot {
             self.0.snapshots.discard(cell.id, old, ticket.end());

@@ -16,15 +16,17 @@
 //! always a prefix. That costs writes, so it is done only
 //!
 //! * where little of a segment is left: an eighth or less is written again to free the whole, or
-//! * while the files take more than 7/4 of the live bytes and two segments.
+//! * while the files take more than twice the live bytes and two segments, less what is appended while relocation goes
+//!   on (a quarter of the live bytes at most).
 //!
-//! **Why the bound holds.** Say a group that lags has L live bytes, and others append and compact. Once the disk takes
-//! 7/4 L, relocation has L bytes to write before the dead segments behind them come free; a segment full of live bytes
-//! that is written again frees as much as it costs. If it writes four times as fast as others append, they append L/4
-//! until it is through, and the disk takes 2 L at most; the segments that are whole or torn at either end are in the
-//! three segments on top. Then what others appended up to there is free. In a round they append 3/4 L, so L / (3/4 L) =
-//! 4/3 bytes are relocated for each one appended in the worst case. That is capped besides, at 3/2 and one round, for
-//! logs that cannot be packed: records that fill half a segment and a little more.
+//! **Why the bound holds.** Say a group that lags has L live bytes, and others append and compact. Relocation has L bytes
+//! to write before the dead segments behind them come free; a segment full of live bytes that is written again frees as
+//! much as it costs. If a call may write b bytes and a are appended from call to call, others append L a/b until it is
+//! through. So it begins that much earlier, and the disk takes 2 L at most; the segments that are begun at either end are
+//! in the three on top. As b is at least 4 a, that is L/4 at most. Then what others appended up to there is free. In a
+//! round they append 3/4 L to L, so 1 to 4/3 bytes are relocated for each one appended; less, as the two segments on top
+//! count for more; more, as packed records come with headers and padding. It is capped besides, at 3/2 and one round,
+//! for logs that cannot be packed: records that fill half a segment and a little more.
 //!
 //! What memory says may not be durable yet: a compaction that a crash undoes needs its entries again, and what was
 //! relocated needs its old place. So nothing is released before everything submitted up to the decision is durable.
@@ -61,7 +63,7 @@ pub struct PurgeReport {
     pub entries_relocated: usize,
     /// How many bytes those States and entries take.
     pub bytes_relocated: u64,
-    /// The bytes of all records appended since the log was opened, relocation not counted.
+    /// The bytes of log appended since it was opened, headers and padding included, what was relocated not.
     pub total_appended: u64,
     /// The bytes of all records relocated since the log was opened.
     pub total_relocated: u64,
@@ -133,18 +135,24 @@ struct Budget {
     all: u64,
     /// Where it is not cheap.
     dear: u64,
+    /// What is appended until all that is live was relocated, if all goes on like this.
+    ahead: u64,
 }
 
 impl Budget {
     fn new(log: &RaftLog, live: u64) -> Budget {
         let written = log.written();
-        let appended = written.appended.load(Ordering::Relaxed);
+        let appended = log.appended();
         let before = written.at_last_purge.swap(appended, Ordering::Relaxed);
         let limit = log.limits().relocate;
-        let pace = appended.saturating_sub(before).saturating_mul(PACE);
+        let recent = appended.saturating_sub(before);
+        let pace = recent.saturating_mul(PACE);
         let all = if limit == 0 { 0 } else { limit.max(pace) };
         let most = (appended / 2).saturating_mul(3).saturating_add(live);
-        Budget { all, dear: all.min(most.saturating_sub(written.relocated.load(Ordering::Relaxed))) }
+        let dear = all.min(most.saturating_sub(written.relocated.load(Ordering::Relaxed)));
+        // At most a call's, or where it takes several calls, what is appended between them.
+        let calls = live.checked_div(all).unwrap_or(0);
+        Budget { all, dear, ahead: calls.saturating_mul(recent).min(live / PACE) }
     }
 }
 
@@ -152,8 +160,8 @@ impl Budget {
 fn relieve(log: &RaftLog, account: &Account, report: &mut PurgeReport) -> Result<()> {
     let Some(size) = account.segments.last().map(|s| s.file_bytes) else { return Ok(()) };
     let live = account.live_bytes();
-    let aim = (live / 4).saturating_mul(7).saturating_add(2 * size);
     let budget = Budget::new(log, live);
+    let aim = live.saturating_mul(2).saturating_add(2 * size).saturating_sub(budget.ahead);
     let mut relocation = Relocation::new(log, size);
     // Relieved, but not released yet, because each release waits for the disk: files, and what replaces them.
     let (mut waiting, mut released_at) = (0, 0);
@@ -199,7 +207,7 @@ fn describe(log: &RaftLog, before: &[SegmentInfo], report: &mut PurgeReport) -> 
     report.disk_bytes = disk_bytes(&account.segments);
     report.pinned_by = pins(&account, log.wal().next_lsn());
     report.over_limit = account.groups_above(log.limits().group);
-    report.total_appended = log.written().appended.load(Ordering::Relaxed);
+    report.total_appended = log.appended();
     report.total_relocated = log.written().relocated.load(Ordering::Relaxed);
     Ok(())
 }

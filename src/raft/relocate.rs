@@ -52,6 +52,10 @@ use crate::{Batch, Lsn, Record, RecordOffset, SegmentInfo, StreamRange, Ticket};
 /// Batches are of this size at most, unless a single record is larger: the order lock is not held for long.
 const MOST_BATCH: u64 = 256 << 10;
 
+/// Blocks are padded to this by default. A batch is as large as just fits, with the block's header.
+const PAGE: u64 = 4 << 10;
+const BLOCK_HEADER: u64 = 40;
+
 /// What a relocation did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Moved {
@@ -88,7 +92,8 @@ pub(crate) struct Relocation<'a> {
 impl<'a> Relocation<'a> {
     /// Into segments whose files have `segment_bytes`.
     pub(crate) fn new(log: &'a RaftLog, segment_bytes: u64) -> Self {
-        let batch_bytes = (segment_bytes / 8).clamp(4 << 10, MOST_BATCH);
+        let block = (segment_bytes / 8).clamp(PAGE, MOST_BATCH) / PAGE * PAGE;
+        let batch_bytes = block - BLOCK_HEADER;
         Relocation {
             log,
             batch_bytes,
