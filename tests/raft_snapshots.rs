@@ -377,3 +377,52 @@ fn readers_appenders_snapshots_and_purges_run_side_by_side() {
     });
     assert_eq!(node.group(1).last_index().unwrap(), 4010);
 }
+
+/// Entries are overwritten, compacted and read while they are relocated, all the time.
+#[test]
+fn what_is_overwritten_while_it_is_relocated_stays_overwritten() {
+    let mut node = Node::with(options().relocate_bytes(1 << 20));
+    (1..=2).for_each(|id| node.create(id));
+    let terms = 120;
+    let (log, stop) = (node.log(), AtomicBool::new(false));
+    let relocated = std::thread::scope(|scope| {
+        let purger = scope.spawn(|| {
+            let mut relocated = 0;
+            while !stop.load(Ordering::Acquire) {
+                relocated += log.purge().unwrap().entries_relocated;
+            }
+            relocated
+        });
+        scope.spawn(|| {
+            let group = log.group(1).unwrap();
+            while !stop.load(Ordering::Acquire) {
+                let durable = group.durable_index();
+                assert!(durable <= group.last_index().unwrap());
+                // Never overwritten, so it is to be read at any time.
+                if durable >= 10 {
+                    let got = entries(&group, 1, 11, None).unwrap();
+                    assert!(got.iter().zip(1..).all(|(e, index)| *e == entry(index, 1)), "{got:?}");
+                }
+            }
+        });
+        node.append(1, &(1..=60).map(|index| entry(index, 1)).collect::<Vec<_>>());
+        for term in 2..terms {
+            let from = 11 + term % 40;
+            node.append(1, &(from..=60).map(|index| entry(index, term)).collect::<Vec<_>>());
+            node.append_committed(2, term * 50 - 99, term * 50 - 50, 1);
+            if term % 5 == 0 {
+                node.snapshot_at(2, term * 50 - 50);
+                node.compact(2, term * 50 - 50);
+            }
+        }
+        stop.store(true, Ordering::Release);
+        purger.join().unwrap()
+    });
+    assert!(relocated > 100, "{relocated} entries were relocated");
+    // Each index has the term of the last append that reached down to it.
+    let term_of = |index: u64| (2..terms).rev().find(|term| 11 + term % 40 <= index).unwrap_or(1);
+    node.in_both_lives(|node| {
+        let got = entries(&node.group(1), 1, 61, None).unwrap();
+        assert_eq!(got, (1..=60).map(|index| entry(index, term_of(index))).collect::<Vec<_>>());
+    });
+}

@@ -302,4 +302,53 @@ mod tests {
         assert_eq!(group.term(7), None);
         assert_eq!(group.positions.lsn(6), Some(Lsn::new(500)));
     }
+
+    fn range(first: u64, count: u32, terms: &[(u64, u64)]) -> EntryRange {
+        EntryRange { slice: Slice { first, count, at: 0, bytes: None }, terms: terms.to_vec() }
+    }
+
+    fn array() -> Arc<SegmentPositions> {
+        Arc::new(SegmentPositions {
+            segment: crate::SegmentId::new(9),
+            first_lsn: Lsn::new(9000),
+            end_lsn: Lsn::new(9999),
+            width: super::super::index::Width::Four,
+            body: vec![0; 64].into(),
+        })
+    }
+
+    #[test]
+    fn relocated_entries_close_the_gap_that_released_segments_left() {
+        let mut group = with_entries(4, 9..12);
+        let gap = group.verify_whole(1).unwrap_err();
+        assert!(matches!(gap, Error::Incomplete { index: 5, what: Missing::Entries, .. }), "{gap}");
+        group.replay_relocated(&range(5, 2, &[(5, 1)]), &array()).unwrap();
+        let gap = group.verify_whole(1).unwrap_err();
+        assert!(matches!(gap, Error::Incomplete { index: 7, what: Missing::Entries, .. }), "{gap}");
+        group.replay_relocated(&range(7, 4, &[(7, 1)]), &array()).unwrap();
+        group.verify_whole(1).unwrap();
+        assert_eq!((group.last().index, group.positions.lsn(11)), (11, Some(Lsn::new(110))));
+        assert_eq!(group.lowest_lsn(), Some(Lsn::new(1)));
+    }
+
+    #[test]
+    fn a_relocated_entry_of_another_term_is_a_contradiction() {
+        let mut group = with_entries(0, 1..10);
+        group.cut_for(6);
+        group.push(2, written(6, 500));
+        group.replay_relocated(&range(4, 3, &[(4, 1), (6, 2)]), &array()).unwrap();
+        assert_eq!(group.replay_relocated(&range(4, 3, &[(4, 1)]), &array()), Err(6));
+        assert_eq!(group.replay_relocated(&range(3, 3, &[(3, 1), (5, 2)]), &array()), Err(5));
+    }
+
+    #[test]
+    fn entries_below_a_relocated_one_stay_durable_until_they_are_replaced() {
+        let mut group = with_entries(0, 1..10);
+        group.relocate(&[written(2, 900), written(3, 910)]);
+        assert_eq!((group.durable_below, group.lowest_lsn()), (4, Some(Lsn::new(1))));
+        group.cut_for(3);
+        assert_eq!(group.durable_below, 3);
+        group.install(FullState::default(), Lsn::new(1000));
+        assert_eq!(group.durable_below, 0);
+    }
 }
