@@ -61,6 +61,8 @@ pub struct SegmentInfo {
     pub sealed: bool,
     /// The size of its file in bytes.
     pub file_bytes: u64,
+    /// How many of them are the footer's: the index by which the log is opened.
+    pub footer_bytes: u64,
 }
 
 impl Options {
@@ -320,6 +322,7 @@ impl Wal {
             end_lsn: s.end().unwrap_or(durable),
             sealed: s.end().is_some(),
             file_bytes: s.file_bytes(),
+            footer_bytes: s.footer().map_or(0, |f| f.footer.total_len()),
         };
         self.inner.keeper.table.all().into_iter().map(info).collect()
     }

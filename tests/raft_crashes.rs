@@ -11,6 +11,7 @@
 
 mod raft_support;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,13 @@ fn append(log: &RaftLog, id: u64, from: u64, to: u64, term: u64) -> Result<()> {
     log.commit(batch).map(|_| ())
 }
 
+fn append_uncommitted(log: &RaftLog, id: u64, range: RangeInclusive<u64>, term: u64) -> Result<()> {
+    let list: Vec<Entry> = range.map(|index| entry(index, term)).collect();
+    let mut batch = log.batch();
+    batch.append(id, &list)?;
+    log.commit(batch).map(|_| ())
+}
+
 fn save(log: &RaftLog, id: u64, index: u64) -> Result<()> {
     log.group(id).unwrap().save_snapshot(index, conf(&[1, 2]), state_at(index))
 }
@@ -68,7 +76,10 @@ fn install(log: &RaftLog, id: u64, index: u64, other: u64) -> Result<()> {
     log.commit(batch).map(|_| ())
 }
 
-const STEPS: usize = 17;
+const STEPS: usize = 35;
+
+/// The purges that find entries of groups that lag in segments whose other groups have moved on.
+const RELOCATING: [usize; 2] = [26, 32];
 
 /// One acknowledged operation after another.
 fn step(log: &RaftLog, n: usize) -> Result<()> {
@@ -87,6 +98,18 @@ fn step(log: &RaftLog, n: usize) -> Result<()> {
         13 => log.remove_group(2),
         14 => append(log, 3, 1, 60, 4),
         15 => log.create_group(2, conf(&[7])).map(|_| ()),
+        17 => log.create_group(4, conf(&[1, 2])).map(|_| ()),
+        18 => append_uncommitted(log, 4, 1..=30, 1),
+        // Group 1 fills segments and leaves them; 3 and 4 lag.
+        19..=23 => append(log, 1, 141 + 50 * (n as u64 - 19), 190 + 50 * (n as u64 - 19), 9),
+        24 => save(log, 1, 390),
+        25 => compact(log, 1, 390),
+        // Some of what was relocated is overwritten.
+        27 => append_uncommitted(log, 4, 21..=25, 3),
+        28..=29 => append(log, 1, 391 + 90 * (n as u64 - 28), 480 + 90 * (n as u64 - 28), 9),
+        30 => save(log, 1, 570),
+        31 => compact(log, 1, 570),
+        33 => log.remove_group(4),
         _ => log.purge().map(|_| ()),
     }
 }
@@ -140,6 +163,16 @@ fn styles(rng: &mut Rng) -> Vec<CrashStyle> {
     all.extend((0..2).map(|_| CrashStyle::Chaos(rng.draw())));
     all.push(CrashStyle::Subset(rng.draw()));
     all
+}
+
+/// The sweeps below are about relocation too.
+#[test]
+fn entries_are_relocated_and_some_of_them_again() {
+    for n in RELOCATING {
+        let log = after_steps(&SimDisk::new(), n);
+        let report = log.purge().unwrap();
+        assert!(report.entries_relocated >= 80 && report.segments_freed >= 2, "step {n}: {report:?}");
+    }
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn step() -> impl Strategy<Value = (u64, Step)> {
         1 => (0u64..30, 0u64..2).prop_map(|(ahead, rise)| Step::Install { ahead, rise }),
         1 => Just(Step::Remove),
         1 => Just(Step::Create),
-        1 => Just(Step::Purge),
+        3 => Just(Step::Purge),
         2 => Just(Step::Reopen),
     ];
     (1u64..4, kind)
@@ -220,8 +220,10 @@ fn compare(log: &RaftLog, models: &BTreeMap<u64, Model>) {
     }
 }
 
-fn run(steps: Vec<(u64, Step)>, together: usize) {
-    let mut node = Node::new();
+fn run(steps: Vec<(u64, Step)>, together: usize, relocate: u64) {
+    // Small segments, so that a purge finds something to relocate.
+    let wal = seawall::Options::new().segment_size(64 << 10).block_align(512);
+    let mut node = Node::with(options().wal(wal).relocate_bytes(relocate));
     let mut models: BTreeMap<u64, Model> = BTreeMap::new();
     for chunk in steps.chunks(together) {
         // The steps of a chunk go into one batch, as far as steps go into batches.
@@ -254,9 +256,11 @@ fn run(steps: Vec<(u64, Step)>, together: usize) {
             }
         }
         compare(node.log(), &models);
+        check_space(node.log());
     }
     node.reopen();
     compare(node.log(), &models);
+    check_space(node.log());
 }
 
 /// The directory as a process that is killed now would leave it.
@@ -322,7 +326,11 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn groups_are_what_was_done_to_them(steps in proptest::collection::vec(step(), 20..120), together in 1usize..5) {
-        run(steps, together);
+    fn groups_are_what_was_done_to_them(
+        steps in proptest::collection::vec(step(), 20..120),
+        together in 1usize..5,
+        relocate in prop_oneof![Just(0u64), 500u64..5000, Just(1 << 20)],
+    ) {
+        run(steps, together, relocate);
     }
 }

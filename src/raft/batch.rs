@@ -14,6 +14,7 @@ use super::codec::state::{encode_conf, encode_hard, encode_state};
 use super::codec::{Kind, StateKind, entry};
 use super::error::{Error, Result};
 use super::group::{Cell, Group, Versions};
+use super::index::Written;
 use super::log::RaftLog;
 use super::snapshot::Meta;
 use super::state::{EntryId, FullState, Hard, SnapshotRef};
@@ -55,6 +56,7 @@ struct Slot {
 struct Staged {
     at: RecordOffset,
     term: u64,
+    size: u64,
 }
 
 /// What is done to a group when the batch is submitted.
@@ -239,8 +241,10 @@ impl WriteBatch {
     fn stage_entries(&mut self, slot: usize, entries: &[Entry]) {
         let (Some(first), Some(group)) = (entries.first(), self.group_of(slot)) else { return };
         for entry in entries {
+            let before = self.records.size_in_log();
             let at = entry::push(&mut self.records, group, entry);
-            self.entries.push(Staged { at, term: entry.term });
+            let size = self.records.size_in_log() - before;
+            self.entries.push(Staged { at, term: entry.term, size });
         }
         let (first, count) = (first.index, entries.len());
         self.ops.push((slot, Op::Append { first, count }));
@@ -347,7 +351,8 @@ impl WriteBatch {
                 Op::Append { first, count } => {
                     group.cut_for(first);
                     for (index, staged) in (first..).zip(entries.by_ref().take(count)) {
-                        group.push(index, staged.term, ticket.lsn_of(staged.at));
+                        let (lsn, size) = (ticket.lsn_of(staged.at), staged.size);
+                        group.push(staged.term, Written { index, lsn, size });
                     }
                 }
                 Op::Hard(hard) => group.set_hard(hard),

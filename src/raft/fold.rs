@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::codec::state::{decode_conf, decode_hard, decode_state};
 use super::codec::{Cursor, Kind, StateKind};
 use super::error::{ContentProblem, Error, Result};
-use super::index::{SegmentPositions, Width};
+use super::index::{SegmentPositions, Slice, Width};
 use super::state::{EntryId, SnapshotRef};
 use super::summary::{Before, Effect, EntryRange, SegmentSummary};
 use super::terms::Terms;
-use crate::{Label, Lsn, SegmentReader};
+use crate::{Batch, Label, Lsn, SegmentReader};
 
 /// The summary of a sealed segment, from its records.
 ///
@@ -31,7 +31,8 @@ pub(crate) fn summarize(segment: &SegmentReader) -> Result<SegmentSummary> {
         let record = if has_payload(kind) { Some(segment.read(head.lsn)?) } else { None };
         let payload = record.as_ref().map_or(&[][..], |record| record.payload());
         let fold = folds.entry(label.stream).or_default();
-        fold.record(kind, label, head.lsn, payload).map_err(content)?;
+        let size = Batch::record_size(u64::from(head.payload_len), true);
+        fold.record(kind, label, Place { lsn: head.lsn, size }, payload).map_err(content)?;
     }
     Ok(assemble(folds, segment))
 }
@@ -45,13 +46,16 @@ fn assemble(folds: BTreeMap<u64, Fold>, segment: &SegmentReader) -> SegmentSumma
     let (first_lsn, end_lsn) = (segment.first_lsn(), segment.end_lsn());
     let span = end_lsn.distance_from(first_lsn).unwrap_or(0);
     let width = if u32::try_from(span).is_ok() { Width::Four } else { Width::Eight };
-    let entries: usize = folds.values().map(|fold| fold.lsns.len()).sum();
+    let entries: usize = folds.values().map(|fold| fold.appended.len() + fold.relocated.len()).sum();
     let mut body = Vec::with_capacity(entries.saturating_mul(width.bytes()));
     let mut effects = BTreeMap::new();
     for (group, mut fold) in folds {
-        fold.effect.range = fold.range(body.len() / width.bytes());
-        for lsn in &fold.lsns {
-            let distance = lsn.distance_from(first_lsn).unwrap_or(0).to_le_bytes();
+        let mut at = body.len() / width.bytes();
+        fold.effect.relocated = fold.relocated_ranges(at);
+        at += fold.relocated.len();
+        fold.effect.appended = fold.appended_range(at);
+        for place in fold.relocated.values().map(|(place, _)| place).chain(&fold.appended) {
+            let distance = place.lsn.distance_from(first_lsn).unwrap_or(0).to_le_bytes();
             // The lower bytes come first, so the first four are the number when it fits into them.
             body.extend(distance.iter().take(width.bytes()));
         }
@@ -69,29 +73,47 @@ fn assemble(folds: BTreeMap<u64, Fold>, segment: &SegmentReader) -> SegmentSumma
     }
 }
 
+/// A record's place.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    lsn: Lsn,
+    size: u64,
+}
+
 /// The effect of a group's records so far.
 #[derive(Debug, Default)]
 struct Fold {
     effect: Effect,
+    /// The first index that was appended, if any was.
     first: u64,
+    /// Of the entries that were appended.
     terms: Terms,
-    lsns: Vec<Lsn>,
+    appended: Vec<Place>,
+    /// The entries that were relocated, with their terms.
+    relocated: BTreeMap<u64, (Place, u64)>,
 }
 
 impl Fold {
-    fn record(&mut self, kind: Kind, label: Label, lsn: Lsn, payload: &[u8]) -> Result<(), ContentProblem> {
+    fn record(
+        &mut self,
+        kind: Kind,
+        label: Label,
+        place: Place,
+        payload: &[u8],
+    ) -> Result<(), ContentProblem> {
         let id = EntryId { index: label.sequence, term: label.extra };
         if self.effect.removed && kind != Kind::State(StateKind::Created) {
             return Err(ContentProblem::Order);
         }
         match kind {
-            Kind::Entry(_) => return self.entry(id, lsn),
+            Kind::Entry(_) => return self.append(id, place),
+            Kind::Relocated(_) => return self.relocate(id, place),
             Kind::HardState => self.effect.hard = Some(decode_hard(payload)?),
             Kind::Applied => self.effect.applied = Some(id),
             Kind::Compacted => self.effect.compacted = Some(id),
             Kind::ConfState => self.effect.conf = Some((id.index, Arc::new(decode_conf(payload)?))),
             Kind::Snapshot => self.effect.snapshot = Some(decode_saved(id, payload)?),
-            Kind::State(state) => self.state(state, lsn, payload)?,
+            Kind::State(state) => self.state(state, place.lsn, payload)?,
             Kind::Removed => {
                 *self = Fold::default();
                 self.effect.before = Before::Gone;
@@ -101,24 +123,39 @@ impl Fold {
         Ok(())
     }
 
-    fn entry(&mut self, id: EntryId, lsn: Lsn) -> Result<(), ContentProblem> {
+    fn append(&mut self, id: EntryId, place: Place) -> Result<(), ContentProblem> {
         if id.index == 0 {
             return Err(ContentProblem::Field("index"));
         }
-        if self.lsns.is_empty() || id.index < self.first {
-            self.forget_entries();
+        if self.appended.is_empty() || id.index < self.first {
+            self.appended.clear();
+            self.terms.clear();
+            // What was relocated before is replaced as everything else is.
+            drop(self.relocated.split_off(&id.index));
             self.first = id.index;
         }
-        let next = self.first.saturating_add(self.lsns.len() as u64);
+        let next = self.first.saturating_add(self.appended.len() as u64);
         if id.index > next {
             return Err(ContentProblem::Order);
         }
         if id.index < next {
-            self.lsns.truncate(usize::try_from(id.index - self.first).unwrap_or(usize::MAX));
+            self.appended.truncate(usize::try_from(id.index - self.first).unwrap_or(usize::MAX));
             self.terms.cut_from(id.index);
         }
-        self.lsns.push(lsn);
+        self.appended.push(place);
         self.terms.push(id.index, id.term);
+        Ok(())
+    }
+
+    /// What is relocated comes from an older segment, so it was neither appended in this one nor relocated into it.
+    fn relocate(&mut self, id: EntryId, place: Place) -> Result<(), ContentProblem> {
+        if id.index == 0 {
+            return Err(ContentProblem::Field("index"));
+        }
+        let replaced = !self.appended.is_empty() && id.index >= self.first;
+        if replaced || self.relocated.insert(id.index, (place, id.term)).is_some() {
+            return Err(ContentProblem::Order);
+        }
         Ok(())
     }
 
@@ -138,21 +175,46 @@ impl Fold {
     }
 
     fn forget_entries(&mut self) {
-        self.lsns.clear();
+        self.appended.clear();
         self.terms.clear();
+        self.relocated.clear();
     }
 
-    /// The entries as a range whose positions begin at number `at`.
-    fn range(&self, at: usize) -> Option<EntryRange> {
-        if self.lsns.is_empty() {
+    /// The appended entries as a range whose positions begin at number `at`.
+    fn appended_range(&self, at: usize) -> Option<EntryRange> {
+        if self.appended.is_empty() {
             return None;
         }
-        Some(EntryRange {
+        let slice = Slice {
             first: self.first,
-            count: u32::try_from(self.lsns.len()).ok()?,
+            count: u32::try_from(self.appended.len()).ok()?,
             at: u32::try_from(at).ok()?,
-            terms: self.terms.runs().collect(),
-        })
+            bytes: self.appended.iter().try_fold(0u64, |sum, place| sum.checked_add(place.size)),
+        };
+        Some(EntryRange { slice, terms: self.terms.runs().collect() })
+    }
+
+    /// The relocated entries as ranges of consecutive ones, whose positions begin at number `at`. Within a range terms
+    /// do not fall.
+    fn relocated_ranges(&self, at: usize) -> Vec<EntryRange> {
+        let mut ranges: Vec<EntryRange> = Vec::new();
+        for (n, (index, (place, term))) in self.relocated.iter().enumerate() {
+            if let Some(range) = ranges.last_mut()
+                && range.slice.first.checked_add(u64::from(range.slice.count)) == Some(*index)
+                && let Some((_, last)) = range.terms.last().copied().filter(|(_, last)| last <= term)
+            {
+                range.slice.count += 1;
+                range.slice.bytes = range.slice.bytes.and_then(|bytes| bytes.checked_add(place.size));
+                if last < *term {
+                    range.terms.push((*index, *term));
+                }
+                continue;
+            }
+            let Ok(at) = u32::try_from(at + n) else { break };
+            let slice = Slice { first: *index, count: 1, at, bytes: Some(place.size) };
+            ranges.push(EntryRange { slice, terms: vec![(*index, *term)] });
+        }
+        ranges
     }
 }
 
@@ -175,18 +237,44 @@ mod tests {
 
     const ENTRY: Kind = Kind::Entry(Shape { kind: EntryType::EntryNormal, has_context: false });
 
+    const MOVED: Kind = Kind::Relocated(Shape { kind: EntryType::EntryNormal, has_context: false });
+
     fn feed(fold: &mut Fold, kind: Kind, index: u64, term: u64, lsn: u64) -> Result<(), ContentProblem> {
         let label = Label { kind: kind.to_u8(), stream: 1, sequence: index, extra: term };
         let payload =
             if matches!(kind, Kind::State(_)) { encode_state(&FullState::default()) } else { Vec::new() };
-        fold.record(kind, label, Lsn::new(lsn), &payload)
+        fold.record(kind, label, Place { lsn: Lsn::new(lsn), size: 48 }, &payload)
     }
 
     fn entries(fold: &Fold) -> Vec<(u64, u64, u64)> {
-        let range = fold.range(0).unwrap_or_default();
-        (0..u64::from(range.count))
-            .map(|n| (range.first + n, fold.terms.get(range.first + n).unwrap(), fold.lsns[n as usize].get()))
+        let Some(range) = fold.appended_range(0) else { return Vec::new() };
+        let Slice { first, count, .. } = range.slice;
+        (0..u64::from(count))
+            .map(|n| (first + n, fold.terms.get(first + n).unwrap(), fold.appended[n as usize].lsn.get()))
             .collect()
+    }
+
+    fn relocated(fold: &Fold) -> Vec<(u64, u32, u32)> {
+        fold.relocated_ranges(7).iter().map(|r| (r.slice.first, r.slice.count, r.slice.at)).collect()
+    }
+
+    #[test]
+    fn relocated_entries_replace_nothing_and_are_replaced() {
+        let mut fold = Fold::default();
+        for (n, index) in [5, 6, 1, 2, 3].into_iter().enumerate() {
+            feed(&mut fold, MOVED, index, 1, n as u64).unwrap();
+        }
+        assert_eq!(relocated(&fold), [(1, 3, 7), (5, 2, 10)]);
+        assert!(entries(&fold).is_empty());
+        feed(&mut fold, ENTRY, 10, 1, 9).unwrap();
+        assert_eq!(feed(&mut fold, MOVED, 10, 1, 10), Err(ContentProblem::Order));
+        feed(&mut fold, MOVED, 9, 1, 11).unwrap();
+        assert_eq!(relocated(&fold), [(1, 3, 7), (5, 2, 10), (9, 1, 12)]);
+        feed(&mut fold, ENTRY, 6, 2, 12).unwrap();
+        assert_eq!((relocated(&fold), entries(&fold)), (vec![(1, 3, 7), (5, 1, 10)], vec![(6, 2, 12)]));
+        assert_eq!(feed(&mut fold, MOVED, 2, 1, 13), Err(ContentProblem::Order));
+        feed(&mut fold, Kind::State(StateKind::Installed), 50, 2, 14).unwrap();
+        assert_eq!((relocated(&fold), entries(&fold)), (vec![], vec![]));
     }
 
     #[test]

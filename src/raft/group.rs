@@ -16,8 +16,9 @@ use ::raft::eraftpb::ConfState;
 use parking_lot::RwLock;
 
 use super::error::{Error, Missing, Result};
-use super::index::{Positions, SegmentPositions};
+use super::index::{Positions, SegmentPositions, Slice, Written};
 use super::state::{EntryId, FullState, Hard, SnapshotRef};
+use super::summary::EntryRange;
 use super::terms::Terms;
 use crate::Lsn;
 
@@ -57,6 +58,9 @@ pub(crate) struct Group {
     pub(crate) state_lsn: Option<Lsn>,
     /// Where the log began anew, if that was since it was opened.
     pub(crate) reset_lsn: Option<Lsn>,
+    /// Entries below this index were durable before they were relocated. Where they lie now may not be yet, but their
+    /// old place is kept until it is.
+    pub(crate) durable_below: u64,
     pub(crate) versions: Versions,
     /// The group was removed; handles on it may still be about.
     pub(crate) gone: bool,
@@ -79,6 +83,7 @@ impl Group {
     pub(crate) fn install(&mut self, full: FullState, lsn: Lsn) {
         self.terms.clear();
         self.positions.clear();
+        self.durable_below = 0;
         self.full = full;
         self.state_lsn = Some(lsn);
         self.reset_lsn = Some(lsn);
@@ -86,35 +91,58 @@ impl Group {
 
     /// Entries from `first` on take the place of what was there from `first` on. The entries follow, one by one.
     pub(crate) fn cut_for(&mut self, first: u64) {
-        if self.positions.end().is_some_and(|end| end < first) {
-            // Only replay comes here: the entries between went with released segments, so a compaction that covers
-            // them, and all before them, is still to come. If it is not, the log does not end up whole.
-            self.positions.clear();
-            self.terms.clear();
-        }
         self.positions.cut_from(first);
         self.terms.cut_from(first);
+        self.durable_below = self.durable_below.min(first);
     }
 
     /// One more entry at the end.
-    pub(crate) fn push(&mut self, index: u64, term: u64, lsn: Lsn) {
-        self.positions.push(index, lsn);
-        self.terms.push(index, term);
+    pub(crate) fn push(&mut self, term: u64, entry: Written) {
+        self.positions.push(entry);
+        self.terms.push(entry.index, term);
     }
 
-    /// More entries at the end, whose positions a segment's summary holds.
-    pub(crate) fn push_mapped(
-        &mut self,
-        first: u64,
-        count: u32,
-        at: u32,
-        from: &Arc<SegmentPositions>,
-        terms: &[(u64, u64)],
-    ) {
-        self.positions.push_mapped(first, count, at, from);
-        for (index, term) in terms {
+    /// More entries at the end, whose positions a segment's summary holds. In replay they may leave a gap: what was
+    /// between went with released segments, and was relocated further on, or a compaction that covers it is to come.
+    pub(crate) fn push_mapped(&mut self, range: &EntryRange, from: &Arc<SegmentPositions>) {
+        self.positions.push_mapped(range.slice, from);
+        for (index, term) in &range.terms {
             self.terms.push(*index, *term);
         }
+    }
+
+    /// Entries that the group has lie there now. Ascending by index.
+    pub(crate) fn relocate(&mut self, entries: &[Written]) {
+        self.positions.relocate(entries);
+        if let Some(last) = entries.last() {
+            self.durable_below = self.durable_below.max(last.index.saturating_add(1));
+        }
+    }
+
+    /// Entries that the group has, or had in segments that were released, lie where a segment's summary says. An entry
+    /// that is there with another term was never relocated: `Err` is its index.
+    pub(crate) fn replay_relocated(
+        &mut self,
+        range: &EntryRange,
+        from: &Arc<SegmentPositions>,
+    ) -> std::result::Result<(), u64> {
+        let Slice { first, count, .. } = range.slice;
+        let end = first.saturating_add(u64::from(count));
+        let mut terms = Terms::default();
+        terms.put(first, end, &range.terms);
+        // Terms are runs, so looking at where runs begin is looking at all.
+        let begins: Vec<u64> = self.terms.runs().chain(terms.runs()).map(|(index, _)| index).collect();
+        for held in self.positions.overlaps(first, end) {
+            let looked_at = begins.iter().copied().filter(|index| held.contains(index)).chain([held.start]);
+            for index in looked_at {
+                if self.terms.get(index) != terms.get(index) {
+                    return Err(index);
+                }
+            }
+        }
+        self.positions.place_mapped(range.slice, from);
+        self.terms.put(first, end, &range.terms);
+        Ok(())
     }
 
     pub(crate) fn set_hard(&mut self, hard: Hard) {
@@ -174,17 +202,10 @@ impl Group {
         }
     }
 
-    /// The lowest address that this group still needs.
+    /// An address at or below all that this group still needs, in the segment of the lowest.
     pub(crate) fn lowest_lsn(&self) -> Option<Lsn> {
-        match (self.state_lsn, self.first_entry_lsn()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-
-    /// Where the oldest live entry lies. Positions rise with the index, so it is the first one's.
-    pub(crate) fn first_entry_lsn(&self) -> Option<Lsn> {
-        self.positions.lsn(self.positions.first()?)
+        let entries = self.positions.lowest();
+        self.state_lsn.into_iter().chain(entries).min()
     }
 
     /// Whether replay ended with a group that raft can be started on.
@@ -204,6 +225,9 @@ impl Group {
         if self.positions.first().is_some_and(|first| first != self.first_index()) {
             return missing(self.first_index(), Missing::Entries);
         }
+        if let Some(index) = self.positions.gap() {
+            return missing(index, Missing::Entries);
+        }
         if hard.commit > last.index {
             return missing(last.index.saturating_add(1), Missing::Committed);
         }
@@ -221,6 +245,10 @@ impl Group {
 mod tests {
     use super::*;
 
+    fn written(index: u64, lsn: u64) -> Written {
+        Written { index, lsn: Lsn::new(lsn), size: 48 }
+    }
+
     fn with_entries(compacted: u64, entries: std::ops::Range<u64>) -> Group {
         let at = EntryId { index: compacted, term: 1 };
         let full = FullState {
@@ -231,7 +259,7 @@ mod tests {
         };
         let mut group = Group::created(full, Lsn::new(1));
         for i in entries {
-            group.push(i, 1, Lsn::new(i * 10));
+            group.push(1, written(i, i * 10));
         }
         group
     }
@@ -261,7 +289,7 @@ mod tests {
     fn a_gap_left_by_released_segments_closes_when_the_compaction_comes() {
         let mut group = with_entries(4, 5..9);
         group.cut_for(20);
-        group.push(20, 2, Lsn::new(900));
+        group.push(2, written(20, 900));
         group.verify_whole(1).unwrap_err();
         group.compact(EntryId { index: 19, term: 1 });
         group.full.hard.commit = 19;
@@ -274,10 +302,59 @@ mod tests {
     fn a_conflicting_append_drops_the_suffix() {
         let mut group = with_entries(0, 1..10);
         group.cut_for(6);
-        group.push(6, 2, Lsn::new(500));
+        group.push(2, written(6, 500));
         assert_eq!(group.last(), EntryId { index: 6, term: 2 });
         assert_eq!(group.term(5), Some(1));
         assert_eq!(group.term(7), None);
         assert_eq!(group.positions.lsn(6), Some(Lsn::new(500)));
+    }
+
+    fn range(first: u64, count: u32, terms: &[(u64, u64)]) -> EntryRange {
+        EntryRange { slice: Slice { first, count, at: 0, bytes: None }, terms: terms.to_vec() }
+    }
+
+    fn array() -> Arc<SegmentPositions> {
+        Arc::new(SegmentPositions {
+            segment: crate::SegmentId::new(9),
+            first_lsn: Lsn::new(9000),
+            end_lsn: Lsn::new(9999),
+            width: super::super::index::Width::Four,
+            body: vec![0; 64].into(),
+        })
+    }
+
+    #[test]
+    fn relocated_entries_close_the_gap_that_released_segments_left() {
+        let mut group = with_entries(4, 9..12);
+        let gap = group.verify_whole(1).unwrap_err();
+        assert!(matches!(gap, Error::Incomplete { index: 5, what: Missing::Entries, .. }), "{gap}");
+        group.replay_relocated(&range(5, 2, &[(5, 1)]), &array()).unwrap();
+        let gap = group.verify_whole(1).unwrap_err();
+        assert!(matches!(gap, Error::Incomplete { index: 7, what: Missing::Entries, .. }), "{gap}");
+        group.replay_relocated(&range(7, 4, &[(7, 1)]), &array()).unwrap();
+        group.verify_whole(1).unwrap();
+        assert_eq!((group.last().index, group.positions.lsn(11)), (11, Some(Lsn::new(110))));
+        assert_eq!(group.lowest_lsn(), Some(Lsn::new(1)));
+    }
+
+    #[test]
+    fn a_relocated_entry_of_another_term_is_a_contradiction() {
+        let mut group = with_entries(0, 1..10);
+        group.cut_for(6);
+        group.push(2, written(6, 500));
+        group.replay_relocated(&range(4, 3, &[(4, 1), (6, 2)]), &array()).unwrap();
+        assert_eq!(group.replay_relocated(&range(4, 3, &[(4, 1)]), &array()), Err(6));
+        assert_eq!(group.replay_relocated(&range(3, 3, &[(3, 1), (5, 2)]), &array()), Err(5));
+    }
+
+    #[test]
+    fn entries_below_a_relocated_one_stay_durable_until_they_are_replaced() {
+        let mut group = with_entries(0, 1..10);
+        group.relocate(&[written(2, 900), written(3, 910)]);
+        assert_eq!((group.durable_below, group.lowest_lsn()), (4, Some(Lsn::new(1))));
+        group.cut_for(3);
+        assert_eq!(group.durable_below, 3);
+        group.install(FullState::default(), Lsn::new(1000));
+        assert_eq!(group.durable_below, 0);
     }
 }

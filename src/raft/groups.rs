@@ -111,9 +111,10 @@ impl Groups {
 
     fn adopt(&self, summary: &SegmentSummary) {
         for (id, effect) in &summary.effects {
-            if let (Some(range), Some(cell)) = (&effect.range, self.get(*id)) {
-                let mut group = cell.group.write();
-                group.positions.adopt(range.first, range.count, range.at, &summary.positions);
+            let Some(cell) = self.get(*id) else { continue };
+            let mut group = cell.group.write();
+            for range in effect.ranges() {
+                group.positions.adopt(range.slice, &summary.positions);
             }
         }
     }

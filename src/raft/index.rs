@@ -1,136 +1,35 @@
 //! Where a group's entries lie.
 //!
-//! The positions of a group are a row of runs, consecutive by index and rising by LSN:
+//! The positions of a group are a row of runs, ascending by index:
 //!
 //! ```text
-//!   index   101 .. 180 | 181 .. 350 | 351 .. 360 | 361 ..
-//!           mapped       mapped       memory       memory
-//!           segment 4    segment 5    \__ segments without a summary yet __/
+//!   index   101 .. 180  | 181 .. 350 | 351 .. 360 | 361 ..
+//!           mapped        mapped       memory       memory
+//!           segment 7     segment 5    \__ segments without a summary yet __/
+//!           (relocated)
 //! ```
+//!
+//! Within a memory run the LSNs rise. From run to run they need not: entries that were relocated lie behind younger ones.
+//! While a log is replayed there may be gaps between runs, which relocated entries close further on.
 //!
 //! A *mapped* run is a slice of the position array in a sealed segment's summary, used in place: it costs the same
 //! whatever it covers. A *memory* run keeps four bytes an entry. When a segment's summary becomes available, what
 //! memory runs hold of that segment is replaced by a mapped run ([`Positions::adopt`]); entries that were overwritten or
 //! compacted away in between are no longer in any run and stay out.
 //!
+//! A run knows how many bytes its records take, unless it was cut since; then whoever wants to know looks at their
+//! headers, once ([`Positions::measure`]).
+//!
 //! Mapped bytes are not trusted: whoever reads a record at a position compares its label with what was looked for.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
-use byteorder::{ByteOrder as _, LittleEndian};
-use bytes::Bytes;
-
-use crate::{Lsn, SegmentId};
-
-/// So many entries share one allocation of a memory run; bounds both the copying when it grows and what it wastes.
-const CHUNK: usize = 1024;
-
-/// How wide the positions of a segment are: four bytes unless the segment is longer than they reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Width {
-    Four,
-    Eight,
-}
-
-impl Width {
-    pub(crate) fn bytes(self) -> usize {
-        match self {
-            Width::Four => 4,
-            Width::Eight => 8,
-        }
-    }
-}
-
-/// The position array of one segment: for each entry the distance of its record from the segment's first LSN.
-#[derive(Clone, Debug)]
-pub(crate) struct SegmentPositions {
-    pub(crate) segment: SegmentId,
-    pub(crate) first_lsn: Lsn,
-    pub(crate) end_lsn: Lsn,
-    pub(crate) width: Width,
-    pub(crate) body: Bytes,
-}
-
-impl SegmentPositions {
-    /// Position number `n` of the array.
-    fn get(&self, n: usize) -> Option<Lsn> {
-        let width = self.width.bytes();
-        let at = n.checked_mul(width)?;
-        let bytes = self.body.get(at..at.checked_add(width)?)?;
-        let distance = match self.width {
-            Width::Four => u64::from(LittleEndian::read_u32(bytes)),
-            Width::Eight => LittleEndian::read_u64(bytes),
-        };
-        Some(self.first_lsn.plus(distance))
-    }
-
-    fn holds(&self, lsn: Lsn) -> bool {
-        (self.first_lsn..self.end_lsn).contains(&lsn)
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Run {
-    /// `count` positions from number `at` of a segment's array.
-    Mapped { first: u64, count: u32, at: u32, from: Arc<SegmentPositions> },
-    /// Distances from `base`, the first entry's own LSN when the run was begun.
-    Memory { first: u64, base: Lsn, distances: Vec<u32> },
-}
-
-impl Run {
-    fn first(&self) -> u64 {
-        match self {
-            Run::Mapped { first, .. } | Run::Memory { first, .. } => *first,
-        }
-    }
-
-    fn len(&self) -> u64 {
-        match self {
-            Run::Mapped { count, .. } => u64::from(*count),
-            Run::Memory { distances, .. } => distances.len() as u64,
-        }
-    }
-
-    fn end(&self) -> u64 {
-        self.first().saturating_add(self.len())
-    }
-
-    fn lsn(&self, index: u64) -> Option<Lsn> {
-        let n = usize::try_from(index.checked_sub(self.first())?).ok()?;
-        match self {
-            Run::Mapped { count, at, from, .. } => {
-                if n >= *count as usize {
-                    return None;
-                }
-                from.get(*at as usize + n)
-            }
-            Run::Memory { base, distances, .. } => Some(base.plus(u64::from(*distances.get(n)?))),
-        }
-    }
-
-    /// The part of the run with indexes in `[lo, hi)`, if any.
-    fn part(&self, lo: u64, hi: u64) -> Option<Run> {
-        let lo = lo.max(self.first());
-        let hi = hi.min(self.end());
-        if lo >= hi {
-            return None;
-        }
-        // Both fit: they lie inside a run, which has at most u32::MAX positions.
-        let skip = u32::try_from(lo - self.first()).ok()?;
-        let count = u32::try_from(hi - lo).ok()?;
-        Some(match self {
-            Run::Mapped { at, from, .. } => {
-                Run::Mapped { first: lo, count, at: at.checked_add(skip)?, from: Arc::clone(from) }
-            }
-            Run::Memory { base, distances, .. } => Run::Memory {
-                first: lo,
-                base: *base,
-                distances: distances.get(skip as usize..(skip + count) as usize)?.to_vec(),
-            },
-        })
-    }
-}
+use super::error::Result;
+use super::run::Run;
+pub(crate) use super::run::{SegmentPositions, Slice, Width, Written};
+use crate::Lsn;
 
 /// Where the entries of one group lie, from its first index to its last.
 #[derive(Clone, Debug, Default)]
@@ -141,7 +40,7 @@ pub(crate) struct Positions {
 impl Positions {
     /// The index of the first entry, when there is any.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.runs.front().map(Run::first)
+        self.runs.front().map(|run| run.first)
     }
 
     /// The index after the last entry, when there is any.
@@ -149,9 +48,27 @@ impl Positions {
         self.runs.back().map(Run::end)
     }
 
+    /// The first index between the first and the last that has no entry.
+    pub(crate) fn gap(&self) -> Option<u64> {
+        let pairs = self.runs.iter().zip(self.runs.iter().skip(1));
+        pairs.map(|(a, b)| (a.end(), b.first)).find(|(end, first)| end != first).map(|(end, _)| end)
+    }
+
+    /// Which of the indexes in `[lo, hi)` have an entry.
+    pub(crate) fn overlaps(&self, lo: u64, hi: u64) -> impl Iterator<Item = Range<u64>> + '_ {
+        let start = self.run_of(lo).unwrap_or(0);
+        let runs = self.runs.range(start.min(self.runs.len())..).take_while(move |run| run.first < hi);
+        runs.map(move |run| run.first.max(lo)..run.end().min(hi)).filter(|range| !range.is_empty())
+    }
+
     /// Where the entry at `index` lies.
     pub(crate) fn lsn(&self, index: u64) -> Option<Lsn> {
         self.run_of(index).and_then(|n| self.runs.get(n)).and_then(|run| run.lsn(index))
+    }
+
+    /// An address at or below the records of all entries, in the segment of the lowest.
+    pub(crate) fn lowest(&self) -> Option<Lsn> {
+        self.runs.iter().filter_map(Run::lowest).min()
     }
 
     /// Appends to `out` the positions of the entries in `[lo, hi)`, stopping at the first that is not there.
@@ -170,42 +87,119 @@ impl Positions {
         }
     }
 
-    fn run_of(&self, index: u64) -> Option<usize> {
-        self.runs.partition_point(|run| run.first() <= index).checked_sub(1)
+    /// The entries whose records lie in `lsns`: index and position, ascending by index.
+    pub(crate) fn within(&self, lsns: &Range<Lsn>) -> Vec<(u64, Lsn)> {
+        let runs = self.runs.iter().filter(|run| run.touches(lsns));
+        let all = runs.flat_map(|run| {
+            (run.first..run.end()).filter_map(|index| run.lsn(index).map(|lsn| (index, lsn)))
+        });
+        all.filter(|(_, lsn)| lsns.contains(lsn)).collect()
     }
 
-    /// Adds the position of the entry at `index`, which is the one after the last.
-    pub(crate) fn push(&mut self, index: u64, lsn: Lsn) {
-        if let Some(Run::Memory { base, distances, .. }) = self.runs.back_mut()
-            && distances.len() < CHUNK
-            && let Some(distance) = lsn.distance_from(*base).and_then(|d| u32::try_from(d).ok())
-        {
-            distances.push(distance);
-            return;
+    /// How many bytes the records take, by segment: for each piece an address in its segment, and the bytes.
+    /// `bounds` are the segments' first addresses, ascending; `size` tells a record's size where no run knows it.
+    pub(crate) fn measure(
+        &mut self,
+        bounds: &[Lsn],
+        size: &mut dyn FnMut(Lsn) -> Result<u64>,
+    ) -> Result<Vec<(Lsn, u64)>> {
+        self.split_at(bounds);
+        let mut pieces = Vec::with_capacity(self.runs.len());
+        for run in &mut self.runs {
+            let bytes = match run.bytes {
+                Some(bytes) => bytes,
+                None => {
+                    let lsns = (run.first..run.end()).filter_map(|index| run.lsn(index));
+                    lsns.map(&mut *size).sum::<Result<u64>>()?
+                }
+            };
+            run.bytes = Some(bytes);
+            pieces.extend(run.lowest().map(|lsn| (lsn, bytes)));
         }
-        self.runs.push_back(Run::Memory { first: index, base: lsn, distances: vec![0] });
+        Ok(pieces)
     }
 
-    /// Adds `count` entries from `first` on, whose positions are those from number `at` of a segment's array.
-    pub(crate) fn push_mapped(&mut self, first: u64, count: u32, at: u32, from: &Arc<SegmentPositions>) {
-        if count > 0 {
-            self.runs.push_back(Run::Mapped { first, count, at, from: Arc::clone(from) });
+    /// Makes two runs of one that goes over the end of a segment.
+    fn split_at(&mut self, bounds: &[Lsn]) {
+        let crosses = |run: &Run| {
+            let from = bounds.partition_point(|bound| run.lsn(run.first).is_some_and(|lsn| *bound <= lsn));
+            bounds.get(from).and_then(|bound| run.crossing(*bound))
+        };
+        let mut n = 0;
+        while let Some(run) = self.runs.get(n) {
+            if let Some(index) = crosses(run)
+                && let (Some(low), Some(high)) = (run.part(0, index), run.part(index, u64::MAX))
+            {
+                self.runs.insert(n + 1, high);
+                if let Some(run) = self.runs.get_mut(n) {
+                    *run = low;
+                }
+            }
+            n += 1;
+        }
+    }
+
+    fn run_of(&self, index: u64) -> Option<usize> {
+        self.runs.partition_point(|run| run.first <= index).checked_sub(1)
+    }
+
+    /// Adds the entry after the last one.
+    pub(crate) fn push(&mut self, entry: Written) {
+        if !self.runs.back_mut().is_some_and(|run| run.take(entry)) {
+            self.runs.push_back(Run::begin(entry));
+        }
+    }
+
+    /// Adds the entries after the last one, whose positions a segment's array holds.
+    pub(crate) fn push_mapped(&mut self, slice: Slice, from: &Arc<SegmentPositions>) {
+        if slice.count > 0 {
+            self.runs.push_back(Run::mapped(slice, from));
+        }
+    }
+
+    /// These entries, ascending by index, lie there now.
+    pub(crate) fn relocate(&mut self, entries: &[Written]) {
+        let mut run: Option<Run> = None;
+        for entry in entries {
+            if !run.as_mut().is_some_and(|run| run.take(*entry))
+                && let Some(full) = run.replace(Run::begin(*entry))
+            {
+                self.place(full);
+            }
+        }
+        if let Some(last) = run {
+            self.place(last);
+        }
+    }
+
+    /// These entries lie where a segment's array says now, whether they were known before or not.
+    pub(crate) fn place_mapped(&mut self, slice: Slice, from: &Arc<SegmentPositions>) {
+        if slice.count > 0 {
+            self.place(Run::mapped(slice, from));
+        }
+    }
+
+    fn place(&mut self, placed: Run) {
+        let (lo, hi) = (placed.first, placed.end());
+        let start = self.runs.partition_point(|run| run.end() <= lo);
+        let stop = self.runs.partition_point(|run| run.first < hi).max(start);
+        let covered: Vec<Run> = self.runs.drain(start..stop).collect();
+        let below = covered.first().and_then(|run| run.part(0, lo));
+        let above = covered.last().and_then(|run| run.part(hi, u64::MAX));
+        for run in above.into_iter().chain([placed]).chain(below) {
+            self.runs.insert(start, run);
         }
     }
 
     /// Forgets `index` and all after it.
     pub(crate) fn cut_from(&mut self, index: u64) {
-        while self.runs.back().is_some_and(|run| run.first() >= index) {
+        while self.runs.back().is_some_and(|run| run.first >= index) {
             self.runs.pop_back();
         }
-        match self.runs.back_mut() {
-            Some(Run::Mapped { first, count, .. }) => {
-                *count = u32::try_from(index.saturating_sub(*first)).map_or(*count, |keep| keep.min(*count));
-            }
-            Some(Run::Memory { first, distances, .. }) => {
-                distances.truncate(usize::try_from(index.saturating_sub(*first)).unwrap_or(usize::MAX));
-            }
-            None => {}
+        if let Some(back) = self.runs.back_mut()
+            && index < back.end()
+        {
+            back.cut_from(index);
         }
     }
 
@@ -214,10 +208,9 @@ impl Positions {
         while self.runs.front().is_some_and(|run| run.end() <= index) {
             self.runs.pop_front();
         }
-        if let Some(front) = self.runs.front()
-            && front.first() < index
+        if let Some(front) = self.runs.front_mut()
+            && front.first < index
             && let Some(part) = front.part(index, u64::MAX)
-            && let Some(front) = self.runs.front_mut()
         {
             *front = part;
         }
@@ -227,17 +220,17 @@ impl Positions {
         self.runs.clear();
     }
 
-    /// Replaces what is kept of one segment by the segment's own array, in which `[first, first + count)` stands from
-    /// number `at` on. Positions of the segment that the array does not confirm stay as they are.
-    pub(crate) fn adopt(&mut self, first: u64, count: u32, at: u32, from: &Arc<SegmentPositions>) {
-        let start = self.run_of(first).unwrap_or(0);
-        if start >= self.runs.len() {
-            return;
-        }
-        let tail = self.runs.split_off(start);
-        let array = Run::Mapped { first, count, at, from: Arc::clone(from) };
-        for run in tail {
-            let Some((lo, hi)) = indexes_in(&run, from) else {
+    /// Replaces what is kept of one segment by the segment's own array, of which this is a slice. Positions of the
+    /// segment that the array does not confirm stay as they are.
+    pub(crate) fn adopt(&mut self, slice: Slice, from: &Arc<SegmentPositions>) {
+        let array = Run::mapped(slice, from);
+        let start = self.run_of(slice.first).unwrap_or(0);
+        let stop = self.runs.partition_point(|run| run.first < array.end()).max(start);
+        let mut rest = self.runs.split_off(start.min(self.runs.len()));
+        let after = rest.split_off((stop - start).min(rest.len()));
+        for run in rest {
+            let found = run.indexes_in(from).map(|(lo, hi)| (lo.max(array.first), hi.min(array.end())));
+            let Some((lo, hi)) = found.filter(|(lo, hi)| lo < hi) else {
                 self.runs.push_back(run);
                 continue;
             };
@@ -245,23 +238,28 @@ impl Positions {
             let confirmed =
                 (lo..hi).all(|index| array.lsn(index).is_some() && array.lsn(index) == run.lsn(index));
             match array.part(lo, hi).filter(|_| confirmed) {
-                Some(mapped) => self.push_joined(mapped),
+                Some(mut mapped) => {
+                    if mapped.bytes.is_none() && (lo, hi) == (run.first, run.end()) {
+                        mapped.bytes = run.bytes;
+                    }
+                    self.push_joined(mapped);
+                }
                 None => self.runs.extend(run.part(lo, hi)),
             }
             self.runs.extend(run.part(hi, u64::MAX));
+        }
+        self.runs.extend(after);
+        // All of it was joined again: the summary knows its size.
+        if let Some(run) = self.run_of(slice.first).and_then(|n| self.runs.get_mut(n))
+            && (run.first, run.len()) == (slice.first, u64::from(slice.count))
+        {
+            run.bytes = run.bytes.or(slice.bytes);
         }
     }
 
     /// Adds a mapped run, as a part of the one before it where they adjoin in the same array.
     fn push_joined(&mut self, mapped: Run) {
-        if let Run::Mapped { first, count, at, from } = &mapped
-            && let Some(Run::Mapped { first: f, count: c, at: a, from: before }) = self.runs.back_mut()
-            && Arc::ptr_eq(before, from)
-            && f.checked_add(u64::from(*c)) == Some(*first)
-            && a.checked_add(*c) == Some(*at)
-            && let Some(sum) = c.checked_add(*count)
-        {
-            *c = sum;
+        if self.runs.back_mut().is_some_and(|before| before.join(&mapped)) {
             return;
         }
         self.runs.push_back(mapped);
@@ -270,25 +268,8 @@ impl Positions {
     /// How many runs keep their positions in memory, and how many positions those are.
     #[cfg(test)]
     pub(crate) fn in_memory(&self) -> (usize, usize) {
-        let memory = self.runs.iter().filter_map(|run| match run {
-            Run::Memory { distances, .. } => Some(distances.len()),
-            Run::Mapped { .. } => None,
-        });
+        let memory = self.runs.iter().filter_map(Run::in_memory);
         (memory.clone().count(), memory.sum())
-    }
-}
-
-/// The indexes of a run whose records lie in the segment of `from`: one range, because LSNs rise with the index.
-fn indexes_in(run: &Run, from: &SegmentPositions) -> Option<(u64, u64)> {
-    match run {
-        Run::Mapped { from: old, .. } => (old.segment == from.segment).then_some((run.first(), run.end())),
-        Run::Memory { first, base, distances } => {
-            let lsn = |d: &u32| base.plus(u64::from(*d));
-            let lo = distances.partition_point(|d| lsn(d) < from.first_lsn) as u64;
-            let hi = distances.partition_point(|d| lsn(d) < from.end_lsn) as u64;
-            debug_assert!(lo >= hi || run.lsn(first + lo).is_none_or(|l| from.holds(l)));
-            (lo < hi).then_some((first + lo, first + hi))
-        }
     }
 }
 
@@ -296,7 +277,9 @@ fn indexes_in(run: &Run, from: &SegmentPositions) -> Option<(u64, u64)> {
 #[allow(clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
+    use crate::SegmentId;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn array(segment: u64, first_lsn: u64, distances: &[u32]) -> Arc<SegmentPositions> {
         let body: Vec<u8> = distances.iter().flat_map(|d| d.to_le_bytes()).collect();
@@ -307,6 +290,33 @@ mod tests {
             width: Width::Four,
             body: body.into(),
         })
+    }
+
+    fn written(index: u64, lsn: u64) -> Written {
+        Written { index, lsn: Lsn::new(lsn), size: size_at(Lsn::new(lsn)) }
+    }
+
+    fn slice(first: u64, count: u32) -> Slice {
+        Slice { first, count, at: 0, bytes: None }
+    }
+
+    /// Records of these tests have sizes that tell them apart.
+    fn size_at(lsn: Lsn) -> u64 {
+        1 + lsn.get() % 1009
+    }
+
+    /// What is measured is the sum over the entries, in each segment of `span` bytes.
+    fn check_sizes(p: &mut Positions, span: u64) {
+        let bounds: Vec<Lsn> = (0..100_000 / span).map(|n| Lsn::new(n * span)).collect();
+        let mut measured = BTreeMap::new();
+        for (lsn, bytes) in p.measure(&bounds, &mut |lsn| Ok(size_at(lsn))).unwrap() {
+            *measured.entry(lsn.get() / span).or_insert(0) += bytes;
+        }
+        let mut counted = BTreeMap::new();
+        for (_, lsn) in all(p) {
+            *counted.entry(lsn / span).or_insert(0) += size_at(Lsn::new(lsn));
+        }
+        assert_eq!(measured, counted);
     }
 
     fn all(p: &Positions) -> Vec<(u64, u64)> {
@@ -328,7 +338,7 @@ mod tests {
     fn filled(range: std::ops::Range<u64>) -> Positions {
         let mut p = Positions::default();
         for i in range {
-            p.push(i, Lsn::new(i * 10));
+            p.push(written(i, i * 10));
         }
         p
     }
@@ -339,7 +349,7 @@ mod tests {
         let mut p = filled(95..305);
         let before = all(&p);
         let body: Vec<u32> = (0..100).map(|n| n * 10).collect();
-        p.adopt(100, 100, 0, &array(1, 1000, &body));
+        p.adopt(slice(100, 100), &array(1, 1000, &body));
         assert_eq!(all(&p), before);
         assert_eq!(p.in_memory().1, 110);
     }
@@ -349,12 +359,12 @@ mod tests {
         let mut p = filled(95..250);
         p.cut_from(150);
         for i in 150..160 {
-            p.push(i, Lsn::new(5000 + i));
+            p.push(written(i, 5000 + i));
         }
         p.drop_below(110);
         let before = all(&p);
         let body: Vec<u32> = (0..100).map(|n| n * 10).collect();
-        p.adopt(100, 100, 0, &array(1, 1000, &body));
+        p.adopt(slice(100, 100), &array(1, 1000, &body));
         assert_eq!(all(&p), before);
         assert_eq!(p.in_memory().1, 10);
     }
@@ -364,7 +374,7 @@ mod tests {
         let mut p = filled(100..200);
         let before = all(&p);
         let body: Vec<u32> = (0..100).map(|n| n * 10 + u32::from(n == 50)).collect();
-        p.adopt(100, 100, 0, &array(1, 1000, &body));
+        p.adopt(slice(100, 100), &array(1, 1000, &body));
         assert_eq!(all(&p), before);
         assert_eq!(p.in_memory().1, 100);
     }
@@ -373,12 +383,12 @@ mod tests {
     fn an_array_replaces_an_earlier_copy_of_itself() {
         let body: Vec<u32> = (0..100).map(|n| n * 10).collect();
         let mut p = Positions::default();
-        p.push_mapped(100, 100, 0, &array(1, 1000, &body));
+        p.push_mapped(slice(100, 100), &array(1, 1000, &body));
         p.drop_below(120);
         p.cut_from(180);
         let before = all(&p);
         let fresh = array(1, 1000, &body);
-        p.adopt(100, 100, 0, &fresh);
+        p.adopt(slice(100, 100), &fresh);
         assert_eq!(all(&p), before);
         assert!(Arc::strong_count(&fresh) > 1);
     }
@@ -386,25 +396,25 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Entries are appended, cut and compacted; segments end every `span` bytes, and each is adopted at some later
-        /// point, as what it held when it ended.
+        /// Entries are appended, cut, compacted and relocated; segments end every `span` bytes, and each is adopted at
+        /// some later point, as what it held when it ended.
         #[test]
         fn positions_are_those_of_a_plain_list(
-            ops in proptest::collection::vec((0u8..6, 0u64..40), 1..120),
+            ops in proptest::collection::vec((0u8..9, 0u64..40), 1..120),
             span in 100u64..700,
         ) {
-            let (mut p, mut list) = (Positions::default(), std::collections::BTreeMap::new());
+            let (mut p, mut list) = (Positions::default(), BTreeMap::new());
             let (mut next, mut lsn, mut compacted) = (1u64, 1000u64, 0u64);
-            let mut segments: std::collections::BTreeMap<u64, Vec<(u64, u64)>> = std::collections::BTreeMap::new();
+            let mut segments: BTreeMap<u64, BTreeMap<u64, u64>> = BTreeMap::new();
             for (op, n) in ops {
                 match op {
                     0..=2 => {
                         for _ in 0..n {
-                            p.push(next, Lsn::new(lsn));
+                            p.push(written(next, lsn));
                             list.insert(next, lsn);
                             let held = segments.entry(lsn / span).or_default();
-                            held.retain(|(index, _)| *index < next);
-                            held.push((next, lsn));
+                            held.retain(|index, _| *index < next);
+                            held.insert(next, lsn);
                             next += 1;
                             lsn += 1 + n % 13;
                         }
@@ -419,31 +429,88 @@ mod tests {
                         p.drop_below(compacted + 1);
                         list.retain(|index, _| *index > compacted);
                     }
+                    5 | 6 => {
+                        // Some entries of the lowest segment that has any.
+                        let Some(oldest) = list.values().map(|l| l / span).min() else { continue };
+                        let lsns = Lsn::new(oldest * span)..Lsn::new((oldest + 1) * span);
+                        lsn = lsn.max(lsns.end.get());
+                        let found = p.within(&lsns);
+                        let listed = list.iter().filter(|(_, l)| **l / span == oldest);
+                        prop_assert_eq!(
+                            found.iter().map(|(i, l)| (*i, l.get())).collect::<Vec<_>>(),
+                            listed.map(|(i, l)| (*i, *l)).collect::<Vec<_>>()
+                        );
+                        let mut moved = Vec::new();
+                        for (index, _) in found.iter().skip(n as usize % 3).take(1 + n as usize) {
+                            moved.push(written(*index, lsn));
+                            list.insert(*index, lsn);
+                            segments.entry(lsn / span).or_default().insert(*index, lsn);
+                            lsn += 1 + n % 11;
+                        }
+                        p.relocate(&moved);
+                    }
+                    7 => check_sizes(&mut p, span),
                     _ => {
                         let ended = segments.keys().copied().filter(|s| (s + 1) * span <= lsn).nth(n as usize % 3);
-                        if let Some((s, held)) = ended.and_then(|s| segments.remove_entry(&s)) {
-                            let body: Vec<u8> =
-                                held.iter().flat_map(|(_, l)| ((l - s * span) as u32).to_le_bytes()).collect();
-                            let from = Arc::new(SegmentPositions {
-                                segment: SegmentId::new(s),
-                                first_lsn: Lsn::new(s * span),
-                                end_lsn: Lsn::new((s + 1) * span),
-                                width: Width::Four,
-                                body: body.into(),
-                            });
-                            p.adopt(held[0].0, held.len() as u32, 0, &from);
-                        }
+                        let Some((s, held)) = ended.and_then(|s| segments.remove_entry(&s)) else { continue };
+                        adopt(&mut p, s, span, &held);
                     }
                 }
                 prop_assert_eq!(all(&p), list.iter().map(|(i, l)| (*i, *l)).collect::<Vec<_>>());
+                prop_assert_eq!(p.gap(), None);
+                let lowest = p.lowest().map(|l| l.get() / span);
+                prop_assert_eq!(lowest, list.values().map(|l| l / span).min());
+            }
+            check_sizes(&mut p, span);
+        }
+    }
+
+    /// The segment that holds these entries ends.
+    fn adopt(p: &mut Positions, segment: u64, span: u64, held: &BTreeMap<u64, u64>) {
+        let body: Vec<u8> = held.values().flat_map(|l| ((l - segment * span) as u32).to_le_bytes()).collect();
+        let from = Arc::new(SegmentPositions {
+            segment: SegmentId::new(segment),
+            first_lsn: Lsn::new(segment * span),
+            end_lsn: Lsn::new((segment + 1) * span),
+            width: Width::Four,
+            body: body.into(),
+        });
+        for slice in slices(held) {
+            p.adopt(slice, &from);
+        }
+    }
+
+    /// The consecutive parts of what a segment holds, as its summary lists them.
+    fn slices(held: &BTreeMap<u64, u64>) -> Vec<Slice> {
+        let mut slices: Vec<Slice> = Vec::new();
+        for (at, (index, lsn)) in held.iter().enumerate() {
+            let size = size_at(Lsn::new(*lsn));
+            match slices.last_mut() {
+                Some(s) if s.first + u64::from(s.count) == *index => {
+                    s.count += 1;
+                    s.bytes = s.bytes.map(|b| b + size);
+                }
+                _ => slices.push(Slice { first: *index, count: 1, at: at as u32, bytes: Some(size) }),
             }
         }
+        slices
+    }
+
+    #[test]
+    fn entries_placed_between_others_close_the_gap() {
+        let mut p = filled(20..30);
+        p.push_mapped(Slice { first: 40, count: 2, at: 0, bytes: None }, &array(1, 1000, &[0, 8]));
+        assert_eq!(p.gap(), Some(30));
+        p.place_mapped(Slice { first: 28, count: 12, at: 0, bytes: None }, &array(2, 3000, &[0; 12]));
+        assert_eq!((p.gap(), p.lsn(27), p.lsn(28)), (None, Some(Lsn::new(270)), Some(Lsn::new(3000))));
+        let overlaps: Vec<_> = p.overlaps(10, 29).collect();
+        assert_eq!(overlaps, [20..28, 28..29]);
     }
 
     #[test]
     fn a_position_beyond_the_array_is_none() {
         let mut p = Positions::default();
-        p.push_mapped(1, 5, 0, &array(1, 0, &[0, 1]));
+        p.push_mapped(slice(1, 5), &array(1, 0, &[0, 1]));
         assert_eq!(p.lsn(2), Some(Lsn::new(1)));
         assert_eq!(p.lsn(3), None);
         assert_eq!(p.lsn(6), None);
@@ -452,14 +519,7 @@ mod tests {
     #[test]
     fn memory_stays_within_eight_bytes_an_entry() {
         let p = filled(1..100_001);
-        let bytes: usize = p
-            .runs
-            .iter()
-            .map(|run| match run {
-                Run::Memory { distances, .. } => distances.capacity() * 4 + size_of::<Run>(),
-                Run::Mapped { .. } => size_of::<Run>(),
-            })
-            .sum();
+        let bytes: usize = p.runs.iter().map(|run| run.capacity() * 4 + size_of::<Run>()).sum();
         assert!(bytes <= 8 * 100_000, "{bytes} bytes");
     }
 

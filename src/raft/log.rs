@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::raft::eraftpb::ConfState;
 
@@ -13,10 +14,11 @@ use super::codec::{Kind, StateKind};
 use super::error::{Error, Result};
 use super::group::{Cell, Group};
 use super::groups::{GroupSummarizer, Groups};
-use super::options::RaftOptions;
+use super::options::{PurgeLimits, RaftOptions};
 use super::purge::{self, PurgeReport};
 use super::replay::replay;
 use super::snapshot::{self, Meta, Snapshots};
+use super::space::{self, Space};
 use super::state::FullState;
 use super::storage::GroupStorage;
 use crate::io::Disk;
@@ -35,6 +37,19 @@ struct Inner {
     wal: Wal,
     groups: Arc<Groups>,
     snapshots: Snapshots,
+    limits: PurgeLimits,
+    written: Written,
+}
+
+/// How much was written since the log was opened.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Where the log ended then.
+    opened_at: Lsn,
+    /// The bytes of records that were relocated.
+    pub(crate) relocated: AtomicU64,
+    /// What was appended when the log was last purged.
+    pub(crate) at_last_purge: AtomicU64,
 }
 
 impl fmt::Debug for RaftLog {
@@ -55,13 +70,23 @@ impl RaftLog {
         RaftOptions::new().open(dir)
     }
 
-    pub(crate) fn start(options: &Options, disk: Arc<dyn Disk>, snapshot_chunk: usize) -> Result<RaftLog> {
+    pub(crate) fn start(
+        options: &Options,
+        disk: Arc<dyn Disk>,
+        snapshot_chunk: usize,
+        limits: PurgeLimits,
+    ) -> Result<RaftLog> {
         let groups = Arc::new(Groups::default());
         let wal = options.open_with_summarizer(disk, Arc::new(GroupSummarizer(Arc::clone(&groups))))?;
         replay(&wal, &groups)?;
         groups.adopt_left();
         let snapshots = open_snapshots(&wal, &groups, snapshot_chunk)?;
-        Ok(RaftLog(Arc::new(Inner { wal, groups, snapshots })))
+        let written = Written {
+            opened_at: wal.next_lsn(),
+            relocated: AtomicU64::new(0),
+            at_last_purge: AtomicU64::new(0),
+        };
+        Ok(RaftLog(Arc::new(Inner { wal, groups, snapshots, limits, written })))
     }
 
     /// The raft node that the directory belongs to, once one was given.
@@ -158,13 +183,27 @@ impl RaftLog {
         Ok(())
     }
 
-    /// Frees the segments that no group needs. Groups that have nothing but an old State record in the way are written
-    /// again at the end of the log, a bounded number at a time, so call it now and then.
+    /// Frees the segments that no group needs. What is still live in the oldest ones is relocated, that is written again
+    /// at the end of the log, where that is worth it and a bounded number of bytes at a time; so no group can pin
+    /// segments by lagging. Call it regularly, say whenever a segment's worth was written: then the segments' files
+    /// (without their footers) take at most twice the live bytes and three segments more.
+    ///
+    /// Appends and reads go on meanwhile.
     ///
     /// # Errors
-    /// [`Error::Log`] when the log below fails. Nothing is freed before what replaces it is durable.
+    /// [`Error::Log`] when the log below fails, or finds damage in what is to be relocated. Nothing is freed before what
+    /// replaces it is durable.
     pub fn purge(&self) -> Result<PurgeReport> {
         purge::purge(self)
+    }
+
+    /// What the segments hold: live and dead bytes of each, and what each group pins. Looks at each group, but at no
+    /// entry whose size is known.
+    ///
+    /// # Errors
+    /// [`Error::Log`] when a record's header cannot be read.
+    pub fn space(&self) -> Result<Space> {
+        Ok(space::account(self.wal(), self.0.groups.all())?.space())
     }
 
     /// The log below.
@@ -186,6 +225,20 @@ impl RaftLog {
 
     pub(crate) fn groups_in_memory(&self) -> &Groups {
         &self.0.groups
+    }
+
+    pub(crate) fn limits(&self) -> PurgeLimits {
+        self.0.limits
+    }
+
+    pub(crate) fn written(&self) -> &Written {
+        &self.0.written
+    }
+
+    /// How many bytes of log were appended on behalf of others since it was opened, headers and padding included.
+    pub(crate) fn appended(&self) -> u64 {
+        let grown = self.0.wal.next_lsn().distance_from(self.0.written.opened_at).unwrap_or(0);
+        grown.saturating_sub(self.0.written.relocated.load(Ordering::Relaxed))
     }
 
     pub(crate) fn snapshots(&self) -> &Snapshots {

@@ -55,7 +55,7 @@
 //! # What is on disk
 //!
 //! Records, and what they say of a group: `codec`. Segment summaries, by which a log is opened without reading it:
-//! `summary`. Snapshot files: `snapshot`. What is freed and when: `purge`.
+//! `summary`. Snapshot files: `snapshot`. What is live: `space`. What is freed and when: `purge`, `relocate`.
 
 // The codecs of the raft crate differ in the hidden fields of its messages, so none is built as a literal.
 #![allow(clippy::field_reassign_with_default)]
@@ -72,8 +72,11 @@ mod log;
 pub mod node;
 mod options;
 mod purge;
+mod relocate;
 mod replay;
+mod run;
 mod snapshot;
+mod space;
 mod state;
 mod storage;
 mod summary;
@@ -88,6 +91,7 @@ pub use node::{
 };
 pub use options::RaftOptions;
 pub use purge::{Pin, PurgeReport};
+pub use space::{GroupSpace, SegmentSpace, Space};
 pub use storage::{GroupStorage, Recovered};
 
 #[cfg(test)]

@@ -11,12 +11,25 @@ use crate::io::Disk;
 /// Snapshot data is checksummed in pieces of this size.
 const SNAPSHOT_CHUNK: u32 = 1 << 20;
 
+/// So many bytes are relocated by one purge.
+const RELOCATE: u64 = 8 << 20;
+
 /// Options for opening a [`RaftLog`].
 #[derive(Clone, Debug)]
 pub struct RaftOptions {
     node_id: Option<u64>,
     wal: Options,
     snapshot_chunk: u32,
+    purge: PurgeLimits,
+}
+
+/// What `RaftLog::purge` keeps to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PurgeLimits {
+    /// So many bytes are relocated by one call, and more only to keep pace with what is appended.
+    pub(crate) relocate: u64,
+    /// A group with more live bytes than this is named.
+    pub(crate) group: u64,
 }
 
 impl Default for RaftOptions {
@@ -29,7 +42,12 @@ impl RaftOptions {
     /// The defaults.
     #[must_use]
     pub fn new() -> Self {
-        RaftOptions { node_id: None, wal: Options::new(), snapshot_chunk: SNAPSHOT_CHUNK }
+        RaftOptions {
+            node_id: None,
+            wal: Options::new(),
+            snapshot_chunk: SNAPSHOT_CHUNK,
+            purge: PurgeLimits { relocate: RELOCATE, group: u64::MAX },
+        }
     }
 
     /// The id of the raft node that this directory belongs to. The first one given is pinned to the directory;
@@ -51,6 +69,23 @@ impl RaftOptions {
     #[must_use]
     pub fn snapshot_chunk(mut self, bytes: u32) -> Self {
         self.snapshot_chunk = bytes;
+        self
+    }
+
+    /// How many bytes one [`RaftLog::purge`] relocates at most (8 MiB), unless more than a quarter of that was appended
+    /// since the call before: then up to four times as much as was appended, so that space does not run away from it.
+    /// 0 turns relocation off: a group that lags then pins segments, and is named.
+    #[must_use]
+    pub fn relocate_bytes(mut self, bytes: u64) -> Self {
+        self.purge.relocate = bytes;
+        self
+    }
+
+    /// [`RaftLog::purge`] names the groups that have more live bytes than this in the log, so that they can be made to
+    /// compact. By default none is.
+    #[must_use]
+    pub fn group_limit(mut self, bytes: u64) -> Self {
+        self.purge.group = bytes;
         self
     }
 
@@ -80,6 +115,6 @@ impl RaftOptions {
             Some(id) => self.wal.owner(id),
             None => self.wal,
         };
-        RaftLog::start(&options, disk, self.snapshot_chunk as usize)
+        RaftLog::start(&options, disk, self.snapshot_chunk as usize, self.purge)
     }
 }

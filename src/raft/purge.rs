@@ -5,34 +5,47 @@
 //!
 //! ```text
 //!  segment   | 1      | 2      | 3      | 4      | 5 (written) |
-//!  group 7     S                 e e e    e e e    e
-//!  group 8              S                   e e    e e
-//!  group 9     S                                               an idle group: a State and nothing else
-//!              \___________/
-//!               no entries here: S of 7, 8 and 9 are written again in 5, and 1 and 2 can go
+//!  group 7     S                 x x x    x x x    e e
+//!  group 8     e e      S                   x x    x e              a group that lags
+//!  group 9     S                                                    an idle group: a State and nothing else
+//!              \_______________________________/
+//!               S of 7 and 9, e of 8, then S of 8 are written again in 5: after that, 1 to 4 can go
 //! ```
 //!
-//! A State that lies below every group's first entry is all that keeps a segment; it is written again at the end of the
-//! log. A segment that holds live entries stays until they are compacted; the report names who holds the oldest one.
+//! What is live in the oldest segments is relocated (`relocate`), oldest segment first, so that what can be released is
+//! always a prefix. That costs writes, so it is done only
 //!
-//! What memory says may not be durable yet: a compaction that a crash undoes needs its entries again. So nothing is
-//! released before everything submitted up to the decision is durable.
+//! * where little of a segment is left: an eighth or less is written again to free the whole, or
+//! * while the files take more than twice the live bytes and two segments, less what is appended while relocation goes
+//!   on (a quarter of the live bytes at most).
+//!
+//! **Why the bound holds.** Say a group that lags has L live bytes, and others append and compact. Relocation has L bytes
+//! to write before the dead segments behind them come free; a segment full of live bytes that is written again frees as
+//! much as it costs. If a call may write b bytes and a are appended from call to call, others append L a/b until it is
+//! through. So it begins that much earlier, and the disk takes 2 L at most; the segments that are begun at either end are
+//! in the three on top. As b is at least 4 a, that is L/4 at most. Then what others appended up to there is free. In a
+//! round they append 3/4 L to L, so 1 to 4/3 bytes are relocated for each one appended; less, as the two segments on top
+//! count for more; more, as packed records come with headers and padding. It is capped besides, at 3/2 and one round,
+//! for logs that cannot be packed: records that fill half a segment and a little more.
+//!
+//! What memory says may not be durable yet: a compaction that a crash undoes needs its entries again, and what was
+//! relocated needs its old place. So nothing is released before everything submitted up to the decision is durable.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::batch::label;
-use super::codec::state::encode_state;
-use super::codec::{Kind, StateKind};
 use super::error::Result;
-use super::group::{Cell, Group};
+use super::group::Cell;
 use super::log::RaftLog;
-use crate::{Batch, Lsn, RecordOffset, SegmentInfo, Ticket, Wal};
+use super::relocate::Relocation;
+use super::space::{Account, GroupSpace, account, disk_bytes, span};
+use crate::{Batch, Lsn, SegmentInfo};
 
-/// So many State records are written again by one purge.
-const MOST_STATES: usize = 4096;
+/// A segment of which no more than one part in so many is live is worth relocating at any time.
+const CHEAP: u64 = 8;
 
-/// State records are written again in batches of about this many bytes, so that they fit into small segments too.
-const BATCH_BYTES: u64 = 16 << 10;
+/// So many times what was appended is relocated.
+const PACE: u64 = 4;
 
 /// What a purge did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,13 +55,38 @@ pub struct PurgeReport {
     pub released_to: Lsn,
     /// How many segments were freed.
     pub segments_freed: usize,
+    /// The bytes of their files.
+    pub bytes_freed: u64,
     /// How many groups' State records were written again to let segments go.
     pub states_rewritten: usize,
-    /// The groups that need the oldest segment that is left, ascending by address; empty when that is the one being
-    /// written.
+    /// How many entries were written again to let segments go.
+    pub entries_relocated: usize,
+    /// How many bytes those States and entries take.
+    pub bytes_relocated: u64,
+    /// The bytes of log appended since it was opened, headers and padding included, what was relocated not.
+    pub total_appended: u64,
+    /// The bytes of all records relocated since the log was opened.
+    pub total_relocated: u64,
+    /// The bytes that some group needs.
+    pub live_bytes: u64,
+    /// The bytes of the segments' files, their footers not counted.
+    pub disk_bytes: u64,
+    /// The groups that need the oldest segment that is left, those with the most bytes in it first; empty when that is
+    /// the one being written.
     pub pinned_by: Vec<Pin>,
+    /// The groups whose log exceeds [`RaftOptions::group_limit`](super::RaftOptions::group_limit), the largest first.
+    pub over_limit: Vec<GroupSpace>,
     /// How many obsolete snapshot files could not be removed yet.
     pub snapshots_left: usize,
+}
+
+impl PurgeReport {
+    /// How many bytes were relocated for each byte appended, since the log was opened.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // a ratio for people
+    pub fn write_amplification(&self) -> f64 {
+        if self.total_appended == 0 { 0.0 } else { self.total_relocated as f64 / self.total_appended as f64 }
+    }
 }
 
 /// A group that keeps the oldest segment from being freed.
@@ -57,100 +95,131 @@ pub struct PurgeReport {
 pub struct Pin {
     /// The group.
     pub group: u64,
-    /// The lowest address that it needs.
+    /// The lowest address that it needs, or the beginning of the segment that it is in.
     pub lsn: Lsn,
     /// How many bytes of log lie from there to the end.
     pub bytes: u64,
+    /// How many bytes of the oldest segment it needs.
+    pub live_bytes: u64,
 }
 
 pub(crate) fn purge(log: &RaftLog) -> Result<PurgeReport> {
     let wal = log.wal();
     let before = wal.segments();
-    let mut report = PurgeReport::default();
-    let order = log.groups_in_memory().order.lock();
-    let cells = log.groups_in_memory().all();
-    let stale = stale_states(&cells, &before, wal.next_lsn());
-    report.states_rewritten = stale.len();
-    restate(wal, &stale)?;
-    // An empty batch is as durable as everything before it.
-    let barrier = wal.submit(Batch::new())?;
-    report.released_to = lowest(&cells).unwrap_or(barrier.end());
-    drop(order);
-    log.groups_in_memory().adopt_left();
-    barrier.wait()?;
-    wal.release(report.released_to)?;
-
-    let after = wal.segments();
-    let freed = |s: &&SegmentInfo| !after.iter().any(|a| a.id == s.id);
-    report.segments_freed = before.iter().filter(freed).count();
-    report.pinned_by = pins(&cells, &after, wal.next_lsn());
+    let mut report = PurgeReport { released_to: release(log)?, ..PurgeReport::default() };
+    let account = account(wal, log.groups_in_memory().all())?;
+    relieve(log, &account, &mut report)?;
+    describe(log, &before, &mut report)?;
     report.snapshots_left = log.sweep_snapshots();
     Ok(report)
 }
 
-fn lowest(cells: &[Arc<Cell>]) -> Option<Lsn> {
-    cells.iter().filter_map(|cell| cell.group.read().lowest_lsn()).min()
+/// Releases what nobody needs; says up to where.
+fn release(log: &RaftLog) -> Result<Lsn> {
+    let order = log.groups_in_memory().order.lock();
+    // An empty batch is as durable as everything before it.
+    let barrier = log.wal().submit(Batch::new())?;
+    let cells = log.groups_in_memory().all();
+    let lowest = cells.iter().filter_map(|cell| cell.group.read().lowest_lsn()).min();
+    drop(order);
+    log.groups_in_memory().adopt_left();
+    let to = lowest.unwrap_or(barrier.end());
+    barrier.wait()?;
+    log.wal().release(to)?;
+    Ok(to)
 }
 
-/// The groups whose State record is all that keeps a segment, oldest first.
-fn stale_states(cells: &[Arc<Cell>], segments: &[SegmentInfo], next: Lsn) -> Vec<Arc<Cell>> {
-    let entries_from =
-        cells.iter().filter_map(|cell| cell.group.read().first_entry_lsn()).min().unwrap_or(next);
-    let free = segments.iter().take_while(|s| s.sealed && s.end_lsn <= entries_from);
-    let Some(reach) = free.last().map(|s| s.end_lsn) else { return Vec::new() };
-    let mut stale: Vec<(Lsn, &Arc<Cell>)> = cells
-        .iter()
-        .filter_map(|cell| cell.group.read().state_lsn.map(|lsn| (lsn, cell)))
-        .filter(|(lsn, _)| *lsn < reach)
-        .collect();
-    stale.sort_unstable_by_key(|(lsn, _)| *lsn);
-    stale.into_iter().take(MOST_STATES).map(|(_, cell)| Arc::clone(cell)).collect()
+/// How many bytes one purge may relocate.
+struct Budget {
+    /// In all.
+    all: u64,
+    /// Where it is not cheap.
+    dear: u64,
+    /// What is appended until all that is live was relocated, if all goes on like this.
+    ahead: u64,
 }
 
-/// Writes the groups' State records again. The order lock is held, so what is written is what the log says up to here;
-/// and it says nothing new, so no batch that was checked before has to be refused.
-fn restate(wal: &Wal, cells: &[Arc<Cell>]) -> Result<()> {
-    let mut batch = Batch::new();
-    let mut staged: Vec<(&Arc<Cell>, RecordOffset)> = Vec::new();
-    for cell in cells {
-        let group = cell.group.read();
-        let compacted = group.full.compacted;
-        let label = label(Kind::State(StateKind::Restated), cell.id, compacted.index, compacted.term);
-        staged.push((cell, batch.push_labelled(label, &[&encode_state(&group.full)])));
-        drop(group);
-        if batch.size_in_log() >= BATCH_BYTES {
-            note(&wal.submit(&batch)?, &mut staged);
-            batch.clear();
+impl Budget {
+    fn new(log: &RaftLog, live: u64) -> Budget {
+        let written = log.written();
+        let appended = log.appended();
+        let before = written.at_last_purge.swap(appended, Ordering::Relaxed);
+        let limit = log.limits().relocate;
+        let recent = appended.saturating_sub(before);
+        let pace = recent.saturating_mul(PACE);
+        let all = if limit == 0 { 0 } else { limit.max(pace) };
+        let most = (appended / 2).saturating_mul(3).saturating_add(live);
+        let dear = all.min(most.saturating_sub(written.relocated.load(Ordering::Relaxed)));
+        // At most a call's, or where it takes several calls, what is appended between them.
+        let calls = live.checked_div(all).unwrap_or(0);
+        Budget { all, dear, ahead: calls.saturating_mul(recent).min(live / PACE) }
+    }
+}
+
+/// Relocates what is live in the oldest segments, as long as that is worth it and the budget lasts, and releases them.
+fn relieve(log: &RaftLog, account: &Account, report: &mut PurgeReport) -> Result<()> {
+    let Some(size) = account.segments.last().map(|s| s.file_bytes) else { return Ok(()) };
+    let live = account.live_bytes();
+    let budget = Budget::new(log, live);
+    let aim = live.saturating_mul(2).saturating_add(2 * size).saturating_sub(budget.ahead);
+    let mut relocation = Relocation::new(log, size);
+    // Relieved, but not released yet, because each release waits for the disk: files, and what replaces them.
+    let (mut waiting, mut released_at) = (0, 0);
+    for (n, segment) in account.segments.iter().enumerate().filter(|(_, s)| s.sealed) {
+        let now = log.wal().segments();
+        if !now.iter().any(|s| s.id == segment.id) {
+            continue;
+        }
+        let is_cheap = account.live_in(n) <= span(segment) / CHEAP;
+        if !is_cheap && disk_bytes(&now).saturating_sub(waiting) <= aim {
+            break;
+        }
+        let cells: Vec<&Arc<Cell>> = account.holders(n).into_iter().map(|(cell, _)| cell).collect();
+        let limit = if is_cheap { budget.all } else { budget.dear };
+        if !relocation.segment(segment, &cells, limit)? {
+            break;
+        }
+        waiting += segment.file_bytes.saturating_sub(segment.footer_bytes);
+        if relocation.bytes().saturating_sub(released_at) >= size / 2 {
+            relocation.flush()?;
+            report.released_to = release(log)?;
+            (waiting, released_at) = (0, relocation.bytes());
         }
     }
-    if !batch.is_empty() {
-        note(&wal.submit(&batch)?, &mut staged);
+    relocation.flush()?;
+    // Also when nothing comes free yet: what was moved is durable when the purge is over, or the purge failed.
+    if waiting > 0 || relocation.bytes() > released_at {
+        report.released_to = release(log)?;
     }
+    report.states_rewritten = relocation.moved.states;
+    report.entries_relocated = relocation.moved.entries;
+    report.bytes_relocated = relocation.moved.bytes;
     Ok(())
 }
 
-fn note(ticket: &Ticket, staged: &mut Vec<(&Arc<Cell>, RecordOffset)>) {
-    for (cell, record) in staged.drain(..) {
-        let mut group = cell.group.write();
-        let full = group.full.clone();
-        group.restate(full, ticket.lsn_of(record));
-    }
+/// How things are now.
+fn describe(log: &RaftLog, before: &[SegmentInfo], report: &mut PurgeReport) -> Result<()> {
+    let account = account(log.wal(), log.groups_in_memory().all())?;
+    let is_freed = |s: &&SegmentInfo| !account.segments.iter().any(|now| now.id == s.id);
+    report.segments_freed = before.iter().filter(is_freed).count();
+    report.bytes_freed = before.iter().filter(is_freed).map(|s| s.file_bytes).sum();
+    report.live_bytes = account.live_bytes();
+    report.disk_bytes = disk_bytes(&account.segments);
+    report.pinned_by = pins(&account, log.wal().next_lsn());
+    report.over_limit = account.groups_above(log.limits().group);
+    report.total_appended = log.appended();
+    report.total_relocated = log.written().relocated.load(Ordering::Relaxed);
+    Ok(())
 }
 
-/// Who needs the oldest segment, if it is not the one being written. A State record in it can be written again, so it
-/// counts only when there is nothing else in the way, which is when there were too many of them for one purge.
-fn pins(cells: &[Arc<Cell>], segments: &[SegmentInfo], next: Lsn) -> Vec<Pin> {
-    let Some(oldest) = segments.first().filter(|s| s.sealed) else { return Vec::new() };
-    let pinned = |lowest: fn(&Group) -> Option<Lsn>| {
-        let pin = |cell: &Arc<Cell>| {
-            let group = cell.group.read();
-            let lsn = lowest(&group).filter(|lsn| !group.gone && *lsn < oldest.end_lsn)?;
-            Some(Pin { group: cell.id, lsn, bytes: next.distance_from(lsn).unwrap_or(0) })
-        };
-        let mut pins: Vec<Pin> = cells.iter().filter_map(pin).collect();
-        pins.sort_unstable_by_key(|pin| pin.lsn);
-        pins
+/// Who needs the oldest segment, if it is not the one being written.
+fn pins(account: &Account, next: Lsn) -> Vec<Pin> {
+    if !account.segments.first().is_some_and(|s| s.sealed) {
+        return Vec::new();
+    }
+    let pin = |(cell, live_bytes): (&Arc<Cell>, u64)| {
+        let lsn = cell.group.read().lowest_lsn()?;
+        Some(Pin { group: cell.id, lsn, bytes: next.distance_from(lsn).unwrap_or(0), live_bytes })
     };
-    let by_entries = pinned(Group::first_entry_lsn);
-    if by_entries.is_empty() { pinned(Group::lowest_lsn) } else { by_entries }
+    account.holders(0).into_iter().filter_map(pin).collect()
 }

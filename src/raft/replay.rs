@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::error::Result;
+use super::error::{ContentProblem, Error, Result};
 use super::fold;
 use super::group::{Cell, Group};
 use super::groups::Groups;
@@ -33,7 +33,7 @@ pub(crate) fn replay(wal: &Wal, groups: &Groups) -> Result<()> {
             if let Some((_, state)) = &effect.state {
                 order.incarnation = order.incarnation.max(state.incarnation);
             }
-            apply(&mut found, *id, effect, &summary);
+            apply(&mut found, *id, effect, &summary)?;
         }
     }
     for (id, group) in &found {
@@ -56,12 +56,12 @@ fn summary_of(wal: &Wal, segment: &SegmentInfo) -> Result<SegmentSummary> {
     fold::summarize(&wal.segment_reader(segment.id)?)
 }
 
-fn apply(found: &mut HashMap<u64, Group>, id: u64, effect: &Effect, summary: &SegmentSummary) {
+fn apply(found: &mut HashMap<u64, Group>, id: u64, effect: &Effect, summary: &SegmentSummary) -> Result<()> {
     if effect.before == Before::Gone {
         found.remove(&id);
     }
     if effect.removed {
-        return;
+        return Ok(());
     }
     let group = found.entry(id).or_default();
     if let Some((lsn, state)) = &effect.state {
@@ -70,9 +70,18 @@ fn apply(found: &mut HashMap<u64, Group>, id: u64, effect: &Effect, summary: &Se
             Before::Stands | Before::Gone => group.restate(state.clone(), *lsn),
         }
     }
-    if let Some(range) = &effect.range {
-        group.cut_for(range.first);
-        group.push_mapped(range.first, range.count, range.at, &summary.positions, &range.terms);
+    // What was appended replaces nothing that was relocated into the same segment: see `summary`.
+    for range in &effect.relocated {
+        group.replay_relocated(range, &summary.positions).map_err(|index| Error::Content {
+            group: id,
+            index,
+            lsn: summary.positions.first_lsn,
+            problem: ContentProblem::Order,
+        })?;
+    }
+    if let Some(range) = &effect.appended {
+        group.cut_for(range.slice.first);
+        group.push_mapped(range, &summary.positions);
     }
     if let Some(to) = effect.compacted {
         group.compact(to);
@@ -93,4 +102,5 @@ fn apply(found: &mut HashMap<u64, Group>, id: u64, effect: &Effect, summary: &Se
     group.trim();
     // What is found at open is durable.
     group.reset_lsn = None;
+    Ok(())
 }

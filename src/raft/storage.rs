@@ -17,7 +17,7 @@ use super::group::{Cell, Group};
 use super::log::RaftLog;
 use super::state::SnapshotRef;
 use crate::error::{Corruption, CorruptionReason};
-use crate::{Lsn, StreamRange};
+use crate::{Lsn, Record, StreamRange};
 
 /// So many positions are looked up under one lock.
 const STRIDE: usize = 256;
@@ -122,8 +122,10 @@ impl GroupStorage {
         if group.reset_lsn.is_some_and(|reset| reset >= durable) {
             return 0;
         }
-        // A record lies whole below the durable address or whole above it, and addresses rise with the index.
+        // A record lies whole below the durable address or whole above it. Addresses rise with the index among entries
+        // that stayed where they were appended, and those that did not were durable before they were relocated.
         let (mut lo, mut hi) = (group.full.compacted.index, group.last().index);
+        lo = lo.max(group.durable_below.saturating_sub(1)).min(hi);
         while lo < hi {
             let middle = lo + (hi - lo).div_ceil(2);
             if group.positions.lsn(middle).is_some_and(|lsn| lsn < durable) {
@@ -194,7 +196,7 @@ impl GroupStorage {
         }
         if lsns.len() as u64 != end - range.start || terms.len() != lsns.len() {
             let index = range.start + lsns.len() as u64;
-            return Err(self.corruption(index, group.first_entry_lsn().unwrap_or_default()));
+            return Err(self.corruption(index, group.positions.lowest().unwrap_or_default()));
         }
         Ok(())
     }
@@ -214,24 +216,31 @@ impl GroupStorage {
         Error::Log(corruption.into())
     }
 
+    /// The record of the entry at `index`, which lay at `lsn` a moment ago, and where it lies.
+    fn record_at(&self, index: u64, term: u64, mut lsn: Lsn) -> Result<(Record, Lsn)> {
+        loop {
+            let error = match self.log.wal().read(lsn) {
+                Ok(record) => return Ok((record, lsn)),
+                Err(e) => e,
+            };
+            let group = self.read()?;
+            match group.positions.lsn(index) {
+                // Relocated, and its old place released, since the position was looked up.
+                Some(now) if now != lsn && group.terms.get(index) == Some(term) => lsn = now,
+                // The same, but for compaction.
+                _ if index < group.first_index() => return Err(self.below_first(index, &group)),
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
     /// The entry at `index`, whose record should lie at `lsn`. The address may come from a mapped summary, so the label
     /// has to confirm it.
     fn entry_at(&self, index: u64, term: u64, lsn: Lsn) -> Result<Entry> {
-        let record = match self.log.wal().read(lsn) {
-            Ok(record) => record,
-            Err(e) => {
-                // Compacted and released since the position was looked up.
-                let group = self.read()?;
-                return Err(if index < group.first_index() {
-                    self.below_first(index, &group)
-                } else {
-                    e.into()
-                });
-            }
-        };
+        let (record, lsn) = self.record_at(index, term, lsn)?;
         let label = record.label().unwrap_or_default();
         let shape = match Kind::from_u8(label.kind) {
-            Ok(Kind::Entry(shape)) => shape,
+            Ok(Kind::Entry(shape) | Kind::Relocated(shape)) => shape,
             _ => return Err(self.corruption(index, lsn)),
         };
         if (label.stream, label.sequence, label.extra) != (self.cell.id, index, term) {
@@ -351,6 +360,7 @@ mod tests {
     use crate::Options;
     use crate::raft::RaftOptions;
     use crate::raft::fold;
+    use crate::raft::index::Written;
 
     fn log(dir: &tempfile::TempDir) -> RaftLog {
         RaftOptions::new().wal(Options::new().segment_size(64 << 10)).open(dir.path()).unwrap()
@@ -446,7 +456,7 @@ mod tests {
         for lsn in elsewhere {
             let mut state = group.cell.group.write();
             state.cut_for(10);
-            state.push(10, 1, lsn);
+            state.push(1, Written { index: 10, lsn, size: 48 });
             drop(state);
             let error = group.collect(1..11, None).unwrap_err();
             let Error::Log(crate::Error::Corruption(c)) = &error else { panic!("{error}") };

@@ -5,9 +5,9 @@
 //! summarized again from its record headers, so there is one way to replay.
 //!
 //! ```text
-//! head   version u16 = 1 | width u8 (4 or 8) | 0 u8 | groups u32 | first LSN u64 | end LSN u64
+//! head   version u16 = 2 | width u8 (4 or 8) | 0 u8 | groups u32 | first LSN u64 | end LSN u64
 //!        then for each group, ascending:
-//!          group u64 | flags u16 | ranges u16
+//!          group u64 | flags u16 | ranges u32           (version 1: ranges u16)
 //!          [STATE]      LSN u64 | length u32 | State                (`codec::state`)
 //!          [HARD]       HardState (24)
 //!          [APPLIED]    index u64 | term u64
@@ -15,14 +15,22 @@
 //!          [CONF]       index u64 | length u32 | ConfState
 //!          [SNAPSHOT]   index u64 | term u64 | serial u64
 //!          each range:  flags u8 | first index u64 | entries u32 | number of the first position u32
+//!                       [SIZED] bytes of the records u64
 //!                       term runs u32 | { first index u64 | term u64 } ...
 //! body   positions: u32 or u64 each, the distance of the record from the segment's first LSN
 //! ```
 //!
 //! Flags say which fields are there, and what becomes of what older segments said (FRESH: forgotten; RESET: its entries
 //! are). The fields apply in the order State, ranges, compacted, the others: a field stands for the time after the
-//! State. A segment has at most one range for a group, because within it an append either continues the range or cuts
-//! into it; the format has room for more.
+//! State.
+//!
+//! A group's ranges are disjoint and ascend. The last one may have the flag CUTS: those are the entries that were appended
+//! in the segment, and what was there from the first of them on is gone. They are one range, because within a segment an
+//! append either continues the range or cuts into it. All other ranges are of relocated entries: they take the place of
+//! the same entries in older segments and of nothing else. They lie below the range that was appended, because what is
+//! relocated into a segment comes from an older one, and was there before any append of this one.
+//!
+//! Version 1 knew neither relocated entries nor SIZED.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,11 +43,12 @@ use super::codec::state::{
 };
 use super::codec::{Cursor, Put};
 use super::error::ContentProblem;
-use super::index::{SegmentPositions, Width};
+use super::index::{SegmentPositions, Slice, Width};
 use super::state::{EntryId, FullState, Hard, SnapshotRef};
 use crate::{Lsn, SegmentId, Summary};
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+const UNSIZED: u16 = 1;
 
 const STATE: u16 = 1;
 const HARD: u16 = 2;
@@ -54,6 +63,8 @@ const ALL_FLAGS: u16 = 511;
 
 /// The entries before this range that have its indexes or higher ones are gone.
 const RANGE_CUTS: u8 = 1;
+/// The size of the records is known.
+const RANGE_SIZED: u8 = 2;
 
 /// What becomes of what older segments said of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,16 +90,24 @@ pub(crate) struct Effect {
     pub(crate) compacted: Option<EntryId>,
     pub(crate) conf: Option<(u64, Arc<ConfState>)>,
     pub(crate) snapshot: Option<SnapshotRef>,
-    pub(crate) range: Option<EntryRange>,
+    /// The entries that were relocated into the segment, ascending.
+    pub(crate) relocated: Vec<EntryRange>,
+    /// The entries that were appended in the segment; they replace all from the first of them on.
+    pub(crate) appended: Option<EntryRange>,
+}
+
+impl Effect {
+    /// All entries that the segment holds of the group.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = &EntryRange> {
+        self.relocated.iter().chain(&self.appended)
+    }
 }
 
 /// Consecutive entries of one group in one segment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntryRange {
-    pub(crate) first: u64,
-    pub(crate) count: u32,
-    /// The number of the first one's position in the segment's array.
-    pub(crate) at: u32,
+    /// Their positions in the segment's array, and the size of their records.
+    pub(crate) slice: Slice,
     /// The term runs: first index, term.
     pub(crate) terms: Vec<(u64, u64)>,
 }
@@ -119,7 +138,7 @@ impl SegmentSummary {
     pub(crate) fn decode(segment: SegmentId, summary: &Summary) -> Result<SegmentSummary, ContentProblem> {
         let mut cursor = Cursor::new(&summary.head);
         let version = cursor.u16()?;
-        if version != VERSION {
+        if version != VERSION && version != UNSIZED {
             return Err(ContentProblem::UnknownVersion(u32::from(version)));
         }
         let width = match cursor.u8()? {
@@ -141,7 +160,7 @@ impl SegmentSummary {
         let mut effects = BTreeMap::new();
         for _ in 0..groups {
             let group = cursor.u64()?;
-            let effect = take_effect(&mut cursor, summary.body.len() / width.bytes())?;
+            let effect = take_effect(&mut cursor, version, summary.body.len() / width.bytes())?;
             if effects.insert(group, effect).is_some() {
                 return Err(ContentProblem::Field("group"));
             }
@@ -153,7 +172,7 @@ impl SegmentSummary {
 
 fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
     out.put_u16(flags_of(effect));
-    out.put_u16(u16::from(effect.range.is_some()));
+    out.put_len(effect.ranges().count());
     if let Some((lsn, state)) = &effect.state {
         let state = encode_state(state);
         out.put_u64(lsn.get());
@@ -178,16 +197,27 @@ fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
     if effect.snapshot.is_some() {
         put_snapshot(out, effect.snapshot);
     }
-    if let Some(range) = &effect.range {
-        out.put(&[RANGE_CUTS]);
-        out.put_u64(range.first);
-        out.put_u32(range.count);
-        out.put_u32(range.at);
-        out.put_len(range.terms.len());
-        for (first, term) in &range.terms {
-            out.put_u64(*first);
-            out.put_u64(*term);
-        }
+    for range in &effect.relocated {
+        put_range(out, 0, range);
+    }
+    if let Some(range) = &effect.appended {
+        put_range(out, RANGE_CUTS, range);
+    }
+}
+
+fn put_range(out: &mut Vec<u8>, flags: u8, range: &EntryRange) {
+    let Slice { first, count, at, bytes } = range.slice;
+    out.put(&[flags | if bytes.is_some() { RANGE_SIZED } else { 0 }]);
+    out.put_u64(first);
+    out.put_u32(count);
+    out.put_u32(at);
+    if let Some(bytes) = bytes {
+        out.put_u64(bytes);
+    }
+    out.put_len(range.terms.len());
+    for (first, term) in &range.terms {
+        out.put_u64(*first);
+        out.put_u64(*term);
     }
 }
 
@@ -211,16 +241,16 @@ fn flags_of(effect: &Effect) -> u16 {
     .fold(before, |flags, (_, flag)| flags | flag)
 }
 
-fn take_effect(cursor: &mut Cursor<'_>, positions: usize) -> Result<Effect, ContentProblem> {
+fn take_effect(cursor: &mut Cursor<'_>, version: u16, positions: usize) -> Result<Effect, ContentProblem> {
     let flags = cursor.u16()?;
-    let ranges = cursor.u16()?;
+    let ranges = if version == UNSIZED { u32::from(cursor.u16()?) } else { cursor.u32()? };
     let before = match flags & (FRESH | RESET) {
         0 => Before::Stands,
         RESET => Before::EntriesGone,
         FRESH => Before::Gone,
         _ => return Err(ContentProblem::Field("flags")),
     };
-    if flags & !ALL_FLAGS != 0 || ranges > 1 {
+    if flags & !ALL_FLAGS != 0 || (version == UNSIZED && ranges > 1) {
         return Err(ContentProblem::Field("flags"));
     }
     let mut effect = Effect { before, removed: flags & REMOVED != 0, ..Effect::default() };
@@ -244,10 +274,38 @@ fn take_effect(cursor: &mut Cursor<'_>, positions: usize) -> Result<Effect, Cont
     if flags & SNAPSHOT != 0 {
         effect.snapshot = Some(take_snapshot(cursor)?);
     }
-    if ranges == 1 {
-        effect.range = Some(take_range(cursor, positions)?);
-    }
+    take_ranges(cursor, version, ranges, positions, &mut effect)?;
     Ok(effect)
+}
+
+/// The ranges ascend, are disjoint, and only the last one may have been appended; readers rely on it.
+fn take_ranges(
+    cursor: &mut Cursor<'_>,
+    version: u16,
+    ranges: u32,
+    positions: usize,
+    effect: &mut Effect,
+) -> Result<(), ContentProblem> {
+    let mut end = 0;
+    for _ in 0..ranges {
+        let flags = cursor.u8()?;
+        let known = if version == UNSIZED { RANGE_CUTS } else { RANGE_CUTS | RANGE_SIZED };
+        let must = if version == UNSIZED { RANGE_CUTS } else { 0 };
+        if flags & !known != 0 || flags & must != must || effect.appended.is_some() {
+            return Err(ContentProblem::Field("range flags"));
+        }
+        let range = take_range(cursor, flags & RANGE_SIZED != 0, positions)?;
+        if range.slice.first < end {
+            return Err(ContentProblem::Field("ranges"));
+        }
+        end = range.slice.first.saturating_add(u64::from(range.slice.count));
+        if flags & RANGE_CUTS != 0 {
+            effect.appended = Some(range);
+        } else {
+            effect.relocated.push(range);
+        }
+    }
+    Ok(())
 }
 
 fn sized<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ContentProblem> {
@@ -255,11 +313,13 @@ fn sized<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ContentProblem> {
     cursor.bytes(len)
 }
 
-fn take_range(cursor: &mut Cursor<'_>, positions: usize) -> Result<EntryRange, ContentProblem> {
-    if cursor.u8()? != RANGE_CUTS {
-        return Err(ContentProblem::Field("range flags"));
-    }
+fn take_range(
+    cursor: &mut Cursor<'_>,
+    is_sized: bool,
+    positions: usize,
+) -> Result<EntryRange, ContentProblem> {
     let (first, count, at) = (cursor.u64()?, cursor.u32()?, cursor.u32()?);
+    let bytes = if is_sized { Some(cursor.u64()?) } else { None };
     let runs = cursor.count(16)?;
     let mut terms = Vec::with_capacity(runs);
     for _ in 0..runs {
@@ -274,7 +334,7 @@ fn take_range(cursor: &mut Cursor<'_>, positions: usize) -> Result<EntryRange, C
     if first == 0 || count == 0 || !inside || !covered || !rising {
         return Err(ContentProblem::Field("entries"));
     }
-    Ok(EntryRange { first, count, at, terms })
+    Ok(EntryRange { slice: Slice { first, count, at, bytes }, terms })
 }
 
 #[cfg(test)]
@@ -282,6 +342,10 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use proptest::prelude::*;
+
+    fn range(first: u64, count: u32, at: u32, bytes: Option<u64>, terms: Vec<(u64, u64)>) -> EntryRange {
+        EntryRange { slice: Slice { first, count, at, bytes }, terms }
+    }
 
     fn sample() -> SegmentSummary {
         let mut conf = ConfState::default();
@@ -295,11 +359,13 @@ mod tests {
             compacted: Some(EntryId { index: 4, term: 2 }),
             conf: Some((5, conf)),
             snapshot: Some(SnapshotRef { at: EntryId { index: 6, term: 2 }, serial: 3 }),
-            range: Some(EntryRange { first: 5, count: 3, at: 1, terms: vec![(5, 2), (7, 3)] }),
+            relocated: vec![range(1, 1, 4, Some(56), vec![(1, 1)]), range(3, 2, 5, Some(120), vec![(3, 2)])],
+            appended: Some(range(5, 3, 1, Some(168), vec![(5, 2), (7, 3)])),
             removed: false,
         };
         let removed = Effect { before: Before::Gone, removed: true, ..Effect::default() };
-        let body: Vec<u8> = [0u32, 64, 128, 192].iter().flat_map(|d| d.to_le_bytes()).collect();
+        let body: Vec<u8> =
+            [0u32, 64, 128, 192, 256, 320, 384].iter().flat_map(|d| d.to_le_bytes()).collect();
         SegmentSummary {
             effects: BTreeMap::from([(7, full), (9, removed), (11, Effect::default())]),
             positions: Arc::new(SegmentPositions {
@@ -320,9 +386,37 @@ mod tests {
         assert_eq!(back.positions.end_lsn, summary.positions.end_lsn);
     }
 
-    /// The bytes of a small summary, as version 1 has always written them.
+    /// The bytes of a small summary, as version 2 has always written them.
     #[rustfmt::skip]
     const GOLDEN: &[u8] = &[
+        2, 0, 4, 0, 2, 0, 0, 0,         // version, width, groups
+        64, 0, 0, 0, 0, 0, 0, 0,        // first LSN
+        128, 2, 0, 0, 0, 0, 0, 0,       // end LSN
+        7, 0, 0, 0, 0, 0, 0, 0,         // group 7
+        14, 0, 2, 0, 0, 0,              // HARD | APPLIED | COMPACTED, two ranges
+        3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
+        8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        2,                              // relocated, sized
+        3, 0, 0, 0, 0, 0, 0, 0,         // first index
+        2, 0, 0, 0, 5, 0, 0, 0,         // entries, number of the first position
+        120, 0, 0, 0, 0, 0, 0, 0,       // bytes
+        1, 0, 0, 0,                     // term runs
+        3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        3,                              // cuts, sized
+        5, 0, 0, 0, 0, 0, 0, 0,         // first index
+        3, 0, 0, 0, 1, 0, 0, 0,         // entries, number of the first position
+        168, 0, 0, 0, 0, 0, 0, 0,       // bytes
+        2, 0, 0, 0,                     // term runs
+        5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
+        9, 0, 0, 0, 0, 0, 0, 0,         // group 9
+        64, 1, 0, 0, 0, 0,              // FRESH | REMOVED, no range
+    ];
+
+    /// The bytes of a small summary, as version 1 always wrote them.
+    #[rustfmt::skip]
+    const GOLDEN_1: &[u8] = &[
         1, 0, 4, 0, 2, 0, 0, 0,         // version, width, groups
         64, 0, 0, 0, 0, 0, 0, 0,        // first LSN
         128, 2, 0, 0, 0, 0, 0, 0,       // end LSN
@@ -348,10 +442,41 @@ mod tests {
         let effect = summary.effects.get_mut(&7).unwrap();
         *effect =
             Effect { before: Before::Stands, state: None, conf: None, snapshot: None, ..effect.clone() };
+        effect.relocated.remove(0);
         assert_eq!(summary.encode().head, GOLDEN);
         let golden = Summary { head: Bytes::from_static(GOLDEN), body: summary.positions.body.clone() };
         let back = SegmentSummary::decode(SegmentId::new(2), &golden).unwrap();
         assert_eq!(back.effects, summary.effects);
+
+        let effect = summary.effects.get_mut(&7).unwrap();
+        effect.relocated.clear();
+        effect.appended.as_mut().unwrap().slice.bytes = None;
+        let golden = Summary { head: Bytes::from_static(GOLDEN_1), body: summary.positions.body.clone() };
+        let back = SegmentSummary::decode(SegmentId::new(2), &golden).unwrap();
+        assert_eq!(back.effects, summary.effects);
+    }
+
+    #[test]
+    fn ranges_that_overlap_or_follow_what_was_appended_are_refused() {
+        type Spoil = fn(&mut Effect);
+        let spoil: [Spoil; 3] = [
+            |effect| effect.relocated.reverse(),
+            |effect| (effect.relocated[1].slice.count, effect.relocated[1].slice.at) = (3, 4),
+            |effect| {
+                let slice = &mut effect.appended.as_mut().unwrap().slice;
+                (slice.first, slice.count) = (4, 4);
+            },
+        ];
+        for spoil in spoil {
+            let mut summary = sample();
+            let effect = summary.effects.get_mut(&7).unwrap();
+            spoil(effect);
+            if let Some(range) = &mut effect.appended {
+                range.terms[0].0 = range.slice.first;
+            }
+            let refused = SegmentSummary::decode(SegmentId::new(2), &summary.encode()).unwrap_err();
+            assert_eq!(refused, ContentProblem::Field("ranges"));
+        }
     }
 
     #[test]

@@ -18,6 +18,23 @@ impl Terms {
         }
     }
 
+    /// The entries in `[first, end)` have the terms of these runs, the first of which begins at `first`; what is said
+    /// of all others stands. While a log is replayed there may be gaps between entries, of whose terms nothing is said.
+    pub(crate) fn put(&mut self, first: u64, end: u64, runs: &[(u64, u64)]) {
+        let after = self.get(end);
+        let mut merged = Terms::default();
+        for (index, term) in self.runs.iter().filter(|run| run.0 < first).chain(runs) {
+            merged.push(*index, *term);
+        }
+        if let Some(after) = after {
+            merged.push(end, after);
+        }
+        for (index, term) in self.runs.iter().filter(|run| run.0 > end) {
+            merged.push(*index, *term);
+        }
+        *self = merged;
+    }
+
     /// The term at `index`.
     pub(crate) fn get(&self, index: u64) -> Option<u64> {
         let after = self.runs.partition_point(|(first, _)| *first <= index);
@@ -56,6 +73,18 @@ impl Terms {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn terms_put_between_others_leave_those_as_they_are() {
+        let mut terms = Terms::default();
+        terms.put(10, 13, &[(10, 5), (12, 6)]);
+        terms.put(4, 6, &[(4, 2)]);
+        terms.put(1, 4, &[(1, 1)]);
+        terms.put(6, 10, &[(6, 2), (9, 5)]);
+        let all: Vec<_> = (1..13).map(|i| terms.get(i).unwrap()).collect();
+        assert_eq!(all, [1, 1, 1, 2, 2, 2, 2, 2, 5, 5, 5, 6]);
+        assert_eq!(terms.runs().collect::<Vec<_>>(), [(1, 1), (4, 2), (9, 5), (12, 6)]);
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]

@@ -78,6 +78,14 @@ impl SegmentReader {
         self.segment.read_record(lsn, self.end)
     }
 
+    /// The header of a record of this segment; its payload is neither read nor verified.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::read`], but for what is wrong with the payload.
+    pub fn head(&self, lsn: Lsn) -> Result<RecordHead> {
+        self.segment.read_head(lsn, self.end).map(|(head, _)| head)
+    }
+
     /// How many blocks and records there are; block headers are verified, records are not looked at.
     ///
     /// # Errors

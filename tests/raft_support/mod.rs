@@ -20,13 +20,18 @@ pub fn options() -> RaftOptions {
 pub struct Node {
     pub dir: tempfile::TempDir,
     log: Option<RaftLog>,
+    options: RaftOptions,
 }
 
 impl Node {
     pub fn new() -> Node {
+        Node::with(options())
+    }
+
+    pub fn with(options: RaftOptions) -> Node {
         let dir = tempfile::tempdir().unwrap();
-        let log = Some(options().open(dir.path()).unwrap());
-        Node { dir, log }
+        let log = Some(options.clone().open(dir.path()).unwrap());
+        Node { dir, log, options }
     }
 
     pub fn log(&self) -> &RaftLog {
@@ -36,7 +41,7 @@ impl Node {
     /// Drops every handle and opens the log again. Handles that the test kept would keep the log locked.
     pub fn reopen(&mut self) {
         self.log = None;
-        self.log = Some(options().open(self.dir.path()).unwrap());
+        self.log = Some(self.options.clone().open(self.dir.path()).unwrap());
     }
 
     pub fn close(&mut self) {
@@ -139,4 +144,47 @@ pub fn entries(
 pub fn shape(group: &GroupStorage) -> (u64, u64, Vec<u64>) {
     let (first, last) = (group.first_index().unwrap(), group.last_index().unwrap());
     (first, last, (first - 1..=last).map(|index| group.term(index).unwrap()).collect())
+}
+
+/// The live bytes of each segment, as its first address says, counted record by record: the newest record of each entry
+/// from first to last index, and for each group's State its size, where the newest one lies. Everything must be durable.
+pub fn count_live(log: &RaftLog) -> Vec<(u64, u64)> {
+    let mut newest = std::collections::HashMap::new();
+    let segments = log.wal().segments();
+    for segment in &segments {
+        for head in log.wal().segment_reader(segment.id).unwrap().heads() {
+            let head = head.unwrap();
+            let Some(label) = head.label else { continue };
+            let is_entry = matches!(label.kind & 0x3f, 1..=3);
+            let is_state = matches!(label.kind, 0x20..=0x22);
+            if is_entry || is_state {
+                let key = (label.stream, if is_state { 0 } else { label.sequence });
+                newest.insert(key, (segment.first_lsn.get(), u64::from(head.payload_len)));
+            }
+        }
+    }
+    let mut live = std::collections::BTreeMap::new();
+    for id in log.groups() {
+        let recovered = log.group(id).unwrap().recover();
+        for index in recovered.first_index..=recovered.last_index {
+            let (segment, payload) = newest[&(id, index)];
+            *live.entry(segment).or_insert(0) += seawall::Batch::record_size(payload, true);
+        }
+        let members = |c: &ConfState| {
+            c.voters.len() + c.learners.len() + c.voters_outgoing.len() + c.learners_next.len()
+        };
+        // The fixed part of a State, its ConfState's, and eight bytes a member.
+        let state = 104 + 18 + 8 * members(&recovered.conf_state) as u64;
+        *live.entry(newest[&(id, 0)].0).or_insert(0) += seawall::Batch::record_size(state, true);
+    }
+    segments.iter().map(|s| (s.first_lsn.get(), live.get(&s.first_lsn.get()).copied().unwrap_or(0))).collect()
+}
+
+/// What the log accounts for is what its records say.
+pub fn check_space(log: &RaftLog) {
+    let space = log.space().unwrap();
+    let accounted: Vec<_> = space.segments.iter().map(|s| (s.first_lsn.get(), s.live_bytes)).collect();
+    assert_eq!(accounted, count_live(log));
+    assert_eq!(space.live_bytes, accounted.iter().map(|s| s.1).sum::<u64>());
+    assert_eq!(space.live_bytes, space.groups.iter().map(|g| g.live_bytes).sum::<u64>());
 }

@@ -8,6 +8,8 @@
 //! kind 0x41..0x43   | context length u32 | context ... | data ...|
 //! ```
 //!
+//! A relocated entry has bit 0x80 in its kind and the same payload.
+//!
 //! `Entry::sync_log` is deprecated in raft 0.7 and means nothing to it; it is not stored and reads back as false.
 
 use ::raft::eraftpb::{Entry, EntryType};
@@ -28,6 +30,8 @@ const NORMAL: u8 = 0x01;
 const CONF_CHANGE: u8 = 0x02;
 const CONF_CHANGE_V2: u8 = 0x03;
 const WITH_CONTEXT: u8 = 0x40;
+/// In the kind of an entry that was written again at the end of the log.
+pub(crate) const RELOCATED: u8 = 0x80;
 
 impl Shape {
     pub(crate) fn to_u8(self) -> u8 {

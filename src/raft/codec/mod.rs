@@ -9,6 +9,7 @@
 //! 0x02  entry, ConfChange  group   index            term            data
 //! 0x03  entry, ..V2        group   index            term            data
 //! 0x41..0x43  the same     group   index            term            context length u32, context, data
+//! 0x81..0x83, 0xc1..0xc3   group   index            term            as the entry: it was relocated, see `relocate`
 //! 0x10  HardState          group   commit           term            24 bytes, see `state`
 //! 0x11  applied            group   index            term            none
 //! 0x12  compacted          group   last index gone  its term        none
@@ -35,6 +36,8 @@ use super::error::ContentProblem;
 pub(crate) enum Kind {
     /// An entry; the type and whether a context precedes the data.
     Entry(entry::Shape),
+    /// An entry written again as it is, to let its old segment go. It replaces nothing.
+    Relocated(entry::Shape),
     HardState,
     Applied,
     Compacted,
@@ -70,6 +73,7 @@ impl Kind {
     pub(crate) fn to_u8(self) -> u8 {
         match self {
             Kind::Entry(shape) => shape.to_u8(),
+            Kind::Relocated(shape) => shape.to_u8() | entry::RELOCATED,
             Kind::HardState => HARD_STATE,
             Kind::Applied => APPLIED,
             Kind::Compacted => COMPACTED,
@@ -85,6 +89,11 @@ impl Kind {
     pub(crate) fn from_u8(raw: u8) -> Result<Kind, ContentProblem> {
         if let Some(shape) = entry::Shape::from_u8(raw) {
             return Ok(Kind::Entry(shape));
+        }
+        if raw & entry::RELOCATED != 0
+            && let Some(shape) = entry::Shape::from_u8(raw & !entry::RELOCATED)
+        {
+            return Ok(Kind::Relocated(shape));
         }
         Ok(match raw {
             HARD_STATE => Kind::HardState,
@@ -224,13 +233,14 @@ mod tests {
                 Err(problem) => assert_eq!(problem, ContentProblem::UnknownKind(raw)),
             }
         }
-        assert_eq!(known, 6 + 9);
+        assert_eq!(known, 6 + 6 + 9);
     }
 
     #[test]
     fn the_numbers_of_the_kinds_never_change() {
         use ::raft::eraftpb::EntryType::{EntryConfChange, EntryConfChangeV2, EntryNormal};
         let entry = |kind, has_context| Kind::Entry(entry::Shape { kind, has_context });
+        let relocated = |kind, has_context| Kind::Relocated(entry::Shape { kind, has_context });
         let pinned = [
             (0x01, entry(EntryNormal, false)),
             (0x02, entry(EntryConfChange, false)),
@@ -238,6 +248,12 @@ mod tests {
             (0x41, entry(EntryNormal, true)),
             (0x42, entry(EntryConfChange, true)),
             (0x43, entry(EntryConfChangeV2, true)),
+            (0x81, relocated(EntryNormal, false)),
+            (0x82, relocated(EntryConfChange, false)),
+            (0x83, relocated(EntryConfChangeV2, false)),
+            (0xc1, relocated(EntryNormal, true)),
+            (0xc2, relocated(EntryConfChange, true)),
+            (0xc3, relocated(EntryConfChangeV2, true)),
             (0x10, Kind::HardState),
             (0x11, Kind::Applied),
             (0x12, Kind::Compacted),

@@ -1,0 +1,254 @@
+//! A run: positions of consecutive entries of one group, mapped or in memory. See `index`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use byteorder::{ByteOrder as _, LittleEndian};
+use bytes::Bytes;
+
+use crate::{Lsn, SegmentId};
+
+/// So many entries share one allocation of a memory run; bounds both the copying when it grows and what it wastes.
+const CHUNK: usize = 1024;
+
+/// How wide the positions of a segment are: four bytes unless the segment is longer than they reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    Four,
+    Eight,
+}
+
+impl Width {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Width::Four => 4,
+            Width::Eight => 8,
+        }
+    }
+}
+
+/// The position array of one segment: for each entry the distance of its record from the segment's first LSN.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentPositions {
+    pub(crate) segment: SegmentId,
+    pub(crate) first_lsn: Lsn,
+    pub(crate) end_lsn: Lsn,
+    pub(crate) width: Width,
+    pub(crate) body: Bytes,
+}
+
+impl SegmentPositions {
+    /// Position number `n` of the array.
+    pub(super) fn get(&self, n: usize) -> Option<Lsn> {
+        let width = self.width.bytes();
+        let at = n.checked_mul(width)?;
+        let bytes = self.body.get(at..at.checked_add(width)?)?;
+        let distance = match self.width {
+            Width::Four => u64::from(LittleEndian::read_u32(bytes)),
+            Width::Eight => LittleEndian::read_u64(bytes),
+        };
+        Some(self.first_lsn.plus(distance))
+    }
+
+    fn holds(&self, lsn: Lsn) -> bool {
+        (self.first_lsn..self.end_lsn).contains(&lsn)
+    }
+}
+
+/// A part of a segment's position array: `count` positions from number `at` on, of the entries from `first` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slice {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) at: u32,
+    /// How many bytes the records take, when that is known.
+    pub(crate) bytes: Option<u64>,
+}
+
+/// An entry that was written, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) index: u64,
+    pub(crate) lsn: Lsn,
+    /// How many bytes its record takes.
+    pub(crate) size: u64,
+}
+
+/// Entries of one group, consecutive by index.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) first: u64,
+    /// How many bytes its records take; none when it was cut since that was known.
+    pub(crate) bytes: Option<u64>,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// `count` positions from number `at` of a segment's array.
+    Mapped { count: u32, at: u32, from: Arc<SegmentPositions> },
+    /// Rising distances from `base`, the first entry's own LSN when the run was begun.
+    Memory { base: Lsn, distances: Vec<u32> },
+}
+
+impl Run {
+    pub(crate) fn mapped(slice: Slice, from: &Arc<SegmentPositions>) -> Run {
+        let Slice { first, count, at, bytes } = slice;
+        Run { first, bytes, place: Place::Mapped { count, at, from: Arc::clone(from) } }
+    }
+
+    pub(crate) fn begin(entry: Written) -> Run {
+        let place = Place::Memory { base: entry.lsn, distances: vec![0] };
+        Run { first: entry.index, bytes: Some(entry.size), place }
+    }
+
+    /// Takes one more entry, if it follows and there is room.
+    pub(crate) fn take(&mut self, entry: Written) -> bool {
+        let follows = entry.index == self.end();
+        let Place::Memory { base, distances } = &mut self.place else { return false };
+        let distance = entry.lsn.distance_from(*base).and_then(|d| u32::try_from(d).ok());
+        match distance.filter(|d| distances.last().is_some_and(|last| last < d)) {
+            Some(distance) if follows && distances.len() < CHUNK => distances.push(distance),
+            _ => return false,
+        }
+        self.bytes = self.bytes.and_then(|bytes| bytes.checked_add(entry.size));
+        true
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        match &self.place {
+            Place::Mapped { count, .. } => u64::from(*count),
+            Place::Memory { distances, .. } => distances.len() as u64,
+        }
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.first.saturating_add(self.len())
+    }
+
+    pub(crate) fn lsn(&self, index: u64) -> Option<Lsn> {
+        let n = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        match &self.place {
+            Place::Mapped { count, at, from } => {
+                if n >= *count as usize {
+                    return None;
+                }
+                from.get(*at as usize + n)
+            }
+            Place::Memory { base, distances } => Some(base.plus(u64::from(*distances.get(n)?))),
+        }
+    }
+
+    /// An address at or below all of the run's records, in the segment of the lowest.
+    pub(crate) fn lowest(&self) -> Option<Lsn> {
+        match &self.place {
+            // The array itself is not verified, but what it belongs to is.
+            Place::Mapped { from, .. } => Some(from.first_lsn),
+            Place::Memory { .. } => self.lsn(self.first),
+        }
+    }
+
+    /// The part of the run with indexes in `[lo, hi)`, if any.
+    pub(crate) fn part(&self, lo: u64, hi: u64) -> Option<Run> {
+        let lo = lo.max(self.first);
+        let hi = hi.min(self.end());
+        if lo >= hi {
+            return None;
+        }
+        if lo == self.first && hi == self.end() {
+            return Some(self.clone());
+        }
+        // Both fit: they lie inside a run, which has at most u32::MAX positions.
+        let skip = u32::try_from(lo - self.first).ok()?;
+        let count = u32::try_from(hi - lo).ok()?;
+        let place = match &self.place {
+            Place::Mapped { at, from, .. } => {
+                Place::Mapped { count, at: at.checked_add(skip)?, from: Arc::clone(from) }
+            }
+            Place::Memory { base, distances } => Place::Memory {
+                base: *base,
+                distances: distances.get(skip as usize..(skip + count) as usize)?.to_vec(),
+            },
+        };
+        Some(Run { first: lo, bytes: None, place })
+    }
+
+    /// Whether some of its records may lie in `lsns`.
+    pub(crate) fn touches(&self, lsns: &Range<Lsn>) -> bool {
+        match &self.place {
+            Place::Mapped { from, .. } => from.first_lsn < lsns.end && lsns.start < from.end_lsn,
+            Place::Memory { .. } => {
+                let last = self.end().checked_sub(1).and_then(|last| self.lsn(last));
+                self.lowest().is_some_and(|lsn| lsn < lsns.end) && last.is_some_and(|lsn| lsns.start <= lsn)
+            }
+        }
+    }
+
+    /// The first index whose record lies at or behind `lsn`, if the run has records on both sides.
+    pub(crate) fn crossing(&self, lsn: Lsn) -> Option<u64> {
+        let Place::Memory { base, distances } = &self.place else { return None };
+        let below = distances.partition_point(|d| base.plus(u64::from(*d)) < lsn);
+        (0 < below && below < distances.len()).then_some(self.first + below as u64)
+    }
+
+    /// The indexes whose records lie in the segment of `from`: one range, because LSNs rise within a memory self.
+    pub(crate) fn indexes_in(&self, from: &SegmentPositions) -> Option<(u64, u64)> {
+        match &self.place {
+            Place::Mapped { from: old, .. } => {
+                (old.segment == from.segment).then_some((self.first, self.end()))
+            }
+            Place::Memory { base, distances } => {
+                let lsn = |d: &u32| base.plus(u64::from(*d));
+                let lo = distances.partition_point(|d| lsn(d) < from.first_lsn) as u64;
+                let hi = distances.partition_point(|d| lsn(d) < from.end_lsn) as u64;
+                debug_assert!(lo >= hi || self.lsn(self.first + lo).is_none_or(|l| from.holds(l)));
+                (lo < hi).then_some((self.first + lo, self.first + hi))
+            }
+        }
+    }
+
+    /// Forgets `index`, which is in the run and not its first, and all after it.
+    pub(crate) fn cut_from(&mut self, index: u64) {
+        self.bytes = None;
+        let keep = index.saturating_sub(self.first);
+        match &mut self.place {
+            Place::Mapped { count, .. } => *count = u32::try_from(keep).map_or(*count, |k| k.min(*count)),
+            Place::Memory { distances, .. } => {
+                distances.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+            }
+        }
+    }
+
+    /// Takes over a mapped run that goes on where this one ends, in the same array.
+    pub(crate) fn join(&mut self, next: &Run) -> bool {
+        if let Place::Mapped { count, at, from } = &next.place
+            && self.end() == next.first
+            && let Place::Mapped { count: c, at: a, from: before } = &mut self.place
+            && Arc::ptr_eq(before, from)
+            && a.checked_add(*c) == Some(*at)
+            && let Some(sum) = c.checked_add(*count)
+        {
+            *c = sum;
+            self.bytes = self.bytes.zip(next.bytes).and_then(|(a, b)| a.checked_add(b));
+            return true;
+        }
+        false
+    }
+
+    /// How many positions are kept in memory; none if they are mapped.
+    #[cfg(test)]
+    pub(crate) fn in_memory(&self) -> Option<usize> {
+        match &self.place {
+            Place::Memory { distances, .. } => Some(distances.len()),
+            Place::Mapped { .. } => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        match &self.place {
+            Place::Memory { distances, .. } => distances.capacity(),
+            Place::Mapped { .. } => 0,
+        }
+    }
+}

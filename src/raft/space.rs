@@ -1,0 +1,202 @@
+//! Which bytes of the log are live, by segment and by group.
+//!
+//! Live are the records of the entries from a group's first index to its last, each at its newest place, and one State
+//! record a group. Records that change a part of a State count as nothing: writing the State again makes all of them
+//! superfluous. What else a segment holds is dead: entries that were compacted, overwritten or relocated, old States,
+//! removed groups, block headers and padding.
+//!
+//! ```text
+//!  segment 4   |S7 e e e e|x x x x x x|e e|x x|pad|       live: S7, e      dead: the rest
+//!               group 7    compacted   8   overwritten
+//! ```
+//!
+//! Nothing of this is kept twice: it follows from the groups' positions. A run of positions knows how many bytes its
+//! records take, from the batch that wrote them or from the summary in the segment's footer; a run that was cut since
+//! looks at its records' headers once. A test counts the records of whole logs and compares.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::codec::state::encode_state;
+use super::error::Result;
+use super::group::{Cell, Group};
+use crate::{Batch, Lsn, SegmentId, SegmentInfo, SegmentReader, Wal};
+
+/// What the log's segments hold. See [`RaftLog::space`](super::RaftLog::space).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Space {
+    /// The segments, oldest first.
+    pub segments: Vec<SegmentSpace>,
+    /// The groups, those with the most live bytes first.
+    pub groups: Vec<GroupSpace>,
+    /// The bytes of the segments' files, their footers not counted.
+    pub disk_bytes: u64,
+    /// How many of them are live.
+    pub live_bytes: u64,
+}
+
+/// What a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentSpace {
+    /// The segment.
+    pub id: SegmentId,
+    /// The address of its first byte.
+    pub first_lsn: Lsn,
+    /// Whether nothing is appended to it any more.
+    pub sealed: bool,
+    /// The bytes of records that some group needs.
+    pub live_bytes: u64,
+    /// The bytes of everything else, up to the end of the last durable block.
+    pub dead_bytes: u64,
+}
+
+/// What a group has in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupSpace {
+    /// The group.
+    pub group: u64,
+    /// The bytes of its entries and its State.
+    pub live_bytes: u64,
+    /// How many of them lie in which segment, oldest first.
+    pub pins: Vec<(SegmentId, u64)>,
+}
+
+/// The account of a log: what lies where, and of whom.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    pub(crate) segments: Vec<SegmentInfo>,
+    pub(crate) groups: Vec<GroupLive>,
+}
+
+/// The live bytes of one group.
+#[derive(Debug)]
+pub(crate) struct GroupLive {
+    pub(crate) cell: Arc<Cell>,
+    /// By number of the segment in the account.
+    by_segment: BTreeMap<usize, u64>,
+}
+
+impl GroupLive {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.by_segment.values().sum()
+    }
+}
+
+/// How many bytes the group's State takes when it is written again.
+pub(crate) fn state_size(group: &Group) -> u64 {
+    Batch::record_size(encode_state(&group.full).len() as u64, true)
+}
+
+/// Looks up how many bytes a record takes.
+struct Sizes<'a> {
+    wal: &'a Wal,
+    segments: &'a [SegmentInfo],
+    /// The segment looked at last.
+    reader: Option<SegmentReader>,
+}
+
+impl Sizes<'_> {
+    fn size(&mut self, lsn: Lsn) -> Result<u64> {
+        if !self.reader.as_ref().is_some_and(|r| (r.first_lsn()..r.end_lsn()).contains(&lsn)) {
+            let after = self.segments.partition_point(|s| s.first_lsn <= lsn);
+            let segment = after.checked_sub(1).and_then(|n| self.segments.get(n));
+            self.reader = match segment.filter(|s| lsn < s.end_lsn) {
+                Some(segment) => Some(self.wal.segment_reader(segment.id)?),
+                None => None,
+            };
+        }
+        let payload = match &self.reader {
+            Some(reader) => u64::from(reader.head(lsn)?.payload_len),
+            // Not durable yet.
+            None => self.wal.read(lsn)?.payload().len() as u64,
+        };
+        Ok(Batch::record_size(payload, true))
+    }
+}
+
+/// Accounts for the groups one after the other, so it is exact when nothing is written meanwhile.
+pub(crate) fn account(wal: &Wal, cells: Vec<Arc<Cell>>) -> Result<Account> {
+    let segments = wal.segments();
+    let bounds: Vec<Lsn> = segments.iter().map(|s| s.first_lsn).collect();
+    let mut sizes = Sizes { wal, segments: &segments, reader: None };
+    let mut groups = Vec::with_capacity(cells.len());
+    for cell in cells {
+        let mut group = cell.group.write();
+        if group.gone {
+            continue;
+        }
+        let mut pieces = group.positions.measure(&bounds, &mut |lsn| sizes.size(lsn))?;
+        pieces.extend(group.state_lsn.map(|lsn| (lsn, state_size(&group))));
+        drop(group);
+        let mut by_segment = BTreeMap::new();
+        for (lsn, bytes) in pieces {
+            let n = bounds.partition_point(|bound| *bound <= lsn).saturating_sub(1);
+            *by_segment.entry(n).or_insert(0) += bytes;
+        }
+        groups.push(GroupLive { cell, by_segment });
+    }
+    Ok(Account { segments, groups })
+}
+
+impl Account {
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.groups.iter().map(GroupLive::bytes).sum()
+    }
+
+    /// The live bytes of segment number `n`.
+    pub(crate) fn live_in(&self, n: usize) -> u64 {
+        self.groups.iter().filter_map(|group| group.by_segment.get(&n)).sum()
+    }
+
+    /// Who has how much in segment number `n`, most first.
+    pub(crate) fn holders(&self, n: usize) -> Vec<(&Arc<Cell>, u64)> {
+        let held = |group: &GroupLive| group.by_segment.get(&n).copied();
+        let mut holders: Vec<_> =
+            self.groups.iter().filter_map(|group| Some((&group.cell, held(group)?))).collect();
+        holders.sort_unstable_by_key(|(cell, bytes)| (std::cmp::Reverse(*bytes), cell.id));
+        holders
+    }
+
+    /// The groups that have more than `limit` live bytes, most first.
+    pub(crate) fn groups_above(&self, limit: u64) -> Vec<GroupSpace> {
+        let id = |n: usize| self.segments.get(n).map(|s| s.id);
+        let of = |group: &GroupLive| GroupSpace {
+            group: group.cell.id,
+            live_bytes: group.bytes(),
+            pins: group.by_segment.iter().filter_map(|(n, bytes)| Some((id(*n)?, *bytes))).collect(),
+        };
+        let mut groups: Vec<GroupSpace> =
+            self.groups.iter().filter(|group| group.bytes() > limit).map(of).collect();
+        groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.live_bytes), group.group));
+        groups
+    }
+
+    pub(crate) fn space(&self) -> Space {
+        let segments: Vec<SegmentSpace> = self
+            .segments
+            .iter()
+            .enumerate()
+            .map(|(n, s)| {
+                let live_bytes = self.live_in(n);
+                let dead_bytes = span(s).saturating_sub(live_bytes);
+                SegmentSpace { id: s.id, first_lsn: s.first_lsn, sealed: s.sealed, live_bytes, dead_bytes }
+            })
+            .collect();
+        let groups = self.groups_above(0);
+        let (disk_bytes, live_bytes) = (disk_bytes(&self.segments), self.live_bytes());
+        Space { segments, groups, disk_bytes, live_bytes }
+    }
+}
+
+/// How many bytes of log a segment holds.
+pub(crate) fn span(segment: &SegmentInfo) -> u64 {
+    segment.end_lsn.distance_from(segment.first_lsn).unwrap_or(0)
+}
+
+/// What the segments' files take but for their footers: those are an index, a few bytes an entry and a group.
+pub(crate) fn disk_bytes(segments: &[SegmentInfo]) -> u64 {
+    segments.iter().map(|s| s.file_bytes.saturating_sub(s.footer_bytes)).sum()
+}
