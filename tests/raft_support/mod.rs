@@ -2,7 +2,12 @@
 // Each test file uses a part of it, and none exports it.
 #![allow(dead_code, unreachable_pub)]
 // The codecs of the raft crate differ in the hidden fields of its messages, so none is built as a literal.
-#![allow(clippy::field_reassign_with_default, clippy::cast_possible_truncation, clippy::unwrap_used)]
+#![allow(
+    clippy::field_reassign_with_default,
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    clippy::indexing_slicing
+)]
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, Storage};
