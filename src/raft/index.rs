@@ -249,9 +249,11 @@ impl Positions {
             self.runs.extend(run.part(hi, u64::MAX));
         }
         self.runs.extend(after);
-        // All of it was joined again: the summary knows its size.
+        // All of it was joined again: the summary knows its size. Entries that were relocated since may form a run of the
+        // same indexes, which is another one.
         if let Some(run) = self.run_of(slice.first).and_then(|n| self.runs.get_mut(n))
             && (run.first, run.len()) == (slice.first, u64::from(slice.count))
+            && run.is_mapped_from(from)
         {
             run.bytes = run.bytes.or(slice.bytes);
         }

@@ -97,6 +97,11 @@ impl Run {
         Run { first, bytes, place: Place::Mapped { count, at, from: Arc::clone(from) } }
     }
 
+    /// Whether the positions are those of this array.
+    pub(crate) fn is_mapped_from(&self, array: &Arc<SegmentPositions>) -> bool {
+        matches!(&self.place, Place::Mapped { from, .. } if Arc::ptr_eq(from, array))
+    }
+
     pub(crate) fn begin(entry: Written) -> Run {
         let place = Place::Memory { base: entry.lsn, distances: vec![0] };
         Run { first: entry.index, bytes: Some(entry.size), place }
