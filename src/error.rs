@@ -192,6 +192,12 @@ impl Error {
         }
     }
 
+    /// Whether the disk, or a quota on it, is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.io_kind(), Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
     /// The operating system's class of this failure, when it is one.
     #[must_use]
     pub fn io_kind(&self) -> Option<io::ErrorKind> {

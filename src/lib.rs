@@ -30,8 +30,16 @@
 //!
 //! # Raft
 //!
-//! See [`raft`](mod@raft): [`raft::RaftLog`] keeps the groups, [`raft::GroupStorage`] is one group's `raft::Storage`, and
-//! [`raft::Node`] drives one so that the usual mistakes around `Ready` and `advance` cannot be written.
+#![cfg_attr(
+    any(feature = "raft-protobuf", feature = "raft-prost"),
+    doc = "See [`raft`](mod@raft): [`raft::RaftLog`] keeps the groups, [`raft::GroupStorage`] is one group's \
+           `raft::Storage`, and [`raft::Node`] drives one so that the usual mistakes around `Ready` and `advance` \
+           cannot be written."
+)]
+#![cfg_attr(
+    not(any(feature = "raft-protobuf", feature = "raft-prost")),
+    doc = "The Raft layer is behind the feature `raft`, which this build does not have."
+)]
 //!
 //! # Guarantees
 //!

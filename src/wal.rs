@@ -169,6 +169,8 @@ impl Wal {
             options: options.clone(),
             superblock: opened.superblock,
             segments: opened.segments,
+            spare: opened.leftovers.spare,
+            replaced: opened.leftovers.replaced,
             next_id: opened.next_id,
             summarizer,
             counters: Arc::clone(&counters),

@@ -18,7 +18,8 @@
 //! ```
 //!
 //! The head is read and verified when the log is opened. The body is used in place; its checksum is for those who look
-//! at everything. It is durable before the fixed part is written, so a crash leaves no footer with half a body; whoever uses a piece of it must be able to tell a wrong one from what it leads to.
+//! at everything, and whoever uses a piece of it must be able to tell a wrong one from what it leads to. It is durable
+//! before the fixed part is written, so a crash leaves no footer with half a body.
 //!
 //! A footer is written only once its successor's header is durable, so the newest segment never has one, and a torn
 //! footer is never taken for a torn block.

@@ -27,6 +27,8 @@ pub mod record;
 pub mod segment;
 pub mod superblock;
 
+use byteorder::{ByteOrder as _, LittleEndian as LE};
+
 use crate::error::LogUuid;
 use crate::lsn::Lsn;
 
@@ -106,6 +108,25 @@ pub fn crc32(bytes: &[u8]) -> u32 {
 #[must_use]
 pub const fn align_up(n: u64, align: u64) -> u64 {
     n.saturating_add(align - 1) & !(align - 1)
+}
+
+/// What a life page and a superblock slot have in common: a checksum of the first `len` bytes that is not sealed, as the
+/// log's identity is not known yet, a magic number, the version, and the log's UUID, which is returned.
+fn check_page(page: &[u8; PAGE], magic: u32, len: usize) -> Result<LogUuid, Invalid> {
+    if is_zero(page) {
+        return Err(Invalid::Unwritten);
+    }
+    let covered = page.get(4..len).unwrap_or_default();
+    if LE::read_u32(&page[..4]) != crc32(covered) || LE::read_u32(&page[4..8]) != magic {
+        return Err(Invalid::Checksum);
+    }
+    let version = LE::read_u32(&page[8..12]);
+    if version != VERSION {
+        return Err(Invalid::Version(version));
+    }
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&page[16..32]);
+    Ok(LogUuid(uuid))
 }
 
 /// Whether all bytes are zero.

@@ -23,7 +23,7 @@
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
-use super::{Identity, Invalid, PAGE, VERSION, crc32, is_zero};
+use super::{Identity, Invalid, PAGE, VERSION, check_page, crc32, is_zero};
 use crate::error::LogUuid;
 use crate::lsn::{Lsn, SegmentId};
 
@@ -81,20 +81,9 @@ impl Life {
     /// # Errors
     /// Why the page is none.
     pub fn decode(page: &[u8; PAGE]) -> Result<Self, Invalid> {
-        if is_zero(page) {
-            return Err(Invalid::Unwritten);
-        }
-        if LE::read_u32(&page[..4]) != crc32(&page[4..LIFE_LEN]) || LE::read_u32(&page[4..8]) != LIFE_MAGIC {
-            return Err(Invalid::Checksum);
-        }
-        let version = LE::read_u32(&page[8..12]);
-        if version != VERSION {
-            return Err(Invalid::Version(version));
-        }
-        let mut uuid = [0; 16];
-        uuid.copy_from_slice(&page[16..32]);
+        let uuid = check_page(page, LIFE_MAGIC, LIFE_LEN)?;
         let life = Life {
-            uuid: LogUuid(uuid),
+            uuid,
             block_align: LE::read_u32(&page[12..16]),
             id: SegmentId::new(LE::read_u64(&page[32..40])),
             salt: LE::read_u64(&page[40..48]),

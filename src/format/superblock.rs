@@ -21,7 +21,7 @@
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
-use super::{Invalid, PAGE, VERSION, crc32, is_zero};
+use super::{Invalid, PAGE, VERSION, check_page, crc32, is_zero};
 use crate::error::LogUuid;
 use crate::lsn::{Lsn, SegmentId};
 
@@ -72,25 +72,14 @@ impl Superblock {
     /// # Errors
     /// Why it holds nothing.
     pub fn decode(page: &[u8; PAGE]) -> Result<Self, Invalid> {
-        if is_zero(page) {
-            return Err(Invalid::Unwritten);
-        }
-        if LE::read_u32(&page[..4]) != crc32(&page[4..LEN]) || LE::read_u32(&page[4..8]) != MAGIC {
-            return Err(Invalid::Checksum);
-        }
-        let version = LE::read_u32(&page[8..12]);
-        if version != VERSION {
-            return Err(Invalid::Version(version));
-        }
-        let mut uuid = [0; 16];
-        uuid.copy_from_slice(&page[16..32]);
+        let uuid = check_page(page, MAGIC, LEN)?;
         let (flag, owner) = (LE::read_u32(&page[12..16]), LE::read_u64(&page[64..72]));
         let newest = LE::read_u64(&page[48..56]);
         if flag > 1 || (flag == 0 && owner != 0) || !is_zero(&page[72..]) {
             return Err(Invalid::Field);
         }
         Ok(Superblock {
-            uuid: LogUuid(uuid),
+            uuid,
             sequence: LE::read_u64(&page[32..40]),
             oldest: SegmentId::new(LE::read_u64(&page[40..48])),
             newest: (newest != 0).then(|| SegmentId::new(newest)),

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
 use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
 use crate::format::superblock::Superblock;
-use crate::format::{Invalid, PAGE, VERSION};
+use crate::format::{DATA_START, Invalid, PAGE, VERSION, is_zero};
 use crate::io::{Access, Disk, File, read_full_at};
 use crate::lsn::{Lsn, SegmentId};
-use crate::segment::{Segment, Window, find_footer, next_header};
+use crate::segment::{Segment, Sighting, Window, look_around};
 
 use super::verdict::{Found, Place, Proof, Verdict, decide};
 use crate::options::TailPolicy;
@@ -51,8 +51,13 @@ pub(crate) struct Catalog {
     pub(crate) members: Vec<Member>,
     /// Files beyond the newest segment in which something was written.
     pub(crate) strays: Vec<Stray>,
-    /// Files that are no part of the log and can go.
+    /// Files that are no part of the log and can be used again.
     pub(crate) junk: Vec<String>,
+    /// Files that took part in the log once, and have been replaced. They can go; under another name they would claim to
+    /// be what they were.
+    pub(crate) replaced: Vec<String>,
+    /// Files that an interrupted open did not finish.
+    pub(crate) temporaries: Vec<String>,
     /// No number up to this one is free.
     pub(crate) highest_id: SegmentId,
 }
@@ -73,7 +78,8 @@ impl Catalog {
     /// Sorts the directory out. Changes nothing.
     pub(crate) fn read(disk: &Arc<dyn Disk>, sb: &Superblock, access: Access, mmap: bool) -> Result<Self> {
         let names = segment_names(disk)?;
-        let mut junk: Vec<String> = disk
+        let mut junk = Vec::new();
+        let temporaries = disk
             .list()
             .map_err(|e| Error::io("list", disk.path(), e))?
             .into_iter()
@@ -98,7 +104,14 @@ impl Catalog {
                 ));
             }
         }
-        let mut catalog = Catalog { members: Vec::new(), strays: Vec::new(), junk, highest_id };
+        let mut catalog = Catalog {
+            members: Vec::new(),
+            strays: Vec::new(),
+            junk,
+            replaced: Vec::new(),
+            temporaries,
+            highest_id,
+        };
         catalog.follow_chain(disk, sb, &mut candidates, mmap)?;
         catalog.sort_rest(disk, candidates, mmap)?;
         Ok(catalog)
@@ -174,7 +187,7 @@ impl Catalog {
         let newest = self.members.last().map(|m| m.segment.id());
         for (id, candidate) in rest {
             if self.supersedes(id, &candidate) {
-                self.junk.push(candidate.name);
+                self.replaced.push(candidate.name);
                 continue;
             }
             if candidate.header.is_ok() {
@@ -286,32 +299,33 @@ fn check_neighbours(earlier: &Member, later: &Member) -> Result<()> {
     .into())
 }
 
-/// Blocks in a file whose header page does not verify: the page was lost with the crash, or damaged since. The first
-/// block may be damaged as well; any that verifies testifies.
+/// Blocks, or a footer, in a file whose header page does not verify: the page was lost with the crash, or damaged since.
+/// The first block may be damaged as well; whatever verifies testifies.
 fn find_stray(disk: &Arc<dyn Disk>, life: Life, candidate: Candidate, mmap: bool) -> Result<Option<Stray>> {
     let path = disk.path().join(&candidate.name);
-    let identity = life.identity();
-    let end = candidate.file.len().map_err(|e| Error::io("stat", &path, e))?;
+    let io = |e| Error::io("read", &path, e);
+    let end = candidate.file.len().map_err(io)?;
+    // Blocks are written from the start on. A fresh file that begins with so many zeros was never written to.
     let mut window = Window::new(&*candidate.file, end);
-    let mut next =
-        |at| next_header(&mut window, &life, &identity, at).map_err(|e| Error::io("read", &path, e));
-    let first = next(life.first_lsn)?;
-    let mut witness = first.map(|h| Witness { source: WitnessSource::Block(h.lsn), durable: h.durable });
-    let mut at = first;
-    while let Some(h) = at {
-        if witness.is_none_or(|w| h.durable > w.durable) {
-            witness = Some(Witness { source: WitnessSource::Block(h.lsn), durable: h.durable });
-        }
-        at = next(h.lsn.plus(u64::from(life.block_align)))?;
+    if !life.recycled && is_zero(window.get(DATA_START, 1 << 20).map_err(io)?) {
+        return Ok(None);
     }
-    let footer = find_footer(&mut window, &life, &identity, life.first_lsn)
-        .map_err(|e| Error::io("read", &path, e))?
-        .map(|durable| Witness { source: WitnessSource::Footer, durable });
-    let Some(witness) = witness.into_iter().chain(footer).max_by_key(|w| w.durable) else { return Ok(None) };
-    let block = match first {
-        Some(h) => (h.lsn, h.lsn.plus(h.padded_len(life.block_align))),
-        None => (life.first_lsn, witness.durable),
-    };
+    let (mut first, mut witness) = (None, None::<Witness>);
+    look_around(&*candidate.file, &life, life.first_lsn, |sighting| {
+        let heard = match sighting {
+            Sighting::Block(h) => {
+                first.get_or_insert((h.lsn, h.lsn.plus(h.padded_len(life.block_align))));
+                Witness { source: WitnessSource::Block(h.lsn), durable: h.durable }
+            }
+            Sighting::Footer(end) => Witness { source: WitnessSource::Footer, durable: end },
+        };
+        if witness.is_none_or(|w| w.durable < heard.durable) {
+            witness = Some(heard);
+        }
+    })
+    .map_err(io)?;
+    let Some(witness) = witness else { return Ok(None) };
+    let block = first.unwrap_or((life.first_lsn, witness.durable));
     let segment = Arc::new(Segment::new(life, candidate.file, candidate.name, path, mmap)?);
     Ok(Some(Stray { segment, block, witness }))
 }

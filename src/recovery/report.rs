@@ -30,8 +30,9 @@ pub struct Recovery {
     pub rewritten: u64,
     /// What was cut off.
     pub cut: Vec<Cut>,
-    /// Files that were no part of the log and were removed: spare segments, leftovers of an interrupted open.
-    pub removed: Vec<String>,
+    /// Segment files that were no part of the log: spares that were never used, files that were released, or replaced. They
+    /// are used again or removed in the background.
+    pub leftovers: Vec<String>,
     /// How long it took.
     pub time: Duration,
 }

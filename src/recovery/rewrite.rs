@@ -33,7 +33,6 @@ pub(crate) struct Rewrite<'a> {
     pub(crate) previous: u32,
     pub(crate) id: SegmentId,
     pub(crate) salt: u64,
-    pub(crate) capacity: u64,
     pub(crate) mmap: bool,
 }
 
@@ -47,14 +46,14 @@ impl Rewrite<'_> {
             let path = path.clone();
             move |e| Error::io(op, path, e)
         };
-        let align = u64::from(self.from.life.block_align);
         let need = self.end.distance_from(self.start).unwrap_or(0);
         let life = Life {
             uuid: self.from.life.uuid,
             id: self.id,
             salt: self.salt,
             first_lsn: self.start,
-            capacity: self.capacity.max(need) / align * align,
+            // Room for the copy and no more: an open is not to wait until a whole segment is filled.
+            capacity: need,
             block_align: self.from.life.block_align,
             recycled: false,
         };
@@ -76,8 +75,7 @@ impl Rewrite<'_> {
 
     fn fill(&self, file: &dyn File, life: &Life, path: &Path) -> Result<u32> {
         let io = |op| move |e| Error::io(op, path, e);
-        let full = DATA_START + life.capacity;
-        file.allocate(full).map_err(io("allocate"))?;
+        file.allocate(DATA_START + life.capacity).map_err(io("allocate"))?;
         let (identity, mut previous, mut at) = (life.identity(), self.previous, self.start);
         while at < self.end {
             let (mut bytes, header) = self.block(at)?;
@@ -85,13 +83,6 @@ impl Rewrite<'_> {
             let offset = DATA_START + at.distance_from(self.start).unwrap_or(0);
             write_all_at(file, &bytes, offset).map_err(io("write"))?;
             at = at.plus(bytes.len() as u64);
-        }
-        let zeros = vec![0; 1 << 20];
-        let mut offset = DATA_START + self.end.distance_from(self.start).unwrap_or(0);
-        while offset < full {
-            let n = usize::try_from(full - offset).unwrap_or(usize::MAX).min(zeros.len());
-            write_all_at(file, zeros.get(..n).unwrap_or_default(), offset).map_err(io("write"))?;
-            offset += n as u64;
         }
         let header = SegmentHeader {
             id: life.id,

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use crate::error::{CorruptionReason, Error, Result, Witness, WitnessSource};
+use crate::format::Invalid;
 use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
-use crate::format::{DATA_START, Invalid, is_zero};
 use crate::lsn::Lsn;
-use crate::segment::{BlockDamage, Segment, Window, check_block, find_footer, next_header};
+use crate::segment::{BlockDamage, Segment, Sighting, Window, check_block, look_around};
 
 /// What lies where the scan stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>) -> Result
     }
     scan.written = scan.end;
     if end.is_none() && scan.stop != Stop::End {
-        look_beyond(&mut scan, segment, file_end)?;
+        look_beyond(&mut scan, segment)?;
     }
     Ok(scan)
 }
@@ -126,46 +126,28 @@ fn next_block(window: &mut Window<'_>, segment: &Segment, at: Lsn, previous: u32
     })
 }
 
-/// Looks at everything behind the stop: for blocks that testify, and for how far something was written.
-fn look_beyond(scan: &mut Scan, segment: &Segment, file_end: u64) -> Result<()> {
-    let io = |e| Error::io("read", &segment.path, e);
-    let mut window = Window::new(&*segment.file, file_end.min(segment.offset(segment.limit())));
+/// Looks at everything behind the stop: for blocks and a footer that testify, and for how far something was written.
+fn look_beyond(scan: &mut Scan, segment: &Segment) -> Result<()> {
+    let align = segment.life.block_align;
     // The block at the stop itself may have a header that verifies: it testifies too, and says how long it is.
-    let mut at = scan.end;
-    while let Some(header) = next_header(&mut window, &segment.life, &segment.identity, at).map_err(io)? {
-        scan.testify(&header);
-        at = header.lsn.plus(u64::from(segment.life.block_align));
-        scan.written = scan.written.max(header.lsn.plus(header.padded_len(segment.life.block_align)));
-    }
-    // A footer stands behind the last block: whatever is missing before it was durable.
-    let mut whole = Window::new(&*segment.file, file_end);
-    let footer = find_footer(&mut whole, &segment.life, &segment.identity, scan.end).map_err(io)?;
-    if let Some(end) = footer.filter(|end| scan.witness.is_none_or(|w| w.durable < *end)) {
-        scan.witness = Some(Witness { source: WitnessSource::Footer, durable: end });
-        scan.written = scan.written.max(end);
-    }
+    let written = look_around(&*segment.file, &segment.life, scan.end, |sighting| match sighting {
+        Sighting::Block(header) => {
+            scan.testify(&header);
+            scan.written = scan.written.max(header.lsn.plus(header.padded_len(align)));
+        }
+        Sighting::Footer(end) => {
+            if scan.witness.is_none_or(|w| w.durable < end) {
+                scan.witness = Some(Witness { source: WitnessSource::Footer, durable: end });
+                scan.written = scan.written.max(end);
+            }
+        }
+    })
+    .map_err(|e| Error::io("read", &segment.path, e))?;
     if !segment.life.recycled {
-        scan.written = scan.written.max(last_written(&mut window, segment, scan.written).map_err(io)?);
+        scan.written = scan.written.max(written.unwrap_or(scan.written));
         if scan.stop == Stop::Unwritten && scan.written > scan.end {
             scan.stop = Stop::Torn(BlockDamage { at: 0, reason: CorruptionReason::BlockHeader });
         }
     }
     Ok(())
-}
-
-/// The address behind the last byte at or behind `from` that is not zero.
-fn last_written(window: &mut Window<'_>, segment: &Segment, from: Lsn) -> std::io::Result<Lsn> {
-    let mut last = from;
-    let mut offset = segment.offset(from);
-    loop {
-        let bytes = window.get(offset, 1 << 20)?;
-        if bytes.is_empty() {
-            return Ok(last);
-        }
-        if !is_zero(bytes) {
-            let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| i as u64 + 1);
-            last = segment.first_lsn().plus(offset - DATA_START + used);
-        }
-        offset += bytes.len() as u64;
-    }
 }

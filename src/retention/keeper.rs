@@ -22,13 +22,16 @@ pub(super) struct Jobs {
 enum Job {
     /// A segment has its first durable block: the superblock is to name it.
     Started { newest: SegmentId, durable: Lsn },
+    /// A file is no part of the log.
+    Remove { name: String },
     /// A segment has ended and its successor is durable.
     Seal { id: SegmentId, end: Lsn, digest: u32 },
 }
 
 impl Jobs {
-    pub(super) fn new(next_id: SegmentId) -> Self {
-        Jobs { prepare: None, queue: VecDeque::new(), next_id, stop: false }
+    pub(super) fn new(next_id: SegmentId, surplus: Vec<String>) -> Self {
+        let queue = surplus.into_iter().map(|name| Job::Remove { name }).collect();
+        Jobs { prepare: None, queue, next_id, stop: false }
     }
 
     fn is_empty(&self) -> bool {
@@ -134,6 +137,7 @@ impl Keeper {
 
     fn run_job(&self, job: &Job) -> Result<()> {
         match *job {
+            Job::Remove { ref name } => self.remove(name),
             Job::Started { newest, durable } => self.superblock.lock().update(|sb| {
                 sb.newest = Some(newest);
                 sb.durable = sb.durable.max(durable);

@@ -68,6 +68,10 @@ pub(crate) struct KeeperParts {
     pub(crate) options: Checked,
     pub(crate) superblock: SuperblockFile,
     pub(crate) segments: Vec<Arc<Segment>>,
+    /// Files that are no part of the log and can be used again.
+    pub(crate) spare: Vec<String>,
+    /// Files that are no part of the log and are to be removed.
+    pub(crate) replaced: Vec<String>,
     pub(crate) next_id: SegmentId,
     pub(crate) summarizer: Option<Arc<dyn Summarizer>>,
     pub(crate) counters: Arc<Counters>,
@@ -75,14 +79,18 @@ pub(crate) struct KeeperParts {
 
 impl Keeper {
     pub(crate) fn new(parts: KeeperParts) -> Self {
+        let mut spare = parts.spare;
+        let mut surplus = spare.split_off(spare.len().min(parts.options.spare_segments));
+        surplus.extend(parts.replaced);
+        let spares = spare.into_iter().map(|name| Spare { name, watch: Watch::nobody() }).collect();
         Keeper {
             uuid: parts.superblock.content().uuid,
             disk: parts.disk,
             options: parts.options,
             superblock: Mutex::new(parts.superblock),
             table: SegmentTable::new(parts.segments),
-            spares: Mutex::new(Vec::new()),
-            jobs: Mutex::new(Jobs::new(parts.next_id)),
+            spares: Mutex::new(spares),
+            jobs: Mutex::new(Jobs::new(parts.next_id, surplus)),
             work: Condvar::new(),
             summarizer: parts.summarizer,
             counters: parts.counters,

@@ -7,7 +7,7 @@ use crate::format::block::{BLOCK_HEADER, BlockHeader};
 use crate::format::footer::{FOOTER_HEADER, Footer};
 use crate::format::record::{PLAIN_HEADER, RECORD_ALIGN, RecordHeader};
 use crate::format::segment::Life;
-use crate::format::{Identity, Invalid, crc32, is_zero};
+use crate::format::{DATA_START, Identity, align_up, crc32, is_zero};
 use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, StreamRange};
 
@@ -92,62 +92,81 @@ pub(crate) fn check_block(
     }
 }
 
-/// The next verifying block header at or behind `from`, looking at every position where one could be.
-pub(crate) fn next_header(
-    window: &mut Window<'_>,
-    life: &Life,
-    identity: &Identity,
-    from: Lsn,
-) -> std::io::Result<Option<BlockHeader>> {
-    let step = life.block_align as usize;
-    let Some(mut position) = from.distance_from(life.first_lsn) else { return Ok(None) };
-    position = crate::format::align_up(position, u64::from(life.block_align));
-    while position < life.capacity {
-        let bytes = window.get(crate::format::DATA_START + position, WINDOW)?;
-        if bytes.len() < BLOCK_HEADER {
-            return Ok(None);
-        }
-        let mut seen = 0usize;
-        while let Some(b) = bytes.get(seen..).and_then(|rest| rest.first_chunk::<BLOCK_HEADER>()) {
-            let lsn = life.first_lsn.plus(position + seen as u64);
-            match BlockHeader::decode(b, identity, lsn) {
-                Ok(header) => return Ok(Some(header)),
-                Err(Invalid::Unwritten | Invalid::Checksum | Invalid::Field | Invalid::Version(_)) => {}
-            }
-            seen += step;
-        }
-        position += seen as u64;
-    }
-    Ok(None)
+/// Something that verifies, found behind the end of what could be read in order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sighting {
+    /// A block header.
+    Block(BlockHeader),
+    /// A footer of a segment that ends here. Blocks are missing if that is behind the last good one.
+    Footer(Lsn),
 }
 
-/// The end that a verifying footer at or behind `from` proves, looking at every position where one could be. It lies
-/// where the blocks end, so finding one far behind the last good block means that blocks are missing in between.
-pub(crate) fn find_footer(
-    window: &mut Window<'_>,
+/// Looks at every position at or behind `from` where a block or a footer could be, and tells `see` of those that verify.
+/// Says where the last byte that is not zero was.
+pub(crate) fn look_around(
+    file: &dyn File,
     life: &Life,
-    identity: &Identity,
     from: Lsn,
+    mut see: impl FnMut(Sighting),
 ) -> std::io::Result<Option<Lsn>> {
-    let step = u64::from(life.block_align);
-    let Some(distance) = from.distance_from(life.first_lsn) else { return Ok(None) };
-    let mut position = crate::format::align_up(distance, step);
+    let identity = life.identity();
+    let mut window = Window::new(file, file.len()?);
+    let mut last = None;
+    let Some(start) = from.distance_from(life.first_lsn) else { return Ok(None) };
+    let mut position = start;
     while position <= life.capacity {
-        let bytes = window.get(crate::format::DATA_START + position, WINDOW)?;
-        if bytes.len() < FOOTER_HEADER {
-            return Ok(None);
+        let bytes = window.get(DATA_START + position, WINDOW)?;
+        if bytes.len() < BLOCK_HEADER {
+            break;
         }
-        let mut seen = 0usize;
-        while let Some(b) = bytes.get(seen..).and_then(|rest| rest.first_chunk::<FOOTER_HEADER>()) {
-            let end = life.first_lsn.plus(position + seen as u64);
-            if Footer::decode(b, identity, life.id, end).is_ok() {
-                return Ok(Some(end));
-            }
-            seen += life.block_align as usize;
+        // A header that this piece cuts off is looked at with the next one.
+        let whole = bytes.len().saturating_sub(FOOTER_HEADER);
+        let seen = match whole - whole % life.block_align as usize {
+            _ if bytes.len() < WINDOW => bytes.len(),
+            seen => seen,
+        };
+        if !is_zero(bytes) {
+            let lsn = life.first_lsn.plus(position);
+            last = bytes.iter().rposition(|b| *b != 0).map(|i| lsn.plus(i as u64 + 1));
+            let first = align_up(position, u64::from(life.block_align)) - position;
+            look_at(
+                bytes,
+                usize::try_from(first).unwrap_or(usize::MAX),
+                seen,
+                life,
+                &identity,
+                lsn,
+                &mut see,
+            );
         }
         position += seen as u64;
     }
-    Ok(None)
+    Ok(last)
+}
+
+/// The positions from `first` up to `end` in one piece, whose first byte lies at `lsn`.
+fn look_at(
+    bytes: &[u8],
+    first: usize,
+    end: usize,
+    life: &Life,
+    identity: &Identity,
+    lsn: Lsn,
+    see: &mut impl FnMut(Sighting),
+) {
+    for at in (first..end).step_by(life.block_align as usize) {
+        let here = lsn.plus(at as u64);
+        let rest = bytes.get(at..).unwrap_or_default();
+        if let Some(b) = rest.first_chunk::<BLOCK_HEADER>()
+            && let Ok(header) = BlockHeader::decode(b, identity, here)
+        {
+            see(Sighting::Block(header));
+        } else if let Some(b) = rest.first_chunk::<FOOTER_HEADER>()
+            && Footer::decode(b, identity, life.id, here).is_ok()
+        {
+            see(Sighting::Footer(here));
+        }
+    }
 }
 
 pub(crate) fn stream_of(label: Label) -> StreamRange {

@@ -43,6 +43,11 @@ impl FileLife {
 pub(crate) struct Watch(Weak<()>);
 
 impl Watch {
+    /// Of a file that nobody has opened.
+    pub(crate) fn nobody() -> Self {
+        Watch(Weak::new())
+    }
+
     /// Whether all mappings and all that was handed out of them are gone.
     pub(crate) fn unused(&self) -> bool {
         self.0.strong_count() == 0
