@@ -433,3 +433,34 @@ fn w4_a_segment_under_another_name_is_refused() {
     assert!(matches!(&e, Error::Corruption(c) if c.reason == CorruptionReason::SegmentChain), "{e}");
     assert_eq!(files_of(&disk), files);
 }
+
+/// All of a log but its newest segment was released, and of that one nothing can be used and nothing is proven. What is
+/// cut is reported, and the log goes on behind the addresses that it has used.
+#[test]
+fn w3_an_emptied_log_does_not_begin_again_at_zero() {
+    let (mut files, superblock, name) = three_segments();
+    let mut sb = Superblock::decode(superblock.first_chunk::<PAGE>().unwrap()).unwrap();
+    let (id, first) = segment::parse_file_name(&name(2)).unwrap();
+    (sb.oldest, sb.newest, sb.durable) = (id, None, Lsn::ZERO);
+    files.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
+    files.remove(&name(0));
+    files.remove(&name(1));
+    let bytes = files.get_mut(&name(2)).unwrap();
+    bytes[8192..].fill(0x55);
+    // As if it were a log's first segment.
+    let page = bytes[PAGE..].first_chunk::<PAGE>().unwrap();
+    let mut header = segment::SegmentHeader::decode(page, sb.uuid).unwrap();
+    (header.durable, header.predecessor) = (Lsn::ZERO, None);
+    bytes[PAGE..2 * PAGE].copy_from_slice(&header.encode(sb.uuid));
+    let disk = disk_of(&files);
+    let wal = open(&options(), &disk).unwrap();
+    assert_eq!((wal.recovery().cut.len(), wal.next_lsn()), (1, first));
+    // Killed before it wrote anything; what is no segment goes at leisure, and may be gone.
+    let disk = disk.kill();
+    if wal.segments().is_empty() {
+        disk.take(&name(2)).unwrap();
+    }
+    let lsn = open(&options(), &disk).unwrap().append(b"goes on").unwrap();
+    assert!(lsn > first);
+    assert_eq!(open(&options(), &disk).unwrap().read(lsn).unwrap().payload(), b"goes on");
+}

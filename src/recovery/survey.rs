@@ -153,11 +153,13 @@ fn successor_missing(segment: &Segment, end: Lsn) -> Corruption {
 }
 
 /// Whether the newest segment's header page is on the device. It goes out with the first block, so it is when that block
-/// is proven, when the superblock names the segment, or when the segment before it has a footer.
+/// is proven, when the superblock names the segment, or when the segment before it has a footer. And when it is all that
+/// is left of a longer log: what came before was released, and a log that forgot where it stood would begin again at 0.
 fn header_is_proven(newest: &Member, before: Option<&Member>, durable: Lsn, sb: &Superblock) -> bool {
     durable > newest.segment.first_lsn()
         || sb.newest.is_some_and(|id| id >= newest.segment.id())
         || before.is_some_and(|m| m.segment.footer().is_some())
+        || (before.is_none() && newest.segment.first_lsn() > Lsn::ZERO)
 }
 
 /// Where the log ends, and the digest there. A mark at the very end that nothing proves holds nothing: rather than write
