@@ -17,7 +17,7 @@ use super::group::{Cell, Group};
 use super::log::RaftLog;
 use super::state::SnapshotRef;
 use crate::error::{Corruption, CorruptionReason};
-use crate::{Lsn, Record, StreamRange};
+use crate::{Lsn, Reader, Record, StreamRange};
 
 /// So many positions are looked up under one lock.
 const STRIDE: usize = 256;
@@ -217,9 +217,9 @@ impl GroupStorage {
     }
 
     /// The record of the entry at `index`, which lay at `lsn` a moment ago, and where it lies.
-    fn record_at(&self, index: u64, term: u64, mut lsn: Lsn) -> Result<(Record, Lsn)> {
+    fn record_at(&self, reader: &mut Reader, index: u64, term: u64, mut lsn: Lsn) -> Result<(Record, Lsn)> {
         loop {
-            let error = match self.log.wal().read(lsn) {
+            let error = match reader.read(lsn) {
                 Ok(record) => return Ok((record, lsn)),
                 Err(e) => e,
             };
@@ -236,8 +236,8 @@ impl GroupStorage {
 
     /// The entry at `index`, whose record should lie at `lsn`. The address may come from a mapped summary, so the label
     /// has to confirm it.
-    fn entry_at(&self, index: u64, term: u64, lsn: Lsn) -> Result<Entry> {
-        let (record, lsn) = self.record_at(index, term, lsn)?;
+    fn entry_at(&self, reader: &mut Reader, index: u64, term: u64, lsn: Lsn) -> Result<Entry> {
+        let (record, lsn) = self.record_at(reader, index, term, lsn)?;
         let label = record.label().unwrap_or_default();
         let shape = match Kind::from_u8(label.kind) {
             Ok(Kind::Entry(shape) | Kind::Relocated(shape)) => shape,
@@ -260,11 +260,12 @@ impl GroupStorage {
         let (mut lsns, mut terms) = (Vec::new(), Vec::new());
         let most = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(STRIDE).min(STRIDE);
         let mut entries = Vec::with_capacity(most);
+        let mut reader = self.log.wal().reader();
         let mut next = range.start;
         while next < range.end {
             self.look_up(next..range.end, &mut lsns, &mut terms)?;
             for (lsn, term) in lsns.iter().zip(&terms) {
-                let entry = self.entry_at(next, *term, *lsn)?;
+                let entry = self.entry_at(&mut reader, next, *term, *lsn)?;
                 if !limit.admits(&entry) {
                     return Ok(entries);
                 }
