@@ -1,16 +1,7 @@
-//! Events for `tracing`; without that feature, nothing.
+//! The driver's events: those of [`crate::trace`], under a target of their own.
 
-#[cfg(feature = "tracing")]
 macro_rules! event {
-    ($level:ident, $($body:tt)+) => { ::tracing::$level!(target: "seawall::node", $($body)+) };
-}
-
-/// Without the feature the fields are type-checked and never evaluated.
-#[cfg(not(feature = "tracing"))]
-macro_rules! event {
-    ($level:ident, $($key:ident = $value:expr,)* $message:literal) => {
-        if false { $(let _ = &$value;)* }
-    };
+    ($level:ident, $($body:tt)+) => { $crate::trace::event!($level, target: "seawall::node", $($body)+) };
 }
 
 pub(super) use event;
