@@ -79,6 +79,7 @@ pub mod error;
 pub mod format;
 pub mod io;
 mod lsn;
+mod mutation;
 mod options;
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 pub mod raft;

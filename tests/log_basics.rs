@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use seawall::format::segment;
 use seawall::{Batch, Error, Label, Lsn, Options};
 
 fn small() -> Options {
@@ -153,6 +154,31 @@ fn release_frees_whole_segments_and_their_files_are_used_again() {
     assert_eq!(wal.first_lsn(), first);
     let kept: Vec<Lsn> = wal.iter().map(|r| r.unwrap().lsn()).collect();
     assert_eq!(kept, lsns.iter().copied().filter(|l| *l >= first).collect::<Vec<_>>());
+}
+
+/// A block that an earlier life left behind at the same address, and of the same size, is told apart by the salt alone.
+#[test]
+fn each_life_of_a_file_draws_its_own_salt() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut salts = BTreeMap::new();
+    for _ in 0..3 {
+        let wal = small().open(dir.path()).unwrap();
+        for n in 0..40 {
+            let lsn = wal.append([7; 3000]).unwrap();
+            if n % 5 == 0 {
+                wal.release(lsn).unwrap();
+            }
+            for segment in wal.segments() {
+                let name = segment::file_name(segment.id, segment.first_lsn);
+                let bytes = std::fs::read(dir.path().join(name)).unwrap();
+                let life = segment::Life::decode(bytes.first_chunk().unwrap()).unwrap();
+                salts.insert(segment.id, life.salt);
+            }
+        }
+        assert!(wal.stats().segments_recycled > 0);
+    }
+    let distinct: std::collections::BTreeSet<u64> = salts.values().copied().collect();
+    assert!(salts.len() > 10 && distinct.len() == salts.len(), "{salts:?}");
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! The committer: a thread that flushes what nobody waits for, and marks the log when it falls idle.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
-
-use parking_lot::MutexGuard;
 
 use super::Pipeline;
 use super::flush::wake;
 use super::staging::State;
+use super::sync::MutexGuard;
+use super::sync::atomic::Ordering;
+use super::sync::thread::{Builder, JoinHandle};
 use super::waiter::Outcome;
 use crate::error::{Error, Result};
 
@@ -21,8 +20,7 @@ impl Pipeline {
         let mut handle = self.committer.lock();
         if handle.is_none() {
             let pipeline = Arc::clone(self);
-            let spawned =
-                std::thread::Builder::new().name("seawall-commit".into()).spawn(move || pipeline.run());
+            let spawned = Builder::new().name("seawall-commit".into()).spawn(move || pipeline.run());
             *handle = Some(spawned.map_err(|e| Error::io("start a thread for", "the committer", e))?);
             self.committer_started.store(true, Ordering::Release);
         }

@@ -1,12 +1,11 @@
 //! The flush: what its owner does with one block, and how it is passed on.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
-
 use super::staging::{Flight, StagedBlock, State};
+use super::sync::MutexGuard;
+use super::sync::atomic::Ordering;
 use super::waiter::{Outcome, Waiter, take_thread};
 use super::{Pipeline, mark_len};
 use crate::error::{Error, Result};
@@ -15,6 +14,7 @@ use crate::format::block::{BLOCK_HEADER, BlockKind};
 use crate::format::segment::SegmentHeader;
 use crate::io::write_all_at;
 use crate::lsn::Lsn;
+use crate::mutation::{Mutation, mutated};
 use crate::segment::{Segment, Tip};
 use crate::trace::event;
 
@@ -58,7 +58,7 @@ impl Pipeline {
     /// only then wakes `done`, so that the device is idle no longer than needed.
     fn hand_over(&self, mut state: MutexGuard<'_, State>, done: Vec<Waiter>) {
         let heir = state.front_waiters().and_then(take_thread);
-        if heir.is_none() {
+        if heir.is_none() && !mutated(Mutation::HandOver) {
             self.release_flush(&mut state);
         }
         drop(state);
@@ -127,7 +127,12 @@ impl Pipeline {
         }
         write_all_at(&*segment.file, &d.bytes, segment.offset(d.lsn)).map_err(io("write"))?;
         let start = Instant::now();
-        segment.file.sync_data().map_err(io("fdatasync"))?;
+        if mutated(Mutation::PublishEarly) {
+            self.durable.store(d.after.end.get(), Ordering::Release);
+        }
+        if !mutated(Mutation::BlockSync) {
+            segment.file.sync_data().map_err(io("fdatasync"))?;
+        }
         self.count_sync(segment, start.elapsed());
         self.counters.written_bytes.add(d.bytes.len() as u64);
         match d.kind {
@@ -188,15 +193,20 @@ impl Pipeline {
         self.counters.poisonings.add(1);
         event!(error, error = e.to_string(), "the log is poisoned, nothing is acknowledged any more");
         // What was submitted stays readable: `flight`, `queue` and `open` are left where they are.
-        state.poison = Some(e.poison());
+        if !mutated(Mutation::Poison) {
+            state.poison = Some(e.poison());
+        }
         self.changed.notify_all();
         self.work.notify_all();
+        if mutated(Mutation::PoisonWakesFew) {
+            return state.flight.take().map_or_else(Vec::new, |flight| flight.waiters);
+        }
         state.take_all_waiters()
     }
 
     /// Stages a mark if the newest block needs one and it fits. Says whether it did.
     pub(super) fn stage_mark(&self, state: &mut State) -> bool {
-        if !state.unwitnessed || state.has_work() {
+        if !state.unwitnessed || state.has_work() || mutated(Mutation::Mark) {
             return false;
         }
         state.unwitnessed = false;
@@ -213,6 +223,7 @@ impl Pipeline {
 /// Closes a block and puts it in flight.
 fn depart(state: &mut State, mut block: StagedBlock, durable: Lsn) -> Departure {
     let before = state.tip;
+    let durable = if mutated(Mutation::DurableInBlock) { Lsn::ZERO } else { durable };
     let digest = block.close(durable, before.digest);
     let after = Tip { segment: Some(block.segment.id()), end: block.padded_end(), digest };
     let bytes = Arc::new(block.bytes);

@@ -24,16 +24,15 @@
 mod batch;
 mod committer;
 mod flush;
+#[cfg(all(test, shuttle))]
+mod model;
 mod staging;
+mod sync;
 mod ticket;
 mod waiter;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::format::align_up;
@@ -45,6 +44,9 @@ use crate::stats::Counters;
 
 pub use batch::{Batch, RecordOffset};
 use staging::{BlockSeq, Next, StagedBlock, State};
+use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sync::thread::JoinHandle;
+use sync::{Condvar, Mutex, MutexGuard};
 pub use ticket::Ticket;
 use waiter::{Outcome, ThreadWaiter, Waiter};
 

@@ -11,11 +11,11 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
-use std::thread::{self, Thread};
 
-use parking_lot::Mutex;
+use super::sync::atomic::{AtomicU8, Ordering};
+use super::sync::thread::{self, Thread};
+use super::sync::{Mutex, thread_local};
 
 /// What a blocked thread was woken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,9 @@ impl TaskSlot {
     }
 
     fn wake(&self) {
-        if let Some(waker) = self.0.lock().take() {
+        // Taken out first: a waker is somebody else's code, and may poll at once.
+        let waker = self.0.lock().take();
+        if let Some(waker) = waker {
             waker.wake();
         }
     }

@@ -21,7 +21,7 @@
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
-use super::{Identity, Invalid, align_up, crc32, is_zero};
+use super::{Identity, Invalid, align_up, checksum, is_zero};
 use crate::lsn::Lsn;
 
 /// The size of a block header in bytes.
@@ -70,7 +70,7 @@ impl BlockHeader {
         LE::write_u32(&mut b[24..28], self.body_len);
         LE::write_u32(&mut b[28..32], self.records);
         LE::write_u32(&mut b[32..36], self.previous);
-        let crc = crc32(&b[4..]) ^ identity.seal(self.lsn);
+        let crc = checksum("block", &b[4..]) ^ identity.seal(self.lsn);
         LE::write_u32(&mut b[..4], crc);
         b
     }
@@ -84,7 +84,7 @@ impl BlockHeader {
         if LE::read_u16(&b[4..6]) != MAGIC || LE::read_u64(&b[8..16]) != lsn.get() {
             return Err(if is_zero(b) { Invalid::Unwritten } else { Invalid::Checksum });
         }
-        if LE::read_u32(&b[..4]) != crc32(&b[4..]) ^ identity.seal(lsn) {
+        if LE::read_u32(&b[..4]) != checksum("block", &b[4..]) ^ identity.seal(lsn) {
             return Err(Invalid::Checksum);
         }
         let header = BlockHeader {

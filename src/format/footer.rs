@@ -26,7 +26,7 @@
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
-use super::{Identity, Invalid, align_up, crc32, is_zero};
+use super::{Identity, Invalid, align_up, checksum, is_zero};
 use crate::lsn::{Lsn, SegmentId};
 
 /// The size of a footer without the summary, in bytes.
@@ -72,7 +72,7 @@ impl Footer {
         LE::write_u64(&mut b[40..48], self.body_len);
         LE::write_u64(&mut b[48..56], self.records);
         LE::write_u64(&mut b[56..64], self.blocks);
-        let crc = crc32(&b[4..]) ^ identity.seal(self.end);
+        let crc = checksum("footer", &b[4..]) ^ identity.seal(self.end);
         LE::write_u32(&mut b[..4], crc);
         b
     }
@@ -91,7 +91,7 @@ impl Footer {
         if LE::read_u32(&b[4..8]) != MAGIC {
             return Err(if is_zero(b) { Invalid::Unwritten } else { Invalid::Checksum });
         }
-        if LE::read_u32(&b[..4]) != crc32(&b[4..]) ^ identity.seal(end) {
+        if LE::read_u32(&b[..4]) != checksum("footer", &b[4..]) ^ identity.seal(end) {
             return Err(Invalid::Checksum);
         }
         let footer = Footer {

@@ -22,7 +22,7 @@
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
-use super::{Identity, Invalid, align_up, crc32, is_zero};
+use super::{Identity, Invalid, align_up, checksum, crc32, is_zero};
 use crate::lsn::{Label, Lsn};
 
 /// The header of a record without a label.
@@ -69,7 +69,7 @@ impl RecordHeader {
             0 if is_zero(plain) => return Err(Invalid::Unwritten),
             _ => return Err(Invalid::Checksum),
         };
-        if LE::read_u32(&plain[..4]) != crc32(covered) ^ identity.seal(lsn) {
+        if LE::read_u32(&plain[..4]) != checksum("record", covered) ^ identity.seal(lsn) {
             return Err(Invalid::Checksum);
         }
         if !is_zero(&plain[14..]) || (label.is_none() && plain[13] != 0) {
@@ -133,7 +133,7 @@ pub fn encode_unsealed(out: &mut Vec<u8>, label: Option<Label>, parts: &[&[u8]],
         LE::write_u64(&mut h[32..40], label.extra);
     }
     let covered = h.get(4..header).unwrap_or_default();
-    let header_crc = crc32(covered);
+    let header_crc = checksum("record", covered);
     LE::write_u32(&mut h[..4], header_crc);
     out.extend_from_slice(h.get(..header).unwrap_or_default());
     for part in parts {

@@ -23,7 +23,7 @@
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
-use super::{Identity, Invalid, PAGE, VERSION, check_page, crc32, is_zero};
+use super::{Identity, Invalid, PAGE, VERSION, check_page, checksum, is_zero};
 use crate::error::LogUuid;
 use crate::lsn::{Lsn, SegmentId};
 
@@ -71,7 +71,7 @@ impl Life {
         LE::write_u64(&mut page[48..56], self.first_lsn.get());
         LE::write_u64(&mut page[56..64], self.capacity);
         page[64] = u8::from(self.recycled);
-        let crc = crc32(&page[4..LIFE_LEN]);
+        let crc = checksum("life", &page[4..LIFE_LEN]);
         LE::write_u32(&mut page[..4], crc);
         page
     }
@@ -81,7 +81,7 @@ impl Life {
     /// # Errors
     /// Why the page is none.
     pub fn decode(page: &[u8; PAGE]) -> Result<Self, Invalid> {
-        let uuid = check_page(page, LIFE_MAGIC, LIFE_LEN)?;
+        let uuid = check_page(page, "life", LIFE_MAGIC, LIFE_LEN)?;
         let life = Life {
             uuid,
             block_align: LE::read_u32(&page[12..16]),
@@ -152,7 +152,7 @@ impl SegmentHeader {
         }
         LE::write_u64(&mut page[56..64], self.durable.get());
         let seal = Identity::new(uuid, self.salt).seal(self.first_lsn);
-        let crc = crc32(&page[4..HEADER_LEN]) ^ seal;
+        let crc = checksum("header", &page[4..HEADER_LEN]) ^ seal;
         LE::write_u32(&mut page[..4], crc);
         page
     }
@@ -180,7 +180,7 @@ impl SegmentHeader {
             durable: Lsn::new(LE::read_u64(&page[56..64])),
         };
         let seal = Identity::new(uuid, header.salt).seal(header.first_lsn);
-        if LE::read_u32(&page[..4]) != crc32(&page[4..HEADER_LEN]) ^ seal
+        if LE::read_u32(&page[..4]) != checksum("header", &page[4..HEADER_LEN]) ^ seal
             || LE::read_u32(&page[4..8]) != HEADER_MAGIC
         {
             return Err(Invalid::Checksum);
@@ -256,7 +256,7 @@ mod tests {
     fn a_newer_version_is_not_damage() {
         let mut page = life().encode();
         LE::write_u32(&mut page[8..12], VERSION + 1);
-        let crc = crc32(&page[4..LIFE_LEN]);
+        let crc = checksum("life", &page[4..LIFE_LEN]);
         LE::write_u32(&mut page[..4], crc);
         assert_eq!(Life::decode(&page), Err(Invalid::Version(VERSION + 1)));
     }

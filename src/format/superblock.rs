@@ -21,7 +21,7 @@
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
-use super::{Invalid, PAGE, VERSION, check_page, crc32, is_zero};
+use super::{Invalid, PAGE, VERSION, check_page, checksum, is_zero};
 use crate::error::LogUuid;
 use crate::lsn::{Lsn, SegmentId};
 
@@ -62,7 +62,7 @@ impl Superblock {
         LE::write_u64(&mut page[48..56], self.newest.map_or(0, SegmentId::get));
         LE::write_u64(&mut page[56..64], self.durable.get());
         LE::write_u64(&mut page[64..72], self.owner.unwrap_or(0));
-        let crc = crc32(&page[4..LEN]);
+        let crc = checksum("superblock", &page[4..LEN]);
         LE::write_u32(&mut page[..4], crc);
         page
     }
@@ -72,7 +72,7 @@ impl Superblock {
     /// # Errors
     /// Why it holds nothing.
     pub fn decode(page: &[u8; PAGE]) -> Result<Self, Invalid> {
-        let uuid = check_page(page, MAGIC, LEN)?;
+        let uuid = check_page(page, "superblock", MAGIC, LEN)?;
         let (flag, owner) = (LE::read_u32(&page[12..16]), LE::read_u64(&page[64..72]));
         let newest = LE::read_u64(&page[48..56]);
         if flag > 1 || (flag == 0 && owner != 0) || !is_zero(&page[72..]) {

@@ -23,6 +23,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::mutation::{Mutation, mutated};
 pub use real::RealDisk;
 
 /// How a file is opened.
@@ -175,6 +176,7 @@ pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<
             Ok(0) => break,
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if mutated(Mutation::ReadError) => break,
             Err(e) => return Err(e),
         }
     }

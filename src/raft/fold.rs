@@ -13,6 +13,7 @@ use super::index::{SegmentPositions, Slice, Width};
 use super::state::{EntryId, SnapshotRef};
 use super::summary::{Before, Effect, EntryRange, SegmentSummary};
 use super::terms::Terms;
+use crate::mutation::{Mutation, mutated};
 use crate::{Batch, Label, Lsn, SegmentReader};
 
 /// The summary of a sealed segment, from its records.
@@ -139,7 +140,9 @@ impl Fold {
             return Err(ContentProblem::Order);
         }
         if id.index < next {
-            self.appended.truncate(usize::try_from(id.index - self.first).unwrap_or(usize::MAX));
+            if !mutated(Mutation::Suffix) {
+                self.appended.truncate(usize::try_from(id.index - self.first).unwrap_or(usize::MAX));
+            }
             self.terms.cut_from(id.index);
         }
         self.appended.push(place);

@@ -39,6 +39,7 @@ use super::group::Cell;
 use super::log::RaftLog;
 use super::relocate::Relocation;
 use super::space::{Account, GroupSpace, account, disk_bytes, span};
+use crate::mutation::{Mutation, mutated};
 use crate::{Batch, Lsn, SegmentInfo};
 
 /// A segment of which no more than one part in so many is live is worth relocating at any time.
@@ -124,7 +125,9 @@ fn release(log: &RaftLog) -> Result<Lsn> {
     drop(order);
     log.groups_in_memory().adopt_left();
     let to = lowest.unwrap_or(barrier.end());
-    barrier.wait()?;
+    if !mutated(Mutation::RelocationOrder) {
+        barrier.wait()?;
+    }
     log.wal().release(to)?;
     Ok(to)
 }

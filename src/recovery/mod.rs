@@ -29,6 +29,7 @@ use crate::format::segment::{Predecessor, has_room};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
+use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
 use crate::segment::{FoundSuperblock, Segment, SuperblockFile, Tip};
 
@@ -207,6 +208,14 @@ impl Tail {
             self.segment.set_end(self.end);
             return Ok(());
         };
+        if mutated(Mutation::TailRewrite) {
+            self.segment.set_end(self.end);
+            return Ok(());
+        }
+        if mutated(Mutation::AppendBehindCut) {
+            opened.current = Some(self.segment);
+            return Ok(());
+        }
         self.segment.set_end(start);
         let predecessor = match &self.replaces {
             Some(header) => header.predecessor,

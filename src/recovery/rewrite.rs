@@ -17,6 +17,7 @@ use crate::format::segment::{Life, Predecessor, SegmentHeader, file_name};
 use crate::format::{DATA_START, Identity, PAGE};
 use crate::io::{Access, Disk, File, read_exact_at, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
+use crate::mutation::{Mutation, mutated};
 use crate::segment::{Segment, check_block};
 
 /// What is to be copied, and into what.
@@ -67,7 +68,12 @@ impl Rewrite<'_> {
             }
         };
         self.disk.rename(&temporary, &name).map_err(io("rename"))?;
-        self.disk.sync().map_err(|e| Error::io("fsync", self.disk.path(), e))?;
+        if !mutated(Mutation::RewriteName) {
+            self.disk.sync().map_err(|e| Error::io("fsync", self.disk.path(), e))?;
+        }
+        if mutated(Mutation::RewriteOrder) {
+            file.sync_all().map_err(io("fsync"))?;
+        }
         let file = self.disk.open(&name, Access::ReadWrite).map_err(io("open"))?;
         let path = self.disk.path().join(&name);
         Ok((Arc::new(Segment::new(life, file, name, path, self.mmap)?), digest))
@@ -93,7 +99,9 @@ impl Rewrite<'_> {
         };
         write_all_at(file, &life.encode(), 0).map_err(io("write"))?;
         write_all_at(file, &header.encode(life.uuid), PAGE as u64).map_err(io("write"))?;
-        file.sync_all().map_err(io("fsync"))?;
+        if !mutated(Mutation::RewriteSync) && !mutated(Mutation::RewriteOrder) {
+            file.sync_all().map_err(io("fsync"))?;
+        }
         Ok(previous)
     }
 

@@ -10,6 +10,7 @@ use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, Witness
 use crate::format::segment::{Predecessor, SegmentHeader};
 use crate::format::superblock::Superblock;
 use crate::lsn::Lsn;
+use crate::mutation::{Mutation, mutated};
 use crate::options::TailPolicy;
 use crate::segment::{Segment, Tip, find_streams, load_footer};
 
@@ -121,6 +122,8 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mma
         .flatten()
         .max_by_key(|w| w.durable)
         .unwrap_or(own);
+    let witness =
+        if mutated(Mutation::Witness) { Witness { durable: Lsn::ZERO, ..witness } } else { witness };
     if let Some(promised) = load_footer(&newest.segment, scan.end, false)? {
         return Err(successor_missing(&newest.segment, promised.footer.end).into());
     }

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use super::Keeper;
 use crate::error::{Error, Result};
 use crate::lsn::{Lsn, SegmentId};
+use crate::mutation::{Mutation, mutated};
 use crate::segment::{Plan, SealInput, Segment, SegmentReader, Summary, Tip, prepare, seal};
 
 /// What the keeper has to do. A commit may be waiting for a segment, so that goes first.
@@ -123,7 +124,7 @@ impl Keeper {
             first_lsn,
             capacity: self.options.capacity,
             block_align: self.options.block_align,
-            salt: random_salt(),
+            salt: if mutated(Mutation::Salt) { 1 } else { random_salt() },
             mmap: self.options.mmap,
         };
         let segment = prepare(&self.disk, &plan, recycled.as_ref().map(|s| s.name.as_str()));

@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::{Error, LogUuid, Result};
 use crate::io::Disk;
 use crate::lsn::{Lsn, SegmentId};
+use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
 use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, Watch};
 use crate::stats::Counters;
@@ -122,12 +123,18 @@ impl Keeper {
     pub(crate) fn release(&self, lsn: Lsn) -> Result<usize> {
         let mut superblock = self.superblock.lock();
         let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok(0) };
-        superblock.update(|sb| sb.oldest = oldest)?;
+        let late = mutated(Mutation::ReleaseOrder);
+        if !late {
+            superblock.update(|sb| sb.oldest = oldest)?;
+        }
         let released = self.table.remove_oldest(count);
         drop(superblock);
         event!(debug, segments = count, oldest = oldest.get(), "segments released");
         for segment in released {
             self.reuse_or_remove(segment)?;
+        }
+        if late {
+            self.superblock.lock().update(|sb| sb.oldest = oldest)?;
         }
         Ok(count)
     }

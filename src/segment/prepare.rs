@@ -13,6 +13,7 @@ use crate::format::segment::{Life, file_name, has_room};
 use crate::format::{DATA_START, PAGE};
 use crate::io::{Disk, File, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
+use crate::mutation::{Mutation, mutated};
 
 /// Which segment is to be made ready.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +58,9 @@ pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>)
         drop(disk.remove(&name));
         return Err(e);
     }
-    disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+    if !mutated(Mutation::SegmentName) {
+        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+    }
     Segment::new(life, file, name, path, plan.mmap)
 }
 
@@ -80,5 +83,8 @@ fn fill(file: &dyn File, life: &Life, path: &Path) -> Result<()> {
     let mut pages = life.encode().to_vec();
     pages.resize(2 * PAGE, 0);
     write_all_at(file, &pages, 0).map_err(|e| Error::io("write", path, e))?;
+    if mutated(Mutation::SegmentSync) {
+        return Ok(());
+    }
     file.sync_all().map_err(|e| Error::io("fsync", path, e))
 }

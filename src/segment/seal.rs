@@ -10,6 +10,7 @@ use crate::format::footer::{FOOTER_HEADER, Footer};
 use crate::format::{align_up, crc32};
 use crate::io::{read_full_at, write_all_at};
 use crate::lsn::Lsn;
+use crate::mutation::{Mutation, mutated};
 
 /// What a footer says besides the summary.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +55,9 @@ pub(crate) fn seal(segment: &Arc<Segment>, input: &SealInput, summary: &Summary,
     write(&[0; FOOTER_HEADER], at)?;
     write(summary, at + FOOTER_HEADER as u64)?;
     segment.file.set_len(at + bytes.len() as u64).map_err(io("truncate"))?;
-    segment.file.sync_all().map_err(io("fsync"))?;
+    if !mutated(Mutation::FooterBody) {
+        segment.file.sync_all().map_err(io("fsync"))?;
+    }
     write(fixed, at)?;
     segment.file.sync_data().map_err(io("fdatasync"))?;
     if let Some(loaded) = load_footer(segment, input.end, mmap)? {

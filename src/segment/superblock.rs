@@ -8,6 +8,7 @@ use crate::format::superblock::{FILE_NAME, Superblock};
 use crate::format::{Invalid, PAGE, VERSION};
 use crate::io::{Access, Disk, File, read_full_at, write_all_at};
 use crate::lsn::Lsn;
+use crate::mutation::{Mutation, mutated};
 
 /// The open superblock and its present content.
 #[derive(Debug)]
@@ -109,6 +110,9 @@ impl SuperblockFile {
         this.write_stale(content)?;
         this.repair()?;
         this.file.sync_all().map_err(|e| Error::io("fsync", &this.path, e))?;
+        if mutated(Mutation::SuperblockName) {
+            return Ok(this);
+        }
         disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
         Ok(this)
     }
@@ -150,9 +154,11 @@ impl SuperblockFile {
     /// Writes one slot; from then on the other one is stale.
     fn write_stale(&mut self, content: Superblock) -> Result<()> {
         let page = content.encode();
-        write_all_at(&*self.file, &page, self.stale.offset())
-            .map_err(|e| Error::io("write", &self.path, e))?;
-        self.file.sync_data().map_err(|e| Error::io("fdatasync", &self.path, e))?;
+        let slot = if mutated(Mutation::SuperblockSlot) { self.stale.other() } else { self.stale };
+        write_all_at(&*self.file, &page, slot.offset()).map_err(|e| Error::io("write", &self.path, e))?;
+        if !mutated(Mutation::SuperblockSync) {
+            self.file.sync_data().map_err(|e| Error::io("fdatasync", &self.path, e))?;
+        }
         self.content = content;
         self.stale = self.stale.other();
         Ok(())

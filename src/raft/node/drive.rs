@@ -12,6 +12,7 @@ use super::persist::{InFlight, SharedTicket};
 use super::proposal::EntryContext;
 use super::{Node, ReadId, trace};
 use crate::error::LogUuid;
+use crate::mutation::{Mutation, mutated};
 use crate::raft::{Error, GroupStorage, WriteBatch};
 
 /// Bytes of entries beyond which the Readys of further groups go into another batch.
@@ -359,13 +360,18 @@ impl Node {
         // that term must not get ahead of it. And a reply is a promise, whoever makes it.
         let hold_all = item.changes_vote || self.persists.any_vote_change();
         for message in ready.take_messages() {
-            if hold_all || !may_go_now(&message) {
+            if (hold_all || !may_go_now(&message)) && !mutated(Mutation::MessagesEarly) {
                 item.messages.push(message);
             } else {
                 self.send(message, out);
             }
         }
-        item.messages.append(&mut ready.take_persisted_messages());
+        let held = ready.take_persisted_messages();
+        if mutated(Mutation::MessagesEarly) {
+            held.into_iter().for_each(|message| self.send(message, out));
+        } else {
+            item.messages.extend(held);
+        }
         for state in ready.take_read_states() {
             if let Some(context) = EntryContext::from_bytes(&state.request_ctx) {
                 out.reads.push((ReadId(context), state.index));

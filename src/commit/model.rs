@@ -1,0 +1,491 @@
+//! The commit path under a model checker: `RUSTFLAGS="--cfg shuttle" cargo test --lib --release commit::model`.
+//!
+//! Shuttle runs a scenario's threads one at a time and chooses at each lock, condition variable, atomic, park and I/O call
+//! which one goes on. Each scenario ends only when every thread has ended, so a lost wake-up is a deadlock, and shuttle
+//! reports it with the schedule that leads there.
+//!
+//! ```text
+//!  writers, waiters, wakers, closer, keeper --> Pipeline --> ModelFile: written, synced (time passes in each call)
+//!        |                                                       ^
+//!        +---- acknowledged up to here? must be synced up to here+
+//! ```
+//!
+//! `SEAWALL_SCHEDULES` says how many schedules of each scenario are run.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // these are tests
+
+use std::io;
+use std::sync::{Arc, Mutex as StdMutex, Weak};
+use std::task::{Context, Poll, Wake};
+use std::time::Duration;
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, MaxSteps, Runner, thread};
+
+use super::sync::{Condvar, Mutex};
+use super::{Batch, Pipeline, Segments, Ticket};
+use crate::error::{Error, LogUuid, Result};
+use crate::format::DATA_START;
+use crate::format::segment::Life;
+use crate::io::File;
+use crate::lsn::{Lsn, SegmentId};
+use crate::options::Options;
+use crate::segment::{Segment, Tip};
+use crate::stats::Counters;
+
+const SEGMENT: u64 = 16 << 10;
+
+/// What a device knows of one file: addresses, not bytes.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    first: Lsn,
+    written: Lsn,
+    synced: Lsn,
+}
+
+/// The device. Its own lock is never held over a point at which the scheduler may choose.
+#[derive(Debug, Default)]
+struct Device {
+    extents: StdMutex<Vec<Extent>>,
+    /// The sync, counted from 0, that fails; and how many there were.
+    failing: Option<usize>,
+    syncs: StdMutex<usize>,
+}
+
+impl Device {
+    /// Whether everything below `end` that was written is on the device.
+    fn holds(&self, end: Lsn) -> bool {
+        let extents = self.extents.lock().unwrap();
+        let covered = extents.iter().map(|e| e.synced).max().unwrap_or(Lsn::ZERO);
+        covered >= end && extents.iter().filter(|e| e.first < end).all(|e| e.synced >= e.written.min(end))
+    }
+}
+
+#[derive(Debug)]
+struct ModelFile {
+    device: Arc<Device>,
+    at: usize,
+}
+
+impl File for ModelFile {
+    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        thread::yield_now();
+        let mut extents = self.device.extents.lock().unwrap();
+        if let Some(data) = offset.checked_sub(DATA_START) {
+            let (earlier, rest) = extents.split_at_mut(self.at);
+            assert!(
+                earlier.iter().all(|e| e.written == e.synced),
+                "a successor before its predecessor is durable"
+            );
+            let extent = &mut rest[0];
+            let start = extent.first.plus(data);
+            assert_eq!(start, extent.written, "blocks are written in order, without gaps");
+            extent.written = start.plus(buf.len() as u64);
+        }
+        Ok(buf.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let covered = self.device.extents.lock().unwrap()[self.at].written;
+        thread::yield_now();
+        let nth = {
+            let mut syncs = self.device.syncs.lock().unwrap();
+            *syncs += 1;
+            *syncs - 1
+        };
+        assert!(self.device.failing.is_none_or(|f| nth <= f), "a sync after the one that failed");
+        if self.device.failing == Some(nth) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        let mut extents = self.device.extents.lock().unwrap();
+        extents[self.at].synced = covered;
+        Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(SEGMENT)
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn as_std(&self) -> Option<&std::fs::File> {
+        None
+    }
+}
+
+/// The keeper: a thread that makes segments when they are wanted.
+#[derive(Debug)]
+struct Keeper {
+    device: Arc<Device>,
+    pipeline: Weak<Pipeline>,
+    asked: Mutex<Asked>,
+    changed: Condvar,
+    capacity: u64,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    first: Option<Lsn>,
+    made: u64,
+    stop: bool,
+}
+
+impl Segments for Keeper {
+    fn want(&self, first_lsn: Lsn) {
+        self.asked.lock().first = Some(first_lsn);
+        self.changed.notify_all();
+    }
+
+    fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
+        assert!(self.device.holds(predecessor.end));
+        assert!(predecessor.end <= segment.first_lsn());
+    }
+
+    fn run_inline(&self) {}
+}
+
+impl Keeper {
+    fn run(&self) {
+        loop {
+            let mut asked = self.asked.lock();
+            while asked.first.is_none() && !asked.stop {
+                self.changed.wait(&mut asked);
+            }
+            let Some(first) = asked.first.take() else { return };
+            asked.made += 1;
+            let id = SegmentId::new(asked.made);
+            drop(asked);
+            let segment = self.make(id, first);
+            if let Some(pipeline) = self.pipeline.upgrade() {
+                pipeline.offer(segment);
+            }
+        }
+    }
+
+    fn make(&self, id: SegmentId, first_lsn: Lsn) -> Result<Arc<Segment>> {
+        let at = {
+            let mut extents = self.device.extents.lock().unwrap();
+            extents.push(Extent { first: first_lsn, written: first_lsn, synced: first_lsn });
+            extents.len() - 1
+        };
+        let life = Life {
+            uuid: LogUuid([1; 16]),
+            id,
+            salt: id.get(),
+            first_lsn,
+            capacity: self.capacity,
+            block_align: 512,
+            recycled: false,
+        };
+        let file = Arc::new(ModelFile { device: Arc::clone(&self.device), at });
+        Segment::new(life, file, format!("{id}"), "model".into(), false).map(Arc::new)
+    }
+
+    fn stop(&self) {
+        self.asked.lock().stop = true;
+        self.changed.notify_all();
+    }
+}
+
+/// A log in the model: what a scenario's threads share.
+#[derive(Clone)]
+struct Log {
+    pipeline: Arc<Pipeline>,
+    keeper: Arc<Keeper>,
+}
+
+impl Log {
+    fn open(options: &Options, failing: Option<usize>) -> (Self, thread::JoinHandle<()>) {
+        let checked = options.clone().segment_size(SEGMENT).block_align(512).check().unwrap();
+        let device = Arc::new(Device { failing, ..Device::default() });
+        let mut keeper = None;
+        let pipeline = Arc::new_cyclic(|pipeline| {
+            let made = Arc::new(Keeper {
+                device: Arc::clone(&device),
+                pipeline: Weak::clone(pipeline),
+                asked: Mutex::default(),
+                changed: Condvar::new(),
+                capacity: checked.capacity,
+            });
+            keeper = Some(Arc::clone(&made));
+            let tip = Tip { segment: None, end: Lsn::ZERO, digest: 0 };
+            Pipeline::new(checked.clone(), Arc::new(Counters::default()), made, tip, None)
+        });
+        let log = Log { pipeline, keeper: keeper.unwrap() };
+        log.keeper.want(Lsn::ZERO);
+        let keeper = Arc::clone(&log.keeper);
+        let thread = thread::spawn(move || keeper.run());
+        (log, thread)
+    }
+
+    fn check_acknowledged(&self, end: Lsn) {
+        assert!(self.keeper.device.holds(end), "acknowledged up to {end} and not on the device");
+    }
+
+    fn append(&self, len: usize) -> Result<Lsn> {
+        let batch = batch(len);
+        let first = self.pipeline.commit(&batch)?;
+        self.check_acknowledged(first.plus(batch.size_in_log()));
+        Ok(first)
+    }
+
+    fn submit(&self, len: usize) -> Result<Ticket> {
+        self.pipeline.submit(&batch(len))
+    }
+
+    fn wait(&self, ticket: Ticket) -> Result<Lsn> {
+        let end = ticket.end();
+        let first = ticket.wait()?;
+        self.check_acknowledged(end);
+        Ok(first)
+    }
+
+    /// As an executor would: polls, and sleeps until it is woken.
+    fn poll_to_the_end(&self, ticket: Ticket) -> Result<Lsn> {
+        struct Unpark(thread::Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let end = ticket.end();
+        let waker = Arc::new(Unpark(thread::current())).into();
+        let mut ticket = std::pin::pin!(ticket);
+        loop {
+            if let Poll::Ready(done) = ticket.as_mut().poll(&mut Context::from_waker(&waker)) {
+                done.inspect(|_| self.check_acknowledged(end))?;
+                return Ok(end);
+            }
+            thread::park();
+        }
+    }
+}
+
+fn batch(len: usize) -> Batch {
+    let mut batch = Batch::new();
+    batch.push(vec![7; len]);
+    batch
+}
+
+fn schedules() -> usize {
+    std::env::var("SEAWALL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000)
+}
+
+/// Runs a scenario under many schedules: half of them random, half with few and well-placed preemptions.
+fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+    let scenario = Arc::new(scenario);
+    let mut config = Config::new();
+    config.max_steps = MaxSteps::FailAfter(100_000);
+    let each = schedules() / 2;
+    let random = Arc::clone(&scenario);
+    Runner::new(RandomScheduler::new(each), config.clone()).run(move || random());
+    Runner::new(PctScheduler::new(3, each), config).run(move || scenario());
+}
+
+type Part = Box<dyn FnOnce(&Log) + Send>;
+
+fn part(f: impl FnOnce(&Log) + Send + 'static) -> Part {
+    Box::new(f)
+}
+
+/// Opens a log, runs the parts side by side, closes it, and sees every thread end.
+fn together(options: &Options, failing: Option<usize>, parts: Vec<Part>) -> Result<()> {
+    let (log, keeper) = Log::open(options, failing);
+    let handles: Vec<_> = parts
+        .into_iter()
+        .map(|part| {
+            let log = log.clone();
+            thread::spawn(move || part(&log))
+        })
+        .collect();
+    for handle in handles {
+        handle.join().unwrap();
+    }
+    let closed = log.pipeline.close();
+    log.keeper.stop();
+    keeper.join().unwrap();
+    closed
+}
+
+fn options() -> Options {
+    Options::new().idle_mark(Duration::from_millis(1))
+}
+
+/// After a failure: durable and acknowledged, or the error; nothing else, and nobody is left waiting.
+fn poisoned_or<T>(result: Result<T>) {
+    match result {
+        Ok(_) | Err(Error::Poisoned { .. }) => {}
+        Err(e) => panic!("{e}"),
+    }
+}
+
+#[test]
+fn blocking_writers_are_all_acknowledged_after_their_sync() {
+    explore(|| {
+        let writer = || {
+            part(|log| {
+                log.append(10).unwrap();
+                log.append(700).unwrap();
+            })
+        };
+        together(&options(), None, vec![writer(), writer(), writer()]).unwrap();
+    });
+}
+
+#[test]
+fn tickets_are_flushed_whether_waited_for_polled_or_dropped() {
+    explore(|| {
+        let waits = part(|log| {
+            let tickets = [log.submit(10).unwrap(), log.submit(20).unwrap()];
+            for ticket in tickets {
+                log.wait(ticket).unwrap();
+            }
+        });
+        let polls = part(|log| {
+            log.poll_to_the_end(log.submit(30).unwrap()).unwrap();
+        });
+        let drops = part(|log| {
+            let dropped = log.submit(40).unwrap();
+            let end = dropped.end();
+            drop(dropped);
+            assert!(log.pipeline.wait_durable_beyond(Lsn::new(end.get() - 1)).unwrap());
+            log.check_acknowledged(end);
+        });
+        together(&options(), None, vec![waits, polls, drops]).unwrap();
+    });
+}
+
+#[test]
+fn a_failed_sync_reaches_everybody_who_waits() {
+    for failing in 0..3 {
+        explore(move || {
+            let blocks = || {
+                part(|log| {
+                    poisoned_or(log.append(10));
+                    poisoned_or(log.append(10));
+                })
+            };
+            let tickets = part(|log| {
+                poisoned_or(log.submit(20).and_then(|t| log.wait(t)));
+                poisoned_or(log.submit(20).and_then(|t| log.poll_to_the_end(t)));
+            });
+            let follows = part(|log| poisoned_or(log.pipeline.wait_durable_beyond(Lsn::new(2000))));
+            let last = part(move |log| {
+                // Enough syncs, so that the one that fails is among them.
+                (0..4).for_each(|_| poisoned_or(log.append(600)));
+            });
+            poisoned_or(together(&options(), Some(failing), vec![blocks(), tickets, follows, last]));
+        });
+    }
+}
+
+#[test]
+fn a_rotation_waits_for_its_segment_and_for_its_predecessor() {
+    explore(|| {
+        let writer = || {
+            part(|log| {
+                for _ in 0..3 {
+                    log.append(3000).unwrap();
+                }
+            })
+        };
+        let tickets = part(|log| {
+            let all: Vec<_> = (0..3).map(|_| log.submit(2500).unwrap()).collect();
+            for ticket in all {
+                log.wait(ticket).unwrap();
+            }
+        });
+        together(&options(), None, vec![writer(), writer(), tickets]).unwrap();
+    });
+}
+
+#[test]
+fn a_failed_sync_around_a_rotation_reaches_everybody() {
+    for failing in 1..4 {
+        explore(move || {
+            let writer = || part(|log| (0..3).for_each(|_| poisoned_or(log.append(3000))));
+            let tickets = part(|log| {
+                let all: Vec<_> = (0..3).map(|_| log.submit(2500)).collect();
+                all.into_iter().for_each(|t| poisoned_or(t.and_then(|t| log.wait(t))));
+            });
+            poisoned_or(together(&options(), Some(failing), vec![writer(), writer(), tickets]));
+        });
+    }
+}
+
+#[test]
+fn back_pressure_lets_everybody_through_in_the_end() {
+    explore(|| {
+        let submits = || {
+            part(|log| {
+                for _ in 0..3 {
+                    drop(log.submit(600).unwrap());
+                    assert!(log.pipeline.staged_bytes() <= 1000);
+                }
+            })
+        };
+        let writer = part(|log| {
+            log.append(600).unwrap();
+        });
+        together(&options().max_staged_bytes(1000), None, vec![submits(), submits(), writer]).unwrap();
+    });
+}
+
+#[test]
+fn closing_while_others_wait_leaves_nobody_behind() {
+    fn closed_or<T>(result: Result<T>) {
+        match result {
+            Ok(_) | Err(Error::Closed) => {}
+            Err(e) => panic!("{e}"),
+        }
+    }
+    explore(|| {
+        let writer = part(|log| {
+            closed_or(log.append(10));
+            closed_or(log.append(10));
+        });
+        let tickets = part(|log| {
+            // What was submitted before the log was closed is made durable by closing it.
+            let ticket = log.submit(20);
+            match ticket {
+                Ok(ticket) => {
+                    log.poll_to_the_end(ticket).unwrap();
+                }
+                Err(e) => closed_or::<()>(Err(e)),
+            }
+        });
+        let follows = part(|log| closed_or(log.pipeline.wait_durable_beyond(Lsn::new(100_000))));
+        let closes = part(|log| log.pipeline.close().unwrap());
+        together(&options(), None, vec![writer, tickets, follows, closes]).unwrap();
+    });
+}
+
+#[test]
+fn closing_a_log_whose_sync_fails_leaves_nobody_behind() {
+    explore(|| {
+        let any = |result: Result<()>| match result {
+            Ok(()) | Err(Error::Closed | Error::Poisoned { .. }) => {}
+            Err(e) => panic!("{e}"),
+        };
+        let writer = part(move |log| {
+            any(log.append(10).map(drop));
+            any(log.append(10).map(drop));
+        });
+        let tickets = part(move |log| any(log.submit(20).and_then(|t| log.wait(t)).map(drop)));
+        let closes = part(move |log| any(log.pipeline.close()));
+        any(together(&options(), Some(1), vec![writer, tickets, closes]));
+    });
+}
