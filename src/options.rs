@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::format::block::BLOCK_HEADER;
 use crate::format::record::LABELLED_HEADER;
-use crate::format::{DATA_START, align_up};
+use crate::format::{DATA_START, PAGE, align_up};
 
 /// What `open` does with the one case that no evidence decides: the newest block is damaged, and nothing that was
 /// written after it says whether it was durable.
@@ -210,9 +210,14 @@ impl Options {
             create: self.create,
             slow_sync: self.slow_sync,
             threads: self.threads,
+            reserve: DATA_START
+                + capacity.min(align_up(self.max_staged.max(LEAST_RESERVE) + PAGE as u64, align)),
         })
     }
 }
+
+/// A commit that frees room takes a block; this is enough for a few hundred of them.
+const LEAST_RESERVE: u64 = 1 << 20;
 
 /// Options that can work.
 #[derive(Clone, Debug)]
@@ -234,4 +239,6 @@ pub(crate) struct Checked {
     pub(crate) slow_sync: Duration,
     /// Whether the log may start threads.
     pub(crate) threads: bool,
+    /// The size of the reserve's file: room for the largest block that is staged, and no more than a segment.
+    pub(crate) reserve: u64,
 }

@@ -15,7 +15,7 @@ use crate::options::{Checked, Options};
 use crate::reader::{Follow, Iter, Reader};
 use crate::recovery::{self, Recovery};
 use crate::retention::{Keeper, KeeperParts, random_salt};
-use crate::segment::{Record, Segment, SegmentReader, Summarizer, Summary, Tip};
+use crate::segment::{Record, Room, Segment, SegmentReader, Summarizer, Summary, Tip};
 use crate::stats::{Counters, Stats};
 use crate::trace::event;
 
@@ -121,8 +121,8 @@ impl Kept {
 }
 
 impl Segments for Kept {
-    fn want(&self, first_lsn: Lsn) {
-        self.keeper.want(first_lsn);
+    fn want(&self, first_lsn: Lsn, room: Room) {
+        self.keeper.want(first_lsn, room);
     }
 
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
@@ -188,7 +188,7 @@ impl Wal {
             true => Some(keeper.start(Box::new(move |segment| Kept::offer(&offered_to, segment)))?),
             false => None,
         };
-        keeper.want(next_first);
+        keeper.want(next_first, Room::Ordinary);
         for (id, end, digest) in without_footer {
             keeper.want_footer(id, end, digest);
         }
@@ -230,7 +230,17 @@ impl Wal {
     /// # Errors
     /// As [`Wal::commit`].
     pub fn submit(&self, batch: impl AsRef<Batch>) -> Result<Ticket> {
-        self.inner.pipeline.submit(batch.as_ref())
+        self.inner.pipeline.submit(batch.as_ref(), Room::Ordinary)
+    }
+
+    /// As [`Wal::submit`], for what frees room: on a full disk the batch may go into the reserve, a file that the log keeps
+    /// for this. Whoever uses it for anything else finds it used up when it is needed; it is made again as soon as there
+    /// is room.
+    ///
+    /// # Errors
+    /// As [`Wal::commit`].
+    pub fn submit_from_reserve(&self, batch: impl AsRef<Batch>) -> Result<Ticket> {
+        self.inner.pipeline.submit(batch.as_ref(), Room::Reserve)
     }
 
     /// The record at `lsn`, verified; also one that is submitted and not yet durable.

@@ -39,7 +39,7 @@ use crate::format::align_up;
 use crate::format::block::{BLOCK_HEADER, BlockKind};
 use crate::lsn::Lsn;
 use crate::options::Checked;
-use crate::segment::{Record, Segment, Tip};
+use crate::segment::{Record, Room, Segment, Tip};
 use crate::stats::Counters;
 
 pub use batch::{Batch, RecordOffset};
@@ -52,8 +52,8 @@ use waiter::{Outcome, ThreadWaiter, Waiter};
 
 /// What the commit path asks of those who keep segments.
 pub(crate) trait Segments: Send + Sync + std::fmt::Debug {
-    /// The segment after the current one is to be made ready, and given to [`Pipeline::offer`].
-    fn want(&self, first_lsn: Lsn);
+    /// The segment after the current one is to be made ready, out of this room, and given to [`Pipeline::offer`].
+    fn want(&self, first_lsn: Lsn, room: Room);
 
     /// The first block of `segment` is durable, and with it the end of its predecessor. Called before anybody can know.
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip);
@@ -155,12 +155,12 @@ impl Pipeline {
         self.changed.notify_all();
     }
 
-    /// Fixes the order of a batch and makes it readable.
-    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch) -> Result<Ticket> {
+    /// Fixes the order of a batch and makes it readable. On a full disk it may go into the reserve, if `room` says so.
+    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, room: Room) -> Result<Ticket> {
         self.check_size(batch)?;
         self.start_committer()?;
         let mut state = self.state.lock();
-        let placed = self.stage(&mut state, batch)?;
+        let placed = self.stage(&mut state, batch, room)?;
         if !state.flushing && state.has_work() {
             self.work.notify_one();
         }
@@ -174,7 +174,7 @@ impl Pipeline {
         self.check_size(batch)?;
         self.start_committer()?;
         let mut state = self.state.lock();
-        let placed = self.stage(&mut state, batch)?;
+        let placed = self.stage(&mut state, batch, Room::Ordinary)?;
         self.wait_staged(state, placed.seq, placed.end)?;
         self.run_inline();
         Ok(placed.first)
@@ -225,8 +225,9 @@ impl Pipeline {
     }
 
     /// Copies a batch into the open block, opening one, or going on to the next segment, as needed.
-    fn stage(&self, state: &mut MutexGuard<'_, State>, batch: &Batch) -> Result<Placed> {
+    fn stage(&self, state: &mut MutexGuard<'_, State>, batch: &Batch, room: Room) -> Result<Placed> {
         let len = batch.size_in_log();
+        let mut tried = Tried::Nothing;
         loop {
             usable(state)?;
             if batch.is_empty() {
@@ -239,13 +240,14 @@ impl Pipeline {
                 self.wait_for_space(state);
                 continue;
             }
-            if let Some(open) = state.open.as_mut().filter(|b| b.has_room(len, self.options.max_body)) {
+            let open = state.open.as_mut().filter(|b| room.may_use(b.segment.room));
+            if let Some(open) = open.filter(|b| b.has_room(len, self.options.max_body)) {
                 let (seq, first) = (open.seq, open.append(batch));
                 state.staged += len;
                 state.submitted = first.plus(len);
                 return Ok(Placed { seq, first, end: first.plus(len) });
             }
-            self.open_block(state, len)?;
+            self.open_block(state, len, room, &mut tried)?;
         }
     }
 
@@ -261,10 +263,17 @@ impl Pipeline {
     }
 
     /// Opens a block that has room for `len` bytes, or waits for the segment that it needs.
-    fn open_block(&self, state: &mut MutexGuard<'_, State>, len: u64) -> Result<()> {
+    fn open_block(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        len: u64,
+        room: Room,
+        tried: &mut Tried,
+    ) -> Result<()> {
         state.close_open();
         let need = BLOCK_HEADER as u64 + len;
         if let Some(segment) = state.current.clone()
+            && room.may_use(segment.room)
             && state.tail.plus(need) <= segment.limit()
         {
             let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
@@ -272,17 +281,25 @@ impl Pipeline {
             return Ok(());
         }
         match std::mem::replace(&mut state.next, Next::Wanted) {
-            Next::Ready(segment) => {
+            Next::Ready(segment) if room.may_use(segment.room) => {
                 state.tail = segment.first_lsn();
-                self.segments.want(segment.limit());
+                self.segments.want(segment.limit(), Room::Ordinary);
                 state.current = Some(segment);
                 Ok(())
             }
+            Next::Ready(segment) => {
+                let full = Error::io("allocate", &segment.path, std::io::ErrorKind::StorageFull.into());
+                state.next = Next::Ready(segment);
+                Err(full)
+            }
             Next::Failed(e) => {
-                self.segments.want(state.current.as_ref().map_or(state.tip.end, |s| s.limit()));
-                Err(e)
+                let again = tried.after(&e, room);
+                let first = state.current.as_ref().map_or(state.tip.end, |s| s.limit());
+                self.segments.want(first, again.unwrap_or(Room::Ordinary));
+                again.map_or(Err(e), |_| Ok(()))
             }
             Next::Wanted => {
+                tried.waits();
                 self.counters.segment_waits.add(1);
                 if self.options.threads {
                     self.changed.wait(state);
@@ -329,6 +346,38 @@ impl Pipeline {
 
     fn poison_error(&self) -> Error {
         self.state.lock().poison.clone().unwrap_or(Error::Closed)
+    }
+}
+
+/// What was tried for the sake of one batch to get the next segment.
+///
+/// ```text
+///  Nothing --(an old failure, or a wait)--> Ordinary --(the disk is full, and the reserve may be used)--> Reserve
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    Nothing,
+    Ordinary,
+    Reserve,
+}
+
+impl Tried {
+    /// What is found next was made, or could not be made, while the batch was there.
+    fn waits(&mut self) {
+        if *self == Tried::Nothing {
+            *self = Tried::Ordinary;
+        }
+    }
+
+    /// Which room to try next, if any. A failure from before the batch came says nothing about now.
+    fn after(&mut self, e: &Error, room: Room) -> Option<Room> {
+        let (tried, next) = match *self {
+            Tried::Nothing => (Tried::Ordinary, Room::Ordinary),
+            Tried::Ordinary if e.is_full() && room == Room::Reserve => (Tried::Reserve, Room::Reserve),
+            Tried::Ordinary | Tried::Reserve => return None,
+        };
+        *self = tried;
+        Some(next)
     }
 }
 

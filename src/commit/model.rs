@@ -29,7 +29,7 @@ use crate::format::segment::Life;
 use crate::io::File;
 use crate::lsn::{Lsn, SegmentId};
 use crate::options::Options;
-use crate::segment::{Segment, Tip};
+use crate::segment::{Room, Segment, Tip};
 use crate::stats::Counters;
 
 const SEGMENT: u64 = 16 << 10;
@@ -144,7 +144,7 @@ struct Asked {
 }
 
 impl Segments for Keeper {
-    fn want(&self, first_lsn: Lsn) {
+    fn want(&self, first_lsn: Lsn, _: Room) {
         self.asked.lock().first = Some(first_lsn);
         self.changed.notify_all();
     }
@@ -225,7 +225,7 @@ impl Log {
             Pipeline::new(checked.clone(), Arc::new(Counters::default()), made, tip, None)
         });
         let log = Log { pipeline, keeper: keeper.unwrap() };
-        log.keeper.want(Lsn::ZERO);
+        log.keeper.want(Lsn::ZERO, Room::Ordinary);
         let keeper = Arc::clone(&log.keeper);
         let thread = thread::spawn(move || keeper.run());
         (log, thread)
@@ -243,7 +243,7 @@ impl Log {
     }
 
     fn submit(&self, len: usize) -> Result<Ticket> {
-        self.pipeline.submit(&batch(len))
+        self.pipeline.submit(&batch(len), Room::Ordinary)
     }
 
     fn wait(&self, ticket: Ticket) -> Result<Lsn> {

@@ -146,7 +146,7 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     /// Whatever the system reports.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Reserves space for the first `len` bytes and extends the file to at least that size.
+    /// Reserves space for the first `len` bytes, where the file system can, and extends the file to at least that size.
     ///
     /// # Errors
     /// [`io::ErrorKind::StorageFull`] when the space is not there; whatever else the system reports.

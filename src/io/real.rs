@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fs2::FileExt as _;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use super::{Access, Disk, File, Lock};
 
@@ -167,7 +168,12 @@ impl File for RealFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        self.0.allocate(len)
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+            // Nothing can be reserved here: the size is all there is to be had.
+            Err(Errno::OPNOTSUPP) if self.len()? < len => self.0.set_len(len),
+            Err(Errno::OPNOTSUPP) => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     fn as_std(&self) -> Option<&fs::File> {

@@ -315,6 +315,13 @@ impl WriteBatch {
         }
     }
 
+    /// Whether the batch makes room and takes none to speak of: on a full disk it may use the reserve.
+    pub(crate) fn frees_room(&self) -> bool {
+        let small = |op: &Op| matches!(op, Op::Compact(_) | Op::Remove | Op::Applied(_) | Op::Conf(..));
+        self.ops.iter().all(|(_, op)| small(op))
+            && self.ops.iter().any(|(_, op)| matches!(op, Op::Compact(_) | Op::Remove))
+    }
+
     pub(crate) fn log(&self) -> &RaftLog {
         &self.log
     }

@@ -164,7 +164,10 @@ impl RaftLog {
         }
         let order = self.0.groups.order.lock();
         batch.verify()?;
-        let ticket = self.0.wal.submit(batch.records())?;
+        let ticket = match batch.frees_room() {
+            true => self.0.wal.submit_from_reserve(batch.records())?,
+            false => self.0.wal.submit(batch.records())?,
+        };
         batch.apply(&ticket);
         drop(order);
         self.0.groups.adopt_left();
@@ -275,7 +278,8 @@ impl RaftLog {
         let at = check::save_snapshot(cell.id, &cell.group.read(), file.at.index, conf)?;
         let mut batch = Batch::new();
         batch.push_labelled(label(Kind::Snapshot, cell.id, at.index, at.term), &[&file.serial.to_le_bytes()]);
-        let ticket = self.0.wal.submit(&batch)?;
+        // On a full disk too: without a snapshot nothing can be compacted.
+        let ticket = self.0.wal.submit_from_reserve(&batch)?;
         let mut group = cell.group.write();
         if let Some(old) = group.full.snapshot {
             self.0.snapshots.discard(cell.id, old, ticket.end());

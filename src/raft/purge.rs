@@ -34,7 +34,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::error::Result;
+use super::error::{Error, Result};
 use super::group::Cell;
 use super::log::RaftLog;
 use super::relocate::Relocation;
@@ -79,6 +79,8 @@ pub struct PurgeReport {
     pub over_limit: Vec<GroupSpace>,
     /// How many obsolete snapshot files could not be removed yet.
     pub snapshots_left: usize,
+    /// Relocation ended early, because the disk is full. What was free is freed all the same.
+    pub no_room: bool,
 }
 
 impl PurgeReport {
@@ -109,7 +111,10 @@ pub(crate) fn purge(log: &RaftLog) -> Result<PurgeReport> {
     let before = wal.segments();
     let mut report = PurgeReport { released_to: release(log)?, ..PurgeReport::default() };
     let account = account(wal, log.groups_in_memory().all())?;
-    relieve(log, &account, &mut report)?;
+    match relieve(log, &account, &mut report) {
+        Err(Error::Log(e)) if e.is_full() => report.no_room = true,
+        done => done?,
+    }
     describe(log, &before, &mut report)?;
     report.snapshots_left = log.sweep_snapshots();
     Ok(report)

@@ -173,7 +173,7 @@ impl<'a> Relocation<'a> {
             if batch.is_empty() {
                 return Ok(());
             }
-            let ticket = self.log.wal().submit(&batch)?;
+            let ticket = self.log.wal().submit_from_reserve(&batch)?;
             note(&pieces, &offsets, &ticket);
             for (cell, record) in &restated {
                 cell.group.write().state_lsn = Some(ticket.lsn_of(*record));

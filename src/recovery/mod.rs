@@ -31,7 +31,7 @@ use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
-use crate::segment::{FoundSuperblock, Segment, SuperblockFile, Tip};
+use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, Tip};
 
 pub(crate) use catalog::{Catalog, Member};
 pub use report::{Cut, Recovery};
@@ -232,10 +232,14 @@ impl Tail {
             salt: random(),
             mmap: options.mmap,
         };
-        let (segment, digest) = match rewrite.run() {
+        let (segment, digest) = match rewrite.run(Room::Ordinary) {
             Err(e) if e.is_full() => {
                 remove_files(disk, &std::mem::take(&mut opened.leftovers).all())?;
-                rewrite.run()?
+                match rewrite.run(Room::Ordinary) {
+                    // Why the reserve did not help says less than that the disk is full.
+                    Err(e) if e.is_full() => rewrite.run(Room::Reserve).map_err(|_| e)?,
+                    done => done?,
+                }
             }
             done => done?,
         };

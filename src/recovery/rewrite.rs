@@ -18,7 +18,7 @@ use crate::format::{DATA_START, Identity, PAGE};
 use crate::io::{Access, Disk, File, read_exact_at, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
-use crate::segment::{Segment, check_block};
+use crate::segment::{RESERVE, Room, Segment, check_block};
 
 /// What is to be copied, and into what.
 pub(crate) struct Rewrite<'a> {
@@ -38,8 +38,9 @@ pub(crate) struct Rewrite<'a> {
 }
 
 impl Rewrite<'_> {
-    /// Makes the new segment; says also what the digest of its last block is.
-    pub(crate) fn run(&self) -> Result<(Arc<Segment>, u32)> {
+    /// Makes the new segment; says also what the digest of its last block is. On a full disk it may be made out of the
+    /// reserve.
+    pub(crate) fn run(&self, room: Room) -> Result<(Arc<Segment>, u32)> {
         let name = file_name(self.id, self.start);
         let temporary = format!("{name}{TEMPORARY}");
         let path = self.disk.path().join(&temporary);
@@ -58,7 +59,13 @@ impl Rewrite<'_> {
             block_align: self.from.life.block_align,
             recycled: false,
         };
-        let file = self.disk.create(&temporary).map_err(io("create"))?;
+        let file = match room {
+            Room::Ordinary => self.disk.create(&temporary).map_err(io("create"))?,
+            Room::Reserve => {
+                self.disk.rename(RESERVE, &temporary).map_err(io("rename the reserve to"))?;
+                self.disk.open(&temporary, Access::ReadWrite).map_err(io("open"))?
+            }
+        };
         let digest = match self.fill(&*file, &life, &path) {
             Ok(digest) => digest,
             Err(e) => {
@@ -81,6 +88,8 @@ impl Rewrite<'_> {
 
     fn fill(&self, file: &dyn File, life: &Life, path: &Path) -> Result<u32> {
         let io = |op| move |e| Error::io(op, path, e);
+        // The reserve is longer; and it may be too short.
+        file.set_len(DATA_START + life.capacity).map_err(io("truncate"))?;
         file.allocate(DATA_START + life.capacity).map_err(io("allocate"))?;
         let (identity, mut previous, mut at) = (life.identity(), self.previous, self.start);
         while at < self.end {

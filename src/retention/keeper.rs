@@ -6,14 +6,17 @@ use std::thread::JoinHandle;
 
 use super::Keeper;
 use crate::error::{Error, Result};
+use crate::format::DATA_START;
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
-use crate::segment::{Plan, SealInput, Segment, SegmentReader, Summary, Tip, prepare, seal};
+use crate::segment::{
+    Plan, RESERVE, Room, SealInput, Segment, SegmentReader, Summary, Tip, make_reserve, prepare, seal,
+};
 
 /// What the keeper has to do. A commit may be waiting for a segment, so that goes first.
 #[derive(Debug)]
 pub(super) struct Jobs {
-    prepare: Option<Lsn>,
+    prepare: Option<(Lsn, Room)>,
     queue: VecDeque<Job>,
     next_id: SegmentId,
     stop: bool,
@@ -59,9 +62,9 @@ impl Keeper {
         self.work.notify_all();
     }
 
-    /// The segment that begins at `first_lsn` is to be made ready.
-    pub(crate) fn want(&self, first_lsn: Lsn) {
-        self.jobs.lock().prepare = Some(first_lsn);
+    /// The segment that begins at `first_lsn` is to be made ready, out of this room.
+    pub(crate) fn want(&self, first_lsn: Lsn, room: Room) {
+        self.jobs.lock().prepare = Some((first_lsn, room));
         self.work.notify_all();
     }
 
@@ -98,11 +101,11 @@ impl Keeper {
     pub(crate) fn run_pending(&self, offer: &dyn Fn(Result<Arc<Segment>>)) {
         loop {
             let mut jobs = self.jobs.lock();
-            if let Some(first_lsn) = jobs.prepare.take() {
+            if let Some((first_lsn, room)) = jobs.prepare.take() {
                 let id = jobs.next_id;
                 jobs.next_id = id.next();
                 drop(jobs);
-                offer(self.prepare_segment(id, first_lsn));
+                offer(self.prepare_segment(id, first_lsn, room));
             } else if let Some(job) = jobs.queue.pop_front() {
                 drop(jobs);
                 self.note(self.run_job(&job));
@@ -112,28 +115,72 @@ impl Keeper {
         }
     }
 
-    fn prepare_segment(&self, id: SegmentId, first_lsn: Lsn) -> Result<Arc<Segment>> {
-        let recycled = {
-            let mut spares = self.spares.lock();
-            let at = spares.iter().position(super::Spare::unused);
-            at.map(|at| spares.swap_remove(at))
+    fn prepare_segment(&self, id: SegmentId, first_lsn: Lsn, room: Room) -> Result<Arc<Segment>> {
+        let segment = match room {
+            Room::Ordinary => self.prepare_ordinary(id, first_lsn),
+            Room::Reserve => self.prepare_from_reserve(id, first_lsn),
         };
-        let plan = Plan {
+        self.note(segment.as_ref().map(|_| ()).map_err(Error::clone));
+        segment.map(Arc::new)
+    }
+
+    fn prepare_ordinary(&self, id: SegmentId, first_lsn: Lsn) -> Result<Segment> {
+        self.replenish_reserve()?;
+        let recycled = self.take_spare();
+        let plan = Plan { id, first_lsn, ..self.plan(self.options.capacity, Room::Ordinary) };
+        let segment = prepare(&self.disk, &plan, recycled.as_deref())?;
+        self.counters.segments_prepared.add(1);
+        self.counters.segments_recycled.add(u64::from(recycled.is_some()));
+        Ok(segment)
+    }
+
+    fn prepare_from_reserve(&self, id: SegmentId, first_lsn: Lsn) -> Result<Segment> {
+        let bytes = std::mem::take(&mut *self.reserve.lock());
+        if bytes == 0 {
+            let full = std::io::ErrorKind::StorageFull.into();
+            return Err(Error::io(
+                "use the reserve, which is used up:",
+                self.disk.path().join(RESERVE),
+                full,
+            ));
+        }
+        let align = u64::from(self.options.block_align);
+        let plan = self.plan((bytes - DATA_START) & !(align - 1), Room::Reserve);
+        prepare(&self.disk, &Plan { id, first_lsn, ..plan }, Some(RESERVE))
+    }
+
+    fn plan(&self, capacity: u64, room: Room) -> Plan {
+        Plan {
             uuid: self.uuid,
-            id,
-            first_lsn,
-            capacity: self.options.capacity,
+            id: SegmentId::default(),
+            first_lsn: Lsn::ZERO,
+            capacity,
             block_align: self.options.block_align,
             salt: if mutated(Mutation::Salt) { 1 } else { random_salt() },
             mmap: self.options.mmap,
-        };
-        let segment = prepare(&self.disk, &plan, recycled.as_ref().map(|s| s.name.as_str()));
-        if segment.is_ok() {
-            self.counters.segments_prepared.add(1);
-            self.counters.segments_recycled.add(u64::from(recycled.is_some()));
+            room,
         }
-        self.note(segment.as_ref().map(|_| ()).map_err(Error::clone));
-        segment.map(Arc::new)
+    }
+
+    fn take_spare(&self) -> Option<String> {
+        let mut spares = self.spares.lock();
+        let at = spares.iter().position(super::Spare::unused);
+        at.map(|at| spares.swap_remove(at).name)
+    }
+
+    /// Makes the reserve whole if it is not, out of a spare's space if need be.
+    fn replenish_reserve(&self) -> Result<()> {
+        let mut reserve = self.reserve.lock();
+        while *reserve < self.options.reserve {
+            *reserve = make_reserve(&self.disk, self.options.reserve)?;
+            if *reserve < self.options.reserve {
+                let full = || {
+                    Error::io("fill", self.disk.path().join(RESERVE), std::io::ErrorKind::StorageFull.into())
+                };
+                self.remove(&self.take_spare().ok_or_else(full)?)?;
+            }
+        }
+        Ok(())
     }
 
     fn run_job(&self, job: &Job) -> Result<()> {

@@ -49,6 +49,8 @@ pub(crate) struct Keeper {
     superblock: Mutex<SuperblockFile>,
     pub(crate) table: SegmentTable,
     spares: Mutex<Vec<Spare>>,
+    /// How many bytes the reserve has, as far as this handle made or found it and did not use it.
+    reserve: Mutex<u64>,
     jobs: Mutex<Jobs>,
     /// There is a job.
     work: Condvar,
@@ -91,6 +93,7 @@ impl Keeper {
             superblock: Mutex::new(parts.superblock),
             table: SegmentTable::new(parts.segments),
             spares: Mutex::new(spares),
+            reserve: Mutex::new(0),
             jobs: Mutex::new(Jobs::new(parts.next_id, surplus)),
             work: Condvar::new(),
             summarizer: parts.summarizer,

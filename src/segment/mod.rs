@@ -14,6 +14,7 @@
 mod blocks;
 mod mapping;
 mod prepare;
+mod reserve;
 mod seal;
 mod superblock;
 mod walk;
@@ -37,6 +38,7 @@ use crate::mutation::{Mutation, mutated};
 pub(crate) use blocks::{BlockDamage, Sighting, Window, check_block, find_streams, look_around};
 pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
+pub(crate) use reserve::{RESERVE, Room, make_reserve};
 pub(crate) use seal::{SealInput, load_footer, seal};
 pub(crate) use superblock::{FoundSuperblock, SuperblockFile};
 pub(crate) use walk::Blocks;
@@ -136,6 +138,8 @@ pub(crate) struct Segment {
     pub(crate) name: String,
     /// The file's whole path, for messages.
     pub(crate) path: PathBuf,
+    /// What the file was made of.
+    pub(crate) room: Room,
     map: Option<Mapping>,
     /// Held by this value and by what is mapped of the file, footer included.
     file_life: FileLife,
@@ -169,6 +173,7 @@ impl Segment {
             file,
             name,
             path,
+            room: Room::Ordinary,
             map,
             file_life,
             end: AtomicU64::new(u64::MAX),

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Segment;
+use super::{Room, Segment};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::segment::{Life, file_name, has_room};
 use crate::format::{DATA_START, PAGE};
@@ -25,12 +25,14 @@ pub(crate) struct Plan {
     pub(crate) block_align: u32,
     pub(crate) salt: u64,
     pub(crate) mmap: bool,
+    pub(crate) room: Room,
 }
 
 /// Numbers that are left for opening the log, each time with a tail to be written again.
 const RESERVE: u64 = 1 << 16;
 
-/// Makes a segment ready, out of the file called `recycled` if one is given.
+/// Makes a segment ready, out of the file called `recycled` if one is given. The reserve is such a file too: of its bytes
+/// nothing is known either.
 pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>) -> Result<Segment> {
     let name = file_name(plan.id, plan.first_lsn);
     let path = disk.path().join(&name);
@@ -61,7 +63,8 @@ pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>)
     if !mutated(Mutation::SegmentName) {
         disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
     }
-    Segment::new(life, file, name, path, plan.mmap)
+    let segment = Segment::new(life, file, name, path, plan.mmap)?;
+    Ok(Segment { room: plan.room, ..segment })
 }
 
 fn fill(file: &dyn File, life: &Life, path: &Path) -> Result<()> {

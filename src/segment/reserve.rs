@@ -1,0 +1,70 @@
+//! The reserve: room on a full disk for what frees room.
+//!
+//! A file beside the segments that holds nothing but its space. On a full disk an open writes an unproven tail into it,
+//! and what frees space (a record that says so) goes into a segment that is made out of it.
+//!
+//! ```text
+//!              full disk: a tail is to be rewritten, or room is to be freed
+//!   reserve ------------------------------------------------------------------> segment, or copy of a tail
+//!      ^                                                                            |
+//!      +------------------- made again, before the next ordinary segment -----------+
+//! ```
+//!
+//! What is left of its space is a reserve again, only smaller; it must be whole before anybody else gets room.
+//!
+//! A crash may lose the file's name, or bring it back: then it is made, or found, by the next open.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::{DATA_START, PAGE};
+use crate::io::{Access, Disk};
+
+/// Which space a segment is made of, and which a batch may go into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// What everybody uses.
+    Ordinary,
+    /// The reserve, too: for what frees room.
+    Reserve,
+}
+
+impl Room {
+    /// Whether what may use this room may go into a segment made of `other`.
+    pub(crate) fn may_use(self, other: Room) -> bool {
+        self == Room::Reserve || other == Room::Ordinary
+    }
+}
+
+/// The reserve's file name.
+pub(crate) const RESERVE: &str = "reserve";
+
+/// The least that is of use: the pages of a segment, and a block.
+const LEAST: u64 = DATA_START + PAGE as u64;
+
+/// Sees to it that the reserve is there, with this many bytes of space if they are to be had, else with fewer; says how
+/// many.
+pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64) -> Result<u64> {
+    let io = |op| move |e| Error::io(op, disk.path().join(RESERVE), e);
+    let file = match disk.open(RESERVE, Access::ReadWrite) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => disk.create(RESERVE).map_err(io("create"))?,
+        Err(e) => return Err(io("open")(e)),
+    };
+    if file.len().map_err(io("stat"))? == bytes {
+        return Ok(bytes);
+    }
+    let mut want = bytes;
+    while let Err(e) = file.set_len(want).and_then(|()| file.allocate(want)) {
+        let e = io("allocate")(e);
+        if !e.is_full() || want / 2 < LEAST {
+            // A reserve of no use; that it could not be removed adds nothing to the reason.
+            drop(disk.remove(RESERVE));
+            return Err(e);
+        }
+        want /= 2;
+    }
+    file.sync_all().map_err(io("fsync"))?;
+    disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+    Ok(want)
+}
