@@ -23,6 +23,7 @@ const POWER: Suite = at("crash_states", &["w1_w2_w3_power_failure_at_every_call_
 const SWEEP: Suite = at("crash_states", &["w1_w2_w3_power_failure_at_every_call"]);
 const KILLED: Suite = at("crash_states", &["w5_what"]);
 const FAILED: Suite = at("failed_writes", &[]);
+const CALLS: Suite = at("failed_calls", &[]);
 const DAMAGE: Suite = at("damage", &[]);
 const RAFT: Suite = at("raft_crashes", &[]);
 const BITS: Suite = at("lib", &["format::"]);
@@ -33,7 +34,7 @@ const MODEL: Suite = at("model", &["commit::model"]);
 pub(crate) const FAULTS: &[(&str, &str, Suite)] = &[
     ("BlockSync", "a commit is acknowledged without `fdatasync`", POWER),
     ("PublishEarly", "the durable LSN is published before the sync", MODEL),
-    ("Poison", "after a failed write or sync the handle goes on", FAILED),
+    ("Poison", "after a failed write or sync the handle goes on", CALLS),
     ("PoisonWakesFew", "a failed flush wakes only those who wait for its own block", MODEL),
     ("HandOver", "the flush is kept when nobody waits for the next block", MODEL),
     ("DurableInBlock", "blocks do not say what was durable", DAMAGE),
