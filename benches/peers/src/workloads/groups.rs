@@ -1,0 +1,149 @@
+//! (c) Batches over many groups, and (d, e) reading them back.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::Plan;
+use crate::measure::{Pool, Row, payload};
+use crate::subject::Groups;
+use crate::subjects::{Device, GROUP_STORES, padded};
+
+const DATA: usize = 256;
+
+/// (c): thousands of entries a second, durable.
+pub fn batches(plan: &Plan) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (groups, entries) in [(100u64, 8u64), (1000, 1)] {
+        let setting = format!("{groups} groups x {entries} entries of {DATA} B a batch");
+        let mut row = Row::new("c", setting, "k entries/s", true);
+        for _ in 0..plan.rounds {
+            let place = plan.place();
+            let mut device = Device::open(place.path());
+            let bytes = payload(padded((groups * entries) as usize * DATA), 1);
+            let rate = rate(plan, groups * entries, || device.write(&bytes));
+            row.add("device", rate);
+            for subject in GROUP_STORES {
+                let place = plan.place();
+                let store = (subject.open)(place.path(), groups);
+                let ids: Vec<u64> = (1..=groups).collect();
+                let (data, mut next) = (Pool::new(DATA), 1);
+                row.add(
+                    subject.name,
+                    self::rate(plan, groups * entries, || {
+                        store.append(&ids, next, entries, &data);
+                        next += entries;
+                    }),
+                );
+            }
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+/// Thousands of what one call does, a second.
+#[allow(clippy::cast_precision_loss)]
+fn rate(plan: &Plan, each: u64, mut call: impl FnMut()) -> f64 {
+    (0..4).for_each(|_| call());
+    let (start, mut done) = (Instant::now(), 0);
+    while start.elapsed() < plan.span {
+        call();
+        done += each;
+    }
+    done as f64 / start.elapsed().as_secs_f64() / 1000.0
+}
+
+/// Fills a store: 100 groups whose entries interleave, 8 of a group at a time.
+pub fn fill(store: &dyn Groups, groups: u64, entries: u64) {
+    let (data, each) = (Pool::new(DATA), 8);
+    let ids: Vec<u64> = (1..=groups).collect();
+    for first in (1..=entries).step_by(each as usize) {
+        for some in ids.chunks(1000) {
+            store.append(some, first, each.min(entries + 1 - first), &data);
+        }
+    }
+}
+
+/// (d, e): a group's entries in order, 256 at a time, with warm and with cold caches; and one entry at random.
+pub fn reads(plan: &Plan) -> Vec<Row> {
+    const GROUPS: u64 = 100;
+    let entries: u64 = if plan.quick { 2000 } else { 8000 };
+    let mut warm = Row::new("d", "a group's entries in order, 256 at a time", "k entries/s", true);
+    let mut cold = Row::new("d", "the same, from the device", "k entries/s", true);
+    let mut random = Row::new("e", "one random entry", "k entries/s", true);
+    let places: Vec<_> = GROUP_STORES
+        .iter()
+        .map(|subject| {
+            let place = plan.place();
+            let store = (subject.open)(place.path(), GROUPS);
+            fill(&*store, GROUPS, entries);
+            store.close();
+            (subject, place)
+        })
+        .collect();
+    for _ in 0..plan.rounds {
+        for (subject, place) in &places {
+            let store = (subject.open)(place.path(), GROUPS);
+            warm.add(subject.name, in_order(plan.span, &*store, GROUPS, entries));
+            random.add(subject.name, at_random(plan.span, &*store, GROUPS, entries));
+            store.close();
+            if drop_caches(place.path()) {
+                let store = (subject.open)(place.path(), GROUPS);
+                cold.add(subject.name, one_pass(&*store, GROUPS, entries));
+                store.close();
+            }
+        }
+    }
+    [warm, cold, random].into_iter().filter(|row| !row.subjects.is_empty()).collect()
+}
+
+fn in_order(span: Duration, store: &dyn Groups, groups: u64, entries: u64) -> f64 {
+    let (start, mut done, mut group, mut low) = (Instant::now(), 0u64, 1, 1);
+    while start.elapsed() < span {
+        let high = (low + 256).min(entries + 1);
+        assert_eq!(store.read(group, low, high), (high - low) as usize * DATA);
+        done += high - low;
+        low = high;
+        if low > entries {
+            (group, low) = (group % groups + 1, 1);
+        }
+    }
+    per_second(done, start) / 1000.0
+}
+
+/// Every entry once, group by group: what is read once is not in a cache.
+fn one_pass(store: &dyn Groups, groups: u64, entries: u64) -> f64 {
+    let start = Instant::now();
+    for group in 1..=groups {
+        for low in (1..=entries).step_by(256) {
+            store.read(group, low, (low + 256).min(entries + 1));
+        }
+    }
+    per_second(groups * entries, start) / 1000.0
+}
+
+fn at_random(span: Duration, store: &dyn Groups, groups: u64, entries: u64) -> f64 {
+    let (start, mut done, mut x) = (Instant::now(), 0u64, 0x9e37_79b9_7f4a_7c15_u64);
+    while start.elapsed() < span {
+        for _ in 0..64 {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            let index = (x >> 20) % entries + 1;
+            assert_eq!(store.read(x % groups + 1, index, index + 1), DATA);
+        }
+        done += 64;
+    }
+    per_second(done, start) / 1000.0
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn per_second(done: u64, start: Instant) -> f64 {
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Empties the page cache, where this process may.
+pub fn drop_caches(_: &Path) -> bool {
+    drop(std::process::Command::new("sync").status());
+    std::fs::write("/proc/sys/vm/drop_caches", "1").is_ok()
+}
