@@ -15,6 +15,11 @@ pub trait Log: Sync {
     /// Appends records one by one and waits once, for all of them.
     fn append_many(&self, records: &[&[u8]]);
 
+    /// The same several times; all is durable when it returns. A log that can have more on its way meanwhile may do so.
+    fn append_rounds(&self, records: &[&[u8]], rounds: usize) {
+        (0..rounds).for_each(|_| self.append_many(records));
+    }
+
     /// What was written is not needed any more.
     fn forget(&self) {}
 }

@@ -1,12 +1,13 @@
 //! Seawall with its default options.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use raft::eraftpb::{ConfState, Entry};
 use raft::{GetEntriesContext, Storage as _};
 use seawall::raft::{RaftLog, RaftOptions};
-use seawall::{Batch, Lsn, Wal};
+use seawall::{Batch, Lsn, Ticket, Wal};
 
 use crate::measure::Pool;
 use crate::subject::{Groups, Log};
@@ -15,6 +16,20 @@ struct Seawall {
     wal: Wal,
     /// What was released last: releasing is not asked for at each record.
     released: AtomicU64,
+}
+
+impl Seawall {
+    /// Submits records one by one; the last ticket stands for all.
+    fn submit(&self, records: &[&[u8]]) -> Ticket {
+        let mut batch = Batch::new();
+        let mut last = None;
+        for record in records {
+            batch.clear();
+            batch.push(record);
+            last = Some(self.wal.submit(&batch).expect("submit"));
+        }
+        last.expect("at least one")
+    }
 }
 
 pub fn open(dir: &Path) -> Box<dyn Log> {
@@ -27,14 +42,21 @@ impl Log for Seawall {
     }
 
     fn append_many(&self, records: &[&[u8]]) {
-        let mut batch = Batch::new();
-        let mut last = None;
-        for record in records {
-            batch.clear();
-            batch.push(record);
-            last = Some(self.wal.submit(&batch).expect("submit"));
+        self.submit(records).wait().expect("wait");
+    }
+
+    fn append_rounds(&self, records: &[&[u8]], rounds: usize) {
+        const AHEAD: usize = 16;
+        let mut tickets = VecDeque::new();
+        for _ in 0..rounds {
+            tickets.push_back(self.submit(records));
+            if tickets.len() > AHEAD {
+                tickets.pop_front().map(Ticket::wait).transpose().expect("wait");
+            }
         }
-        last.expect("at least one").wait().expect("wait");
+        for ticket in tickets {
+            ticket.wait().expect("wait");
+        }
     }
 
     fn forget(&self) {
