@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
@@ -123,6 +124,10 @@ impl Kept {
 impl Segments for Kept {
     fn want(&self, first_lsn: Lsn, room: Room) {
         self.keeper.want(first_lsn, room);
+    }
+
+    fn hurry(&self) {
+        self.keeper.hurry.store(true, Ordering::Relaxed);
     }
 
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {

@@ -55,6 +55,9 @@ pub(crate) trait Segments: Send + Sync + std::fmt::Debug {
     /// The segment after the current one is to be made ready, out of this room, and given to [`Pipeline::offer`].
     fn want(&self, first_lsn: Lsn, room: Room);
 
+    /// A commit waits for the segment that is wanted.
+    fn hurry(&self);
+
     /// The first block of `segment` is durable, and with it the end of its predecessor. Called before anybody can know.
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip);
 
@@ -302,6 +305,7 @@ impl Pipeline {
                 tried.waits();
                 self.counters.segment_waits.add(1);
                 if self.options.threads {
+                    self.segments.hurry();
                     self.changed.wait(state);
                 } else {
                     MutexGuard::unlocked(state, || self.segments.run_inline());

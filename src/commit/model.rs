@@ -149,6 +149,8 @@ impl Segments for Keeper {
         self.changed.notify_all();
     }
 
+    fn hurry(&self) {}
+
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
         assert!(self.device.holds(predecessor.end));
         assert!(predecessor.end <= segment.first_lsn());

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use super::Keeper;
@@ -106,6 +107,7 @@ impl Keeper {
                 jobs.next_id = id.next();
                 drop(jobs);
                 offer(self.prepare_segment(id, first_lsn, room));
+                self.hurry.store(false, Ordering::Relaxed);
             } else if let Some(job) = jobs.queue.pop_front() {
                 drop(jobs);
                 self.note(self.run_job(&job));
@@ -128,7 +130,7 @@ impl Keeper {
         self.replenish_reserve()?;
         let recycled = self.take_spare();
         let plan = Plan { id, first_lsn, ..self.plan(self.options.capacity, Room::Ordinary) };
-        let segment = prepare(&self.disk, &plan, recycled.as_deref())?;
+        let segment = prepare(&self.disk, &plan, recycled.as_deref(), &self.hurry)?;
         self.counters.segments_prepared.add(1);
         self.counters.segments_recycled.add(u64::from(recycled.is_some()));
         Ok(segment)
@@ -146,7 +148,7 @@ impl Keeper {
         }
         let align = u64::from(self.options.block_align);
         let plan = self.plan((bytes - DATA_START) & !(align - 1), Room::Reserve);
-        prepare(&self.disk, &Plan { id, first_lsn, ..plan }, Some(RESERVE))
+        prepare(&self.disk, &Plan { id, first_lsn, ..plan }, Some(RESERVE), &self.hurry)
     }
 
     fn plan(&self, capacity: u64, room: Room) -> Plan {

@@ -11,6 +11,7 @@ mod keeper;
 mod table;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -54,6 +55,8 @@ pub(crate) struct Keeper {
     jobs: Mutex<Jobs>,
     /// There is a job.
     work: Condvar,
+    /// A commit waits for the segment that is being made ready.
+    pub(crate) hurry: AtomicBool,
     summarizer: Option<Arc<dyn Summarizer>>,
     counters: Arc<Counters>,
     last_error: Mutex<Option<Error>>,
@@ -96,6 +99,7 @@ impl Keeper {
             reserve: Mutex::new(0),
             jobs: Mutex::new(Jobs::new(parts.next_id, surplus)),
             work: Condvar::new(),
+            hurry: AtomicBool::new(false),
             summarizer: parts.summarizer,
             counters: parts.counters,
             last_error: Mutex::new(None),

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Room, Segment};
 use crate::error::{Error, LogUuid, Result};
@@ -32,8 +33,13 @@ pub(crate) struct Plan {
 const RESERVE: u64 = 1 << 16;
 
 /// Makes a segment ready, out of the file called `recycled` if one is given. The reserve is such a file too: of its bytes
-/// nothing is known either.
-pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>) -> Result<Segment> {
+/// nothing is known either. Takes its time, for the sake of those who commit meanwhile, until somebody is in a `hurry`.
+pub(crate) fn prepare(
+    disk: &Arc<dyn Disk>,
+    plan: &Plan,
+    recycled: Option<&str>,
+    hurry: &AtomicBool,
+) -> Result<Segment> {
     let name = file_name(plan.id, plan.first_lsn);
     let path = disk.path().join(&name);
     let life = Life {
@@ -55,7 +61,7 @@ pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>)
         }
         None => disk.create(&name).map_err(|e| Error::io("create", &path, e))?,
     };
-    if let Err(e) = fill(&*file, &life, &path) {
+    if let Err(e) = fill(&*file, &life, &path, hurry) {
         // Half a spare is no use; that it could not even be removed adds nothing to the reason.
         drop(disk.remove(&name));
         return Err(e);
@@ -67,14 +73,18 @@ pub(crate) fn prepare(disk: &Arc<dyn Disk>, plan: &Plan, recycled: Option<&str>)
     Ok(Segment { room: plan.room, ..segment })
 }
 
-fn fill(file: &dyn File, life: &Life, path: &Path) -> Result<()> {
+/// So many bytes are written at a time, and synced: the device works on a whole segment for tens of milliseconds, and a
+/// commit that comes then would wait for all of it.
+const PIECE: usize = 1 << 20;
+
+fn fill(file: &dyn File, life: &Life, path: &Path, hurry: &AtomicBool) -> Result<()> {
     let full = DATA_START + life.capacity;
     let had = file.len().map_err(|e| Error::io("stat", path, e))?;
     if had > full {
         file.set_len(full).map_err(|e| Error::io("truncate", path, e))?;
     }
     file.allocate(full).map_err(|e| Error::io("allocate", path, e))?;
-    let zeros = vec![0u8; 1 << 20];
+    let zeros = vec![0u8; PIECE];
     // The header page of an earlier life goes with the first pass; its blocks stay and do not verify in this one.
     let mut at = if life.recycled { had.clamp(DATA_START, full) } else { DATA_START };
     while at < full {
@@ -82,6 +92,9 @@ fn fill(file: &dyn File, life: &Life, path: &Path) -> Result<()> {
         let chunk = zeros.get(..n).unwrap_or_default();
         write_all_at(file, chunk, at).map_err(|e| Error::io("write", path, e))?;
         at += n as u64;
+        if at < full && !hurry.load(Ordering::Relaxed) {
+            file.sync_data().map_err(|e| Error::io("fdatasync", path, e))?;
+        }
     }
     let mut pages = life.encode().to_vec();
     pages.resize(2 * PAGE, 0);
