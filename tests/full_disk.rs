@@ -224,11 +224,11 @@ fn mount<'a>(kind: &str, image: &Path, at: &'a Path) -> Option<Mounted<'a>> {
     let (image, target) = (image.to_str().unwrap(), at.to_str().unwrap());
     let mounted = match kind {
         "ext4" => {
-            run("truncate", &["-s", "24M", image])
+            run("truncate", &["-s", "8M", image])
                 && run("mkfs.ext4", &["-q", "-F", "-O", "^has_journal", image])
                 && run("mount", &["-o", "loop", image, target])
         }
-        _ => run("mount", &["-t", "tmpfs", "-o", "size=24m", "tmpfs", target]),
+        _ => run("mount", &["-t", "tmpfs", "-o", "size=8m", "tmpfs", target]),
     };
     mounted.then_some(Mounted(at))
 }
@@ -244,24 +244,26 @@ fn on_a_real_small_file_system() {
             continue;
         };
         let place = at.join("log");
-        let log = options(1 << 20).open(&place).unwrap();
+        // What can be freed when a snapshot's file needs room: the reserve is not for that.
+        std::fs::write(at.join("something"), vec![1; 256 << 10]).unwrap();
+        let log = options(256 << 10).open(&place).unwrap();
         create(&log);
-        (0..3000).for_each(|n| grow(&log, 1 + n % GROUPS).unwrap());
+        (0..600).for_each(|n| grow(&log, 1 + n % GROUPS).unwrap());
         save(&log);
         fill(&log);
         let seen = all_entries(&log);
         assert!(compact_and_purge(&log) > 0);
-        assert!(fill(&log) > 100);
+        assert!(fill(&log) > 50);
         drop(log);
         // Somebody else takes what is left.
-        drop(std::fs::write(at.join("ballast"), vec![1; 24 << 20]));
-        let log = options(1 << 20).open(&place).unwrap();
+        drop(std::fs::write(at.join("ballast"), vec![1; 8 << 20]));
+        let log = options(256 << 10).open(&place).unwrap();
         assert!(all_entries(&log)[0].last().unwrap().0 >= seen[0].last().unwrap().0);
         fill(&log);
-        std::fs::remove_file(at.join("ballast")).unwrap();
+        std::fs::remove_file(at.join("something")).unwrap();
         save(&log);
         compact_and_purge(&log);
-        assert!(fill(&log) > 100);
+        assert!(fill(&log) > 50);
         log.close().unwrap();
         assert!(seawall::verify(&place).unwrap().is_ok());
         drop(log);
