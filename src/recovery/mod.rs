@@ -114,6 +114,10 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         leftovers: Leftovers::default(),
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };
+    if !created {
+        // A life that was killed may have left its names in the cache only; what follows relies on them.
+        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+    }
     opened.superblock.repair()?;
     remove_temporaries(disk, &catalog.temporaries)?;
     opened.leftovers = Leftovers { spare: catalog.junk, replaced: catalog.replaced };
