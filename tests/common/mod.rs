@@ -76,6 +76,14 @@ impl Oracle {
         self.lsns.pop();
     }
 
+    /// The newest batch was meant to have one record more.
+    pub fn lengthen_last(&mut self) {
+        if let Some(last) = self.batches.last_mut() {
+            let records = last.records.iter().cloned().chain([Vec::new()]).collect();
+            *last = Arc::new(Submitted { id: !last.id, records });
+        }
+    }
+
     /// A number that tells what is known here from what is known elsewhere.
     pub fn key(&self) -> u64 {
         let counts = [self.batches.len(), self.acknowledged, self.released].map(|n| n as u64);

@@ -72,7 +72,9 @@ impl<S: Subject> Minimiser<'_, S> {
         for at in 0..self.best.lives.len() {
             // From the back: what comes later disturbs nothing before it.
             for step in (0..self.best.lives[at].steps.len()).rev() {
-                self.attempt(|c| drop(c.lives[at].steps.remove(step)));
+                self.attempt(|c| {
+                    c.lives[at].steps.remove(step);
+                });
             }
         }
     }
@@ -145,7 +147,8 @@ fn words<S: Subject>(subject: &S, case: &Case) -> String {
     let mut number = 0;
     let show = |life: &Life, disk: &SimDisk| {
         number += 1;
-        let _ = writeln!(text, "  life {number}: {} steps {:x?}, {:?}", life.steps.len(), life.steps, life.end);
+        let _ =
+            writeln!(text, "  life {number}: {} steps {:x?}, {:?}", life.steps.len(), life.steps, life.end);
         let left = match life.end {
             End::PowerOff(call) => disk.before(call).unwrap_or_else(|| disk.clone()),
             _ => disk.clone(),

@@ -15,10 +15,9 @@
 // Each user takes a part; a helper that panics fails the test.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+pub mod controls;
 pub mod core;
 pub mod minimise;
-#[cfg(any())]
-pub mod raft;
 pub mod run;
 pub mod sweep;
 
@@ -53,6 +52,11 @@ pub trait Subject: Sync {
 
     /// A number that tells oracles apart.
     fn key(&self, oracle: &Self::Oracle) -> u64;
+
+    /// What goes wrong in every life. A device that keeps its promises has no such plan: it is for negative controls.
+    fn plan(&self) -> FaultPlan {
+        FaultPlan::none()
+    }
 }
 
 /// Why a log could not be opened.
@@ -211,9 +215,11 @@ impl<'a, S: Subject> Alive<'a, S> {
         fault: Option<(u64, Fault)>,
     ) -> Result<Self, Wrong> {
         let before = disk.kill();
-        disk.plan(
-            fault.map_or(FaultPlan::none(), |(call, fault)| FaultPlan::none().with(Trigger::At(call), fault)),
-        );
+        let plan = subject.plan();
+        disk.plan(match fault {
+            Some((call, fault)) => plan.with(Trigger::At(call), fault),
+            None => plan,
+        });
         disk.keep_history();
         let opened = subject.open(disk);
         let opened_at = disk.calls();
@@ -257,7 +263,8 @@ impl<'a, S: Subject> Alive<'a, S> {
 /// Nothing is cut off below what the disk proves.
 fn check_cuts(wal: &Wal, before: &SimDisk) -> Result<(), Wrong> {
     let Some(cut) = wal.recovery().cut.iter().min_by_key(|c| c.lsns.start) else { return Ok(()) };
-    let files = before.files().into_iter().filter_map(|n| before.contents(&n).map(|bytes| (n, bytes))).collect();
+    let files =
+        before.files().into_iter().filter_map(|n| before.contents(&n).map(|bytes| (n, bytes))).collect();
     let proven = evidence::proven(&files);
     if cut.lsns.start < proven {
         return Err(Wrong::new(Kind::CutThoughProven, format!("{cut}; the disk proves {proven}")));

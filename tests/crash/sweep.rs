@@ -30,6 +30,9 @@ pub struct Form {
     pub further_cuts: usize,
     /// Of the calls of the first life, one in so many fails instead of the power going off.
     pub faults: u64,
+    /// A sector that is being written may come out as zeros or garbage. Where blocks share sectors that is more than a log
+    /// can bear: there a device is needed that spoils no other 512 bytes than those it writes.
+    pub wipes: bool,
 }
 
 impl Form {
@@ -43,6 +46,7 @@ impl Form {
         further: 3,
         further_cuts: 3,
         faults: 2,
+        wipes: true,
     };
     /// For the example.
     pub const LONG: Form = Form {
@@ -54,6 +58,7 @@ impl Form {
         further: 2,
         further_cuts: 4,
         faults: 1,
+        wipes: true,
     };
 }
 
@@ -243,13 +248,7 @@ impl<S: Subject> Sweep<'_, S> {
         Ok(())
     }
 
-    fn judge(
-        &mut self,
-        disk: &SimDisk,
-        oracle: S::Oracle,
-        origin: Origin,
-        depth: u32,
-    ) -> Result<(), Wrong> {
+    fn judge(&mut self, disk: &SimDisk, oracle: S::Oracle, origin: Origin, depth: u32) -> Result<(), Wrong> {
         self.tally.states += 1;
         self.tally.double_crashes += u64::from(origin == Origin::Recovery);
         self.tally.written_on += u64::from(origin == Origin::WrittenOn);
@@ -310,8 +309,20 @@ impl<S: Subject> Sweep<'_, S> {
 
     /// Everything lost, everything kept, and one state in which anything goes.
     fn few_fates(&mut self, disk: &SimDisk) -> Vec<Vec<Fate>> {
-        let styles = [CrashStyle::LoseAll, CrashStyle::KeepAll, CrashStyle::Chaos(self.rng.draw())];
-        styles.map(|style| disk.fates(style)).into()
+        vec![Vec::new(), disk.fates(CrashStyle::KeepAll), self.any_fates(disk)]
+    }
+
+    /// A state in which anything goes.
+    fn any_fates(&mut self, disk: &SimDisk) -> Vec<Fate> {
+        let mut fates = disk.fates(CrashStyle::Chaos(self.rng.draw()));
+        if !self.form.wipes {
+            for fate in &mut fates {
+                if let Fate::Garbage(_) | Fate::Zeroed = fate {
+                    *fate = Fate::Torn(self.rng.draw().to_le_bytes()[0]);
+                }
+            }
+        }
+        fates
     }
 
     /// All subsets, or a sample of them where there are too many, and some states in which anything goes.
@@ -328,7 +339,7 @@ impl<S: Subject> Sweep<'_, S> {
         let whole = product.is_some_and(|n| n <= most) || sectors <= self.form.exhaustive as usize;
         self.tally.exhausted += u64::from(whole);
         self.tally.sampled += u64::from(!whole);
-        all.extend((0..self.form.chaos).map(|_| disk.fates(CrashStyle::Chaos(self.rng.draw()))));
+        all.extend((0..self.form.chaos).map(|_| self.any_fates(disk)));
         all
     }
 
@@ -340,11 +351,12 @@ impl<S: Subject> Sweep<'_, S> {
         let whole = sectors <= self.form.exhaustive as usize;
         let n = if whole { subsets.unwrap_or(self.form.sampled) } else { self.form.sampled };
         for bits in 0..n {
-            let fates = choices.iter().enumerate().map(|(at, c)| match (whole && at < sectors, bits >> at & 1) {
-                (true, 1) => Fate::Kept,
-                (true, _) => Fate::Lost,
-                (false, _) => any(c, &mut self.rng),
-            });
+            let fates =
+                choices.iter().enumerate().map(|(at, c)| match (whole && at < sectors, bits >> at & 1) {
+                    (true, 1) => Fate::Kept,
+                    (true, _) => Fate::Lost,
+                    (false, _) => any(c, &mut self.rng),
+                });
             all.push(fates.collect());
         }
         all
