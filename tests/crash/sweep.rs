@@ -35,6 +35,9 @@ pub struct Form {
     pub wipes: bool,
 }
 
+/// Of one call's states so many are followed further, on average, where all subsets are more.
+const FOLLOWED: u64 = 32;
+
 impl Form {
     /// For `cargo test`.
     pub const QUICK: Form = Form {
@@ -134,6 +137,8 @@ pub struct Sweep<'a, S: Subject> {
     seen: HashSet<u64>,
     /// The lives that lead to where the sweep is.
     path: Vec<Life>,
+    /// Of the states of the call at hand, which are very many, one in so many is followed further.
+    thin: u64,
     pub tally: Tally,
 }
 
@@ -145,6 +150,7 @@ pub fn sweep_seed<S: Subject>(subject: &S, form: &Form, seed: u64) -> (Tally, Op
         rng: Rng::new(seed),
         seen: HashSet::new(),
         path: Vec::new(),
+        thin: 1,
         tally: Tally::default(),
     };
     let wrong = match catch_unwind(AssertUnwindSafe(|| sweep.run())) {
@@ -179,13 +185,16 @@ impl<S: Subject> Sweep<'_, S> {
         for call in lived.disk.history() {
             let end = End::PowerOff(call);
             let (left, _) = lived.ended(end);
-            for fates in self.all_fates(&left) {
+            let states = self.all_fates(&left);
+            self.thin = (states.len() as u64).div_ceil(FOLLOWED);
+            for fates in states {
                 self.found(&lived, &steps, end, Found::Crashed(fates), Origin::Crash, 2)?;
             }
             if self.one_in(4) {
                 self.found(&lived, &steps, end, Found::Killed, Origin::Crash, 2)?;
             }
         }
+        self.thin = 1;
         self.fail_calls(&lived, &steps)
     }
 
@@ -261,10 +270,10 @@ impl<S: Subject> Sweep<'_, S> {
         if depth == 0 {
             return Ok(());
         }
-        if self.one_in(self.form.recoveries) {
+        if self.one_in(self.form.recoveries * self.thin) {
             self.crash_recovery(&alive.lived, depth)?;
         }
-        if self.one_in(self.form.further) {
+        if self.one_in(self.form.further * self.thin) {
             self.write_on(&mut alive, depth)?;
         }
         Ok(())
