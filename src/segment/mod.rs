@@ -33,7 +33,7 @@ use crate::format::{DATA_START, Identity, Invalid, crc32};
 use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, SegmentId};
 
-pub(crate) use blocks::{BlockDamage, Sighting, Window, check_block, find_streams, look_around};
+pub(crate) use blocks::{BlockDamage, Sighting, Window, check_block, find_streams, look_around, records_end};
 pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
 pub(crate) use seal::{SealInput, load_footer, seal};
