@@ -37,7 +37,7 @@ struct Args {
 fn args() -> Result<Args, String> {
     let mut args = Args { states: 1_000_000, seed: 1, raft: false };
     let mut words = std::env::args().skip(1);
-    let mut number = |words: &mut dyn Iterator<Item = String>| {
+    let number = |words: &mut dyn Iterator<Item = String>| {
         words.next().and_then(|v| v.replace('_', "").parse::<u64>().ok()).ok_or(USAGE)
     };
     while let Some(word) = words.next() {

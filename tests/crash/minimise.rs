@@ -3,7 +3,6 @@
 //! Greedy: each way of making a case simpler is tried, kept if something of the same kind is still wrong, and the whole is
 //! gone through again until nothing more can be left out. The result is the smallest found, not the smallest there is.
 
-use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use seawall::io::sim::{Fate, SimDisk};
@@ -130,50 +129,53 @@ fn set_fate(life: &mut Life, at: usize, fate: Fate) {
 
 /// Seed, what is wrong, and the trace; then the same of the smallest case found that still fails.
 pub fn report<S: Subject>(subject: &S, finding: &Finding) -> String {
-    let mut text = format!("seed {}: {:?}: {}\n", finding.seed, finding.wrong.kind, finding.wrong.what);
-    text += &words(subject, &finding.case);
+    let mut lines = vec![format!("seed {}: {:?}: {}", finding.seed, finding.wrong.kind, finding.wrong.what)];
+    lines.extend(words(subject, &finding.case));
     match minimise(subject, finding) {
-        None => text += "it does not come back when it is repeated\n",
+        None => lines.push("it does not come back when it is repeated".into()),
         Some(small) => {
             let what = judge(subject, &small).map_or(String::new(), |w| w.what);
-            let _ = write!(text, "the smallest found that still fails: {what}\n{}", words(subject, &small));
+            lines.push(format!("the smallest found that still fails: {what}"));
+            lines.extend(words(subject, &small));
         }
     }
-    text
+    lines.join("\n")
 }
 
-fn words<S: Subject>(subject: &S, case: &Case) -> String {
-    let mut text = String::new();
-    let mut number = 0;
+/// A case in words: what each life called, how it ended, and what became of what it had not synced.
+fn words<S: Subject>(subject: &S, case: &Case) -> Vec<String> {
+    let (mut lines, mut number) = (Vec::new(), 0);
     let show = |life: &Life, disk: &SimDisk| {
         number += 1;
-        let _ =
-            writeln!(text, "  life {number}: {} steps {:x?}, {:?}", life.steps.len(), life.steps, life.end);
-        let left = match life.end {
-            End::PowerOff(call) => disk.before(call).unwrap_or_else(|| disk.clone()),
-            _ => disk.clone(),
-        };
-        for line in disk.trace() {
-            // Numbers rise through a life; what comes after its end was not done.
-            let at = line.split(':').next().and_then(|n| n.parse::<u64>().ok());
-            if matches!((life.end, at), (End::PowerOff(call), Some(at)) if at >= call) {
-                break;
-            }
-            let _ = writeln!(text, "    {line}");
-        }
-        match &life.found {
-            Found::Crashed(fates) => {
-                let _ = writeln!(text, "    crash; of what was not synced:");
-                let fates = fates.iter().chain(std::iter::repeat(&Fate::Lost));
-                for (unsynced, fate) in left.unsynced().iter().zip(fates) {
-                    let _ = writeln!(text, "      {unsynced}: {fate:?}");
-                }
-            }
-            other => {
-                let _ = writeln!(text, "    {other:?}");
-            }
-        }
+        lines.push(format!("  life {number}: {} steps {:x?}, {:?}", life.steps.len(), life.steps, life.end));
+        lines.extend(calls(life, disk));
+        lines.extend(fates(life, disk));
     };
-    let _ = catch_unwind(AssertUnwindSafe(|| replay_with(subject, case, show)));
-    text
+    let shown = catch_unwind(AssertUnwindSafe(|| replay_with(subject, case, show)));
+    if shown.is_err() {
+        lines.push("  the next life panics".into());
+    }
+    lines
+}
+
+/// The calls up to the end of the life: what is in the trace behind it was not done.
+fn calls(life: &Life, disk: &SimDisk) -> Vec<String> {
+    let number = |line: &String| line.split(':').next().and_then(|n| n.parse::<u64>().ok());
+    let done = |line: &String| match life.end {
+        End::PowerOff(call) => number(line).is_none_or(|n| n < call),
+        End::Fault(..) | End::After => true,
+    };
+    disk.trace().into_iter().take_while(done).map(|line| format!("    {line}")).collect()
+}
+
+fn fates(life: &Life, disk: &SimDisk) -> Vec<String> {
+    let left = match life.end {
+        End::PowerOff(call) => disk.before(call).unwrap_or_else(|| disk.clone()),
+        End::Fault(..) | End::After => disk.clone(),
+    };
+    let Found::Crashed(fates) = &life.found else { return vec![format!("    {:?}", life.found)] };
+    let fates = fates.iter().chain(std::iter::repeat(&Fate::Lost));
+    let things = left.unsynced();
+    let each = things.iter().zip(fates).map(|(unsynced, fate)| format!("      {unsynced}: {fate:?}"));
+    std::iter::once("    crash; of what was not synced:".to_owned()).chain(each).collect()
 }
