@@ -104,7 +104,7 @@ fn w5_the_name_of_the_superblock_is_durable_before_a_segment_is_made() {
 /// The finding that the first seeds must lead to.
 fn finding<S: Subject>(subject: &S) -> Finding {
     let found = (1..20).find_map(|seed| sweep_seed(subject, &Form::QUICK, seed).1);
-    found.expect("what is broken goes unnoticed")
+    found.unwrap_or_else(|| panic!("what is broken goes unnoticed"))
 }
 
 /// The negative control: on a disk that says "synced" and is not, the sweep finds what was lost; and it comes down to a

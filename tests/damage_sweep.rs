@@ -13,7 +13,9 @@ mod damage_support;
 use damage_support::ways;
 use damage_support::{Counts, Damage, Left, Sample, disk_of, examine, print_head, print_row, tally, tight};
 
-const WAYS: [(&str, fn(&Sample) -> Vec<Damage>); 7] = [
+type Way = fn(&Sample) -> Vec<Damage>;
+
+const WAYS: [(&str, Way); 7] = [
     ("every bit flipped", ways::bits),
     ("cut at every byte, at every block elsewhere", ways::truncations),
     ("every sector lost, filled, swapped, doubled", ways::sectors),

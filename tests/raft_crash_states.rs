@@ -118,7 +118,7 @@ fn differences(before: &Known, after: &Known) -> Vec<(&'static str, u64)> {
 fn a_lying_sync_is_found_and_made_small() {
     for call in [Call::Sync, Call::SyncDir] {
         let lying = OnALyingDevice(Groups::new(), call);
-        let finding = (1..20).find_map(|seed| sweep_seed(&lying, &FORM, seed).1).expect("it goes unnoticed");
+        let finding = (1..20).find_map(|seed| sweep_seed(&lying, &FORM, seed).1).unwrap();
         assert!(matches!(finding.wrong.kind, Kind::Lost | Kind::Refused), "{call:?}: {:?}", finding.wrong);
         let small = minimise(&lying, &finding).unwrap();
         assert_eq!(judge(&lying, &small).unwrap().kind, finding.wrong.kind);
