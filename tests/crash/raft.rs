@@ -98,7 +98,13 @@ fn batch(log: &RaftLog, after: &mut Models, rng: &mut Rng) -> Result<()> {
     for _ in 0..=rng.below(4) {
         let id = 1 + rng.below(GROUPS);
         if let Some(m) = after.get_mut(&id) {
-            model::take(&mut batch, id, Arc::make_mut(m), &model::Step::any_for_batch(rng))?;
+            let m = Arc::make_mut(m);
+            model::take(&mut batch, id, m, &model::Step::any_for_batch(rng))?;
+            // What is committed is soon applied, so that there is something to save and to compact.
+            if rng.below(2) == 0 {
+                let ahead = m.hard.2.saturating_sub(m.applied.0);
+                model::take(&mut batch, id, m, &model::Step::Applied { ahead })?;
+            }
         }
     }
     log.commit(batch).map(|_| ())
