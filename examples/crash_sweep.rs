@@ -1,74 +1,98 @@
-//! Crash states by the million: the long form of `tests/crash_states.rs`.
+//! Crash states by the million: the long form of `tests/crash_states.rs` and `tests/raft_crash_states.rs`.
 //!
-//! `cargo run --release --features sim --example crash_sweep -- --states N --seed S` runs seeds from `S` on until `N`
-//! crash states were opened and judged. The exit status is 0 only when nothing was wrong; a finding is printed with its
-//! seed, the call at which the power went off, and the calls before.
+//! `cargo run --release --features sim --example crash_sweep -- --states N --seed S [--raft]` runs seeds from `S` on until
+//! `N` crash states were opened and judged. The exit status is 0 only when nothing was wrong; a finding is printed with
+//! its seed, what it did, and the smallest case found that still fails.
 // A program talks to people.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "../tests/crash/mod.rs"]
+mod crash;
+#[cfg(feature = "raft")]
+#[path = "../tests/crash/raft.rs"]
+mod crash_raft;
+#[cfg(feature = "raft")]
+#[path = "../tests/raft_support/mod.rs"]
+mod raft_support;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use common::sweep::{Finding, Tally, sweep_seed};
+use crash::minimise::report;
+use crash::run::run;
+use crash::sweep::{Form, Tally};
+use crash::{Kind, Subject};
 use indicatif::{ProgressBar, ProgressStyle};
+
+const USAGE: &str = "crash_sweep --states N --seed S [--raft]";
 
 struct Args {
     states: u64,
     seed: u64,
+    raft: bool,
 }
 
 fn args() -> Result<Args, String> {
-    let mut args = Args { states: 1_000_000, seed: 1 };
+    let mut args = Args { states: 1_000_000, seed: 1, raft: false };
     let mut words = std::env::args().skip(1);
+    let number = |words: &mut dyn Iterator<Item = String>| {
+        words.next().and_then(|v| v.replace('_', "").parse::<u64>().ok()).ok_or(USAGE)
+    };
     while let Some(word) = words.next() {
-        let value = words.next().and_then(|v| v.replace('_', "").parse::<u64>().ok());
-        match (word.as_str(), value) {
-            ("--states", Some(n)) => args.states = n,
-            ("--seed", Some(n)) => args.seed = n,
-            _ => return Err(format!("crash_sweep --states N --seed S; not understood: {word}")),
+        match word.as_str() {
+            "--states" => args.states = number(&mut words)?,
+            "--seed" => args.seed = number(&mut words)?,
+            "--raft" => args.raft = true,
+            _ => return Err(format!("{USAGE}; not understood: {word}")),
         }
     }
     Ok(args)
 }
 
-/// Seeds are handed out one by one; the first finding ends the run.
-fn run(args: &Args, bar: &ProgressBar) -> (Tally, Option<Finding>) {
-    let (next, seen) = (AtomicU64::new(args.seed), AtomicU64::new(0));
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let worker = || {
-        let options = common::options();
-        let (mut total, mut finding) = (Tally::default(), None);
-        while finding.is_none() && seen.load(Ordering::Relaxed) < args.states {
-            let (tally, found) = sweep_seed(&options, next.fetch_add(1, Ordering::Relaxed));
-            seen.fetch_add(tally.states, Ordering::Relaxed);
-            bar.inc(tally.states);
-            total += tally;
-            if found.is_some() {
-                seen.store(u64::MAX / 2, Ordering::Relaxed);
-            }
-            finding = found;
+fn sweep<S: Subject>(subject: &S, form: &Form, args: &Args) -> ExitCode {
+    let bar = ProgressBar::new(args.states);
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} states, {per_sec}, {eta} left")
+    {
+        bar.set_style(style);
+    }
+    let start = Instant::now();
+    let (tally, finding) = run(subject, form, args.seed, |states| {
+        bar.set_position(states);
+        states >= args.states
+    });
+    bar.finish_and_clear();
+    summary(&tally, start.elapsed().as_secs_f64());
+    match finding {
+        None if tally.clean() => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+        Some(finding) => {
+            println!("\n{}", report(subject, &finding));
+            ExitCode::FAILURE
         }
-        (total, finding)
-    };
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        let (mut total, mut finding) = (Tally::default(), None);
-        for handle in handles {
-            // A panic anywhere in the log is a finding too: the thread has printed it.
-            match handle.join() {
-                Ok((tally, found)) => {
-                    total += tally;
-                    finding = finding.or(found);
-                }
-                Err(_) => total.refused += 1,
-            }
-        }
-        (total, finding)
-    })
+    }
+}
+
+fn summary(tally: &Tally, seconds: f64) {
+    #[allow(clippy::cast_precision_loss)] // a rate for people
+    let rate = tally.states as f64 / seconds;
+    println!("states                          {:>12}   ({rate:.0} a second, {seconds:.0} s)", tally.states);
+    let lines = [
+        ("left by a crash in recovery", tally.double_crashes),
+        ("left by a crash in a later life", tally.written_on),
+        ("found after a failed call", tally.failures),
+        ("met again, not opened again", tally.repeated),
+        ("calls with all subsets tried", tally.exhausted),
+        ("calls with some subsets drawn", tally.sampled),
+        ("torn tail cut", tally.cut),
+        ("unproven tail written again", tally.rewritten),
+    ];
+    let wrong = Kind::ALL.iter().zip(tally.wrong).map(|((_, name), n)| (*name, n));
+    for (name, n) in lines.into_iter().chain(wrong) {
+        println!("{name:<32}{n:>12}");
+    }
 }
 
 fn main() -> ExitCode {
@@ -79,32 +103,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let bar = ProgressBar::new(args.states);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} states, {per_sec}, {eta} left")
-    {
-        bar.set_style(style);
+    if !args.raft {
+        return sweep(&crash::core::Core::new(), &Form::LONG, &args);
     }
-    let start = Instant::now();
-    let (tally, finding) = run(&args, &bar);
-    bar.finish_and_clear();
-    let seconds = start.elapsed().as_secs_f64();
-    #[allow(clippy::cast_precision_loss)] // a rate for people
-    let rate = tally.states as f64 / seconds;
-    println!("states                      {:>12}   ({rate:.0} a second, {seconds:.0} s)", tally.states);
-    println!("left by a crash in recovery {:>12}", tally.double_crashes);
-    println!("torn tail cut               {:>12}", tally.cut);
-    println!("unproven tail written again {:>12}", tally.rewritten);
-    println!("acknowledged lost           {:>12}", tally.lost);
-    println!("half batches                {:>12}", tally.torn);
-    println!("phantoms                    {:>12}", tally.phantoms);
-    println!("refused though merely torn  {:>12}", tally.refused);
-    match finding {
-        None if tally.clean() => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE,
-        Some(finding) => {
-            println!("\n{finding}");
-            ExitCode::FAILURE
-        }
+    #[cfg(feature = "raft")]
+    return sweep(&crash_raft::Groups::new(), &Form { steps: 30, ..Form::LONG }, &args);
+    #[cfg(not(feature = "raft"))]
+    {
+        eprintln!("--raft needs the feature `raft`");
+        ExitCode::from(2)
     }
 }

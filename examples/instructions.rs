@@ -2,7 +2,7 @@
 //! callgrind and subtracts, so that what is left is the cost of one.
 //!
 //! `instructions append|submit|read|iterate|open N`
-#![allow(clippy::print_stderr, clippy::unwrap_used)] // it has nobody to tell of errors
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::indexing_slicing)] // it has nobody to tell of errors
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -32,7 +32,7 @@ pub(crate) enum Mutation {
     SuperblockSync,
     /// A new superblock's name is not synced.
     SuperblockName,
-    /// The superblock's good slot is written first.
+    /// A slot of the superblock that an earlier life may not have synced is taken for safe.
     SuperblockSlot,
     /// A footer's body is not synced before the part that makes it a footer.
     FooterBody,

@@ -11,7 +11,7 @@ use crate::format::footer::Footer;
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::options::TailPolicy;
-use crate::recovery::{Catalog, Cut, Member, scan_sealed, survey};
+use crate::recovery::{Catalog, Cut, Look, Member, scan_sealed, survey};
 use crate::segment::{FoundSuperblock, LoadedFooter, load_footer};
 
 /// What [`verify`] found.
@@ -171,7 +171,7 @@ fn check(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
     };
     report.first_lsn = catalog.members.first().map_or(Lsn::ZERO, |m| m.segment.first_lsn());
     check_sealed(&catalog, &mut report)?;
-    match survey(&catalog, &sb, TailPolicy::Truncate, false) {
+    match survey(&catalog, &sb, Look { policy: TailPolicy::Truncate, mmap: false, threads: true }) {
         Ok(survey) => {
             report.end_lsn = survey.end();
             if let (Some(newest), Some((blocks, records))) = (catalog.members.last(), survey.newest_counts())

@@ -7,7 +7,7 @@ use crate::error::{Error, LogUuid, Result};
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::Lsn;
 use crate::options::TailPolicy;
-use crate::recovery::{Catalog, Cut, survey};
+use crate::recovery::{Catalog, Cut, Look, survey};
 use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile};
 
 /// A log as it was at one moment, to be read. What a running writer adds later is not in it, and what it frees meanwhile
@@ -46,7 +46,7 @@ impl LogView {
             }
         };
         let catalog = Catalog::read(disk, &sb, Access::Read, false)?;
-        let found = survey(&catalog, &sb, TailPolicy::Truncate, false)?;
+        let found = survey(&catalog, &sb, Look { policy: TailPolicy::Truncate, mmap: false, threads: true })?;
         let end = found.end();
         let reader = |m: &crate::recovery::Member| {
             let own_end = m.segment.end().unwrap_or(end).max(m.segment.first_lsn());

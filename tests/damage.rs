@@ -4,20 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
 
 mod common;
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod damage_support;
 
 use common::open;
+use damage_support::{Files, Outcome, Records, disk_of, examine, files_of, segments};
 use seawall::error::{CorruptionReason, WitnessSource};
 use seawall::format::superblock::Superblock;
 use seawall::format::{PAGE, segment};
-use seawall::io::Disk;
 use seawall::io::sim::{Rng, SimDisk};
-use seawall::{Batch, Error, Label, Lsn, Options, SegmentId, TailPolicy, verify_on};
-
-type Files = BTreeMap<String, Vec<u8>>;
-type Records = Vec<(Lsn, Vec<u8>)>;
+use seawall::{Batch, Error, Label, Lsn, Options, SegmentId};
 
 fn options() -> Options {
     common::options().segment_size(16 << 10).block_align(512)
@@ -48,242 +43,37 @@ fn build(seed: u64, closed: bool) -> (Files, Records) {
     (files_of(&disk), records)
 }
 
-fn files_of(disk: &SimDisk) -> Files {
-    disk.files().into_iter().map(|name| (name.clone(), disk.contents(&name).unwrap())).collect()
-}
-
-fn disk_of(files: &Files) -> SimDisk {
-    let disk = SimDisk::new();
-    for (name, bytes) in files {
-        disk.put(name, bytes.clone());
-    }
-    disk
-}
-
-fn segments(files: &Files) -> Vec<String> {
-    files.keys().filter(|n| n.ends_with(".seg")).cloned().collect()
-}
-
-/// What became of a damaged log.
-#[derive(Debug, PartialEq, Eq)]
-enum Outcome {
-    /// Nothing of the content is hit.
-    Whole,
-    /// Refused at open, and nothing changed.
-    Refused,
-    /// Opened; a record that is hit says so when it is read.
-    Unreadable,
-    /// Opened without its last records, and reported.
-    Cut,
-}
-
-fn examine(files: &Files, records: &Records) -> Result<Outcome, String> {
-    let disk = disk_of(files);
-    let wal = match open(&options(), &disk) {
-        Ok(wal) => wal,
-        Err(Error::Corruption(_) | Error::Foreign { .. } | Error::UnsupportedVersion { .. }) => {
-            return if files_of(&disk) == *files {
-                Ok(Outcome::Refused)
-            } else {
-                Err("refused and changed".into())
-            };
-        }
-        Err(e) => return Err(format!("{e}")),
-    };
-    let mut unreadable = false;
-    let mut seen = 0;
-    for (lsn, payload) in records {
-        match wal.read(*lsn) {
-            Ok(record) if record.payload() == &payload[..] => seen += 1,
-            Ok(_) => return Err(format!("another payload at {lsn}")),
-            Err(Error::Corruption(_)) => unreadable = true,
-            Err(Error::NotFound { .. }) if !wal.recovery().cut.is_empty() => {}
-            Err(e) => return Err(format!("{lsn}: {e}")),
-        }
-    }
-    let mut iterated = 0;
-    for record in wal.iter() {
-        match record {
-            Ok(_) => iterated += 1,
-            Err(Error::Corruption(_)) => unreadable = true,
-            Err(e) => return Err(format!("iterating: {e}")),
-        }
-    }
-    if unreadable {
-        let disk = Arc::new(disk_of(files)) as Arc<dyn Disk>;
-        let report = verify_on(&disk).map_err(|e| e.to_string())?;
-        return if report.is_ok() { Err("verify sees nothing".into()) } else { Ok(Outcome::Unreadable) };
-    }
-    match (seen == records.len(), iterated == seen) {
-        (true, true) => Ok(Outcome::Whole),
-        (false, true) => Ok(Outcome::Cut),
-        _ => Err(format!("{seen} read, {iterated} iterated")),
-    }
-}
-
-fn tally(
-    files: &Files,
-    records: &Records,
-    damages: impl Iterator<Item = (String, Files)>,
-) -> BTreeMap<String, u64> {
-    let mut tally = BTreeMap::new();
-    for (what, damaged) in damages {
-        let outcome = examine(&damaged, records).unwrap_or_else(|e| panic!("{what}: {e}"));
-        *tally.entry(format!("{outcome:?}")).or_default() += 1;
-        assert!(outcome == Outcome::Whole || damaged != *files, "{what}");
-    }
-    tally
-}
-
-/// One bit of every byte, a different one each time.
-fn flips<'a>(files: &'a Files, name: &'a str, step: usize) -> impl Iterator<Item = (String, Files)> + 'a {
-    let len = files[name].len();
-    (0..len).step_by(step).map(move |at| {
-        let mut damaged = files.clone();
-        damaged.get_mut(name).unwrap()[at] ^= 1 << (at % 8);
-        (format!("{name} byte {at}"), damaged)
-    })
-}
-
-#[test]
-fn w4_a_flipped_bit_in_a_closed_log_is_refused_or_found_by_the_reader() {
-    let (files, records) = build(1, true);
-    let mut total: BTreeMap<String, u64> = BTreeMap::new();
-    for name in segments(&files) {
-        for (outcome, n) in tally(&files, &records, flips(&files, &name, 1)) {
-            *total.entry(outcome).or_default() += n;
-        }
-    }
-    // Everything was proven by the close: nothing may be cut.
-    assert_eq!(total.get("Cut"), None, "{total:?}");
-    assert!(total["Refused"] > 5000, "{total:?}");
-    assert!(total["Unreadable"] > 1000, "{total:?}");
-}
-
-#[test]
-fn w4_a_flipped_bit_in_a_killed_log_is_cut_only_in_its_newest_block() {
-    let (files, records) = build(2, false);
-    let newest = segments(&files).into_iter().nth_back(1).unwrap();
-    let untouched = open(&options(), &disk_of(&files)).unwrap();
-    let last_block = records[records.len() - 2].0;
-    drop(untouched);
-    for (what, damaged) in flips(&files, &newest, 1) {
-        let disk = disk_of(&damaged);
-        let outcome = examine(&damaged, &records).unwrap_or_else(|e| panic!("{what}: {e}"));
-        if outcome == Outcome::Cut {
-            let wal = open(&options(), &disk).unwrap();
-            let cut = &wal.recovery().cut[0];
-            assert!(cut.lsns.start <= last_block && cut.lsns.start >= cut.proven, "{what}: {cut}");
-            let whole = wal.iter().count();
-            assert_eq!(whole, records.len() - 2, "{what}: only the newest block's records are gone");
-            // The other policy refuses, and changes nothing.
-            let disk = disk_of(&damaged);
-            let refused = options().tail_policy(TailPolicy::Refuse).open_on(Arc::new(disk.clone()));
-            assert!(matches!(refused, Err(Error::Corruption(_))), "{what}");
-            assert_eq!(files_of(&disk), damaged, "{what}");
-        }
-    }
-}
-
-#[test]
-fn w4_every_sector_lost_swapped_or_doubled_in_a_closed_log() {
-    let (files, records) = build(3, true);
-    let names = segments(&files);
-    let mut damages = Vec::new();
-    for name in &names {
-        let sectors = files[name].len() / 512;
-        for s in 0..sectors {
-            let range = s * 512..(s + 1) * 512;
-            for fill in [Some(0u8), Some(0xff), None] {
-                let mut d = files.clone();
-                let bytes = d.get_mut(name).unwrap();
-                match fill {
-                    Some(fill) => bytes[range.clone()].fill(fill),
-                    None => {
-                        let mut rng = Rng::new(s as u64);
-                        bytes[range.clone()].iter_mut().for_each(|b| *b = rng.draw().to_le_bytes()[0]);
-                    }
-                }
-                damages.push((format!("{name} sector {s} filled with {fill:?}"), d));
-            }
-            let other = (s * 7 + 3) % sectors;
-            let mut doubled = files.clone();
-            doubled.get_mut(name).unwrap().copy_within(range.clone(), other * 512);
-            damages.push((format!("{name} sector {s} copied over {other}"), doubled));
-        }
-    }
-    let total = tally(&files, &records, damages.into_iter());
-    assert_eq!(total.get("Cut"), None, "{total:?}");
-    assert!(total["Refused"] > 100, "{total:?}");
-}
-
-#[test]
-fn w4_a_segment_cut_short_or_gone_or_swapped_is_refused() {
-    let (files, records) = build(4, true);
-    let used: Vec<String> = segments(&files);
-    let newest = used.len() - 1; // a spare that was never used, if there is one
-    let mut refused = 0;
-    for (n, name) in used.iter().enumerate() {
-        let mut gone = files.clone();
-        let bytes = gone.remove(name).unwrap();
-        let outcome = examine(&gone, &records).unwrap();
-        if bytes[4096..8192].iter().all(|b| *b == 0) {
-            assert_eq!((outcome, n), (Outcome::Whole, newest), "only the unused spare may go");
-            continue;
-        }
-        assert_eq!(outcome, Outcome::Refused, "{name} gone");
-        for len in (0..bytes.len()).step_by(97) {
-            let mut short = files.clone();
-            short.get_mut(name).unwrap().truncate(len);
-            let outcome = examine(&short, &records).unwrap_or_else(|e| panic!("{name} cut to {len}: {e}"));
-            refused += u32::from(outcome == Outcome::Refused);
-            assert_ne!(outcome, Outcome::Cut, "{name} cut to {len}");
-        }
-        for other in used.iter().filter(|o| *o != name) {
-            let mut swapped = files.clone();
-            swapped.insert(name.clone(), files[other].clone());
-            swapped.insert(other.clone(), bytes.clone());
-            let outcome = examine(&swapped, &records).unwrap();
-            assert_eq!(outcome, Outcome::Refused, "{name} and {other} swapped");
-        }
-    }
-    assert!(refused > 100);
-    let mut all_gone = files.clone();
-    all_gone.retain(|name, _| !name.ends_with(".seg"));
-    assert_eq!(examine(&all_gone, &records).unwrap(), Outcome::Refused);
-}
-
 #[test]
 fn w4_one_superblock_slot_may_go_and_both_may_not() {
     let (files, records) = build(5, true);
-    for (what, damaged) in flips(&files, "superblock", 1) {
-        assert_eq!(examine(&damaged, &records).unwrap(), Outcome::Whole, "{what}");
+    let page = vec![0x55; PAGE];
+    for at in [0, PAGE] {
+        let mut damaged = files.clone();
+        damaged.get_mut("superblock").unwrap()[at..at + PAGE].copy_from_slice(&page);
+        assert_eq!(
+            examine(&options(), &disk_of(&damaged), &records).unwrap(),
+            Outcome::Whole,
+            "slot at {at}"
+        );
     }
     let mut both = files.clone();
     both.get_mut("superblock").unwrap().fill(0x55);
-    assert_eq!(examine(&both, &records).unwrap(), Outcome::Refused);
+    assert_eq!(examine(&options(), &disk_of(&both), &records).unwrap(), Outcome::Refused);
     let mut gone = files.clone();
     gone.remove("superblock");
-    assert_eq!(examine(&gone, &records).unwrap(), Outcome::Refused);
+    assert_eq!(examine(&options(), &disk_of(&gone), &records).unwrap(), Outcome::Refused);
 }
 
+/// W3: a segment of another log is not only refused: it is said what it is.
 #[test]
-fn w3_blocks_and_segments_of_another_log_do_not_verify() {
-    let (files, records) = build(6, true);
+fn w3_a_segment_of_another_log_is_called_foreign() {
+    let (files, _) = build(6, true);
     let (others, _) = build(6, true); // the same content, another log
     for name in segments(&files) {
         let mut foreign = files.clone();
         foreign.insert(name.clone(), others[&name].clone());
-        assert_eq!(examine(&foreign, &records).unwrap(), Outcome::Refused, "{name}");
         let e = open(&options(), &disk_of(&foreign)).unwrap_err();
         assert!(matches!(e, Error::Foreign { .. }), "{e}");
-        for start in (8192..files[&name].len().min(others[&name].len()) - 512).step_by(512) {
-            let mut block = files.clone();
-            block.get_mut(&name).unwrap()[start..start + 512]
-                .copy_from_slice(&others[&name][start..start + 512]);
-            let outcome = examine(&block, &records).unwrap_or_else(|e| panic!("{name} at {start}: {e}"));
-            assert_ne!(outcome, Outcome::Cut, "{name} at {start}");
-        }
     }
 }
 
@@ -332,7 +122,7 @@ fn w7_a_newer_version_is_unsupported_and_arbitrary_bytes_are_refused() {
                 }
             }
         }
-        let outcome = examine(&d, &records).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let outcome = examine(&options(), &disk_of(&d), &records).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_ne!(outcome, Outcome::Cut, "{name}");
     }
 }

@@ -179,17 +179,24 @@ fn entries_are_relocated_and_some_of_them_again() {
 fn a_power_failure_at_any_call_leaves_the_groups_whole() {
     let states = states();
     let disk = SimDisk::new();
-    assert_eq!(run(&disk), STEPS);
-    let calls = disk.calls();
+    disk.keep_history();
+    let log = open(&disk).unwrap();
+    // The call before which each step was acknowledged.
+    let done: Vec<u64> = (0..STEPS)
+        .map(|n| {
+            step(&log, n).unwrap();
+            disk.calls()
+        })
+        .collect();
+    drop(log);
     let mut reached = [0usize; STEPS + 1];
-    for cut in 0..calls {
-        let disk = SimDisk::new();
-        disk.plan(FaultPlan::power_off_at(cut));
-        let acknowledged = run(&disk);
+    for cut in disk.history() {
+        let before = disk.before(cut).unwrap();
+        let acknowledged = done.iter().filter(|at| **at <= cut).count();
         reached[acknowledged] += 1;
         let mut rng = Rng::new(cut);
         for style in styles(&mut rng) {
-            let mut found = disk.crash(style);
+            let mut found = before.crash(style);
             if rng.below(3) == 0 {
                 found.plan(FaultPlan::power_off_at(rng.below(40)));
                 drop(open(&found));
@@ -333,15 +340,12 @@ fn a_footer_that_a_crash_tore_is_no_footer() {
         Ok(before)
     };
     let disk = SimDisk::new();
+    disk.keep_history();
     let before = fill(&disk).unwrap();
     let mut crashes = 0;
-    for cut in before..disk.calls() {
-        let disk = SimDisk::new();
-        disk.plan(FaultPlan::power_off_at(cut));
-        if fill(&disk).is_ok() {
-            continue;
-        }
-        for bits in 0..4 {
+    for cut in disk.history().into_iter().filter(|cut| *cut >= before) {
+        let disk = disk.before(cut).unwrap();
+        for bits in 0..1 << disk.unsynced().len().min(4) {
             let seen = see(&open(&disk.crash(CrashStyle::Subset(bits))).unwrap());
             assert!(seen[0].1.last_index >= 900, "cut at {cut}: {}", seen[0].1.last_index);
             crashes += 1;

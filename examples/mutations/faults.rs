@@ -44,7 +44,7 @@ pub(crate) const FAULTS: &[(&str, &str, Suite)] = &[
     ("Salt", "each life of a file has the same salt", at("log_basics", &["salt"])),
     ("SuperblockSync", "the superblock is not synced", POWER),
     ("SuperblockName", "a new superblock's name is not synced", POWER),
-    ("SuperblockSlot", "the superblock's good slot is written first", SWEEP),
+    ("SuperblockSlot", "a superblock slot that an earlier life may not have synced is taken for safe", SWEEP),
     ("FooterBody", "a footer's body is not synced before its head", RAFT),
     ("ReleaseOrder", "released files go before the superblock says so", SWEEP),
     ("Witness", "evidence of durability is not looked at", DAMAGE),

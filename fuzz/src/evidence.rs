@@ -1,16 +1,17 @@
 //! What a directory proves and what a log shows, found by other means than the engine's.
 
-use seawall::error::LogUuid;
-use seawall::format::block::{BLOCK_HEADER, BlockHeader};
-use seawall::format::footer::{FOOTER_HEADER, Footer};
 use seawall::format::record::RecordHeader;
-use seawall::format::segment::{Life, SegmentHeader, file_name, parse_file_name};
-use seawall::format::superblock::{FILE_NAME, Superblock};
+use seawall::format::segment::{Life, file_name};
 use seawall::format::{DATA_START, PAGE, crc32};
 use seawall::io::sim::SimDisk;
-use seawall::{Error, Lsn, SegmentId, Wal};
+use seawall::{Error, Lsn, Wal};
 
 use super::directory::{Files, files_of};
+
+#[path = "../../tests/common/evidence.rs"]
+mod proof;
+
+pub use proof::proven;
 
 /// A record as it was written: its address and its payload.
 pub type Written = (Lsn, Vec<u8>);
@@ -61,60 +62,4 @@ fn raw_record<'a>(wal: &Wal, files: &'a Files, lsn: Lsn) -> Option<&'a [u8]> {
     let start = at + header.header_len();
     let payload = bytes.get(start..start + header.payload_len as usize)?;
     (life.uuid == wal.uuid() && crc32(payload) == header.payload_crc).then_some(payload)
-}
-
-/// The superblock that counts.
-pub fn superblock(files: &Files) -> Option<Superblock> {
-    let bytes = files.get(FILE_NAME)?;
-    bytes
-        .chunks(PAGE)
-        .take(2)
-        .filter_map(|slot| Superblock::decode(slot.first_chunk::<PAGE>()?).ok())
-        .max_by_key(|sb| sb.sequence)
-}
-
-/// The highest address that anything in these files proves durable.
-pub fn proven(files: &Files) -> Lsn {
-    let Some(sb) = superblock(files) else { return Lsn::ZERO };
-    let mut best = sb.durable;
-    for (name, bytes) in files {
-        if let Some((id, first)) = parse_file_name(name)
-            && id >= sb.oldest
-        {
-            best = best.max(proven_by_segment(bytes, sb.uuid, id, first));
-        }
-    }
-    best
-}
-
-fn proven_by_segment(bytes: &[u8], uuid: LogUuid, id: SegmentId, first: Lsn) -> Lsn {
-    let page = |at: usize| bytes.get(at..).and_then(|b| b.first_chunk::<PAGE>());
-    let life = page(0).and_then(|p| Life::decode(p).ok());
-    let Some(life) = life.filter(|l| l.uuid == uuid && l.id == id && l.first_lsn == first) else {
-        return Lsn::ZERO;
-    };
-    let mut best = Lsn::ZERO;
-    if let Some(header) = page(PAGE).and_then(|p| SegmentHeader::decode(p, uuid).ok())
-        && (header.id, header.first_lsn, header.salt) == (id, first, life.salt)
-    {
-        best = best.max(header.durable).max(header.predecessor.map_or(Lsn::ZERO, |p| p.end));
-    }
-    let identity = life.identity();
-    let data = bytes.get(2 * PAGE..).unwrap_or_default();
-    for at in (0..data.len()).step_by(life.block_align as usize) {
-        let lsn = first.plus(at as u64);
-        let rest = &data[at..];
-        if (at as u64) < life.capacity
-            && let Some(b) = rest.first_chunk::<BLOCK_HEADER>()
-            && let Ok(header) = BlockHeader::decode(b, &identity, lsn)
-        {
-            best = best.max(header.durable);
-        }
-        if let Some(b) = rest.first_chunk::<FOOTER_HEADER>()
-            && Footer::decode(b, &identity, id, lsn).is_ok()
-        {
-            best = best.max(lsn);
-        }
-    }
-    best
 }

@@ -66,6 +66,11 @@ impl Positions {
         self.run_of(index).and_then(|n| self.runs.get(n)).and_then(|run| run.lsn(index))
     }
 
+    /// The first address of the segment whose mapped summary says where the entry at `index` is.
+    pub(crate) fn summarized_in(&self, index: u64) -> Option<Lsn> {
+        self.run_of(index).and_then(|n| self.runs.get(n)).and_then(Run::summarized_in)
+    }
+
     /// An address at or below the records of all entries, in the segment of the lowest.
     pub(crate) fn lowest(&self) -> Option<Lsn> {
         self.runs.iter().filter_map(Run::lowest).min()

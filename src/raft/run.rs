@@ -144,6 +144,14 @@ impl Run {
         }
     }
 
+    /// The first address of the segment whose summary is the run's index, if one is.
+    pub(crate) fn summarized_in(&self) -> Option<Lsn> {
+        match &self.place {
+            Place::Mapped { from, .. } => Some(from.first_lsn),
+            Place::Memory { .. } => None,
+        }
+    }
+
     /// An address at or below all of the run's records, in the segment of the lowest.
     pub(crate) fn lowest(&self) -> Option<Lsn> {
         match &self.place {

@@ -196,7 +196,7 @@ impl GroupStorage {
         }
         if lsns.len() as u64 != end - range.start || terms.len() != lsns.len() {
             let index = range.start + lsns.len() as u64;
-            return Err(self.corruption(index, group.positions.lowest().unwrap_or_default()));
+            return Err(self.corruption(index, group.positions.lowest().unwrap_or_default(), None));
         }
         Ok(())
     }
@@ -205,15 +205,26 @@ impl GroupStorage {
         Error::BelowFirst { group: self.cell.id, index, first: group.first_index() }
     }
 
-    fn corruption(&self, index: u64, lsn: Lsn) -> Error {
-        let segment = self.log.wal().segments().into_iter().find(|s| (s.first_lsn..s.end_lsn).contains(&lsn));
-        let name = segment.map_or_else(|| "index".to_owned(), |s| format!("segment {}", s.id));
-        let offset = segment.and_then(|s| lsn.distance_from(s.first_lsn)).unwrap_or(0);
-        let file = self.log.wal().disk().path().join(name);
+    /// What is at `lsn` is not the entry at `index` that an index says is there. The file named is the index's own, for
+    /// the address that a damaged one gives may lie anywhere.
+    fn corruption(&self, index: u64, lsn: Lsn, summary: Option<Lsn>) -> Error {
+        let wal = self.log.wal();
+        let place = summary.unwrap_or(lsn);
+        let segment = wal.segments().into_iter().find(|s| (s.first_lsn..s.end_lsn).contains(&place));
+        let reader = segment.and_then(|s| wal.segment_reader(s.id).ok());
+        let name = reader.map_or_else(|| "index".to_owned(), |r| r.file_name().to_owned());
+        let offset =
+            segment.filter(|s| lsn < s.end_lsn).and_then(|s| lsn.distance_from(s.first_lsn)).unwrap_or(0);
+        let file = wal.disk().path().join(name);
         let hit = StreamRange { stream: self.cell.id, first: index, last: index };
         let corruption =
             Corruption::new(file, offset, lsn..lsn, CorruptionReason::Content).hitting(vec![hit]);
         Error::Log(corruption.into())
+    }
+
+    /// Whether `lsn` lies in the segment that begins at `first`, as everything does that its summary leads to.
+    fn lies_in(&self, first: Lsn, lsn: Lsn) -> bool {
+        self.log.wal().segments().iter().any(|s| s.first_lsn == first && (first..s.end_lsn).contains(&lsn))
     }
 
     /// The record of the entry at `index`, which lay at `lsn` a moment ago, and where it lies.
@@ -229,6 +240,17 @@ impl GroupStorage {
                 Some(now) if now != lsn && group.terms.get(index) == Some(term) => lsn = now,
                 // The same, but for compaction.
                 _ if index < group.first_index() => return Err(self.below_first(index, &group)),
+                Some(now) if now == lsn => {
+                    let summary = group.positions.summarized_in(index);
+                    drop(group);
+                    // An address outside its segment is the summary's fault, whatever was found there.
+                    let astray = summary.is_some_and(|first| !self.lies_in(first, lsn));
+                    let nothing =
+                        matches!(error, crate::Error::NotFound { .. } | crate::Error::Released { .. });
+                    let wrong = astray || nothing;
+                    return Err(if wrong { self.corruption(index, lsn, summary) } else { error.into() });
+                }
+                // It was overwritten meanwhile.
                 _ => return Err(error.into()),
             }
         }
@@ -241,10 +263,10 @@ impl GroupStorage {
         let label = record.label().unwrap_or_default();
         let shape = match Kind::from_u8(label.kind) {
             Ok(Kind::Entry(shape) | Kind::Relocated(shape)) => shape,
-            _ => return Err(self.corruption(index, lsn)),
+            _ => return Err(self.corruption(index, lsn, self.read()?.positions.summarized_in(index))),
         };
         if (label.stream, label.sequence, label.extra) != (self.cell.id, index, term) {
-            return Err(self.corruption(index, lsn));
+            return Err(self.corruption(index, lsn, self.read()?.positions.summarized_in(index)));
         }
         entry::decode(shape, index, term, record.into_bytes()).map_err(|problem| Error::Content {
             group: self.cell.id,

@@ -37,7 +37,7 @@ pub(crate) use catalog::{Catalog, Member};
 pub use report::{Cut, Recovery};
 use rewrite::Rewrite;
 use survey::Tail;
-pub(crate) use survey::{scan_sealed, survey};
+pub(crate) use survey::{Look, scan_sealed, survey};
 
 /// A recovered log.
 #[derive(Debug)]
@@ -95,7 +95,8 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     check_owner(disk, options, &sb)?;
     let catalog = Catalog::read(disk, &sb, Access::ReadWrite, options.mmap)?;
     let mut report = Recovery { created, ..Recovery::default() };
-    let survey = survey(&catalog, &sb, options.tail_policy, options.mmap)?;
+    let look = Look { policy: options.tail_policy, mmap: options.mmap, threads: options.threads };
+    let survey = survey(&catalog, &sb, look)?;
     // A file below the oldest kept number is junk to the next open.
     let next_id = catalog.highest_id.next().max(sb.oldest);
     if !has_room(next_id.next(), survey.tip.end, 0) {
@@ -114,6 +115,10 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         leftovers: Leftovers::default(),
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };
+    if !created {
+        // A life that was killed may have left its names in the cache only; what follows relies on them.
+        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+    }
     opened.superblock.repair()?;
     remove_temporaries(disk, &catalog.temporaries)?;
     opened.leftovers = Leftovers { spare: catalog.junk, replaced: catalog.replaced };

@@ -6,7 +6,7 @@ use crate::error::{CorruptionReason, Error, Result, Witness, WitnessSource};
 use crate::format::Invalid;
 use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
 use crate::lsn::Lsn;
-use crate::segment::{BlockDamage, Segment, Sighting, Window, check_block, look_around};
+use crate::segment::{BlockDamage, Segment, Sighting, Window, check_block, look_around, records_end};
 
 /// What lies where the scan stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +69,25 @@ pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>) -> Result
     if end.is_none() && scan.stop != Stop::End {
         look_beyond(&mut scan, segment)?;
     }
+    if end.is_none() && matches!(scan.stop, Stop::Unwritten | Stop::End) {
+        if file_end < segment.offset(segment.limit()) {
+            // A file has its full length before it becomes part of the log, and keeps it until it is sealed.
+            scan.tear(segment.limit(), CorruptionReason::ShortFile);
+        } else if scan.blocks == 0 {
+            // The header page was written together with the first block.
+            scan.tear(scan.end, CorruptionReason::BlockHeader);
+        }
+    }
     Ok(scan)
 }
 
 impl Scan {
+    /// What looks as if it had never been written was written.
+    fn tear(&mut self, written: Lsn, reason: CorruptionReason) {
+        self.stop = Stop::Torn(BlockDamage { at: 0, reason });
+        self.written = self.written.max(written);
+    }
+
     fn accept(&mut self, header: &BlockHeader, digest: u32, align: u32) {
         self.unproven.push_back((self.end, self.digest));
         self.testify(header);
@@ -143,11 +158,23 @@ fn look_beyond(scan: &mut Scan, segment: &Segment) -> Result<()> {
         }
     })
     .map_err(|e| Error::io("read", &segment.path, e))?;
-    if !segment.life.recycled {
+    if segment.life.recycled {
+        scan.written = scan.written.max(records_behind(scan.end, segment)?.unwrap_or(scan.written));
+    } else {
         scan.written = scan.written.max(written.unwrap_or(scan.written));
-        if scan.stop == Stop::Unwritten && scan.written > scan.end {
-            scan.stop = Stop::Torn(BlockDamage { at: 0, reason: CorruptionReason::BlockHeader });
-        }
+    }
+    if scan.stop == Stop::Unwritten && scan.written > scan.end {
+        scan.tear(scan.written, CorruptionReason::BlockHeader);
     }
     Ok(())
+}
+
+/// Where the records end that lie behind `at`, which no block header leads to. In a recycled file a damaged block header
+/// looks like what an earlier life left, but the records behind it are of this life. A bounded look.
+fn records_behind(at: Lsn, segment: &Segment) -> Result<Option<Lsn>> {
+    const MOST: usize = 256 << 10;
+    let io = |e| Error::io("read", &segment.path, e);
+    let mut window = Window::new(&*segment.file, segment.file.len().map_err(io)?);
+    let bytes = window.get(segment.offset(at), MOST).map_err(io)?;
+    Ok(records_end(bytes.get(..MOST).unwrap_or(bytes), &segment.identity, at))
 }

@@ -86,8 +86,18 @@ impl Survey {
     }
 }
 
+/// How a log is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) policy: TailPolicy,
+    pub(crate) mmap: bool,
+    /// Whether large scans may run in parallel.
+    pub(crate) threads: bool,
+}
+
 /// Reads what must be read of every segment and decides about the newest one's tail. Changes nothing on the disk.
-pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mmap: bool) -> Result<Survey> {
+pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<Survey> {
+    let policy = look.policy;
     let mut survey = Survey {
         tip: Tip { segment: None, end: Lsn::ZERO, digest: 0 },
         tail: None,
@@ -112,7 +122,7 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, mma
         check_strays(catalog, Lsn::ZERO, Lsn::ZERO, policy, &mut survey)?;
         return Ok(survey);
     };
-    read_sealed(catalog, mmap, &mut survey)?;
+    read_sealed(catalog, look, &mut survey)?;
 
     let previous = newest.header.predecessor.map_or(0, |p| p.digest);
     let scan = scan(&newest.segment, previous, None)?;
@@ -175,10 +185,10 @@ fn drop_unproven_mark(scan: &Scan, proven: Lsn) -> (Lsn, u32) {
 }
 
 /// Sealed segments: by their footers, the others whole.
-fn read_sealed(catalog: &Catalog, mmap: bool, survey: &mut Survey) -> Result<()> {
+fn read_sealed(catalog: &Catalog, look: Look, survey: &mut Survey) -> Result<()> {
     let mut without = Vec::new();
     for (member, end) in catalog.sealed() {
-        match load_footer(&member.segment, end.end, mmap)? {
+        match load_footer(&member.segment, end.end, look.mmap)? {
             Some(footer) if footer.footer.digest == end.digest => {
                 survey.blocks += footer.footer.blocks;
                 survey.records += footer.footer.records;
@@ -187,7 +197,7 @@ fn read_sealed(catalog: &Catalog, mmap: bool, survey: &mut Survey) -> Result<()>
             _ => without.push((member, end)),
         }
     }
-    for result in scan_all(&without) {
+    for result in scan_all(&without, look.threads) {
         let (blocks, records) = result?;
         survey.scanned += 1;
         survey.blocks += blocks;
@@ -196,9 +206,10 @@ fn read_sealed(catalog: &Catalog, mmap: bool, survey: &mut Survey) -> Result<()>
     Ok(())
 }
 
-/// Scans sealed segments, several at a time.
-fn scan_all(members: &[(&Member, Predecessor)]) -> Vec<Result<(u64, u64)>> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(members.len());
+/// Scans sealed segments, several at a time if there may be threads.
+fn scan_all(members: &[(&Member, Predecessor)], threads: bool) -> Vec<Result<(u64, u64)>> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if threads { cores.min(members.len()) } else { 1 };
     if threads <= 1 {
         return members.iter().map(|(m, end)| scan_sealed(m, end)).collect();
     }

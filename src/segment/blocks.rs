@@ -173,25 +173,41 @@ pub(crate) fn stream_of(label: Label) -> StreamRange {
     StreamRange { stream: label.stream, first: label.sequence, last: label.sequence }
 }
 
-/// The streams that labelled records in `bytes` belong to, by every record header that verifies there. `lsn` is the
-/// address of the first byte.
+/// The record headers in `bytes` that verify, wherever they are, with their addresses. `lsn` is that of the first byte.
+fn records_in<'a>(
+    bytes: &'a [u8],
+    identity: &'a Identity,
+    lsn: Lsn,
+) -> impl Iterator<Item = (Lsn, RecordHeader)> + 'a {
+    let mut at = 0usize;
+    std::iter::from_fn(move || {
+        while at + PLAIN_HEADER <= bytes.len() {
+            let here = lsn.plus(at as u64);
+            let record = RecordHeader::decode(bytes.get(at..).unwrap_or_default(), identity, here);
+            let step = record.as_ref().map_or(RECORD_ALIGN as u64, RecordHeader::padded_len);
+            at = at.saturating_add(usize::try_from(step).unwrap_or(usize::MAX));
+            if let Ok(record) = record {
+                return Some((here, record));
+            }
+        }
+        None
+    })
+}
+
+/// The address behind the last record in `bytes` whose header verifies: something was written there in this life, even
+/// where no block header says so.
+pub(crate) fn records_end(bytes: &[u8], identity: &Identity, lsn: Lsn) -> Option<Lsn> {
+    records_in(bytes, identity, lsn).last().map(|(lsn, record)| lsn.plus(record.padded_len()))
+}
+
+/// The streams that labelled records in `bytes` belong to.
 pub(crate) fn find_streams(bytes: &[u8], identity: &Identity, lsn: Lsn) -> Vec<StreamRange> {
     let mut found: std::collections::BTreeMap<u64, StreamRange> = std::collections::BTreeMap::new();
-    let mut at = 0usize;
-    while at + PLAIN_HEADER <= bytes.len() {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let record = RecordHeader::decode(rest, identity, lsn.plus(at as u64));
-        let Ok(record) = record else {
-            at += RECORD_ALIGN;
-            continue;
-        };
-        if let Some(label) = record.label {
-            let one = stream_of(label);
-            let range = found.entry(label.stream).or_insert(one);
-            range.first = range.first.min(one.first);
-            range.last = range.last.max(one.last);
-        }
-        at = at.saturating_add(usize::try_from(record.padded_len()).unwrap_or(usize::MAX));
+    for label in records_in(bytes, identity, lsn).filter_map(|(_, record)| record.label) {
+        let one = stream_of(label);
+        let range = found.entry(label.stream).or_insert(one);
+        range.first = range.first.min(one.first);
+        range.last = range.last.max(one.last);
     }
     found.into_values().collect()
 }

@@ -35,7 +35,7 @@ use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 
-pub(crate) use blocks::{BlockDamage, Sighting, Window, check_block, find_streams, look_around};
+pub(crate) use blocks::{BlockDamage, Sighting, Window, check_block, find_streams, look_around, records_end};
 pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
 pub(crate) use reserve::{RESERVE, Room, make_reserve};

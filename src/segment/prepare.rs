@@ -84,9 +84,9 @@ fn fill(file: &dyn File, life: &Life, path: &Path, hurry: &AtomicBool) -> Result
         file.set_len(full).map_err(|e| Error::io("truncate", path, e))?;
     }
     file.allocate(full).map_err(|e| Error::io("allocate", path, e))?;
-    let zeros = vec![0u8; PIECE];
     // The header page of an earlier life goes with the first pass; its blocks stay and do not verify in this one.
     let mut at = if life.recycled { had.clamp(DATA_START, full) } else { DATA_START };
+    let zeros = vec![0u8; usize::try_from(full - at).unwrap_or(usize::MAX).min(PIECE)];
     while at < full {
         let n = usize::try_from(full - at).unwrap_or(usize::MAX).min(zeros.len());
         let chunk = zeros.get(..n).unwrap_or_default();

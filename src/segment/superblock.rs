@@ -1,4 +1,13 @@
 //! The superblock's file: two slots, written one after the other with a sync between.
+//!
+//! ```text
+//!  second slot written ── synced ── first slot written ── synced
+//!  \__ the first is good _______/ \__ the second is good ______/
+//! ```
+//!
+//! At each moment one slot is on the device and is not being written. A life that was killed, or whose sync failed, may
+//! leave the slot that it wrote last in the cache only. As the order is always the same, an open knows which one that is,
+//! and writes it again before it touches the other.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,9 +25,9 @@ pub(crate) struct SuperblockFile {
     file: Arc<dyn File>,
     path: PathBuf,
     content: Superblock,
-    /// The slot to write first: never the only one that holds the content.
-    stale: Slot,
-    /// Both slots hold the content.
+    /// The slots to be written, in this order, until both hold the content and are on the device.
+    pending: &'static [Slot],
+    /// Both slots read the same, though one of them may be in the cache only.
     whole: bool,
 }
 
@@ -34,13 +43,6 @@ impl Slot {
         match self {
             Slot::First => 0,
             Slot::Second => PAGE as u64,
-        }
-    }
-
-    const fn other(self) -> Self {
-        match self {
-            Slot::First => Slot::Second,
-            Slot::Second => Slot::First,
         }
     }
 }
@@ -73,9 +75,8 @@ impl SuperblockFile {
             *slot = if got == PAGE || got == 0 { Superblock::decode(&page) } else { Err(Invalid::Checksum) };
         }
         let newest = slots.iter().flatten().max_by_key(|s| s.sequence).copied();
-        let [first, second] = &slots;
-        let stale = if first.ok() == newest { Slot::Second } else { Slot::First };
-        let whole = first == second;
+        let whole = matches!(&slots, [Ok(first), Ok(second)] if first == second);
+        let pending = if mutated(Mutation::SuperblockSlot) { &[] } else { doubtful(&slots) };
         let newer = slots.iter().find_map(|s| match s {
             Err(Invalid::Version(found)) => Some(*found),
             _ => None,
@@ -83,7 +84,7 @@ impl SuperblockFile {
         match (newest, newer) {
             (_, Some(found)) => Err(Error::UnsupportedVersion { path, found, supported: VERSION }),
             (Some(content), None) => {
-                Ok(FoundSuperblock::Some(SuperblockFile { file, path, content, stale, whole }))
+                Ok(FoundSuperblock::Some(SuperblockFile { file, path, content, pending, whole }))
             }
             (None, None) if slots.iter().all(|s| *s == Err(Invalid::Unwritten)) => Ok(FoundSuperblock::None),
             (None, None) => Ok(FoundSuperblock::Damaged(Corruption::new(
@@ -106,9 +107,8 @@ impl SuperblockFile {
             Err(e) => return Err(Error::io("open", path, e)),
         };
         file.set_len(2 * PAGE as u64).map_err(|e| Error::io("extend", &path, e))?;
-        let mut this = SuperblockFile { file, path, content, stale: Slot::First, whole: false };
-        this.write_stale(content)?;
-        this.repair()?;
+        let mut this = SuperblockFile { file, path, content, pending: ORDER, whole: false };
+        this.settle(content)?;
         this.file.sync_all().map_err(|e| Error::io("fsync", &this.path, e))?;
         if mutated(Mutation::SuperblockName) {
             return Ok(this);
@@ -135,32 +135,45 @@ impl SuperblockFile {
 
     /// Writes the content into the slot that does not hold it, if there is one.
     pub(crate) fn repair(&mut self) -> Result<()> {
-        if !self.whole {
-            self.write_stale(self.content)?;
-            self.whole = true;
-        }
-        Ok(())
+        if self.whole { Ok(()) } else { self.settle(self.content) }
     }
 
     fn write(&mut self, content: Superblock) -> Result<()> {
-        self.repair()?;
-        self.whole = false;
-        self.write_stale(content)?;
-        self.write_stale(content)?;
+        self.settle(self.content)?;
+        self.pending = ORDER;
+        self.settle(content)
+    }
+
+    /// Writes the slots that are pending. After an error they stay so, and the content is what one of them holds for
+    /// certain.
+    fn settle(&mut self, content: Superblock) -> Result<()> {
+        while let [slot, rest @ ..] = self.pending {
+            self.whole = false;
+            write_all_at(&*self.file, &content.encode(), slot.offset())
+                .map_err(|e| Error::io("write", &self.path, e))?;
+            if !mutated(Mutation::SuperblockSync) {
+                self.file.sync_data().map_err(|e| Error::io("fdatasync", &self.path, e))?;
+            }
+            self.content = content;
+            self.pending = rest;
+        }
         self.whole = true;
         Ok(())
     }
+}
 
-    /// Writes one slot; from then on the other one is stale.
-    fn write_stale(&mut self, content: Superblock) -> Result<()> {
-        let page = content.encode();
-        let slot = if mutated(Mutation::SuperblockSlot) { self.stale.other() } else { self.stale };
-        write_all_at(&*self.file, &page, slot.offset()).map_err(|e| Error::io("write", &self.path, e))?;
-        if !mutated(Mutation::SuperblockSync) {
-            self.file.sync_data().map_err(|e| Error::io("fdatasync", &self.path, e))?;
-        }
-        self.content = content;
-        self.stale = self.stale.other();
-        Ok(())
+/// The order in which slots are written.
+const ORDER: &[Slot] = &[Slot::Second, Slot::First];
+
+/// Which slots may not be on the device as they read, in the order in which they are to be written again.
+fn doubtful(slots: &[std::result::Result<Superblock, Invalid>; 2]) -> &'static [Slot] {
+    match slots {
+        // The newer one was written last, over an older one that is safe.
+        [Ok(first), Ok(second)] if first.sequence > second.sequence => &[Slot::First, Slot::Second],
+        [Ok(first), Ok(second)] if first.sequence < second.sequence => ORDER,
+        // A slot is only touched when the other one is safe, and a crash or damage is what spoils it.
+        [Ok(_), Err(_)] => &[Slot::Second],
+        // Both hold the content; the first was written last.
+        _ => &[Slot::First],
     }
 }

@@ -3,13 +3,13 @@
 // Each test file uses its part; a helper that panics fails the test.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-pub mod sweep;
+pub mod evidence;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use seawall::io::sim::{Rng, SimDisk};
-use seawall::{Batch, Error, Lsn, Options, Wal};
+use seawall::{Batch, Error, Lsn, Options, Record, Wal};
 
 /// A log in small pieces, on one thread.
 pub fn options() -> Options {
@@ -23,14 +23,22 @@ pub fn open(options: &Options, disk: &SimDisk) -> Result<Wal, Error> {
 /// What was asked of a log, and what it promised.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
-    /// Every batch that was submitted, in order: its records.
-    pub batches: Vec<Vec<Vec<u8>>>,
+    /// Every batch that was submitted, in order.
+    pub batches: Vec<Arc<Submitted>>,
     /// So many of them were acknowledged; what was exposed by an open counts too.
     pub acknowledged: usize,
     /// Where the first record of each batch lies, as far as it was said.
     pub lsns: Vec<Option<Lsn>>,
     /// Batches before this one may be gone.
     pub released: usize,
+}
+
+/// A batch that was submitted.
+#[derive(Debug)]
+pub struct Submitted {
+    /// Tells it from every other.
+    pub id: u64,
+    pub records: Vec<Vec<u8>>,
 }
 
 /// Why a recovered log is wrong.
@@ -51,10 +59,10 @@ impl Oracle {
     pub fn append(&mut self, wal: &Wal, rng: &mut Rng) -> Result<(), Error> {
         let batch = self.random_batch(rng);
         let mut b = Batch::new();
-        for record in &batch {
+        for record in &batch.records {
             b.push(record);
         }
-        self.batches.push(batch);
+        self.batches.push(Arc::new(batch));
         self.lsns.push(None);
         let lsn = wal.commit(&b)?;
         *self.lsns.last_mut().unwrap() = Some(lsn);
@@ -62,9 +70,31 @@ impl Oracle {
         Ok(())
     }
 
-    fn random_batch(&self, rng: &mut Rng) -> Vec<Vec<u8>> {
+    /// The newest batch was refused, and nothing of it was submitted.
+    pub fn forget_last(&mut self) {
+        self.batches.pop();
+        self.lsns.pop();
+    }
+
+    /// The newest batch was meant to have one record more.
+    pub fn lengthen_last(&mut self) {
+        if let Some(last) = self.batches.last_mut() {
+            let records = last.records.iter().cloned().chain([Vec::new()]).collect();
+            *last = Arc::new(Submitted { id: !last.id, records });
+        }
+    }
+
+    /// A number that tells what is known here from what is known elsewhere.
+    pub fn key(&self) -> u64 {
+        let counts = [self.batches.len(), self.acknowledged, self.released].map(|n| n as u64);
+        let numbers = self.batches.iter().map(|b| b.id).chain(counts);
+        numbers.fold(0, |sum: u64, n| Rng::new(sum ^ n).draw())
+    }
+
+    fn random_batch(&self, rng: &mut Rng) -> Submitted {
+        let id = rng.draw();
         let count = 1 + rng.below(4);
-        (0..count)
+        let records = (0..count)
             .map(|_| {
                 let len = match rng.below(4) {
                     0 => 0,
@@ -78,7 +108,8 @@ impl Oracle {
                 let mut inner = Rng::new(seed);
                 (0..len).map(|_| if fill == 0 { 0 } else { inner.draw().to_le_bytes()[0] }).collect()
             })
-            .collect()
+            .collect();
+        Submitted { id, records }
     }
 
     /// Releases everything before batch `batch`.
@@ -92,37 +123,35 @@ impl Oracle {
 
     /// Checks what a log holds after it was opened again, and takes it for what is promised from now on.
     pub fn check(&mut self, wal: &Wal) -> Result<(), Wrong> {
-        let records: Vec<(Lsn, Vec<u8>)> = wal
-            .iter()
-            .map(|r| r.map(|r| (r.lsn(), r.payload().to_vec())))
-            .collect::<Result<_, _>>()
-            .map_err(|e| Wrong::Refused(e.to_string()))?;
+        let records: Vec<Record> =
+            wal.iter().collect::<Result<_, _>>().map_err(|e| Wrong::Refused(e.to_string()))?;
         let Some(start) = self.find_start(&records) else {
             return match records.first() {
-                Some((lsn, _)) => Err(Wrong::Phantom { lsn: *lsn }),
+                Some(record) => Err(Wrong::Phantom { lsn: record.lsn() }),
                 None => Err(Wrong::Lost { batch: self.released }),
             };
         };
         let mut rest = &records[..];
         let mut batch = start;
         while !rest.is_empty() {
-            let Some(expected) = self.batches.get(batch) else {
-                return Err(Wrong::Phantom { lsn: rest[0].0 });
+            let first = rest[0].lsn();
+            let Some(expected) = self.batches.get(batch).map(|b| &b.records) else {
+                return Err(Wrong::Phantom { lsn: first });
             };
             if let Some(Some(lsn)) = self.lsns.get(batch)
-                && *lsn != rest[0].0
+                && *lsn != first
             {
-                return Err(Wrong::Phantom { lsn: rest[0].0 });
+                return Err(Wrong::Phantom { lsn: first });
             }
             if rest.len() < expected.len() {
                 return Err(Wrong::Torn { batch });
             }
-            for (want, (lsn, got)) in expected.iter().zip(rest) {
-                if want != got {
-                    return Err(Wrong::Phantom { lsn: *lsn });
+            for (want, got) in expected.iter().zip(rest) {
+                if want != got.payload() {
+                    return Err(Wrong::Phantom { lsn: got.lsn() });
                 }
             }
-            self.lsns[batch] = Some(rest[0].0);
+            self.lsns[batch] = Some(first);
             rest = &rest[expected.len()..];
             batch += 1;
         }
@@ -137,12 +166,12 @@ impl Oracle {
     }
 
     /// The batch that the first record belongs to: no batch that may not be gone is missing before it.
-    fn find_start(&self, records: &[(Lsn, Vec<u8>)]) -> Option<usize> {
+    fn find_start(&self, records: &[Record]) -> Option<usize> {
         match records.first() {
             // The newest segment is never released, so nothing that was acknowledged leaves the log empty.
             None => (self.acknowledged == 0).then_some(0),
-            Some((lsn, _)) => {
-                let known = self.lsns.iter().position(|l| *l == Some(*lsn));
+            Some(first) => {
+                let known = self.lsns.iter().position(|l| *l == Some(first.lsn()));
                 // Only the very first batch can be unknown and yet the first.
                 let start = known.unwrap_or(0);
                 (start <= self.released).then_some(start)

@@ -9,6 +9,8 @@
     clippy::indexing_slicing
 )]
 
+pub mod model;
+
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, Storage};
 use seawall::Options;

@@ -1,36 +1,16 @@
 //! Crashes: choosing one of the states that POSIX allows.
+//!
+//! What was not synced is a list of things, each with a [`Fate`]. A crash is the list of their fates, so it is data: it
+//! can be enumerated, drawn from a seed, and made smaller until only what matters is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use super::{Inode, NameChange, SECTOR, SimDisk, TEAR, World};
-
-/// A small generator of pseudo-random numbers (`SplitMix64`): the same everywhere, from a seed.
-#[derive(Clone, Debug)]
-pub struct Rng(u64);
-
-impl Rng {
-    /// The sequence that follows from `seed`.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Rng(seed)
-    }
-
-    /// The next number.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`, which must not be 0; 0 if it is.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.draw().checked_rem(n).unwrap_or(0)
-    }
-}
+use super::inode::{Inode, Pending};
+use super::pages::{Pages, Sector, bytes_of, same, sector_of};
+use super::rng::Rng;
+use super::{NameChange, Names, SECTOR, SimDisk, State, TEAR};
 
 /// How a crash treats what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,140 +19,276 @@ pub enum CrashStyle {
     LoseAll,
     /// All of it survives.
     KeepAll,
-    /// Each unsynced sector, in order, is kept when its bit is set and lost when not; names are kept.
+    /// Each unsynced thing, in the order of [`SimDisk::unsynced`], is kept when its bit is set and lost when not.
     Subset(u64),
-    /// Anything goes, from the seed: kept, lost, torn, zeroed or garbage, each sector and each name by itself.
+    /// Anything goes, from the seed: kept, lost, an older version, torn, zeroed or garbage, each thing by itself.
     Chaos(u64),
 }
 
-/// What becomes of one sector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Keep,
-    Lose,
-    /// Of the pieces a sector can be torn into, those whose bit is set are kept.
-    Tear(u8),
-    Zero,
+/// What becomes of one thing that was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It is as if it had not happened.
+    Lost,
+    /// It happened.
+    Kept,
+    /// A version in between survives, the oldest being 0: an earlier write of a sector was written back and the later
+    /// one was not, or the file has a size it had meanwhile. Kept when there is no such version.
+    Older(u8),
+    /// Of the eight pieces of a sector, those whose bit is set are new. Of a size or a name: kept.
+    Torn(u8),
+    /// The sector is all zeros. Of a size or a name: lost.
+    Zeroed,
+    /// The sector is garbage from this seed. Of a size or a name: lost.
     Garbage(u64),
 }
 
+/// Something that a crash may keep or lose: a sector, a file's size, or a change of names.
+#[derive(Clone, Debug)]
+pub struct Unsynced {
+    what: What,
+    older: usize,
+    same: bool,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Sector { file: Arc<str>, sector: usize },
+    Size { file: Arc<str>, from: usize, to: usize },
+    Name(NameChange),
+}
+
+impl Unsynced {
+    /// Whether it is a sector's content.
+    #[must_use]
+    pub fn is_sector(&self) -> bool {
+        matches!(self.what, What::Sector { .. })
+    }
+
+    /// How many versions there are between the one on the device and the newest: what [`Fate::Older`] chooses from.
+    #[must_use]
+    pub fn older(&self) -> usize {
+        self.older
+    }
+
+    /// The newest version is what the device has anyway: kept and lost come to the same.
+    #[must_use]
+    pub fn same(&self) -> bool {
+        self.same
+    }
+}
+
+impl fmt::Display for Unsynced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Sector { file, sector } => write!(f, "sector {sector} of {file}"),
+            What::Size { file, from, to } => write!(f, "size of {file} from {from} to {to}"),
+            What::Name(NameChange::Set { name, .. }) => write!(f, "new name {name}"),
+            What::Name(NameChange::Remove { name }) => write!(f, "removal of {name}"),
+            What::Name(NameChange::Rename { from, to, .. }) => write!(f, "rename of {from} to {to}"),
+        }
+    }
+}
+
 impl SimDisk {
+    /// What a crash now may keep or lose: first the sectors, then sizes, then changes of names, in the order in which
+    /// [`SimDisk::crash_as`] takes fates. Files that no name can lead to any more are left out.
+    #[must_use]
+    pub fn unsynced(&self) -> Vec<Unsynced> {
+        self.world.lock().state.unsynced()
+    }
+
+    /// The number of sectors that a crash could lose now.
+    #[must_use]
+    pub fn unsynced_sectors(&self) -> usize {
+        self.unsynced().iter().filter(|u| u.is_sector()).count()
+    }
+
     /// The disk as it is found after a power failure now.
     #[must_use]
     pub fn crash(&self, style: CrashStyle) -> SimDisk {
-        let world = self.world.lock();
-        let mut chooser = Chooser { style, rng: Rng::new(seed_of(style)), at: 0 };
-        let inodes: Vec<Inode> = world.inodes.iter().map(|i| crash_inode(i, &mut chooser)).collect();
-        let names = crash_names(&world, &mut chooser);
-        let next =
-            World { inodes, durable_names: names.clone(), names, space: world.space, ..World::default() };
-        SimDisk { world: Arc::new(Mutex::new(next)), dir: self.dir.clone(), prefix: self.prefix.clone() }
+        self.crash_as(&self.fates(style))
     }
-}
 
-const fn seed_of(style: CrashStyle) -> u64 {
-    match style {
-        CrashStyle::Chaos(seed) => seed,
-        _ => 0,
-    }
-}
-
-struct Chooser {
-    style: CrashStyle,
-    rng: Rng,
-    at: u32,
-}
-
-impl Chooser {
-    fn sector(&mut self) -> Fate {
-        let at = self.at;
-        self.at += 1;
-        match self.style {
-            CrashStyle::LoseAll => Fate::Lose,
-            CrashStyle::KeepAll => Fate::Keep,
+    /// What a style comes to here.
+    #[must_use]
+    pub fn fates(&self, style: CrashStyle) -> Vec<Fate> {
+        let all = || self.unsynced().into_iter();
+        match style {
+            CrashStyle::LoseAll => Vec::new(),
+            CrashStyle::KeepAll => all().map(|_| Fate::Kept).collect(),
             CrashStyle::Subset(bits) => {
-                if at < 64 && bits >> at & 1 == 1 {
-                    Fate::Keep
-                } else {
-                    Fate::Lose
-                }
+                let kept = |at: usize| at < 64 && bits >> at & 1 == 1;
+                all().enumerate().map(|(at, _)| if kept(at) { Fate::Kept } else { Fate::Lost }).collect()
             }
-            CrashStyle::Chaos(_) => match self.rng.below(16) {
-                0..=5 => Fate::Keep,
-                6..=11 => Fate::Lose,
-                12 | 13 => Fate::Tear(self.rng.draw().to_le_bytes()[0]),
-                14 => Fate::Zero,
-                _ => Fate::Garbage(self.rng.draw()),
-            },
-        }
-    }
-
-    fn keep(&mut self) -> bool {
-        match self.style {
-            CrashStyle::LoseAll => false,
-            CrashStyle::KeepAll | CrashStyle::Subset(_) => true,
-            CrashStyle::Chaos(_) => self.rng.below(2) == 0,
-        }
-    }
-}
-
-fn crash_inode(inode: &Inode, chooser: &mut Chooser) -> Inode {
-    let mut device = inode.device.clone();
-    let grown = inode.resized && chooser.keep();
-    if grown {
-        device.resize(inode.cache.len(), 0);
-    }
-    for sector in inode.dirty.union(&inode.limbo) {
-        let fate = chooser.sector();
-        let start = sector * SECTOR;
-        let end = (start + SECTOR).min(inode.cache.len()).min(device.len());
-        let (Some(old), Some(new)) = (device.get_mut(start..end), inode.cache.get(start..end)) else {
-            continue;
-        };
-        apply(fate, old, new);
-    }
-    Inode { cache: device.clone(), device, unreadable: inode.unreadable.clone(), ..Inode::default() }
-}
-
-fn apply(fate: Fate, old: &mut [u8], new: &[u8]) {
-    match fate {
-        Fate::Lose => {}
-        Fate::Keep => old.copy_from_slice(new),
-        Fate::Tear(mask) => {
-            for (i, (o, n)) in old.chunks_mut(TEAR).zip(new.chunks(TEAR)).enumerate() {
-                if mask >> (i % 8) & 1 == 1 {
-                    o.copy_from_slice(n);
-                }
+            CrashStyle::Chaos(seed) => {
+                let mut rng = Rng::new(seed);
+                all().map(|u| any_fate(&u, &mut rng)).collect()
             }
         }
-        Fate::Zero => old.fill(0),
-        Fate::Garbage(seed) => {
-            let mut rng = Rng::new(seed);
-            old.iter_mut().for_each(|b| *b = rng.draw().to_le_bytes()[0]);
-        }
+    }
+
+    /// The disk as it is found after a power failure now, the unsynced things having these fates. Those for which the
+    /// list is too short are lost.
+    #[must_use]
+    pub fn crash_as(&self, fates: &[Fate]) -> SimDisk {
+        let world = self.world.lock();
+        self.beside(world.state.crash_as(fates), world.space)
     }
 }
 
-/// Each change of names that was not synced happened or did not, a rename as a whole.
-fn crash_names(world: &World, chooser: &mut Chooser) -> BTreeMap<String, usize> {
-    let mut names = world.durable_names.clone();
-    for change in &world.pending {
-        if !chooser.keep() {
-            continue;
+fn any_fate(unsynced: &Unsynced, rng: &mut Rng) -> Fate {
+    if unsynced.older > 0 && rng.below(3) == 0 {
+        return Fate::Older(u8::try_from(rng.below(unsynced.older as u64)).unwrap_or(0));
+    }
+    match rng.below(if unsynced.is_sector() { 16 } else { 12 }) {
+        0..=5 => Fate::Kept,
+        6..=11 => Fate::Lost,
+        12 | 13 => Fate::Torn(rng.draw().to_le_bytes()[0]),
+        14 => Fate::Zeroed,
+        _ => Fate::Garbage(rng.draw()),
+    }
+}
+
+impl State {
+    /// The files that a name may lead to after a crash.
+    fn reachable(&self) -> BTreeSet<usize> {
+        let pending = self.pending.iter().filter_map(|c| match c {
+            NameChange::Set { inode, .. } | NameChange::Rename { inode, .. } => Some(*inode),
+            NameChange::Remove { .. } => None,
+        });
+        self.names.values().chain(self.durable_names.values()).copied().chain(pending).collect()
+    }
+
+    fn unsynced(&self) -> Vec<Unsynced> {
+        let reachable = self.reachable();
+        let inodes = || reachable.iter().filter_map(|i| self.inodes.get(*i));
+        let sectors =
+            inodes().flat_map(|i| i.pending.iter().map(|(sector, p)| unsynced_sector(i, *sector, p)));
+        let sizes = inodes().filter(|i| i.resized()).map(|i| Unsynced {
+            what: What::Size { file: Arc::clone(&i.name), from: i.device.len(), to: i.cache.len() },
+            older: i.sizes.len(),
+            same: i.device.len() == i.cache.len(),
+        });
+        let names =
+            self.pending.iter().map(|c| Unsynced { what: What::Name(c.clone()), older: 0, same: false });
+        sectors.chain(sizes).chain(names).collect()
+    }
+
+    fn crash_as(&self, fates: &[Fate]) -> State {
+        let mut fates = fates.iter().copied().chain(std::iter::repeat(Fate::Lost));
+        let mut take = || fates.next().unwrap_or(Fate::Lost);
+        let reachable = self.reachable();
+        let mut devices: BTreeMap<usize, (&Inode, Pages)> = BTreeMap::new();
+        for at in reachable {
+            let Some(inode) = self.inodes.get(at) else { continue };
+            let mut device = inode.device.clone();
+            // Room for every sector that may be kept; the size is decided below.
+            let largest = inode.sizes.iter().copied().chain([device.len(), inode.cache.len()]).max();
+            device.resize(largest.unwrap_or(0));
+            for (sector, pending) in &inode.pending {
+                let old = inode.device.sector(*sector);
+                device.set(*sector, take().of_sector(&old, pending, &inode.cache.sector(*sector)));
+            }
+            devices.insert(at, (inode, device));
         }
-        match change {
+        for (inode, device) in devices.values_mut() {
+            let fate = if inode.resized() { take() } else { Fate::Kept };
+            device.resize(fate.of_size(inode));
+        }
+        let mut names = (*self.durable_names).clone();
+        for change in &self.pending {
+            if take().of_name() {
+                change.apply(&mut names);
+            }
+        }
+        State::synced(&names, &devices)
+    }
+
+    /// Only what is on the device, files that no name leads to left out.
+    fn synced(names: &Names, devices: &BTreeMap<usize, (&Inode, Pages)>) -> State {
+        let mut state = State::default();
+        let mut moved = BTreeMap::new();
+        let mut next = Names::new();
+        for (name, at) in names {
+            let Some((inode, device)) = devices.get(at) else { continue };
+            let to = *moved.entry(*at).or_insert_with(|| {
+                let inode = Inode::synced(Arc::clone(name), device.clone(), inode.unreadable.clone());
+                state.inodes.push(Arc::new(inode));
+                state.inodes.len() - 1
+            });
+            next.insert(Arc::clone(name), to);
+        }
+        state.names = Arc::new(next);
+        state.durable_names = Arc::clone(&state.names);
+        state
+    }
+}
+
+fn unsynced_sector(inode: &Inode, sector: usize, pending: &Pending) -> Unsynced {
+    Unsynced {
+        what: What::Sector { file: Arc::clone(&inode.name), sector },
+        older: pending.older.len(),
+        same: same(&inode.device.sector(sector), &inode.cache.sector(sector)),
+    }
+}
+
+impl Fate {
+    fn of_sector(self, old: &Sector, pending: &Pending, new: &Sector) -> Sector {
+        match self {
+            Fate::Lost => old.clone(),
+            Fate::Kept => new.clone(),
+            Fate::Older(n) => pending.older.get(usize::from(n)).unwrap_or(new).clone(),
+            Fate::Torn(mask) => tear(bytes_of(old), bytes_of(new), mask),
+            Fate::Zeroed => None,
+            Fate::Garbage(seed) => {
+                let mut rng = Rng::new(seed);
+                let mut bytes = [0; SECTOR];
+                bytes.as_chunks_mut::<8>().0.iter_mut().for_each(|b| *b = rng.draw().to_le_bytes());
+                sector_of(&bytes)
+            }
+        }
+    }
+
+    fn of_size(self, inode: &Inode) -> usize {
+        match self {
+            Fate::Lost | Fate::Zeroed | Fate::Garbage(_) => inode.device.len(),
+            Fate::Kept | Fate::Torn(_) => inode.cache.len(),
+            Fate::Older(n) => inode.sizes.get(usize::from(n)).copied().unwrap_or(inode.cache.len()),
+        }
+    }
+
+    fn of_name(self) -> bool {
+        !matches!(self, Fate::Lost | Fate::Zeroed | Fate::Garbage(_))
+    }
+}
+
+fn tear(old: &[u8; SECTOR], new: &[u8; SECTOR], mask: u8) -> Sector {
+    let mut bytes = *old;
+    for (at, (to, from)) in bytes.chunks_mut(TEAR).zip(new.chunks(TEAR)).enumerate() {
+        if mask >> (at % 8) & 1 == 1 {
+            to.copy_from_slice(from);
+        }
+    }
+    sector_of(&bytes)
+}
+
+impl NameChange {
+    /// Each change that was not synced happened or did not by itself, a rename as a whole.
+    fn apply(&self, names: &mut Names) {
+        match self {
             NameChange::Set { name, inode } => {
-                names.insert(name.clone(), *inode);
+                names.insert(Arc::clone(name), *inode);
             }
             NameChange::Remove { name } => {
                 names.remove(name);
             }
-            NameChange::Rename { from, to } => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
+            NameChange::Rename { from, to, inode } => {
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
                 }
+                names.insert(Arc::clone(to), *inode);
             }
         }
     }
-    names
 }

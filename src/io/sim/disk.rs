@@ -7,24 +7,26 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::fault::{Call, Fault, SyncFailure};
-use super::{Inode, NameChange, SECTOR, SimDisk, World};
+use super::inode::Inode;
+use super::trace::{Event, With};
+use super::{NameChange, SECTOR, SimDisk, World};
 use crate::io::{Access, Disk, File, Lock};
 
 const EIO: i32 = 5;
 
 impl World {
-    /// Counts a call, and fails it when the plan says so. What is left are the faults that a call must act on itself.
-    fn call(&mut self, call: Call, what: impl FnOnce() -> String) -> io::Result<Option<Fault>> {
+    /// Records a call, and fails it when the plan says so. What is left are the faults that a call must act on itself.
+    fn call(&mut self, call: Call, name: &Arc<str>, with: With) -> io::Result<Option<Fault>> {
         if self.off {
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        let n = self.calls;
+        let number = self.calls;
         self.calls += 1;
-        let fault = self.plan.next(call, n);
-        self.trace.push(match fault {
-            None => format!("{n}: {}", what()),
-            Some(fault) => format!("{n}: {} -> {fault:?}", what()),
-        });
+        let fault = self.plan.next(call, number);
+        self.trace.push(Event { number, call, name: Arc::clone(name), with, fault });
+        if let (Some(history), true) = (&mut self.history, call.changes()) {
+            history.insert(number, self.state.clone());
+        }
         match fault {
             None => Ok(None),
             Some(Fault::Error(kind)) => Err(kind.into()),
@@ -38,11 +40,12 @@ impl World {
     }
 
     fn inode(&mut self, at: usize) -> io::Result<&mut Inode> {
-        self.inodes.get_mut(at).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.state.inodes.get_mut(at).map(Arc::make_mut).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn used(&self) -> u64 {
-        self.names.values().filter_map(|i| self.inodes.get(*i)).map(|i| i.cache.len() as u64).sum()
+        let state = &self.state;
+        state.names.values().filter_map(|i| state.inodes.get(*i)).map(|i| i.cache.len() as u64).sum()
     }
 
     /// Fails when `more` bytes are not to be had.
@@ -54,17 +57,17 @@ impl World {
     }
 
     fn sync_names(&mut self, prefix: &str) {
-        let (synced, pending): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.pending).into_iter().partition(|c| match c {
-                NameChange::Set { name, .. } | NameChange::Remove { name } => in_dir(name, prefix),
-                NameChange::Rename { from, .. } => in_dir(from, prefix),
-            });
-        self.pending = pending;
-        if !synced.is_empty() {
-            self.durable_names.retain(|name, _| !in_dir(name, prefix));
-            let now: Vec<_> =
-                self.names.iter().filter(|(n, _)| in_dir(n, prefix)).map(|(n, i)| (n.clone(), *i)).collect();
-            self.durable_names.extend(now);
+        let state = &mut self.state;
+        let before = state.pending.len();
+        state.pending.retain(|c| match c {
+            NameChange::Set { name, .. } | NameChange::Remove { name } => !in_dir(name, prefix),
+            NameChange::Rename { from, .. } => !in_dir(from, prefix),
+        });
+        if state.pending.len() < before {
+            let durable = Arc::make_mut(&mut state.durable_names);
+            durable.retain(|name, _| !in_dir(name, prefix));
+            let here = state.names.iter().filter(|(name, _)| in_dir(name, prefix));
+            durable.extend(here.map(|(name, at)| (Arc::clone(name), *at)));
         }
     }
 }
@@ -79,59 +82,59 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let name = format!("{}{name}", self.prefix);
+        let name = self.key(name);
         let mut world = self.world.lock();
-        world.call(Call::Create, || format!("create {name}"))?;
-        if world.names.contains_key(&name) {
+        world.call(Call::Create, &name, With::Nothing)?;
+        if world.state.names.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let inode = world.inodes.len();
-        world.inodes.push(Inode::default());
-        world.names.insert(name.clone(), inode);
-        world.pending.push(NameChange::Set { name: name.clone(), inode });
+        let state = &mut world.state;
+        let inode = state.inodes.len();
+        state.inodes.push(Arc::new(Inode::new(Arc::clone(&name))));
+        Arc::make_mut(&mut state.names).insert(Arc::clone(&name), inode);
+        state.pending.push(NameChange::Set { name: Arc::clone(&name), inode });
         Ok(self.file(inode, name))
     }
 
     fn open(&self, name: &str, _access: Access) -> io::Result<Arc<dyn File>> {
-        let name = format!("{}{name}", self.prefix);
+        let name = self.key(name);
         let mut world = self.world.lock();
-        world.call(Call::Open, || format!("open {name}"))?;
-        let inode = *world.names.get(&name).ok_or(io::ErrorKind::NotFound)?;
+        world.call(Call::Open, &name, With::Nothing)?;
+        let inode = *world.state.names.get(&name).ok_or(io::ErrorKind::NotFound)?;
         Ok(self.file(inode, name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let (from, to) = (format!("{}{from}", self.prefix), format!("{}{to}", self.prefix));
+        let (from, to) = (self.key(from), self.key(to));
         let mut world = self.world.lock();
-        world.call(Call::Rename, || format!("rename {from} to {to}"))?;
-        let inode = world.names.remove(&from).ok_or(io::ErrorKind::NotFound)?;
-        world.names.insert(to.clone(), inode);
-        world.pending.push(NameChange::Rename { from, to });
+        world.call(Call::Rename, &from, With::To(Arc::clone(&to)))?;
+        let names = Arc::make_mut(&mut world.state.names);
+        let inode = names.remove(&from).ok_or(io::ErrorKind::NotFound)?;
+        names.insert(Arc::clone(&to), inode);
+        world.inode(inode)?.name = Arc::clone(&to);
+        world.state.pending.push(NameChange::Rename { from, to, inode });
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let name = format!("{}{name}", self.prefix);
+        let name = self.key(name);
         let mut world = self.world.lock();
-        world.call(Call::Remove, || format!("remove {name}"))?;
-        world.names.remove(&name).ok_or(io::ErrorKind::NotFound)?;
-        world.pending.push(NameChange::Remove { name });
+        world.call(Call::Remove, &name, With::Nothing)?;
+        Arc::make_mut(&mut world.state.names).remove(&name).ok_or(io::ErrorKind::NotFound)?;
+        world.state.pending.push(NameChange::Remove { name });
         Ok(())
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let world = self.world.lock();
-        if world.off {
-            return Err(io::Error::from_raw_os_error(EIO));
-        }
-        let here = world.names.keys().filter(|n| in_dir(n, &self.prefix));
+        let mut world = self.world.lock();
+        world.call(Call::List, &self.here(), With::Nothing)?;
+        let here = world.state.names.keys().filter(|n| in_dir(n, &self.prefix));
         Ok(here.filter_map(|n| n.strip_prefix(&self.prefix)).map(str::to_owned).collect())
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut world = self.world.lock();
-        let fault = world.call(Call::SyncDir, || format!("sync directory {}", self.dir.display()))?;
-        match fault {
+        match world.call(Call::SyncDir, &self.here(), With::Nothing)? {
             Some(Fault::Sync(_)) => Err(io::Error::from_raw_os_error(EIO)),
             Some(Fault::Lie) => Ok(()),
             _ => {
@@ -148,9 +151,10 @@ impl Disk for SimDisk {
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
-        let name = format!("{}{name}", self.prefix);
+        let name = self.key(name);
         let mut world = self.world.lock();
-        if world.locks.insert(name.clone()) {
+        world.call(Call::Lock, &name, With::Nothing)?;
+        if world.locks.insert(Arc::clone(&name)) {
             Ok(Box::new(SimLock { world: Arc::clone(&self.world), name }))
         } else {
             Err(io::ErrorKind::WouldBlock.into())
@@ -158,13 +162,23 @@ impl Disk for SimDisk {
     }
 
     fn free_space(&self) -> io::Result<u64> {
-        let world = self.world.lock();
+        let mut world = self.world.lock();
+        world.call(Call::Space, &self.here(), With::Nothing)?;
         Ok(world.space.map_or(u64::MAX, |space| space.saturating_sub(world.used())))
     }
 }
 
 impl SimDisk {
-    fn file(&self, inode: usize, name: String) -> Arc<dyn File> {
+    fn key(&self, name: &str) -> Arc<str> {
+        if self.prefix.is_empty() { name.into() } else { format!("{}{name}", self.prefix).into() }
+    }
+
+    /// This directory, for the trace.
+    fn here(&self) -> Arc<str> {
+        self.dir.to_string_lossy().into()
+    }
+
+    fn file(&self, inode: usize, name: Arc<str>) -> Arc<dyn File> {
         Arc::new(SimFile { world: Arc::clone(&self.world), inode, name })
     }
 }
@@ -172,7 +186,7 @@ impl SimDisk {
 #[derive(Debug)]
 struct SimLock {
     world: Arc<Mutex<World>>,
-    name: String,
+    name: Arc<str>,
 }
 
 impl Lock for SimLock {}
@@ -187,52 +201,39 @@ impl Drop for SimLock {
 struct SimFile {
     world: Arc<Mutex<World>>,
     inode: usize,
-    name: String,
+    name: Arc<str>,
 }
 
 impl SimFile {
-    fn resize(&self, world: &mut MutexGuard<'_, World>, len: u64) -> io::Result<()> {
+    /// Makes a call on this file, and says what of it the call must act on itself.
+    fn call(&self, call: Call, with: With) -> io::Result<(MutexGuard<'_, World>, Option<Fault>)> {
+        let mut world = self.world.lock();
+        let fault = world.call(call, &self.name, with)?;
+        Ok((world, fault))
+    }
+
+    fn resize(&self, world: &mut World, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let old = world.inode(self.inode)?.cache.len();
         if len > old {
             world.reserve((len - old) as u64)?;
         }
-        let inode = world.inode(self.inode)?;
-        if len != old {
-            inode.resized = true;
-            inode.cache.resize(len, 0);
-            // The tail of a cut sector, or of one that grows, changes with the size.
-            inode.dirty.insert(len.min(old) / SECTOR);
-            inode.dirty.retain(|s| s * SECTOR < len);
-            inode.limbo.retain(|s| s * SECTOR < len);
-        }
+        world.inode(self.inode)?.resize(len);
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut world = self.world.lock();
-        let fault = world.call(Call::Sync, || format!("sync {}", self.name))?;
+        let (mut world, fault) = self.call(Call::Sync, With::Nothing)?;
         let inode = world.inode(self.inode)?;
         match fault {
             Some(Fault::Sync(SyncFailure::DropsPages)) => {
-                let dropped = std::mem::take(&mut inode.dirty);
-                inode.limbo.extend(dropped);
+                inode.drop_pages();
                 Err(io::Error::from_raw_os_error(EIO))
             }
             Some(Fault::Sync(SyncFailure::KeepsDirty)) => Err(io::Error::from_raw_os_error(EIO)),
             Some(Fault::Lie) => Ok(()),
             _ => {
-                inode.device.resize(inode.cache.len(), 0);
-                inode.resized = false;
-                for sector in std::mem::take(&mut inode.dirty) {
-                    let start = sector * SECTOR;
-                    let end = (start + SECTOR).min(inode.cache.len());
-                    if let (Some(to), Some(from)) =
-                        (inode.device.get_mut(start..end), inode.cache.get(start..end))
-                    {
-                        to.copy_from_slice(from);
-                    }
-                }
+                inode.sync();
                 Ok(())
             }
         }
@@ -241,24 +242,22 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut world = self.world.lock();
-        world.call(Call::Read, || format!("read {} bytes at {offset} of {}", buf.len(), self.name))?;
-        let inode = world.inode(self.inode)?;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(inode.cache.len());
-        let n = buf.len().min(inode.cache.len() - start);
+        let with = With::Bytes { len: buf.len(), at: offset };
+        let (world, fault) = self.call(Call::Read, with)?;
+        let inode = world.state.inodes.get(self.inode).ok_or(io::ErrorKind::NotFound)?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let mut n = buf.len().min(inode.cache.len().saturating_sub(start));
         if n > 0 && inode.unreadable.range(start / SECTOR..=(start + n - 1) / SECTOR).next().is_some() {
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        if let (Some(to), Some(from)) = (buf.get_mut(..n), inode.cache.get(start..start + n)) {
-            to.copy_from_slice(from);
+        if fault == Some(Fault::Short) {
+            n = n.div_ceil(2);
         }
-        Ok(n)
+        Ok(inode.cache.read(start, buf.get_mut(..n).unwrap_or_default()))
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let mut world = self.world.lock();
-        let fault =
-            world.call(Call::Write, || format!("write {} bytes at {offset} of {}", buf.len(), self.name))?;
+        let (mut world, fault) = self.call(Call::Write, With::Bytes { len: buf.len(), at: offset })?;
         let take = match fault {
             Some(Fault::Nothing) => 0,
             Some(Fault::Short) => buf.len().div_ceil(2),
@@ -266,19 +265,10 @@ impl File for SimFile {
         };
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let end = start.checked_add(take).ok_or(io::ErrorKind::FileTooLarge)?;
-        if end > world.inode(self.inode)?.cache.len() {
+        if take > 0 && end > world.inode(self.inode)?.cache.len() {
             self.resize(&mut world, end as u64)?;
         }
-        let inode = world.inode(self.inode)?;
-        if let (Some(to), Some(from)) = (inode.cache.get_mut(start..end), buf.get(..take)) {
-            to.copy_from_slice(from);
-            if take > 0 {
-                for sector in start / SECTOR..=(end - 1) / SECTOR {
-                    inode.dirty.insert(sector);
-                    inode.limbo.remove(&sector);
-                }
-            }
-        }
+        world.inode(self.inode)?.write(start, buf.get(..take).unwrap_or_default());
         Ok(take)
     }
 
@@ -291,19 +281,17 @@ impl File for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        let mut world = self.world.lock();
+        let (mut world, _) = self.call(Call::Stat, With::Nothing)?;
         Ok(world.inode(self.inode)?.cache.len() as u64)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut world = self.world.lock();
-        world.call(Call::Resize, || format!("set length {len} of {}", self.name))?;
+        let (mut world, _) = self.call(Call::Resize, With::Len(len))?;
         self.resize(&mut world, len)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        let mut world = self.world.lock();
-        world.call(Call::Resize, || format!("allocate {len} of {}", self.name))?;
+        let (mut world, _) = self.call(Call::Resize, With::Len(len))?;
         let now = world.inode(self.inode)?.cache.len() as u64;
         if len > now { self.resize(&mut world, len) } else { Ok(()) }
     }

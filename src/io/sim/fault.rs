@@ -23,6 +23,43 @@ pub enum Call {
     Remove,
     /// Changing a file's size, or reserving space.
     Resize,
+    /// Listing a directory.
+    List,
+    /// Asking for a file's size.
+    Stat,
+    /// Taking a lock.
+    Lock,
+    /// Asking for free space.
+    Space,
+}
+
+impl Call {
+    /// How many kinds there are.
+    const COUNT: usize = 13;
+
+    /// Whether such a call changes what a crash can leave.
+    #[must_use]
+    pub const fn changes(self) -> bool {
+        !matches!(self, Call::Read | Call::Open | Call::List | Call::Stat | Call::Lock | Call::Space)
+    }
+
+    pub(super) const fn verb(self) -> &'static str {
+        match self {
+            Call::Read => "read",
+            Call::Write => "write",
+            Call::Sync => "sync",
+            Call::SyncDir => "sync directory",
+            Call::Create => "create",
+            Call::Open => "open",
+            Call::Rename => "rename",
+            Call::Remove => "remove",
+            Call::Resize => "resize",
+            Call::List => "list",
+            Call::Stat => "stat",
+            Call::Lock => "lock",
+            Call::Space => "free space of",
+        }
+    }
 }
 
 /// When a fault happens.
@@ -34,6 +71,8 @@ pub enum Trigger {
     Nth(Call, u64),
     /// At every call of this kind from the n-th on.
     From(Call, u64),
+    /// At every call of any kind from the n-th on: a device that is gone, a disk that stays full.
+    Since(u64),
 }
 
 /// What a failed sync leaves.
@@ -52,11 +91,11 @@ pub enum Fault {
     Error(io::ErrorKind),
     /// The call fails with this operating system error and has no effect.
     Os(i32),
-    /// A write takes only half of the bytes; a sync or any other call is not touched.
+    /// A write takes, or a read gives, only half of the bytes; a sync or any other call is not touched.
     Short,
     /// A write takes no bytes.
     Nothing,
-    /// A sync fails with `EIO`.
+    /// A sync fails with `EIO`; any other call is not touched.
     Sync(SyncFailure),
     /// A sync says `Ok` and does nothing. No honest device does this: it is the negative control of a test.
     Lie,
@@ -68,7 +107,7 @@ pub enum Fault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultPlan {
     faults: Vec<(Trigger, Fault)>,
-    seen: [u64; 9],
+    seen: [u64; Call::COUNT],
 }
 
 impl FaultPlan {
@@ -100,6 +139,7 @@ impl FaultPlan {
             Trigger::At(at) => at == total,
             Trigger::Nth(c, at) => c == call && at == n,
             Trigger::From(c, at) => c == call && n >= at,
+            Trigger::Since(at) => total >= at,
         };
         self.faults.iter().find(|(trigger, _)| hit(trigger)).map(|(_, fault)| *fault)
     }

@@ -3,17 +3,67 @@
 //! ```text
 //!   write, set_len        sync            crash
 //!  ---------------> cache -----> device  -------> a new disk: of each sector that was written and not synced,
-//!   create, rename,   names -------^               the old bytes, the new ones, a mixture, zeros, or garbage;
-//!   remove            directory sync               of each name not synced, the old one or the new one
+//!   create, rename,   names -------^               the old bytes, the new ones, some in between, a mixture, zeros,
+//!   remove            directory sync               or garbage; of each size and name not synced, the old or the new
 //! ```
 //!
-//! A [`SimDisk`] is a handle on a simulated machine's directory. [`SimDisk::crash`] makes the disk that is found after a
-//! power failure; [`SimDisk::kill`] the one after the process was killed, when the cache survives. [`SimDisk::plan`]
-//! says at which call what goes wrong. With a program that uses one thread, everything follows from the seed.
+//! A [`SimDisk`] is a handle on a simulated machine's directory; give it to a program in the place of a
+//! [`Disk`](super::Disk). With a program that uses one thread, everything follows from the seed.
+//!
+//! * [`SimDisk::plan`] says at which call what goes wrong: an error of the operating system, a short write, a failed sync
+//!   that drops its pages or keeps them, the power going off. [`SimDisk::set_space`] makes it full,
+//!   [`SimDisk::break_sector`] makes a sector unreadable.
+//! * [`SimDisk::crash`] makes the disk that is found after a power failure; [`SimDisk::kill`] the one after the process
+//!   was killed, when the cache survives. [`SimDisk::evict`] takes from the cache what a failed sync left clean.
+//! * [`SimDisk::unsynced`] lists what a crash may keep or lose and [`SimDisk::crash_as`] decides about each: that is how
+//!   to go through all of them.
+//! * [`SimDisk::keep_history`] lets one run serve for a crash at each of its calls: [`SimDisk::before`] is the disk as it
+//!   was then. [`SimDisk::fingerprint`] tells whether a state was seen before.
+//! * [`SimDisk::trace`] says what was called.
+//!
+//! # A crash at every call
+//!
+//! ```
+//! use std::sync::Arc;
+//! use seawall::io::sim::{CrashStyle, SimDisk};
+//! use seawall::{Error, Options, Wal};
+//!
+//! fn open(disk: &SimDisk) -> Result<Wal, Error> {
+//!     // On one thread, so that each run makes the same calls.
+//!     Options::new().segment_size(64 << 10).threads(false).open_on(Arc::new(disk.clone()))
+//! }
+//!
+//! let disk = SimDisk::new();
+//! disk.keep_history();
+//! let wal = open(&disk)?;
+//! let mut acknowledged = Vec::new(); // the call before which each record was
+//! for n in 0..3u8 {
+//!     wal.append([n; 100])?;
+//!     acknowledged.push(disk.calls());
+//! }
+//! for call in disk.history() {
+//!     let before = disk.before(call).unwrap();
+//!     for style in [CrashStyle::LoseAll, CrashStyle::KeepAll, CrashStyle::Chaos(call)] {
+//!         let found = open(&before.crash(style))?;
+//!         let promised = acknowledged.iter().filter(|at| **at <= call).count();
+//!         assert!(found.iter().count() >= promised, "power off before call {call}, {style:?}");
+//!     }
+//! }
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! What it takes for granted: directories themselves are durable, a rename is atomic, and bytes of a file that were never
+//! written read as zeros.
 
 mod crash;
 mod disk;
 mod fault;
+mod inode;
+mod pages;
+mod rng;
+#[cfg(test)]
+mod tests;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,8 +71,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use crash::{CrashStyle, Rng};
+use inode::Inode;
+use pages::{Pages, fold};
+use trace::Event;
+
+pub use crash::{CrashStyle, Fate, Unsynced};
 pub use fault::{Call, Fault, FaultPlan, SyncFailure, Trigger};
+pub use rng::Rng;
 
 /// The unit in which a device keeps or loses what was not synced.
 pub const SECTOR: usize = 4096;
@@ -38,44 +93,37 @@ pub struct SimDisk {
     prefix: String,
 }
 
-/// One file's bytes.
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    /// What reads see.
-    cache: Vec<u8>,
-    /// What is on the device.
-    device: Vec<u8>,
-    /// Sectors in which the cache is newer.
-    dirty: BTreeSet<usize>,
-    /// Sectors that a failed sync marked clean although they did not reach the device.
-    limbo: BTreeSet<usize>,
-    /// The size was changed and not synced.
-    resized: bool,
-    /// Sectors that cannot be read.
-    unreadable: BTreeSet<usize>,
-}
-
 /// A change of names that no directory sync has covered.
 #[derive(Clone, Debug)]
 enum NameChange {
-    Set { name: String, inode: usize },
-    Remove { name: String },
-    Rename { from: String, to: String },
+    Set { name: Arc<str>, inode: usize },
+    Remove { name: Arc<str> },
+    Rename { from: Arc<str>, to: Arc<str>, inode: usize },
+}
+
+type Names = BTreeMap<Arc<str>, usize>;
+
+/// Files and names. A copy shares what neither changes.
+#[derive(Clone, Debug, Default)]
+struct State {
+    inodes: Vec<Arc<Inode>>,
+    /// Names as the running system sees them.
+    names: Arc<Names>,
+    /// Names on the device.
+    durable_names: Arc<Names>,
+    pending: Vec<NameChange>,
 }
 
 /// The machine.
 #[derive(Debug, Default)]
 struct World {
-    inodes: Vec<Inode>,
-    /// Names as the running system sees them.
-    names: BTreeMap<String, usize>,
-    /// Names on the device.
-    durable_names: BTreeMap<String, usize>,
-    pending: Vec<NameChange>,
-    locks: BTreeSet<String>,
+    state: State,
+    locks: BTreeSet<Arc<str>>,
     plan: FaultPlan,
     calls: u64,
-    trace: Vec<String>,
+    trace: Vec<Event>,
+    /// What was there before each call that changes something, when that is kept.
+    history: Option<BTreeMap<u64, State>>,
     /// Bytes that may still be allocated.
     space: Option<u64>,
     /// Everything fails: the power is off.
@@ -95,11 +143,18 @@ impl SimDisk {
         SimDisk { world: Arc::default(), dir: PathBuf::from("sim"), prefix: String::new() }
     }
 
+    /// Another machine's disk, with this directory's path.
+    fn beside(&self, state: State, space: Option<u64>) -> SimDisk {
+        let world = Arc::new(Mutex::new(World { state, space, ..World::default() }));
+        SimDisk { world, dir: self.dir.clone(), prefix: self.prefix.clone() }
+    }
+
     /// Sets what goes wrong, and counts calls from 0 again.
     pub fn plan(&self, plan: FaultPlan) {
         let mut world = self.world.lock();
         world.plan = plan;
         world.calls = 0;
+        world.history.iter_mut().for_each(BTreeMap::clear);
     }
 
     /// Calls since the plan was set.
@@ -111,7 +166,28 @@ impl SimDisk {
     /// The calls so far, a line each.
     #[must_use]
     pub fn trace(&self) -> Vec<String> {
-        self.world.lock().trace.clone()
+        self.world.lock().trace.iter().map(ToString::to_string).collect()
+    }
+
+    /// From now on the disk remembers what it was before each call that changes something. A plan that counts calls from
+    /// 0 again makes it forget.
+    pub fn keep_history(&self) {
+        self.world.lock().history = Some(BTreeMap::new());
+    }
+
+    /// The calls before which the disk is remembered: those that change something.
+    #[must_use]
+    pub fn history(&self) -> Vec<u64> {
+        self.world.lock().history.iter().flat_map(|h| h.keys().copied()).collect()
+    }
+
+    /// The disk as it was before call `call`, to be crashed or killed: what a program leaves behind when that call is
+    /// the first that fails, and everything after it.
+    #[must_use]
+    pub fn before(&self, call: u64) -> Option<SimDisk> {
+        let world = self.world.lock();
+        let state = world.history.as_ref()?.get(&call)?.clone();
+        Some(self.beside(state, world.space))
     }
 
     /// Limits what files may take in all, in bytes.
@@ -119,50 +195,46 @@ impl SimDisk {
         self.world.lock().space = bytes;
     }
 
-    /// The number of sectors that a crash could lose now.
-    #[must_use]
-    pub fn unsynced_sectors(&self) -> usize {
-        let world = self.world.lock();
-        world.inodes.iter().map(|i| i.dirty.len() + i.limbo.len()).sum()
-    }
-
     /// The names of all files, those in subdirectories with their directory's name before them.
     #[must_use]
     pub fn files(&self) -> Vec<String> {
-        self.world.lock().names.keys().cloned().collect()
+        self.world.lock().state.names.keys().map(|n| n.to_string()).collect()
     }
 
     /// A file's bytes as a read would see them.
     #[must_use]
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.world.lock();
-        world.names.get(name).and_then(|i| world.inodes.get(*i)).map(|i| i.cache.clone())
+        world.state.named(name).map(|i| i.cache.to_vec())
     }
 
     /// Puts a file there as if it had always been: bytes and name durable.
-    pub fn put(&self, name: &str, bytes: Vec<u8>) {
+    pub fn put(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let mut world = self.world.lock();
-        let inode = world.inodes.len();
-        world.inodes.push(Inode { cache: bytes.clone(), device: bytes, ..Inode::default() });
-        world.names.insert(name.to_owned(), inode);
-        world.durable_names.insert(name.to_owned(), inode);
+        let (state, name) = (&mut world.state, Arc::<str>::from(name));
+        let at = state.inodes.len();
+        let pages = Pages::from_bytes(bytes.as_ref());
+        state.inodes.push(Arc::new(Inode::synced(Arc::clone(&name), pages, BTreeSet::new())));
+        Arc::make_mut(&mut state.names).insert(Arc::clone(&name), at);
+        Arc::make_mut(&mut state.durable_names).insert(name, at);
     }
 
     /// Takes a file away as if it had never been.
     pub fn take(&self, name: &str) -> Option<Vec<u8>> {
         let mut world = self.world.lock();
-        world.durable_names.remove(name);
-        let inode = world.names.remove(name)?;
-        world.inodes.get(inode).map(|i| i.cache.clone())
+        let bytes = world.state.named(name).map(|i| i.cache.to_vec());
+        Arc::make_mut(&mut world.state.durable_names).remove(name);
+        Arc::make_mut(&mut world.state.names).remove(name);
+        bytes
     }
 
     /// Makes a sector of a file unreadable: reading it is `EIO`.
     pub fn break_sector(&self, name: &str, sector: usize) {
         let mut world = self.world.lock();
-        if let Some(inode) = world.names.get(name).copied()
-            && let Some(inode) = world.inodes.get_mut(inode)
+        if let Some(at) = world.state.names.get(name).copied()
+            && let Some(inode) = world.state.inodes.get_mut(at)
         {
-            inode.unreadable.insert(sector);
+            Arc::make_mut(inode).unreadable.insert(sector);
         }
     }
 
@@ -170,15 +242,31 @@ impl SimDisk {
     #[must_use]
     pub fn kill(&self) -> SimDisk {
         let world = self.world.lock();
-        let next = World {
-            inodes: world.inodes.clone(),
-            names: world.names.clone(),
-            durable_names: world.durable_names.clone(),
-            pending: world.pending.clone(),
-            space: world.space,
-            ..World::default()
-        };
-        SimDisk { world: Arc::new(Mutex::new(next)), dir: self.dir.clone(), prefix: self.prefix.clone() }
+        self.beside(world.state.clone(), world.space)
+    }
+
+    /// The system drops clean pages from its cache. Those that a failed sync marked clean are not on the device: reads
+    /// give what is ([`SyncFailure::DropsPages`]).
+    pub fn evict(&self) {
+        let mut world = self.world.lock();
+        world.state.inodes.iter_mut().for_each(|inode| Arc::make_mut(inode).evict());
+    }
+
+    /// A number that tells states of the disk apart: names, contents, and whether something is not synced.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let world = self.world.lock();
+        let state = &world.state;
+        let mut sum = fold(0, state.pending.len() as u64);
+        for (name, at) in &*state.names {
+            sum = name.bytes().fold(sum, |sum, b| fold(sum, u64::from(b)));
+            let Some(inode) = state.inodes.get(*at) else { continue };
+            sum = fold(sum, inode.cache.fingerprint());
+            if !inode.pending.is_empty() || inode.resized() {
+                sum = fold(fold(sum, inode.pending.len() as u64), inode.device.fingerprint());
+            }
+        }
+        sum
     }
 
     fn subdir_path(&self, name: &str) -> (PathBuf, String) {
@@ -187,5 +275,11 @@ impl SimDisk {
 
     fn path(&self) -> &Path {
         &self.dir
+    }
+}
+
+impl State {
+    fn named(&self, name: &str) -> Option<&Inode> {
+        self.names.get(name).and_then(|at| self.inodes.get(*at)).map(|inode| &**inode)
     }
 }

@@ -1,0 +1,126 @@
+//! One file: what reads see, what is on the device, and what may have got there meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::SECTOR;
+use super::pages::{Pages, Sector, same};
+
+/// A file's bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Inode {
+    /// The name it goes by, for messages.
+    pub(super) name: Arc<str>,
+    /// What reads see.
+    pub(super) cache: Pages,
+    /// What is on the device for certain.
+    pub(super) device: Pages,
+    /// Sectors that were written and not synced.
+    pub(super) pending: BTreeMap<usize, Pending>,
+    /// Sizes that the file had since it was synced, but for the one on the device and the present one.
+    pub(super) sizes: Vec<usize>,
+    /// Sectors that cannot be read.
+    pub(super) unreadable: BTreeSet<usize>,
+}
+
+/// A sector that was written and not synced. The device may have any of its versions: the system writes a dirty page back
+/// when it likes, and a later version may then be lost.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pending {
+    /// Versions between the device's and the cache's, oldest first.
+    pub(super) older: Vec<Sector>,
+    /// A failed sync marked it clean: no later sync writes it.
+    pub(super) dropped: bool,
+}
+
+impl Inode {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Inode {
+            name,
+            cache: Pages::default(),
+            device: Pages::default(),
+            pending: BTreeMap::new(),
+            sizes: Vec::new(),
+            unreadable: BTreeSet::new(),
+        }
+    }
+
+    /// A file of these bytes, all of them on the device.
+    pub(super) fn synced(name: Arc<str>, device: Pages, unreadable: BTreeSet<usize>) -> Self {
+        Inode { cache: device.clone(), device, unreadable, ..Inode::new(name) }
+    }
+
+    pub(super) fn resized(&self) -> bool {
+        self.cache.len() != self.device.len() || !self.sizes.is_empty()
+    }
+
+    /// A sector is about to change.
+    fn touch(&mut self, sector: usize) {
+        let now = self.cache.sector(sector);
+        let device = &self.device;
+        self.pending
+            .entry(sector)
+            .and_modify(|p| {
+                let known = same(&now, &device.sector(sector)) || p.older.iter().any(|o| same(o, &now));
+                if !known {
+                    p.older.push(now);
+                }
+                p.dropped = false;
+            })
+            .or_default();
+    }
+
+    /// Writes bytes that lie within the file.
+    pub(super) fn write(&mut self, start: usize, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            (start / SECTOR..=(start + bytes.len() - 1) / SECTOR).for_each(|sector| self.touch(sector));
+            self.cache.write(start, bytes);
+        }
+    }
+
+    pub(super) fn resize(&mut self, len: usize) {
+        let old = self.cache.len();
+        if len == old {
+            return;
+        }
+        if old != self.device.len() && !self.sizes.contains(&old) {
+            self.sizes.push(old);
+        }
+        // What is cut off reads as zeros should the file grow again. Growing changes no byte of a sector.
+        (len / SECTOR..old.div_ceil(SECTOR)).for_each(|sector| self.touch(sector));
+        self.cache.resize(len);
+    }
+
+    /// A sync that succeeds. What an earlier one dropped is clean and is not written.
+    pub(super) fn sync(&mut self) {
+        self.device.resize(self.cache.len());
+        self.sizes.clear();
+        let (cache, device) = (&self.cache, &mut self.device);
+        self.pending.retain(|sector, p| {
+            if !p.dropped {
+                device.set(*sector, cache.sector(*sector));
+            }
+            p.dropped
+        });
+    }
+
+    /// A sync that fails and leaves the pages clean.
+    pub(super) fn drop_pages(&mut self) {
+        self.pending.values_mut().for_each(|p| p.dropped = true);
+    }
+
+    /// The system needs the memory of clean pages: what a failed sync dropped is read from the device from now on.
+    pub(super) fn evict(&mut self) {
+        let (cache, device) = (&mut self.cache, &self.device);
+        self.pending.retain(|sector, p| {
+            if p.dropped {
+                cache.set(*sector, device.sector(*sector));
+            }
+            !p.dropped
+        });
+        // A page behind the end of the device's file comes back whole, and the cache's file may be shorter.
+        let len = self.cache.len();
+        self.cache.resize(len.next_multiple_of(SECTOR));
+        self.cache.resize(len);
+    }
+}

@@ -1,0 +1,181 @@
+//! Making a finding smaller, and putting it into words.
+//!
+//! Greedy: each way of making a case simpler is tried, kept if something of the same kind is still wrong, and the whole is
+//! gone through again until nothing more can be left out. The result is the smallest found, not the smallest there is.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use seawall::io::sim::{Fate, SimDisk};
+
+use super::sweep::{Finding, message};
+use super::{Case, End, Found, Kind, Life, Subject, Wrong, replay, replay_with};
+
+/// Repetitions that a minimisation may take.
+const MOST: usize = 20_000;
+
+struct Minimiser<'a, S: Subject> {
+    subject: &'a S,
+    kind: Kind,
+    best: Case,
+    left: usize,
+}
+
+/// The smallest case found that is wrong in the same way; none when the finding does not come back.
+pub fn minimise<S: Subject>(subject: &S, finding: &Finding) -> Option<Case> {
+    let mut m = Minimiser { subject, kind: finding.wrong.kind, best: finding.case.clone(), left: MOST };
+    if !m.fails(&finding.case) {
+        return None;
+    }
+    loop {
+        let before = m.best.clone();
+        m.drop_lives();
+        m.drop_steps();
+        m.end_earlier();
+        m.simplify_fates();
+        if m.best == before || m.left == 0 {
+            return Some(m.best);
+        }
+    }
+}
+
+/// What a case comes to, a panic included.
+pub fn judge<S: Subject>(subject: &S, case: &Case) -> Option<Wrong> {
+    catch_unwind(AssertUnwindSafe(|| replay(subject, case)))
+        .unwrap_or_else(|panic| Some(Wrong::new(Kind::Panic, message(&*panic))))
+}
+
+impl<S: Subject> Minimiser<'_, S> {
+    fn fails(&mut self, case: &Case) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left > 0 && judge(self.subject, case).is_some_and(|w| w.kind == self.kind)
+    }
+
+    /// Takes a change if the case is still wrong with it.
+    fn attempt(&mut self, change: impl FnOnce(&mut Case)) -> bool {
+        let mut case = self.best.clone();
+        change(&mut case);
+        let better = case != self.best && self.fails(&case);
+        if better {
+            self.best = case;
+        }
+        better
+    }
+
+    fn drop_lives(&mut self) {
+        for at in (0..self.best.lives.len()).rev() {
+            self.attempt(|c| drop(c.lives.remove(at)));
+        }
+    }
+
+    fn drop_steps(&mut self) {
+        for at in 0..self.best.lives.len() {
+            // From the back: what comes later disturbs nothing before it.
+            for step in (0..self.best.lives[at].steps.len()).rev() {
+                self.attempt(|c| {
+                    c.lives[at].steps.remove(step);
+                });
+            }
+        }
+    }
+
+    fn end_earlier(&mut self) {
+        for at in 0..self.best.lives.len() {
+            let End::PowerOff(call) = self.best.lives[at].end else { continue };
+            let earlier = (0..call).find(|n| self.attempt(|c| c.lives[at].end = End::PowerOff(*n)));
+            if earlier.is_none() {
+                // Simpler to understand, if it comes to the same.
+                self.attempt(|c| c.lives[at].end = End::After);
+            }
+        }
+    }
+
+    fn simplify_fates(&mut self) {
+        for at in 0..self.best.lives.len() {
+            let Found::Crashed(fates) = self.best.lives[at].found.clone() else {
+                self.attempt(|c| c.lives[at].found = Found::Crashed(Vec::new()));
+                continue;
+            };
+            for n in (0..fates.len()).rev() {
+                for simpler in simpler(fates[n]) {
+                    if self.attempt(|c| set_fate(&mut c.lives[at], n, *simpler)) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Simplest first.
+fn simpler(fate: Fate) -> &'static [Fate] {
+    match fate {
+        Fate::Lost => &[],
+        Fate::Kept => &[Fate::Lost],
+        Fate::Older(_) => &[Fate::Lost, Fate::Kept],
+        Fate::Zeroed => &[Fate::Lost, Fate::Kept],
+        Fate::Torn(_) => &[Fate::Lost, Fate::Kept, Fate::Zeroed, Fate::Torn(1), Fate::Torn(0xfe)],
+        Fate::Garbage(_) => &[Fate::Lost, Fate::Kept, Fate::Zeroed],
+    }
+}
+
+fn set_fate(life: &mut Life, at: usize, fate: Fate) {
+    if let Found::Crashed(fates) = &mut life.found {
+        fates[at] = fate;
+        while fates.last() == Some(&Fate::Lost) {
+            fates.pop();
+        }
+    }
+}
+
+/// Seed, what is wrong, and the trace; then the same of the smallest case found that still fails.
+pub fn report<S: Subject>(subject: &S, finding: &Finding) -> String {
+    let mut lines = vec![format!("seed {}: {:?}: {}", finding.seed, finding.wrong.kind, finding.wrong.what)];
+    lines.extend(words(subject, &finding.case));
+    match minimise(subject, finding) {
+        None => lines.push("it does not come back when it is repeated".into()),
+        Some(small) => {
+            let what = judge(subject, &small).map_or(String::new(), |w| w.what);
+            lines.push(format!("the smallest found that still fails: {what}"));
+            lines.extend(words(subject, &small));
+        }
+    }
+    lines.join("\n")
+}
+
+/// A case in words: what each life called, how it ended, and what became of what it had not synced.
+fn words<S: Subject>(subject: &S, case: &Case) -> Vec<String> {
+    let (mut lines, mut number) = (Vec::new(), 0);
+    let show = |life: &Life, disk: &SimDisk| {
+        number += 1;
+        lines.push(format!("  life {number}: {} steps {:x?}, {:?}", life.steps.len(), life.steps, life.end));
+        lines.extend(calls(life, disk));
+        lines.extend(fates(life, disk));
+    };
+    let shown = catch_unwind(AssertUnwindSafe(|| replay_with(subject, case, show)));
+    if shown.is_err() {
+        lines.push("  the next life panics".into());
+    }
+    lines
+}
+
+/// The calls up to the end of the life: what is in the trace behind it was not done.
+fn calls(life: &Life, disk: &SimDisk) -> Vec<String> {
+    let number = |line: &String| line.split(':').next().and_then(|n| n.parse::<u64>().ok());
+    let done = |line: &String| match life.end {
+        End::PowerOff(call) => number(line).is_none_or(|n| n < call),
+        End::Fault(..) | End::After => true,
+    };
+    disk.trace().into_iter().take_while(done).map(|line| format!("    {line}")).collect()
+}
+
+fn fates(life: &Life, disk: &SimDisk) -> Vec<String> {
+    let left = match life.end {
+        End::PowerOff(call) => disk.before(call).unwrap_or_else(|| disk.clone()),
+        End::Fault(..) | End::After => disk.clone(),
+    };
+    let Found::Crashed(fates) = &life.found else { return vec![format!("    {:?}", life.found)] };
+    let fates = fates.iter().chain(std::iter::repeat(&Fate::Lost));
+    let things = left.unsynced();
+    let each = things.iter().zip(fates).map(|(unsynced, fate)| format!("      {unsynced}: {fate:?}"));
+    std::iter::once("    crash; of what was not synced:".to_owned()).chain(each).collect()
+}

@@ -1,0 +1,314 @@
+//! Crashing a program on a simulated disk in every way, whatever the program is.
+//!
+//! What a case does to a log is data: lives, one after the other, each with its operations, its end (the power goes off at
+//! a call, or a call fails), and what the machine is found like afterwards. So a case can be repeated, and made smaller.
+//!
+//! ```text
+//!  life 1: open, check, operations ... call c |power off| fates of what was not synced
+//!  life 2: open (recovery) .. call r          |power off| fates            <- a crash in recovery
+//!  life 3: open, check, operations ...        |killed|                     <- written on, where stale tails lie
+//!  at last: open, check
+//! ```
+//!
+//! One run of a life serves for a crash at each of its calls: the disk remembers what it was before every one of them.
+
+// Each user takes a part; a helper that panics fails the test.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+pub mod controls;
+pub mod core;
+pub mod minimise;
+pub mod run;
+pub mod sweep;
+
+use std::fmt;
+
+use seawall::Wal;
+use seawall::io::sim::{Fate, Fault, FaultPlan, SimDisk, Trigger};
+
+use crate::common::evidence;
+
+/// A program under test, and the oracle that knows what it promised.
+pub trait Subject: Sync {
+    /// An open log.
+    type Log;
+    /// What was asked of the log and what it promised.
+    type Oracle: Clone + Default + Send;
+
+    /// Opens the log; says why not.
+    fn open(&self, disk: &SimDisk) -> Result<Self::Log, NotOpened>;
+
+    /// The log below.
+    fn wal<'a>(&self, log: &'a Self::Log) -> &'a Wal;
+
+    /// Takes the step that follows from `seed`.
+    fn step(&self, log: &Self::Log, oracle: &mut Self::Oracle, seed: u64) -> Result<Step, Wrong>;
+
+    /// Checks what a log shows after it was opened; from then on that is promised.
+    fn check(&self, log: &Self::Log, oracle: &mut Self::Oracle) -> Result<(), Wrong>;
+
+    /// What is known while the step from `before` to `after` is under way.
+    fn during(&self, before: &Self::Oracle, after: &Self::Oracle) -> Self::Oracle;
+
+    /// A number that tells oracles apart.
+    fn key(&self, oracle: &Self::Oracle) -> u64;
+
+    /// What goes wrong in every life. A device that keeps its promises has no such plan: it is for negative controls.
+    fn plan(&self) -> FaultPlan {
+        FaultPlan::none()
+    }
+}
+
+/// Why a log could not be opened.
+#[derive(Debug)]
+pub struct NotOpened {
+    /// The system refused something; otherwise the log was refused.
+    pub io: bool,
+    pub why: String,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is acknowledged.
+    Done,
+    /// It is an error, and nothing changed.
+    Refused,
+    /// It may or may not have happened; the handle must acknowledge nothing more.
+    InDoubt,
+}
+
+/// The ways in which a log can be wrong: the columns of the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// W1: something acknowledged is not there.
+    Lost,
+    /// W2: half a batch is there.
+    Half,
+    /// W3: something is there that was never submitted, or at another place.
+    Phantom,
+    /// W4: refused, although what is not whole was merely torn.
+    Refused,
+    /// W4: cut, although evidence on the disk proves that what was cut was durable.
+    CutThoughProven,
+    /// W6: acknowledged after a failure.
+    AckAfterFailure,
+    /// W7: a panic.
+    Panic,
+}
+
+impl Kind {
+    pub const ALL: [(Kind, &'static str); 7] = [
+        (Kind::Lost, "acknowledged lost"),
+        (Kind::Half, "half batches"),
+        (Kind::Phantom, "phantoms"),
+        (Kind::Refused, "refused though merely torn"),
+        (Kind::CutThoughProven, "cut though proven"),
+        (Kind::AckAfterFailure, "acknowledged after a failure"),
+        (Kind::Panic, "panics"),
+    ];
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    pub kind: Kind,
+    pub what: String,
+}
+
+impl Wrong {
+    pub fn new(kind: Kind, what: impl fmt::Display) -> Self {
+        Wrong { kind, what: what.to_string() }
+    }
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The power goes off at this call.
+    PowerOff(u64),
+    /// This call fails, and the life goes on to its last operation.
+    Fault(u64, Fault),
+    /// After the last operation, before the log is closed.
+    After,
+}
+
+/// What is found after a life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A power failure: these are the fates of what was not synced, the rest being lost.
+    Crashed(Vec<Fate>),
+    /// Only the process is gone; the cache is as it was.
+    Killed,
+    /// Only the process is gone, and the system has dropped the clean pages of its cache.
+    Evicted,
+}
+
+impl Found {
+    pub fn of(&self, disk: &SimDisk) -> SimDisk {
+        match self {
+            Found::Crashed(fates) => disk.crash_as(fates),
+            Found::Killed => disk.kill(),
+            Found::Evicted => {
+                let disk = disk.kill();
+                disk.evict();
+                disk
+            }
+        }
+    }
+}
+
+/// One life of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The seed of each operation.
+    pub steps: Vec<u64>,
+    pub end: End,
+    pub found: Found,
+}
+
+/// A life as it was lived: what it left at each call.
+#[derive(Debug)]
+pub struct Lived<O> {
+    pub disk: SimDisk,
+    /// Up to which call each part of it went and what was known meanwhile: first the opening, then each step.
+    parts: Vec<(u64, O)>,
+    /// What is known at the end.
+    pub oracle: O,
+    /// Calls from this one to the next are the check's.
+    pub opened_at: u64,
+    pub checked_at: u64,
+}
+
+impl<O: Clone> Lived<O> {
+    /// What is known when the power goes off at `call`.
+    pub fn oracle_at(&self, call: u64) -> O {
+        self.parts.iter().find(|(until, _)| call < *until).map_or(&self.oracle, |(_, o)| o).clone()
+    }
+
+    /// The disk and the oracle after this end.
+    pub fn ended(&self, end: End) -> (SimDisk, O) {
+        match end {
+            End::PowerOff(call) => match self.disk.before(call) {
+                Some(disk) => (disk, self.oracle_at(call)),
+                None => (self.disk.clone(), self.oracle.clone()),
+            },
+            End::Fault(..) | End::After => (self.disk.clone(), self.oracle.clone()),
+        }
+    }
+}
+
+/// A log that was opened and judged, and goes on.
+pub struct Alive<'a, S: Subject> {
+    subject: &'a S,
+    /// None when an injected fault kept it from being opened.
+    pub log: Option<S::Log>,
+    pub lived: Lived<S::Oracle>,
+}
+
+impl<'a, S: Subject> Alive<'a, S> {
+    /// Opens the log on `disk` and judges what it shows.
+    pub fn begin(
+        subject: &'a S,
+        disk: &SimDisk,
+        oracle: S::Oracle,
+        fault: Option<(u64, Fault)>,
+    ) -> Result<Self, Wrong> {
+        let before = disk.kill();
+        let plan = subject.plan();
+        disk.plan(match fault {
+            Some((call, fault)) => plan.with(Trigger::At(call), fault),
+            None => plan,
+        });
+        disk.keep_history();
+        let opened = subject.open(disk);
+        let opened_at = disk.calls();
+        let mut lived = Lived {
+            disk: disk.clone(),
+            parts: vec![(opened_at, oracle.clone())],
+            oracle,
+            opened_at,
+            checked_at: opened_at,
+        };
+        let log = match opened {
+            Ok(log) => log,
+            Err(e) if e.io && fault.is_some_and(|(call, _)| call < opened_at) => {
+                return Ok(Alive { subject, log: None, lived });
+            }
+            Err(e) => return Err(Wrong::new(Kind::Refused, e.why)),
+        };
+        check_cuts(subject.wal(&log), &before)?;
+        subject.check(&log, &mut lived.oracle)?;
+        lived.checked_at = disk.calls();
+        Ok(Alive { subject, log: Some(log), lived })
+    }
+
+    /// Takes steps until the power would be off.
+    pub fn go_on(&mut self, steps: &[u64], end: End) -> Result<(), Wrong> {
+        let Some(log) = &self.log else { return Ok(()) };
+        for seed in steps {
+            if matches!(end, End::PowerOff(call) if call < self.lived.disk.calls()) {
+                break;
+            }
+            let mut after = self.lived.oracle.clone();
+            self.subject.step(log, &mut after, *seed)?;
+            let during = self.subject.during(&self.lived.oracle, &after);
+            self.lived.parts.push((self.lived.disk.calls(), during));
+            self.lived.oracle = after;
+        }
+        Ok(())
+    }
+}
+
+/// Nothing is cut off below what the disk proves.
+fn check_cuts(wal: &Wal, before: &SimDisk) -> Result<(), Wrong> {
+    let Some(cut) = wal.recovery().cut.iter().min_by_key(|c| c.lsns.start) else { return Ok(()) };
+    let files =
+        before.files().into_iter().filter_map(|n| before.contents(&n).map(|bytes| (n, bytes))).collect();
+    let proven = evidence::proven(&files);
+    if cut.lsns.start < proven {
+        return Err(Wrong::new(Kind::CutThoughProven, format!("{cut}; the disk proves {proven}")));
+    }
+    Ok(())
+}
+
+/// Lives that lead to something wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub lives: Vec<Life>,
+}
+
+/// Repeats a case: what is wrong, if it still is.
+pub fn replay<S: Subject>(subject: &S, case: &Case) -> Option<Wrong> {
+    replay_with(subject, case, |_, _| {})
+}
+
+/// The same, showing each life's disk at its end and what it is.
+pub fn replay_with<S: Subject>(
+    subject: &S,
+    case: &Case,
+    mut show: impl FnMut(&Life, &SimDisk),
+) -> Option<Wrong> {
+    let (mut disk, mut oracle) = (SimDisk::new(), S::Oracle::default());
+    for life in &case.lives {
+        let fault = match life.end {
+            End::Fault(call, fault) => Some((call, fault)),
+            _ => None,
+        };
+        let mut alive = match Alive::begin(subject, &disk, oracle, fault) {
+            Ok(alive) => alive,
+            Err(wrong) => {
+                show(life, &disk);
+                return Some(wrong);
+            }
+        };
+        let gone_on = alive.go_on(&life.steps, life.end);
+        show(life, &alive.lived.disk);
+        if let Err(wrong) = gone_on {
+            return Some(wrong);
+        }
+        let (left, known) = alive.lived.ended(life.end);
+        (disk, oracle) = (life.found.of(&left), known);
+    }
+    Alive::begin(subject, &disk, oracle, None).err()
+}

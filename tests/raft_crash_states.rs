@@ -1,0 +1,127 @@
+//! Whatever a crash or a failed call leaves, the groups are as the last acknowledged operation left them, or as the one
+//! that was under way would have left them; and nothing is acknowledged once something failed.
+#![cfg(feature = "raft")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::field_reassign_with_default
+)]
+
+mod common;
+mod crash;
+#[path = "crash/raft.rs"]
+mod crash_raft;
+mod raft_support;
+
+use std::collections::BTreeMap;
+
+use crash::controls::OnALyingDevice;
+use crash::minimise::{judge, minimise, report};
+use crash::run::run;
+use crash::sweep::{Form, sweep_seed};
+use crash::{Kind, Step, Subject};
+use crash_raft::{Groups, Known};
+use seawall::io::sim::{Call, Rng, SimDisk};
+
+/// More steps than the log below needs, so that groups get somewhere.
+const FORM: Form = Form { steps: 30, faults: 4, ..Form::QUICK };
+
+#[test]
+fn groups_are_whole_after_a_crash_or_a_failure_at_every_call() {
+    let groups = Groups::new();
+    let (tally, finding) = run(&groups, &FORM, 1, |states| states >= 40_000);
+    assert!(finding.is_none(), "{}", report(&groups, &finding.unwrap()));
+    println!("{tally:?}");
+    assert!(tally.clean(), "{tally:?}");
+    for n in [tally.cut, tally.rewritten, tally.double_crashes, tally.written_on, tally.failures] {
+        assert!(n > 100, "{tally:?}");
+    }
+}
+
+#[test]
+fn a_seed_says_what_happens() {
+    let groups = Groups::new();
+    let form = Form { steps: 10, ..FORM };
+    let tallies = [(); 2].map(|()| sweep_seed(&groups, &form, 3));
+    assert_eq!(tallies[0].0, tallies[1].0);
+}
+
+/// The lives of the sweep do what it is about: conflicts, snapshots of both kinds, compaction, rotation, recycling,
+/// relocation, removal and re-creation of groups.
+#[test]
+fn the_sweep_goes_where_it_is_meant_to_go() {
+    let groups = Groups::new();
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 1..60 {
+        let disk = SimDisk::new();
+        let log = groups.open(&disk).unwrap();
+        let (mut known, mut rng) = (Known::default(), Rng::new(seed));
+        for _ in 0..FORM.steps {
+            let before = known.clone();
+            assert_eq!(groups.step(&log, &mut known, rng.draw()).unwrap(), Step::Done);
+            for (what, n) in differences(&before, &known) {
+                *seen.entry(what).or_default() += n;
+            }
+        }
+        let stats = log.wal().stats();
+        *seen.entry("rotations").or_default() += stats.rotations;
+        *seen.entry("recycled").or_default() += stats.segments_recycled;
+        *seen.entry("sealed").or_default() += stats.segments_sealed;
+        for segment in log.wal().segments() {
+            let reader = log.wal().segment_reader(segment.id).unwrap();
+            let relocated = |kind: u8| kind & 0x80 != 0;
+            let n = reader.heads().filter(|h| h.as_ref().unwrap().label.is_some_and(|l| relocated(l.kind)));
+            *seen.entry("relocated").or_default() += n.count() as u64;
+        }
+    }
+    println!("{seen:?}");
+    let all = [
+        "rotations",
+        "recycled",
+        "sealed",
+        "relocated",
+        "conflict",
+        "snapshot",
+        "installed",
+        "compacted",
+        "removed",
+        "created",
+    ];
+    for what in all {
+        assert!(seen.get(what).is_some_and(|n| *n >= 10), "{what}: {seen:?}");
+    }
+}
+
+fn differences(before: &Known, after: &Known) -> Vec<(&'static str, u64)> {
+    let mut all = Vec::new();
+    let (before, after) = (&before.acknowledged, &after.acknowledged);
+    all.push(("removed", before.keys().filter(|id| !after.contains_key(id)).count() as u64));
+    all.push(("created", after.keys().filter(|id| !before.contains_key(id)).count() as u64));
+    for (id, now) in after {
+        let Some(was) = before.get(id) else { continue };
+        let overwritten = was.entries.iter().any(|e| now.term(e.index).is_some_and(|t| t != e.term));
+        let installed = now.entries.is_empty() && now.compacted.0 > was.last().0;
+        all.push(("conflict", u64::from(overwritten)));
+        all.push(("installed", u64::from(installed)));
+        all.push(("snapshot", u64::from(now.snapshot_index() > was.snapshot_index())));
+        all.push(("compacted", u64::from(now.compacted.0 > was.compacted.0 && !now.entries.is_empty())));
+    }
+    all
+}
+
+/// The negative control: on a device that says "synced" and is not, the sweep finds that groups are lost, and it comes
+/// down to a life of one operation.
+#[test]
+fn a_lying_sync_is_found_and_made_small() {
+    for call in [Call::Sync, Call::SyncDir] {
+        let lying = OnALyingDevice(Groups::new(), call);
+        let finding = (1..20).find_map(|seed| sweep_seed(&lying, &FORM, seed).1).unwrap();
+        assert!(matches!(finding.wrong.kind, Kind::Lost | Kind::Refused), "{call:?}: {:?}", finding.wrong);
+        let small = minimise(&lying, &finding).unwrap();
+        assert_eq!(judge(&lying, &small).unwrap().kind, finding.wrong.kind);
+        assert!(small.lives.len() == 1 && small.lives[0].steps.len() <= 1, "{small:?}");
+    }
+}
