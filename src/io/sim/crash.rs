@@ -64,8 +64,9 @@ impl SimDisk {
         let mut chooser = Chooser { style, rng: Rng::new(seed_of(style)), at: 0 };
         let inodes: Vec<Inode> = world.inodes.iter().map(|i| crash_inode(i, &mut chooser)).collect();
         let names = crash_names(&world, &mut chooser);
-        let next =
+        let mut next =
             World { inodes, durable_names: names.clone(), names, space: world.space, ..World::default() };
+        next.forget_unnamed();
         SimDisk { world: Arc::new(Mutex::new(next)), dir: self.dir.clone(), prefix: self.prefix.clone() }
     }
 }
@@ -117,21 +118,26 @@ impl Chooser {
 }
 
 fn crash_inode(inode: &Inode, chooser: &mut Chooser) -> Inode {
-    let mut device = inode.device.clone();
+    let mut device = Arc::clone(&inode.device);
     let grown = inode.resized && chooser.keep();
     if grown {
-        device.resize(inode.cache.len(), 0);
+        Arc::make_mut(&mut device).resize(inode.cache.len(), 0);
     }
     for sector in inode.dirty.union(&inode.limbo) {
         let fate = chooser.sector();
+        if fate == Fate::Lose {
+            continue;
+        }
         let start = sector * SECTOR;
         let end = (start + SECTOR).min(inode.cache.len()).min(device.len());
-        let (Some(old), Some(new)) = (device.get_mut(start..end), inode.cache.get(start..end)) else {
+        let (Some(old), Some(new)) =
+            (Arc::make_mut(&mut device).get_mut(start..end), inode.cache.get(start..end))
+        else {
             continue;
         };
         apply(fate, old, new);
     }
-    Inode { cache: device.clone(), device, unreadable: inode.unreadable.clone(), ..Inode::default() }
+    Inode { cache: Arc::clone(&device), device, unreadable: inode.unreadable.clone(), ..Inode::default() }
 }
 
 fn apply(fate: Fate, old: &mut [u8], new: &[u8]) {

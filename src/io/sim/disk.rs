@@ -200,7 +200,7 @@ impl SimFile {
         let inode = world.inode(self.inode)?;
         if len != old {
             inode.resized = true;
-            inode.cache.resize(len, 0);
+            Arc::make_mut(&mut inode.cache).resize(len, 0);
             // The tail of a cut sector, or of one that grows, changes with the size.
             inode.dirty.insert(len.min(old) / SECTOR);
             inode.dirty.retain(|s| s * SECTOR < len);
@@ -222,13 +222,13 @@ impl SimFile {
             Some(Fault::Sync(SyncFailure::KeepsDirty)) => Err(io::Error::from_raw_os_error(EIO)),
             Some(Fault::Lie) => Ok(()),
             _ => {
-                inode.device.resize(inode.cache.len(), 0);
+                let device = Arc::make_mut(&mut inode.device);
+                device.resize(inode.cache.len(), 0);
                 inode.resized = false;
                 for sector in std::mem::take(&mut inode.dirty) {
                     let start = sector * SECTOR;
                     let end = (start + SECTOR).min(inode.cache.len());
-                    if let (Some(to), Some(from)) =
-                        (inode.device.get_mut(start..end), inode.cache.get(start..end))
+                    if let (Some(to), Some(from)) = (device.get_mut(start..end), inode.cache.get(start..end))
                     {
                         to.copy_from_slice(from);
                     }
@@ -270,7 +270,8 @@ impl File for SimFile {
             self.resize(&mut world, end as u64)?;
         }
         let inode = world.inode(self.inode)?;
-        if let (Some(to), Some(from)) = (inode.cache.get_mut(start..end), buf.get(..take)) {
+        if let (Some(to), Some(from)) = (Arc::make_mut(&mut inode.cache).get_mut(start..end), buf.get(..take))
+        {
             to.copy_from_slice(from);
             if take > 0 {
                 for sector in start / SECTOR..=(end - 1) / SECTOR {

@@ -38,13 +38,13 @@ pub struct SimDisk {
     prefix: String,
 }
 
-/// One file's bytes.
+/// One file's bytes, shared with the disks that crashes make of this one until somebody writes.
 #[derive(Clone, Debug, Default)]
 struct Inode {
     /// What reads see.
-    cache: Vec<u8>,
+    cache: Arc<Vec<u8>>,
     /// What is on the device.
-    device: Vec<u8>,
+    device: Arc<Vec<u8>>,
     /// Sectors in which the cache is newer.
     dirty: BTreeSet<usize>,
     /// Sectors that a failed sync marked clean although they did not reach the device.
@@ -80,6 +80,24 @@ struct World {
     space: Option<u64>,
     /// Everything fails: the power is off.
     off: bool,
+}
+
+impl World {
+    /// Drops the files that have no name, now or on the device; nobody has them open on a disk that was just made.
+    fn forget_unnamed(&mut self) {
+        let set = self.pending.iter_mut().filter_map(|change| match change {
+            NameChange::Set { inode, .. } => Some(inode),
+            _ => None,
+        });
+        let mut named: Vec<&mut usize> =
+            self.names.values_mut().chain(self.durable_names.values_mut()).chain(set).collect();
+        let kept: BTreeSet<usize> = named.iter().map(|at| **at).collect();
+        for at in &mut named {
+            **at = kept.range(..**at).count();
+        }
+        let mut at = 0..;
+        self.inodes.retain(|_| at.next().is_some_and(|at| kept.contains(&at)));
+    }
 }
 
 impl Default for SimDisk {
@@ -136,14 +154,15 @@ impl SimDisk {
     #[must_use]
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.world.lock();
-        world.names.get(name).and_then(|i| world.inodes.get(*i)).map(|i| i.cache.clone())
+        world.names.get(name).and_then(|i| world.inodes.get(*i)).map(|i| i.cache.to_vec())
     }
 
     /// Puts a file there as if it had always been: bytes and name durable.
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut world = self.world.lock();
         let inode = world.inodes.len();
-        world.inodes.push(Inode { cache: bytes.clone(), device: bytes, ..Inode::default() });
+        let bytes = Arc::new(bytes);
+        world.inodes.push(Inode { cache: Arc::clone(&bytes), device: bytes, ..Inode::default() });
         world.names.insert(name.to_owned(), inode);
         world.durable_names.insert(name.to_owned(), inode);
     }
@@ -153,7 +172,7 @@ impl SimDisk {
         let mut world = self.world.lock();
         world.durable_names.remove(name);
         let inode = world.names.remove(name)?;
-        world.inodes.get(inode).map(|i| i.cache.clone())
+        world.inodes.get(inode).map(|i| i.cache.to_vec())
     }
 
     /// Makes a sector of a file unreadable: reading it is `EIO`.
@@ -170,7 +189,7 @@ impl SimDisk {
     #[must_use]
     pub fn kill(&self) -> SimDisk {
         let world = self.world.lock();
-        let next = World {
+        let mut next = World {
             inodes: world.inodes.clone(),
             names: world.names.clone(),
             durable_names: world.durable_names.clone(),
@@ -178,6 +197,7 @@ impl SimDisk {
             space: world.space,
             ..World::default()
         };
+        next.forget_unnamed();
         SimDisk { world: Arc::new(Mutex::new(next)), dir: self.dir.clone(), prefix: self.prefix.clone() }
     }
 
