@@ -273,6 +273,20 @@ fn snapshot_message(index: u64, term: u64, commands: &[u8]) -> Message {
     m
 }
 
+/// To raft, the log begins behind the snapshot that it has taken in, and what is applied lies before it.
+#[test]
+fn a_snapshot_can_be_saved_while_another_is_on_its_way_in() {
+    let mut two = Member::new(2, &[1, 2, 3], &[]);
+    two.node().step(append(1, (0, 0), &[(1, 1), (2, 1)], 2)).unwrap();
+    two.settle();
+    assert_eq!((two.node().status().applied, two.node().storage().applied().0), (2, 0));
+    two.node().step(snapshot_message(9, 1, b"")).unwrap();
+    two.node().save_snapshot(2, b"own").unwrap();
+    two.node().compact(1).unwrap();
+    two.settle();
+    assert_eq!(two.node().status().applied, 9);
+}
+
 /// "A Ready holding a snapshot skipped without advance".
 #[test]
 fn a_snapshot_is_installed_acknowledged_and_handed_out_once_it_is_durable() {

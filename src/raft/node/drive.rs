@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::raft::eraftpb::{Entry, Message, MessageType, Snapshot};
-use ::raft::{RawNode, Ready, StateRole};
+use ::raft::{RawNode, Ready, StateRole, Storage as _};
 
 use super::apply::Apply;
 use super::error::{NodeError, NodeResult};
@@ -278,8 +278,9 @@ impl Node {
     /// The applied index and the ConfState, which ride along with what is written anyway.
     fn stage_bookkeeping(&self, batch: &mut WriteBatch) -> Result<(), Error> {
         let applied = self.applying.applied;
+        // The store's word, not raft's, to whom entries below a snapshot on its way in are gone, and of term 0.
         if applied > self.storage.applied().0
-            && let Ok(term) = self.raw.raft.raft_log.term(applied)
+            && let Ok(term) = self.storage.term(applied)
         {
             batch.set_applied(self.group, applied, term)?;
         }
