@@ -135,8 +135,10 @@ impl Cluster {
     /// Makes a group's node on a process, if it is not there.
     pub(super) fn join(&mut self, id: u64, group: u64) -> Checked {
         let members = self.groups[&group].clone();
+        // One that was begun on a log that failed is in memory, and nowhere else.
+        let ill = self.ills.is_ill(id);
         let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
-        if process.running.as_ref().is_none_or(|r| r.replicas.contains_key(&group)) {
+        if ill || process.running.as_ref().is_none_or(|r| r.replicas.contains_key(&group)) {
             return Ok(());
         }
         match process.join(group, members, &mut self.rng) {
@@ -162,7 +164,12 @@ impl Cluster {
         let mut submitted = Submitted::default();
         submitted.note(Lsn::ZERO, &storage);
         self.submitted.insert((id, group), submitted);
-        Ok(())
+        self.see_configuration(id, group)
+    }
+
+    pub(super) fn see_configuration(&mut self, id: u64, group: u64) -> Checked {
+        let replica = self.processes.get(&id).and_then(|p| p.running.as_ref()?.replicas.get(&group));
+        replica.map_or(Ok(()), |replica| self.oracle.facts(group).configured(&replica.node))
     }
 
     /// Drives nodes of a process and sees to what comes of it.

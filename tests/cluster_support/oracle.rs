@@ -5,6 +5,7 @@
 //!   every leader                         term -> node                                 election safety
 //!   every committed entry                index -> term, hash of the state after it    state-machine safety
 //!                                        and the term in which that was first seen    leader completeness
+//!   every configuration                  applied index -> members                     they follow from the log, too
 //! ```
 //!
 //! Log matching is checked entry by entry: where index and term agree, so must the entry and the term before it, and
@@ -14,9 +15,9 @@
 use std::collections::hash_map::{Entry as Slot, HashMap};
 use std::collections::{BTreeMap, VecDeque};
 
-use raft::eraftpb::Entry;
+use raft::eraftpb::{ConfState, Entry};
 use raft::{GetEntriesContext, Storage as _};
-use seawall::raft::{GroupStorage, NodeStatus, Role};
+use seawall::raft::{GroupStorage, Node, NodeStatus, Role};
 
 use super::events::{Checked, Kind, Violation};
 use super::machine::{Machine, chain, digest};
@@ -39,6 +40,21 @@ pub struct Facts {
     leaders: BTreeMap<u64, u64>,
     /// From index 1 on.
     committed: Vec<Committed>,
+    /// The members, as nodes had them that had applied so much.
+    configurations: HashMap<u64, Members>,
+}
+
+/// Voters, learners, outgoing voters and learners to be, each sorted.
+type Members = [Vec<u64>; 4];
+
+fn members(conf: &ConfState) -> Members {
+    let lists =
+        [conf.get_voters(), conf.get_learners(), conf.get_voters_outgoing(), conf.get_learners_next()];
+    lists.map(|ids| {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids
+    })
 }
 
 /// What one node's log was last seen to hold.
@@ -232,6 +248,22 @@ impl Facts {
         let before = self.committed.last().map_or(0, |c| c.hash);
         self.committed.push(Committed { term: at.1, digest, hash: chain(before, digest), seen_in });
         true
+    }
+
+    /// Nodes that have applied the same have the same members.
+    pub fn configured(&mut self, node: &Node) -> Checked {
+        let (status, stored) = (node.status(), node.storage().recover());
+        // A snapshot, or an earlier life, may be ahead of what is applied.
+        if status.failed || status.first > status.applied + 1 || stored.conf_state_index > status.applied {
+            return Ok(());
+        }
+        let is = members(&node.conf_state());
+        let known = self.configurations.entry(status.applied).or_insert_with(|| is.clone());
+        if *known == is {
+            return Ok(());
+        }
+        let what = format!("node {} has members {is:?} at {}, others {known:?}", status.id, status.applied);
+        Err(Violation::new(Kind::StateMachineSafety, what))
     }
 
     /// A node's state machine is at this state.

@@ -29,12 +29,16 @@ pub struct Setup {
     /// Who has the shortest election timeout.
     pub turn: u64,
     pub relocate: u64,
+    pub pre_vote: bool,
+    pub check_quorum: bool,
 }
 
 impl Setup {
     pub fn of(rng: &mut Rng) -> Self {
         let segment = [24, 32, 64, 128][rng.below(4) as usize] << 10;
-        Setup { segment, turn: rng.below(5), relocate: [0, 8 << 10, 8 << 20][rng.below(3) as usize] }
+        let relocate = [0, 8 << 10, 8 << 20][rng.below(3) as usize];
+        let (pre_vote, check_quorum) = (rng.below(4) > 0, rng.below(4) > 0);
+        Setup { segment, turn: rng.below(5), relocate, pre_vote, check_quorum }
     }
 
     pub fn open(&self, id: u64, disk: &SimDisk) -> seawall::raft::Result<RaftLog> {
@@ -51,6 +55,8 @@ impl Setup {
     fn node(&self, id: u64, timeout: usize) -> NodeConfig {
         NodeConfig::new(id)
             .election_timeout(timeout..timeout + 1)
+            .pre_vote(self.pre_vote)
+            .check_quorum(self.check_quorum)
             .max_message_size(1500)
             .max_inflight_messages(8)
             .max_apply_size(2000)
@@ -140,6 +146,17 @@ impl Process {
         };
         self.running = Some(running);
         made
+    }
+
+    /// From its next start on it is set up as a program is that wants to get on.
+    pub fn reasonable(&mut self) {
+        // Timeouts are fixed here, so a node that cannot win would disturb the one that can for ever.
+        self.setup.pre_vote = true;
+        // A state machine that is ahead of what its node knows can save no snapshot. With one from before a member was
+        // added, which that member would refuse, a group may wait for that member for ever.
+        if self.keeping == Keeping::AllAndForgetsHowFar {
+            self.keeping = Keeping::All;
+        }
     }
 
     /// The state machine has got this far, and it may be that it says so to somebody who remembers.

@@ -120,7 +120,10 @@ impl Cluster {
                 let most = 1 + self.rng.below(4);
                 return (1..=self.groups.len() as u64).try_for_each(|group| self.apply(id, group, most));
             }
-            Action::Snapshot => return self.snapshot(id, group),
+            Action::Snapshot => {
+                let later = self.rng.below(2) == 0;
+                return self.snapshot(id, group, later);
+            }
             Action::Compact => return self.compact(id, group),
             Action::Purge => return self.purge(id),
             Action::Read => return self.read(id, group),
@@ -254,6 +257,7 @@ impl Cluster {
             replica.machine = machine;
             let done = replica.node.applied(last);
             self.asked(id, done)?;
+            self.see_configuration(id, group)?;
         }
         self.tally.conf_changes += self.requests.look(id, group, self.oracle.facts(group))?;
         Ok(())
@@ -284,8 +288,8 @@ impl Cluster {
     }
 
     /// Saves a snapshot, here and now or begun now and finished at another time.
-    pub(super) fn snapshot(&mut self, id: u64, group: u64) -> Checked {
-        let (later, mut rng) = (self.rng.below(2) == 0, self.rng.clone());
+    pub(super) fn snapshot(&mut self, id: u64, group: u64, later: bool) -> Checked {
+        let mut rng = self.rng.clone();
         let Some(replica) = self.replica(id, group) else { return Ok(()) };
         let begun = match replica.writer.take() {
             Some(begun) => Ok(begun),

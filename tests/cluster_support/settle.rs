@@ -14,6 +14,7 @@ impl Cluster {
         for id in self.ids() {
             // Who has something planned would still fail.
             self.down(id, End::Kill);
+            self.processes.get_mut(&id).unwrap().reasonable();
             self.up(id)?;
         }
         let groups: Vec<u64> = self.groups.keys().copied().collect();
@@ -44,7 +45,7 @@ impl Cluster {
 
     fn save_everywhere(&mut self, groups: &[u64]) -> Checked {
         for id in self.ids() {
-            groups.iter().try_for_each(|group| self.snapshot(id, *group))?;
+            groups.iter().try_for_each(|group| self.snapshot(id, *group, false))?;
         }
         Ok(())
     }
