@@ -37,10 +37,10 @@ fn found(seeds: Range<u64>, sabotage: Sabotage, checks: Checks) -> BTreeMap<Kind
 
 #[test]
 fn raft_holds_and_nothing_is_said_before_it_is_durable() {
-    let tally = run(1..61, 4000, Checks::ALL);
+    let tally = run(1..101, 4000, Checks::ALL);
     // The schedule goes where it is meant to go.
     let least = [
-        (tally.elections, 500),
+        (tally.elections, 400),
         (tally.commands_applied, 10_000),
         (tally.crashes, 500),
         (tally.crashes_in_recovery, 100),
