@@ -71,6 +71,8 @@ fn a_seed_is_a_run() {
     for seed in 3..7 {
         let [one, two] = [0; 2].map(|_| episode(seed, 3000, Checks::ALL, Sabotage::None));
         assert_eq!((one.digest, one.tally), (two.digest, two.tally), "seed {seed}");
+        let with_other_checks = episode(seed, 3000, Checks::NONE, Sabotage::None);
+        assert_eq!(one.digest, with_other_checks.digest, "seed {seed}");
         let other = episode(seed + 100, 3000, Checks::ALL, Sabotage::None);
         assert_ne!(one.digest, other.digest);
     }

@@ -27,6 +27,8 @@ pub enum Drive {
 
 pub struct Cluster {
     pub(super) rng: Rng,
+    /// Which outputs are compared with the disk; apart from the rest, so that a seed is the same run with other checks.
+    sampler: Rng,
     pub(super) now: u64,
     pub(super) weights: Weights,
     pub(super) processes: BTreeMap<u64, Process>,
@@ -67,6 +69,7 @@ impl Cluster {
         let weights = Weights::of(&mut rng);
         Cluster {
             rng,
+            sampler: Rng::new(!seed),
             now: 0,
             weights,
             processes,
@@ -254,7 +257,7 @@ impl Cluster {
         self.tally.promises_checked += 1;
         let told = !self.checks.by_log || self.compare_with_log(id)?;
         let always = (self.ills.is_ill(id) || !told) && self.checks.by_crash > 0;
-        if always || (self.checks.by_crash > 0 && self.rng.below(self.checks.by_crash) == 0) {
+        if always || (self.checks.by_crash > 0 && self.sampler.below(self.checks.by_crash) == 0) {
             self.tally.promises_checked_by_crash += 1;
             self.compare_with_disk(id)?;
         }
