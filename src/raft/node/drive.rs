@@ -278,8 +278,10 @@ impl Node {
     /// The applied index and the ConfState, which ride along with what is written anyway.
     fn stage_bookkeeping(&self, batch: &mut WriteBatch) -> Result<(), Error> {
         let applied = self.applying.applied;
-        // The store's word, not raft's, to whom entries below a snapshot on its way in are gone, and of term 0.
-        if applied > self.storage.applied().0
+        // While a snapshot is on its way in, changes of the configuration below it are not made: without them what is
+        // applied must not be stored. (And to raft those entries are gone, and of term 0.)
+        if self.coming_snapshot().is_none()
+            && applied > self.storage.applied().0
             && let Ok(term) = self.storage.term(applied)
         {
             batch.set_applied(self.group, applied, term)?;
