@@ -170,6 +170,12 @@ impl Options {
         self
     }
 
+    /// Whether the log has threads of its own. Only a simulation does without.
+    #[must_use]
+    pub const fn has_threads(&self) -> bool {
+        self.threads
+    }
+
     pub(crate) fn check(&self) -> Result<Checked> {
         let refuse = |what: String| Err(Error::InvalidOptions { what });
         if !self.block_align.is_power_of_two() || !(8..=4096).contains(&self.block_align) {

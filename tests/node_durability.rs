@@ -7,7 +7,11 @@
 mod node_support;
 
 use node_support::{GROUP, Group, Member, SOON};
-use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot};
+use protobuf::Message as _;
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType,
+    Snapshot,
+};
 use seawall::raft::{Apply, Node, NodeConfig, NodeError, Output, ProposalError, RaftOptions, drive_all};
 
 fn kinds(messages: &[Message]) -> Vec<MessageType> {
@@ -271,6 +275,68 @@ fn snapshot_message(index: u64, term: u64, commands: &[u8]) -> Message {
     snapshot.set_data(commands.to_vec().into());
     m.set_snapshot(snapshot);
     m
+}
+
+/// A change of the configuration: 3 is removed.
+fn removal(index: u64, term: u64) -> Entry {
+    let mut single = ConfChangeSingle::default();
+    single.node_id = 3;
+    single.set_change_type(ConfChangeType::RemoveNode);
+    let mut change = ConfChangeV2::default();
+    change.set_changes(vec![single].into());
+    let mut e = Entry::default();
+    (e.index, e.term, e.data) = (index, term, change.write_to_bytes().unwrap().into());
+    e.set_entry_type(EntryType::EntryConfChangeV2);
+    e
+}
+
+fn voters(member: &mut Member) -> Vec<u64> {
+    let mut voters = member.node().conf_state().get_voters().to_vec();
+    voters.sort_unstable();
+    voters
+}
+
+/// To raft, the log begins behind a snapshot that has come in, and the configuration is the snapshot's. What is applied
+/// below it meanwhile must not be stored as applied, as its changes of the configuration were not made.
+#[test]
+fn a_snapshot_that_came_in_and_was_lost_with_the_process_leaves_nothing_behind() {
+    let mut two = Member::new(2, &[1, 2, 3], &[]);
+    let mut m = append(1, (0, 0), &[(1, 1), (2, 1), (3, 1)], 3);
+    m.mut_entries()[2] = removal(3, 1);
+    two.slow = true;
+    two.node().step(m).unwrap();
+    two.settle();
+    two.node().applied(2).unwrap();
+    two.node().save_snapshot(2, b"").unwrap();
+    two.node().step(snapshot_message(9, 1, b"")).unwrap();
+    two.node().applied(3).unwrap();
+    let wrong = two.node().save_snapshot(3, b"");
+    assert!(matches!(wrong, Err(NodeError::BadIndex { what: "snapshot", index: 3, .. })), "{wrong:?}");
+    two.node().compact(2).unwrap();
+    two.slow = false;
+    two.start(NodeConfig::new(2)).unwrap();
+    two.settle();
+    assert_eq!((two.node().status().applied, voters(&mut two)), (3, vec![1, 2]));
+}
+
+/// raft takes on a snapshot's configuration when the message comes in. Changes from before it, that the state machine
+/// reports after that, must not be made on top of it.
+#[test]
+fn a_change_from_before_a_snapshot_is_not_made_after_it() {
+    let mut two = Member::new(2, &[1, 2, 3], &[]);
+    let mut m = append(1, (0, 0), &[(1, 1), (2, 1)], 2);
+    m.mut_entries()[1] = removal(2, 1);
+    two.slow = true;
+    two.node().step(m).unwrap();
+    two.settle();
+    // By then 3 was added again.
+    two.node().step(snapshot_message(9, 1, b"")).unwrap();
+    two.apply_all();
+    two.slow = false;
+    two.settle();
+    two.apply_all();
+    assert_eq!(two.node().status().applied, 9);
+    assert_eq!(voters(&mut two), [1, 2, 3]);
 }
 
 /// "A Ready holding a snapshot skipped without advance".

@@ -240,6 +240,8 @@ fn timings_that_make_a_group_restless_are_refused() {
         config.clone().heartbeat_tick(0),
         config.clone().election_tick(9),
         config.clone().election_tick(usize::MAX),
+        config.clone().election_timeout(9..12),
+        config.clone().election_timeout(12..12),
         config.clone().max_inflight_messages(0),
         config.clone().max_unwritten_size(1),
         config.clone().max_uncommitted_size(1),
@@ -248,6 +250,20 @@ fn timings_that_make_a_group_restless_are_refused() {
         assert!(matches!(refused, Err(NodeError::Config { group: GROUP, .. })), "{refused:?}");
     }
     one.start(config.heartbeat_tick(2).election_tick(20)).unwrap();
+}
+
+#[test]
+fn an_election_timeout_of_one_value_is_certain() {
+    for ticks in [10, 13, 19] {
+        let mut two = Member::new(2, &[1, 2, 3], &[]);
+        two.start(NodeConfig::new(2).election_timeout(ticks..ticks + 1)).unwrap();
+        for _ in 1..ticks {
+            two.node().tick().unwrap();
+        }
+        assert!(two.settle().is_empty());
+        two.node().tick().unwrap();
+        assert_eq!(two.settle().len(), 2, "asks both others");
+    }
 }
 
 fn change(id: u64, kind: ConfChangeType) -> ConfChangeV2 {

@@ -319,3 +319,23 @@ fn reads_wait_for_an_index_that_a_quorum_confirmed() {
     group.settle();
     assert!(!group.member(1).reads.iter().any(|(id, _)| *id == unanswered));
 }
+
+/// It asked the leader, which lost office to it and passed the request on: the request comes back from itself.
+#[test]
+fn a_read_that_comes_back_to_the_node_that_asked_is_answered() {
+    let mut group = Group::new(&[1, 2, 3]);
+    group.elect(1);
+    let asked = group.node(2).read_index().unwrap();
+    let request = group.node(2).drive().unwrap().messages;
+    assert_eq!((request[0].from, request[0].to), (2, 1));
+    group.elect(2);
+    let _open = group.propose(2, b"of its own term");
+    group.settle();
+    group.deliver(request);
+    let passed_on = group.node(1).drive().unwrap().messages;
+    assert_eq!((passed_on[0].from, passed_on[0].to), (2, 2));
+    group.node(2).step(passed_on[0].clone()).unwrap();
+    group.settle();
+    let answered = group.member(2).reads.clone();
+    assert!(answered.iter().any(|(id, index)| *id == asked && *index > 1), "{answered:?}");
+}

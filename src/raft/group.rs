@@ -111,11 +111,11 @@ impl Group {
         }
     }
 
-    /// Entries that the group has lie there now. Ascending by index.
+    /// Entries that the group has lie there now. They ascend by index as far as they come from one segment.
     pub(crate) fn relocate(&mut self, entries: &[Written]) {
         self.positions.relocate(entries);
-        if let Some(last) = entries.last() {
-            self.durable_below = self.durable_below.max(last.index.saturating_add(1));
+        if let Some(highest) = entries.iter().map(|entry| entry.index).max() {
+            self.durable_below = self.durable_below.max(highest.saturating_add(1));
         }
     }
 
@@ -356,5 +356,13 @@ mod tests {
         assert_eq!(group.durable_below, 3);
         group.install(FullState::default(), Lsn::new(1000));
         assert_eq!(group.durable_below, 0);
+    }
+
+    /// What is left of several segments is relocated together, and an older segment may hold the later entry.
+    #[test]
+    fn entries_relocated_in_any_order_stay_durable() {
+        let mut group = with_entries(0, 1..10);
+        group.relocate(&[written(8, 900), written(2, 910)]);
+        assert_eq!(group.durable_below, 9);
     }
 }

@@ -64,8 +64,11 @@ impl Groups {
         self.cells.write().remove(&id)
     }
 
+    /// By ascending id: what is done for one group after another is done in the same order each time.
     pub(crate) fn all(&self) -> Vec<Arc<Cell>> {
-        self.cells.read().values().cloned().collect()
+        let mut all: Vec<Arc<Cell>> = self.cells.read().values().cloned().collect();
+        all.sort_unstable_by_key(|cell| cell.id);
+        all
     }
 
     /// The ids, ascending.
@@ -76,9 +79,9 @@ impl Groups {
     }
 
     /// A segment has a summary: takes its positions over, or leaves that to whoever submits next.
-    fn sealed(&self, segment: SegmentId, summary: &Summary) {
+    fn sealed(&self, segment: SegmentId, summary: &Summary, patience: Duration) {
         self.sealed.lock().push((segment, summary.clone()));
-        if !self.adopt_queued(PATIENCE) {
+        if !self.adopt_queued(patience) {
             self.left.store(true, Ordering::Release);
         }
     }
@@ -122,7 +125,17 @@ impl Groups {
 
 /// Makes the summaries of sealed segments, and takes their positions over.
 #[derive(Debug)]
-pub(crate) struct GroupSummarizer(pub(crate) Arc<Groups>);
+pub(crate) struct GroupSummarizer {
+    groups: Arc<Groups>,
+    patience: Duration,
+}
+
+impl GroupSummarizer {
+    /// In a log without threads whoever seals a segment is who holds the order lock: waiting for it helps nobody.
+    pub(crate) fn new(groups: Arc<Groups>, log_has_threads: bool) -> Self {
+        GroupSummarizer { groups, patience: if log_has_threads { PATIENCE } else { Duration::ZERO } }
+    }
+}
 
 impl Summarizer for GroupSummarizer {
     fn summarize(&self, segment: &SegmentReader) -> crate::Result<Summary> {
@@ -134,7 +147,7 @@ impl Summarizer for GroupSummarizer {
     }
 
     fn sealed(&self, segment: SegmentId, summary: &Summary) {
-        self.0.sealed(segment, summary);
+        self.groups.sealed(segment, summary, self.patience);
     }
 }
 

@@ -162,7 +162,7 @@ impl Positions {
         }
     }
 
-    /// These entries, ascending by index, lie there now.
+    /// These entries lie there now. Those that follow each other are kept together.
     pub(crate) fn relocate(&mut self, entries: &[Written]) {
         let mut run: Option<Run> = None;
         for entry in entries {

@@ -77,7 +77,8 @@ impl RaftLog {
         limits: PurgeLimits,
     ) -> Result<RaftLog> {
         let groups = Arc::new(Groups::default());
-        let wal = options.open_with_summarizer(disk, Arc::new(GroupSummarizer(Arc::clone(&groups))))?;
+        let summarizer = GroupSummarizer::new(Arc::clone(&groups), options.has_threads());
+        let wal = options.open_with_summarizer(disk, Arc::new(summarizer))?;
         replay(&wal, &groups)?;
         groups.adopt_left();
         let snapshots = open_snapshots(&wal, &groups, snapshot_chunk)?;

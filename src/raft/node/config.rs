@@ -1,5 +1,7 @@
 //! How a [`Node`](super::Node) is set up, checked before anything runs.
 
+use std::ops::Range;
+
 use ::raft::{Config, ReadOnlyOption};
 
 use super::error::{NodeError, NodeResult};
@@ -14,6 +16,7 @@ pub struct NodeConfig {
     pub(super) id: u64,
     pub(super) applied: Option<(u64, u64)>,
     election_tick: usize,
+    election_timeout: Range<usize>,
     heartbeat_tick: usize,
     pre_vote: bool,
     check_quorum: bool,
@@ -36,6 +39,7 @@ impl NodeConfig {
             id,
             applied: None,
             election_tick: 10,
+            election_timeout: 0..0,
             heartbeat_tick: 1,
             pre_vote: true,
             check_quorum: true,
@@ -65,6 +69,14 @@ impl NodeConfig {
     /// ten heartbeats.
     pub fn election_tick(mut self, ticks: usize) -> Self {
         self.election_tick = ticks;
+        self
+    }
+
+    /// What the ticks before an election are drawn from, each time anew; from once to twice
+    /// [`NodeConfig::election_tick`] unless set, and never less. A range of one tick leaves nothing to chance, as a
+    /// simulation wants it; the members must then have different ones.
+    pub fn election_timeout(mut self, ticks: Range<usize>) -> Self {
+        self.election_timeout = ticks;
         self
     }
 
@@ -149,8 +161,8 @@ impl NodeConfig {
             max_inflight_msgs: self.max_inflight_messages,
             check_quorum: self.check_quorum,
             pre_vote: self.pre_vote,
-            min_election_tick: 0,
-            max_election_tick: 0,
+            min_election_tick: self.election_timeout.start,
+            max_election_tick: self.election_timeout.end,
             read_only_option: ReadOnlyOption::Safe,
             skip_bcast_commit: false,
             batch_append: false,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::raft::eraftpb::{Entry, Message, MessageType, Snapshot};
-use ::raft::{RawNode, Ready, StateRole};
+use ::raft::{RawNode, Ready, StateRole, Storage as _};
 
 use super::apply::Apply;
 use super::error::{NodeError, NodeResult};
@@ -279,8 +279,11 @@ impl Node {
     /// The applied index and the ConfState, which ride along with what is written anyway.
     fn stage_bookkeeping(&self, batch: &mut WriteBatch) -> Result<(), Error> {
         let applied = self.applying.applied;
-        if applied > self.storage.applied().0
-            && let Ok(term) = self.raw.raft.raft_log.term(applied)
+        // While a snapshot is on its way in, changes of the configuration below it are not made: without them what is
+        // applied must not be stored. (And to raft those entries are gone, and of term 0.)
+        if self.coming_snapshot().is_none()
+            && applied > self.storage.applied().0
+            && let Ok(term) = self.storage.term(applied)
         {
             batch.set_applied(self.group, applied, term)?;
         }

@@ -30,7 +30,9 @@ impl Inbound<'_> {
         if m.to != id {
             return Err(NodeError::WrongNode { group: self.group, to: m.to, id });
         }
-        if m.from == 0 || m.from == id {
+        // A request for a read index that was passed on keeps its sender, and may be passed on to the one who sent it.
+        let comes_back = m.from == id && m.get_msg_type() == MessageType::MsgReadIndex;
+        if m.from == 0 || (m.from == id && !comes_back) {
             return self.refuse(m, "a message comes from another node");
         }
         self.check_kind(m)?;

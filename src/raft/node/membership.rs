@@ -37,6 +37,12 @@ impl Node {
         self.raw.raft.prs().conf().to_conf_state()
     }
 
+    /// The index of a snapshot that has come in, or is being written.
+    pub(super) fn coming_snapshot(&self) -> Option<u64> {
+        let snapshot = self.raw.raft.raft_log.unstable_snapshot();
+        snapshot.as_ref().map(|snapshot| snapshot.get_metadata().index)
+    }
+
     fn check_change(&self, change: &ConfChangeV2) -> NodeResult<()> {
         let refuse = |why: &str| Err(NodeError::ConfChangeRefused { group: self.group, why: why.to_owned() });
         if self.raw.raft.has_pending_conf() {
@@ -73,8 +79,9 @@ impl Node {
 
     /// Lets a committed configuration change take effect, in raft and for the next batch.
     pub(super) fn change_configuration(&mut self, entry: &Entry) {
-        // A snapshot, or an earlier life, is ahead of this entry: its effect is in there.
-        if entry.index <= self.configurations.newest_index() {
+        // A snapshot, or an earlier life, is ahead of this entry: its effect is in there. raft has taken on the
+        // configuration of a snapshot that has come in, also before that is written and is noted here.
+        if entry.index <= self.configurations.newest_index().max(self.coming_snapshot().unwrap_or(0)) {
             return;
         }
         let done = match entry.get_entry_type() {

@@ -56,6 +56,9 @@ impl Node {
         if index > applied || index == 0 {
             return Err(refuse(format!("the state machine has applied {applied}")));
         }
+        if let Some(coming) = self.coming_snapshot() {
+            return Err(refuse(format!("a leader's snapshot at {coming} is on its way in")));
+        }
         if let Some((newest, _)) = recovered.snapshot.filter(|(newest, _)| *newest >= index) {
             return Err(refuse(format!("the newest snapshot is at {newest}")));
         }

@@ -1,0 +1,92 @@
+//! A cluster under faults: several processes, each with one log and several groups on a disk of its own, and a network
+//! between them; every step from one seed, every promise checked at each step.
+//!
+//! ```text
+//!   schedule ── picks a step ──> cluster ──> process (disk, log, nodes, state machines)
+//!                                  │ ^                │ outputs
+//!                         messages v │ messages       v
+//!                                network          promises: was it durable?   oracle: is it still Raft?
+//! ```
+//!
+//! An *episode* is one cluster: some thousands of steps with faults, then none, and all groups have to go on. It is on
+//! one thread and its logs have no threads, so a seed is a run.
+// The test and the example use their parts, and neither exports any. A helper that panics fails the test.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default)]
+
+mod cluster;
+mod events;
+mod faults;
+pub mod machine;
+mod network;
+pub mod oracle;
+mod process;
+mod promises;
+mod requests;
+mod schedule;
+mod settle;
+
+pub use cluster::Cluster;
+pub use events::{Finding, Kind, Tally};
+
+/// Which checks of durability are made; those of Raft always are.
+#[derive(Clone, Copy, Debug)]
+pub struct Checks {
+    /// What is said is below the log's durable address.
+    pub by_log: bool,
+    /// One output in so many is compared with the disk after a crash; 0 for none.
+    pub by_crash: u64,
+    /// What was said before a restart is there after it.
+    pub at_restart: bool,
+    /// A node that finds out that it lost entries, or a message that no correct peer sends, is a violation.
+    pub by_nodes: bool,
+}
+
+impl Checks {
+    pub const ALL: Checks = Checks { by_log: true, by_crash: 50, at_restart: true, by_nodes: true };
+    pub const NONE: Checks = Checks { by_log: false, by_crash: 0, at_restart: false, by_nodes: false };
+
+    /// Every output is compared with the disk.
+    pub const fn paranoid() -> Checks {
+        Checks { by_crash: 1, ..Checks::ALL }
+    }
+}
+
+/// What is broken on purpose, to see that the checks find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    None,
+    /// Disks say "synced" and are not: everything is said before it is durable.
+    Lies,
+    /// A crash takes a disk back to what it was when its process started: votes and acknowledged entries are forgotten.
+    Rollback,
+}
+
+/// What came of an episode.
+#[derive(Debug)]
+pub struct Report {
+    pub tally: Tally,
+    pub finding: Option<Finding>,
+    pub digest: u64,
+}
+
+/// Runs one episode, up to the first violation.
+pub fn episode(seed: u64, steps: u64, checks: Checks, sabotage: Sabotage) -> Report {
+    let mut cluster = Cluster::new(seed, checks, sabotage);
+    let mut run = || {
+        cluster.unless_power_fails(Cluster::found)?;
+        for _ in 0..steps {
+            cluster.step()?;
+        }
+        cluster.unless_power_fails(Cluster::settle)
+    };
+    let violation = run().err();
+    let finding = violation.map(|violation| Finding {
+        seed,
+        step: cluster.now(),
+        violation,
+        events: cluster.last_events(),
+    });
+    Report { tally: cluster.tally(), finding, digest: cluster.digest() }
+}
