@@ -38,6 +38,8 @@ pub(crate) enum Mutation {
     FooterBody,
     /// Released files are touched before the superblock says that they are.
     ReleaseOrder,
+    /// An open relies on names that an earlier life may not have synced.
+    OpenNames,
     /// Evidence of durability is not looked at.
     Witness,
     /// An unproven tail is exposed as it is.

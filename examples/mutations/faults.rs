@@ -19,12 +19,12 @@ const fn at(program: &'static str, filters: &'static [&'static str]) -> Suite {
     Suite { program, filters }
 }
 
-const POWER: Suite = at("crash_states", &["w1_w2_w3_power_failure_at_every_call_in_larger"]);
-const SWEEP: Suite = at("crash_states", &["w1_w2_w3_power_failure_at_every_call"]);
+const POWER: Suite = at("crash_states", &["w1_to_w6_a_crash_or_a_failure_at_every_call_in_other"]);
+const SWEEP: Suite = at("crash_states", &["w1_to_w6"]);
 const KILLED: Suite = at("crash_states", &["w5_what"]);
 const FAILED: Suite = at("failed_writes", &[]);
 const CALLS: Suite = at("failed_calls", &[]);
-const DAMAGE: Suite = at("damage", &[]);
+const DAMAGE: Suite = at("damage_sweep", &[]);
 const RAFT: Suite = at("raft_crashes", &[]);
 const BITS: Suite = at("lib", &["format::"]);
 const GOLDEN: Suite = at("golden_files", &[]);
@@ -37,7 +37,7 @@ pub(crate) const FAULTS: &[(&str, &str, Suite)] = &[
     ("Poison", "after a failed write or sync the handle goes on", CALLS),
     ("PoisonWakesFew", "a failed flush wakes only those who wait for its own block", MODEL),
     ("HandOver", "the flush is kept when nobody waits for the next block", MODEL),
-    ("DurableInBlock", "blocks do not say what was durable", DAMAGE),
+    ("DurableInBlock", "blocks do not say what was durable", at("damage", &[])),
     ("Mark", "no mark is written when the log falls idle or is closed", at("log_basics", &[])),
     ("SegmentSync", "a new segment's bytes are not synced", POWER),
     ("SegmentName", "a new segment's name is not synced", POWER),
@@ -47,6 +47,7 @@ pub(crate) const FAULTS: &[(&str, &str, Suite)] = &[
     ("SuperblockSlot", "a superblock slot that an earlier life may not have synced is taken for safe", SWEEP),
     ("FooterBody", "a footer's body is not synced before its head", RAFT),
     ("ReleaseOrder", "released files go before the superblock says so", SWEEP),
+    ("OpenNames", "an open relies on names that nobody synced", at("crash_states", &["w5_the_name"])),
     ("Witness", "evidence of durability is not looked at", DAMAGE),
     ("TailRewrite", "an unproven tail is exposed as it is", KILLED),
     ("AppendBehindCut", "a new life goes on in the file, behind the cut", SWEEP),

@@ -115,7 +115,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         leftovers: Leftovers::default(),
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };
-    if !created {
+    if !created && !mutated(Mutation::OpenNames) {
         // A life that was killed may have left its names in the cache only; what follows relies on them.
         disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
     }
