@@ -47,7 +47,7 @@ pub(crate) const FAULTS: &[(&str, &str, Suite)] = &[
     ("SuperblockSlot", "a superblock slot that an earlier life may not have synced is taken for safe", SWEEP),
     ("FooterBody", "a footer's body is not synced before its head", RAFT),
     ("ReleaseOrder", "released files go before the superblock says so", SWEEP),
-    ("OpenNames", "an open relies on names that nobody synced", at("crash_states", &["w5_the_name"])),
+    ("OpenNames", "an open relies on names that nobody synced", SWEEP),
     ("Witness", "evidence of durability is not looked at", DAMAGE),
     ("TailRewrite", "an unproven tail is exposed as it is", KILLED),
     ("AppendBehindCut", "a new life goes on in the file, behind the cut", SWEEP),

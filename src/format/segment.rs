@@ -187,7 +187,10 @@ impl SegmentHeader {
         }
         let known = is_zero(&page[52..56])
             && is_zero(&page[HEADER_LEN..])
-            && (header.predecessor.is_some() || is_zero(&page[32..52]));
+            && (header.predecessor.is_some() || is_zero(&page[32..52]))
+            // Nothing behind the segment's beginning was there when its first block was written.
+            && header.durable <= header.first_lsn
+            && header.predecessor.is_none_or(|p| p.end <= header.first_lsn);
         if known { Ok(header) } else { Err(Invalid::Field) }
     }
 }
