@@ -1,5 +1,5 @@
 #!/bin/sh
-# Counts the instructions of one append, submit, read, step of an iterator, and open, with callgrind: the same whatever
+# Counts the instructions of one append, read, step of an iterator, and open, with callgrind: the same whatever
 # else the machine does. Compares with benches/instructions.txt and fails where one takes over 10 % more;
 # `benches/instructions.sh --write` writes that file anew. Needs valgrind.
 set -eu
@@ -24,7 +24,7 @@ each() {
 }
 
 found=$(
-    for what in append:2000 submit:20000 read:20000 iterate:20000 open:20; do
+    for what in append:500 read:5000 iterate:5000 open:4; do
         echo "${what%:*} $(each "${what%:*}" "${what#*:}")"
     done
 )

@@ -1,7 +1,7 @@
 //! Does one thing N times, for counting the instructions that it takes: `benches/instructions.sh` runs this twice under
 //! callgrind and subtracts, so that what is left is the cost of one.
 //!
-//! `instructions append|submit|read|iterate|open N`
+//! `instructions append|read|iterate|open N`
 #![allow(clippy::print_stderr, clippy::unwrap_used, clippy::indexing_slicing)] // it has nobody to tell of errors
 
 use std::process::ExitCode;
@@ -34,11 +34,6 @@ fn run(what: &str, times: usize) -> Option<()> {
                 wal.append(RECORD).unwrap();
             }
         }
-        "submit" => {
-            let wal = options().open(dir.path()).unwrap();
-            (1..times).for_each(|_| drop(wal.submit(one()).unwrap()));
-            wal.submit(one()).unwrap().wait().unwrap();
-        }
         "read" => {
             let wal = filled(dir.path(), 1000);
             let lsns: Vec<_> = wal.iter().map(|r| r.unwrap().lsn()).collect();
@@ -54,19 +49,13 @@ fn run(what: &str, times: usize) -> Option<()> {
     Some(())
 }
 
-fn one() -> Batch {
-    let mut batch = Batch::new();
-    batch.push(RECORD);
-    batch
-}
-
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let times = words.get(1).and_then(|n| n.parse().ok());
     match (words.first(), times) {
         (Some(what), Some(times)) if run(what, times).is_some() => ExitCode::SUCCESS,
         _ => {
-            eprintln!("instructions append|submit|read|iterate|open N");
+            eprintln!("instructions append|read|iterate|open N");
             ExitCode::from(2)
         }
     }
