@@ -63,6 +63,9 @@
 //! They rest on a device that keeps what it said it has synced. What is out of scope, and how each promise is tested, is
 //! in the README and in `docs/` of the repository.
 //!
+//! The guide has chapters on how to use it, what durability means, Raft, operation, and testing. (`guide`, in this
+//! documentation; `docs/guide/` in the repository.)
+//!
 //! # Features
 //!
 //! | | |
@@ -77,6 +80,8 @@
 mod commit;
 pub mod error;
 pub mod format;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 pub mod io;
 mod lsn;
 mod mutation;

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["segment"],
     &["commit", "recovery", "retention"],
     &["wal", "reader", "verify", "view"],
-    &["raft", "bin"],
+    &["raft", "bin", "guide"],
 ];
 
 /// Imports inside one layer that are meant: `options` knows the sizes of the format; the log and its iterators name each

@@ -1,0 +1,26 @@
+//! The guide: chapters for those who build on the log, and for those who run it. Their code is compiled and run with the tests.
+
+/// What it is like to use the log.
+#[doc = include_str!("../docs/guide/start.md")]
+pub mod start {}
+
+/// What is promised, on what it rests, and what happens after a crash.
+#[doc = include_str!("../docs/guide/durability.md")]
+pub mod durability {}
+
+/// A working node, and what is left to your program.
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+#[doc = include_str!("../docs/guide/raft.md")]
+pub mod raft {}
+
+/// Sizes, copies, full disks, and what to watch.
+#[doc = include_str!("../docs/guide/operating.md")]
+pub mod operating {}
+
+/// Crashes at every call, for your own program.
+#[doc = include_str!("../docs/guide/testing.md")]
+pub mod testing {}
+
+/// Which call becomes which.
+#[doc = include_str!("../docs/guide/from_raft_engine.md")]
+pub mod from_raft_engine {}
