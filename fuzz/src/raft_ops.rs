@@ -27,7 +27,8 @@ pub fn run(input: &[u8]) {
 }
 
 fn open(disk: &SimDisk) -> Result<RaftLog> {
-    let wal: Options = options().segment_size(24 << 10);
+    // A crash may spoil a whole sector that was being written, so no block may share one with what was acknowledged.
+    let wal: Options = options().segment_size(40 << 10).block_align(4096);
     RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(1000).open_on(shared(disk))
 }
 
