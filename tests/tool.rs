@@ -194,3 +194,81 @@ fn groups_of_a_log_that_has_none_or_is_damaged() {
     let output = seawall(&["groups", plain.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
 }
+
+#[test]
+fn a_dump_goes_on_behind_the_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    raft_log(dir.path()).close().unwrap();
+    let lines = |args: &[&str]| {
+        let output = seawall(&[&["dump", &at, "--json"], args].concat());
+        let lines: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        (output.status.code(), lines)
+    };
+    let (status, whole) = lines(&[]);
+    assert_eq!(status, Some(0));
+    let (_, some) = lines(&["--group", "7", "--index", "5..6"]);
+    assert_eq!(some.iter().map(|r| r["label"]["sequence"].as_u64().unwrap()).collect::<Vec<_>>(), [5, 6]);
+    let (from, to) = (whole[3]["lsn"].to_string(), whole[9]["lsn"].to_string());
+    assert_eq!(lines(&["--from", &from, "--to", &to]).1, whole[3..9]);
+
+    // The oldest segment's fifth block, the newest one's second: a header each, so all of either block goes.
+    let names: Vec<_> = contents(dir.path()).into_iter().filter(|(n, _)| n.ends_with(".seg")).collect();
+    let log = seawall::LogView::open(dir.path()).unwrap();
+    for (segment, block) in [(log.segments().first().unwrap(), 5), (log.segments().last().unwrap(), 2)] {
+        let path = dir.path().join(segment.file_name());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let headers: Vec<usize> =
+            (8192..bytes.len()).step_by(4096).filter(|at| bytes[at + 4..at + 6] == *b"SB").collect();
+        bytes[headers[block - 1] + 20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert!(names.len() > 1);
+    let (status, rest) = lines(&[]);
+    assert_eq!(status, Some(1));
+    let (damage, records): (Vec<_>, Vec<_>) = rest.into_iter().partition(|line| line["damage"].is_object());
+    assert_eq!(damage.len(), 2, "{damage:?}");
+    let lost = |record: &&serde_json::Value| {
+        damage.iter().any(|d| {
+            let lsn = record["lsn"].as_u64().unwrap();
+            let d = &d["damage"];
+            (d["first_lsn"].as_u64().unwrap()..d["end_lsn"].as_u64().unwrap()).contains(&lsn)
+        })
+    };
+    let expected: Vec<_> = whole.iter().filter(|r| !lost(r)).cloned().collect();
+    assert!(expected.len() < whole.len() && expected.len() > whole.len() - 10);
+    assert_eq!(records, expected);
+    assert!(text(&seawall(&["dump", &at])).contains("damage: "));
+}
+
+#[test]
+fn a_tail_shows_what_a_running_writer_adds() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let wal = Options::new().segment_size(64 << 10).open(dir.path()).unwrap();
+    let first = wal.append(b"before").unwrap();
+    let from = first.get().to_string();
+    let tail = Command::new(env!("CARGO_BIN_EXE_seawall"))
+        .args(["tail", &at, "--json", "--every", "5", "--from", &from, "--count", "101"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lsns: Vec<u64> = std::iter::once(first)
+        .chain((0..100).map(|n| wal.append(format!("{n:03}").repeat(800)).unwrap()))
+        .map(|lsn| lsn.get())
+        .collect();
+    let output = tail.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let shown: Vec<u64> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["lsn"].as_u64().unwrap())
+        .collect();
+    assert_eq!(shown, lsns);
+    assert!(text(&seawall(&["tail", &at, "--from", "0", "--count", "1"])).contains("before"));
+    assert_eq!(seawall(&["tail", "/nowhere/at/all"]).status.code(), Some(2));
+}

@@ -10,7 +10,9 @@ mod failure;
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 mod groups;
 mod inspect;
+mod records;
 mod style;
+mod tail;
 mod verify;
 
 use std::path::PathBuf;
@@ -56,8 +58,10 @@ enum Command {
         /// The log's directory
         dir: PathBuf,
     },
-    /// The records, oldest first
+    /// The records, oldest first, past what is damaged
     Dump(dump::Args),
+    /// The records of a running log as they come
+    Tail(tail::Args),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +82,7 @@ fn run(args: &Args) -> Result<Health, Failure> {
         Command::Inspect(inspect) => inspect::run(inspect, args.json),
         #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
         Command::Groups { dir } => groups::run(dir, args.json),
-        Command::Dump(dump) => Ok(dump::run(dump, args.json)?),
+        Command::Dump(dump) => dump::run(dump, args.json),
+        Command::Tail(tail) => tail::run(tail, args.json),
     }
 }
