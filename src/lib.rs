@@ -104,7 +104,7 @@ pub use lsn::{Label, Lsn, SegmentId, StreamRange};
 pub use options::{Options, TailPolicy};
 pub use reader::{Follow, Iter, Reader};
 pub use recovery::{Cut, Recovery};
-pub use segment::{Heads, Record, RecordHead, SegmentReader, Summarizer, Summary};
+pub use segment::{Heads, Record, RecordHead, Salvage, SegmentReader, Summarizer, Summary};
 pub use stats::Stats;
 pub use verify::{SegmentCheck, VerifyReport, verify, verify_on};
 pub use view::LogView;

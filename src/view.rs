@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, LogUuid, Result};
+use crate::error::{Corruption, Error, LogUuid, Result};
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::Lsn;
 use crate::options::TailPolicy;
 use crate::recovery::{Catalog, Cut, Look, survey};
-use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile};
+use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile, good_blocks};
 
 /// A log as it was at one moment, to be read. What a running writer adds later is not in it, and what it frees meanwhile
 /// can still be read.
@@ -20,6 +20,7 @@ pub struct LogView {
     end: Lsn,
     segments: Vec<SegmentReader>,
     cuts: Vec<Cut>,
+    damage: Option<Corruption>,
 }
 
 impl LogView {
@@ -38,6 +39,25 @@ impl LogView {
     /// # Errors
     /// As [`LogView::open`].
     pub fn open_on(disk: &Arc<dyn Disk>) -> Result<Self> {
+        let view = Self::look(disk)?;
+        match view.damage {
+            Some(damage) => Err(damage.into()),
+            None => Ok(view),
+        }
+    }
+
+    /// As [`LogView::open`], also of a log that an open refuses for damage in its newest segment: that segment then ends
+    /// behind its last block that verifies. Read it with [`SegmentReader::salvage`].
+    ///
+    /// # Errors
+    /// As [`LogView::open`], when the superblock or the chain of segments is damaged.
+    pub fn open_damaged(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        let disk = RealDisk::open(dir).map_err(|e| Error::io("open directory", dir, e))?;
+        Self::look(&(Arc::new(disk) as Arc<dyn Disk>))
+    }
+
+    fn look(disk: &Arc<dyn Disk>) -> Result<Self> {
         let sb = match SuperblockFile::find(disk, Access::Read)? {
             FoundSuperblock::Some(file) => *file.content(),
             FoundSuperblock::Damaged(c) => return Err(c.into()),
@@ -46,8 +66,12 @@ impl LogView {
             }
         };
         let catalog = Catalog::read(disk, &sb, Access::Read, false)?;
-        let found = survey(&catalog, &sb, Look { policy: TailPolicy::Truncate, mmap: false, threads: true })?;
-        let end = found.end();
+        let look = Look { policy: TailPolicy::Truncate, mmap: false, threads: true };
+        let (end, closed, cuts, damage) = match survey(&catalog, &sb, look) {
+            Ok(found) => (found.end(), found.was_closed(), found.into_cuts(), None),
+            Err(Error::Corruption(c)) => (last_good(&catalog)?, false, Vec::new(), Some(*c)),
+            Err(e) => return Err(e),
+        };
         let reader = |m: &crate::recovery::Member| {
             let own_end = m.segment.end().unwrap_or(end).max(m.segment.first_lsn());
             SegmentReader::new(Arc::clone(&m.segment), own_end)
@@ -55,10 +79,11 @@ impl LogView {
         Ok(LogView {
             uuid: sb.uuid,
             owner: sb.owner,
-            closed: found.was_closed(),
+            closed,
             end,
             segments: catalog.members.iter().map(reader).collect(),
-            cuts: found.into_cuts(),
+            cuts,
+            damage,
         })
     }
 
@@ -92,9 +117,23 @@ impl LogView {
         &self.segments
     }
 
+    /// Why an open would refuse the log, as far as looking at its newest segment and at footers tells.
+    #[must_use]
+    pub fn damage(&self) -> Option<&Corruption> {
+        self.damage.as_ref()
+    }
+
     /// What an open would cut off.
     #[must_use]
     pub fn would_cut(&self) -> &[Cut] {
         &self.cuts
     }
+}
+
+/// Behind the last block of the newest segment that verifies.
+fn last_good(catalog: &Catalog) -> Result<Lsn> {
+    let Some(newest) = catalog.members.last() else { return Ok(Lsn::ZERO) };
+    let first = newest.segment.first_lsn();
+    let ends = good_blocks(&newest.segment, first)?.into_iter().map(|(_, end)| end);
+    Ok(ends.max().unwrap_or(first).min(newest.segment.limit()))
 }

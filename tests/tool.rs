@@ -1,10 +1,12 @@
 //! The `seawall` tool says what is there, changes nothing, and its exit status tells whole from damaged.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::field_reassign_with_default)] // outside #[test] functions too
 
 use std::path::Path;
 use std::process::{Command, Output};
 
+use raft::eraftpb::{ConfState, Entry, HardState};
+use seawall::raft::{RaftLog, RaftOptions};
 use seawall::{Batch, Label, Options, Wal};
 
 fn seawall(args: &[&str]) -> Output {
@@ -28,6 +30,7 @@ fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
         .map(|f| f.unwrap())
+        .filter(|f| f.path().is_file())
         .map(|f| (f.file_name().into_string().unwrap(), std::fs::read(f.path()).unwrap()))
         .collect();
     all.sort();
@@ -88,4 +91,184 @@ fn what_is_no_log_is_said_to_be_none() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
         assert!(!output.stderr.is_empty());
     }
+}
+
+/// A Raft log with entries that a compaction made dead.
+fn raft_log(dir: &Path) -> RaftLog {
+    let options = Options::new().segment_size(64 << 10);
+    let log = RaftOptions::new().node_id(3).wal(options).open(dir).unwrap();
+    log.create_group(7, ConfState::from((vec![3], vec![]))).unwrap();
+    log.create_group(8, ConfState::from((vec![3], vec![]))).unwrap();
+    for index in 1..=40 {
+        let mut batch = log.batch();
+        for group in [7, 8] {
+            let mut entry = Entry::default();
+            (entry.index, entry.term) = (index, 2);
+            entry.data = vec![b'a' + (index % 26) as u8; 1000].into();
+            batch.append(group, &[entry]).unwrap();
+        }
+        log.commit(batch).unwrap();
+    }
+    let mut batch = log.batch();
+    let mut hard = HardState::default();
+    (hard.term, hard.vote, hard.commit) = (2, 3, 30);
+    batch.set_hard_state(7, &hard).unwrap();
+    batch.set_applied(7, 30, 2).unwrap();
+    log.commit(batch).unwrap();
+    let group = log.group(7).unwrap();
+    group.save_snapshot(25, group.conf_state(), b"state").unwrap();
+    let mut batch = log.batch();
+    batch.compact(7, 20).unwrap();
+    // Another term's entries take the place of the last three.
+    let mut entry = Entry::default();
+    (entry.index, entry.term) = (38, 3);
+    let rest: Vec<_> = (38..=40).map(|index| Entry { index, ..entry.clone() }).collect();
+    batch.append(8, &rest).unwrap();
+    log.commit(batch).unwrap();
+    log
+}
+
+fn json(args: &[&str]) -> serde_json::Value {
+    let output = seawall(args);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn groups_say_where_they_stand_and_what_they_pin() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let log = raft_log(dir.path());
+    let space = log.space().unwrap();
+    let found = json(&["groups", &at, "--json"]);
+    let seven = &found["groups"][0];
+    for (key, value) in
+        [("group", 7), ("term", 2), ("vote", 3), ("commit", 30), ("applied", 30), ("first", 21), ("last", 40)]
+    {
+        assert_eq!(seven[key], value, "{key}");
+    }
+    assert_eq!(seven["snapshot"]["index"], 25);
+    // The tool counts records from outside; the open log counts its positions.
+    for group in &space.groups {
+        let of = found["groups"].as_array().unwrap().iter().find(|g| g["group"] == group.group).unwrap();
+        assert_eq!(of["live_bytes"], group.live_bytes);
+        let pins: Vec<_> = group
+            .pins
+            .iter()
+            .map(|(s, b)| serde_json::json!({ "segment": s.get(), "live_bytes": b }))
+            .collect();
+        assert_eq!(of["pins"], serde_json::Value::from(pins));
+    }
+    let inspected = json(&["inspect", &at, "--json"]);
+    for (segment, of) in space.segments.iter().zip(inspected["segments"].as_array().unwrap()) {
+        assert_eq!((&of["id"], &of["live_bytes"]), (&segment.id.get().into(), &segment.live_bytes.into()));
+    }
+    let first = space.segments[0].id.get().to_string();
+    let one = json(&["inspect", &at, "--segment", &first, "--json"]);
+    assert_eq!((&one["streams"][0]["stream"], &one["streams"][1]["stream"]), (&7.into(), &8.into()));
+    let group = json(&["inspect", &at, "--group", "8", "--json"]);
+    assert_eq!((&group["state"]["last"], &group["segments"][0]["segment"]), (&40.into(), &one["id"]));
+    let lines = text(&seawall(&["groups", &at]));
+    assert!(lines.contains("commit") && lines.lines().count() == 3, "{lines}");
+    for args in [["--segment", "99"], ["--group", "99"]] {
+        assert_eq!(seawall(&["inspect", &at, args[0], args[1]]).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn groups_of_a_log_that_has_none_or_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    assert_eq!(seawall(&["groups", &at]).status.code(), Some(2));
+    raft_log(dir.path()).close().unwrap();
+    let segment = contents(dir.path()).into_iter().find(|(n, _)| n.ends_with(".seg")).unwrap().0;
+    let path = dir.path().join(&segment);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8192 + 40] ^= 4;
+    std::fs::write(&path, bytes).unwrap();
+    let output = seawall(&["groups", &at, "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains(&segment));
+    let plain = tempfile::tempdir().unwrap();
+    log(plain.path()).close().unwrap();
+    let output = seawall(&["groups", plain.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+}
+
+#[test]
+fn a_dump_goes_on_behind_the_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    raft_log(dir.path()).close().unwrap();
+    let lines = |args: &[&str]| {
+        let output = seawall(&[&["dump", &at, "--json"], args].concat());
+        let lines: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        (output.status.code(), lines)
+    };
+    let (status, whole) = lines(&[]);
+    assert_eq!(status, Some(0));
+    let (_, some) = lines(&["--group", "7", "--index", "5..6"]);
+    assert_eq!(some.iter().map(|r| r["label"]["sequence"].as_u64().unwrap()).collect::<Vec<_>>(), [5, 6]);
+    let (from, to) = (whole[3]["lsn"].to_string(), whole[9]["lsn"].to_string());
+    assert_eq!(lines(&["--from", &from, "--to", &to]).1, whole[3..9]);
+
+    // The oldest segment's fifth block, the newest one's second: a header each, so all of either block goes.
+    let names: Vec<_> = contents(dir.path()).into_iter().filter(|(n, _)| n.ends_with(".seg")).collect();
+    let log = seawall::LogView::open(dir.path()).unwrap();
+    for (segment, block) in [(log.segments().first().unwrap(), 5), (log.segments().last().unwrap(), 2)] {
+        let path = dir.path().join(segment.file_name());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let headers: Vec<usize> =
+            (8192..bytes.len()).step_by(4096).filter(|at| bytes[at + 4..at + 6] == *b"SB").collect();
+        bytes[headers[block - 1] + 20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert!(names.len() > 1);
+    let (status, rest) = lines(&[]);
+    assert_eq!(status, Some(1));
+    let (damage, records): (Vec<_>, Vec<_>) = rest.into_iter().partition(|line| line["damage"].is_object());
+    assert_eq!(damage.len(), 2, "{damage:?}");
+    let lost = |record: &&serde_json::Value| {
+        damage.iter().any(|d| {
+            let lsn = record["lsn"].as_u64().unwrap();
+            let d = &d["damage"];
+            (d["first_lsn"].as_u64().unwrap()..d["end_lsn"].as_u64().unwrap()).contains(&lsn)
+        })
+    };
+    let expected: Vec<_> = whole.iter().filter(|r| !lost(r)).cloned().collect();
+    assert!(expected.len() < whole.len() && expected.len() > whole.len() - 10);
+    assert_eq!(records, expected);
+    assert!(text(&seawall(&["dump", &at])).contains("damage: "));
+}
+
+#[test]
+fn a_tail_shows_what_a_running_writer_adds() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let wal = Options::new().segment_size(64 << 10).open(dir.path()).unwrap();
+    let first = wal.append(b"before").unwrap();
+    let from = first.get().to_string();
+    let tail = Command::new(env!("CARGO_BIN_EXE_seawall"))
+        .args(["tail", &at, "--json", "--every", "5", "--from", &from, "--count", "101"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lsns: Vec<u64> = std::iter::once(first)
+        .chain((0..100).map(|n| wal.append(format!("{n:03}").repeat(800)).unwrap()))
+        .map(|lsn| lsn.get())
+        .collect();
+    let output = tail.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let shown: Vec<u64> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["lsn"].as_u64().unwrap())
+        .collect();
+    assert_eq!(shown, lsns);
+    assert!(text(&seawall(&["tail", &at, "--from", "0", "--count", "1"])).contains("before"));
+    assert_eq!(seawall(&["tail", "/nowhere/at/all"]).status.code(), Some(2));
 }

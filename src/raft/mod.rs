@@ -81,6 +81,7 @@ mod state;
 mod storage;
 mod summary;
 mod terms;
+mod view;
 
 pub use batch::WriteBatch;
 pub use error::{ContentProblem, Error, Missing, Result};
@@ -93,6 +94,7 @@ pub use options::RaftOptions;
 pub use purge::{Pin, PurgeReport};
 pub use space::{GroupSpace, SegmentSpace, Space};
 pub use storage::{GroupStorage, Recovered};
+pub use view::RaftView;
 
 #[cfg(test)]
 mod tests {

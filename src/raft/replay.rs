@@ -56,7 +56,13 @@ fn summary_of(wal: &Wal, segment: &SegmentInfo) -> Result<SegmentSummary> {
     fold::summarize(&wal.segment_reader(segment.id)?)
 }
 
-fn apply(found: &mut HashMap<u64, Group>, id: u64, effect: &Effect, summary: &SegmentSummary) -> Result<()> {
+/// Adds what one segment did to one group.
+pub(crate) fn apply(
+    found: &mut HashMap<u64, Group>,
+    id: u64,
+    effect: &Effect,
+    summary: &SegmentSummary,
+) -> Result<()> {
     if effect.before == Before::Gone {
         found.remove(&id);
     }

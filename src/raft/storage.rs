@@ -48,6 +48,24 @@ pub struct Recovered {
     pub snapshot: Option<(u64, u64)>,
 }
 
+impl Recovered {
+    pub(crate) fn of(group: &Group) -> Recovered {
+        let full = &group.full;
+        Recovered {
+            applied: full.applied.index,
+            applied_term: full.applied.term,
+            commit: full.hard.commit,
+            term: full.hard.term,
+            vote: full.hard.vote,
+            first_index: group.first_index(),
+            last_index: group.last().index,
+            conf_state: ConfState::clone(&full.conf),
+            conf_state_index: full.conf_index,
+            snapshot: full.snapshot.map(|s| (s.at.index, s.at.term)),
+        }
+    }
+}
+
 /// One group of a [`RaftLog`]; raft's `Storage`.
 ///
 /// A clone is another handle on the same group. When the group is removed, its handles answer
@@ -78,20 +96,7 @@ impl GroupStorage {
     /// What a node needs to know to start on this group.
     #[must_use]
     pub fn recover(&self) -> Recovered {
-        let group = self.cell.group.read();
-        let full = &group.full;
-        Recovered {
-            applied: full.applied.index,
-            applied_term: full.applied.term,
-            commit: full.hard.commit,
-            term: full.hard.term,
-            vote: full.hard.vote,
-            first_index: group.first_index(),
-            last_index: group.last().index,
-            conf_state: ConfState::clone(&full.conf),
-            conf_state_index: full.conf_index,
-            snapshot: full.snapshot.map(|s| (s.at.index, s.at.term)),
-        }
+        Recovered::of(&self.cell.group.read())
     }
 
     /// The HardState.

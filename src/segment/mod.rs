@@ -15,6 +15,7 @@ mod blocks;
 mod mapping;
 mod prepare;
 mod reserve;
+mod salvage;
 mod seal;
 mod superblock;
 mod walk;
@@ -39,6 +40,8 @@ pub(crate) use blocks::{BlockDamage, Sighting, Window, check_block, find_streams
 pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
 pub(crate) use reserve::{RESERVE, Room, make_reserve};
+pub use salvage::Salvage;
+pub(crate) use salvage::good_blocks;
 pub(crate) use seal::{SealInput, load_footer, seal};
 pub(crate) use superblock::{FoundSuperblock, SuperblockFile};
 pub(crate) use walk::Blocks;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Record, RecordHead, Segment, Summary};
+use super::{Record, RecordHead, Salvage, Segment, Summary};
 use crate::error::Result;
 use crate::format::block::BLOCK_HEADER;
 use crate::lsn::{Lsn, SegmentId};
@@ -67,6 +67,19 @@ impl SegmentReader {
     #[must_use]
     pub fn heads(&self) -> Heads<'_> {
         Heads { blocks: Blocks::new(&self.segment, self.segment.first_lsn(), self.end), in_block: None }
+    }
+
+    /// As [`SegmentReader::heads`], from the block on that begins at this address.
+    #[must_use]
+    pub fn heads_from(&self, block: Lsn) -> Heads<'_> {
+        Heads { blocks: Blocks::new(&self.segment, block.max(self.first_lsn()), self.end), in_block: None }
+    }
+
+    /// As [`SegmentReader::heads`], past what is damaged: each stretch that does not verify is one error, and what
+    /// follows is the next block that does.
+    #[must_use]
+    pub fn salvage(&self) -> Salvage<'_> {
+        Salvage::new(&self.segment, self.end)
     }
 
     /// A record of this segment, verified.

@@ -1,12 +1,16 @@
 //! `seawall dump`.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use seawall::{LogView, Record, Result};
+use seawall::error::Corruption;
+use seawall::{Error, LogView, SegmentReader};
 use serde_json::json;
 
-use crate::Health;
+use crate::failure::Failure;
+use crate::records::Choice;
+use crate::verify::problem;
+use crate::{Health, style};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,53 +22,62 @@ pub(crate) struct Args {
     /// Up to this LSN, not included
     #[arg(long, default_value_t = u64::MAX)]
     to: u64,
-    /// Only records of this stream (a Raft group)
-    #[arg(long)]
-    stream: Option<u64>,
-    /// Whole payloads in hexadecimal, not only their beginnings
-    #[arg(long)]
-    hex: bool,
+    #[command(flatten)]
+    choice: Choice,
 }
 
-pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health> {
-    let log = LogView::open(&args.dir)?;
+pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
+    let log = LogView::open_damaged(&args.dir)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut health = Health::Good;
     for segment in log.segments() {
-        for head in segment.heads() {
-            let head = head?;
-            let lsn = head.lsn.get();
-            let other_stream = args.stream.is_some_and(|s| head.label.is_none_or(|l| l.stream != s));
-            if lsn < args.from || lsn >= args.to || other_stream {
-                continue;
-            }
-            let line = line(&segment.read(head.lsn)?, args.hex, as_json);
+        if segment.end_lsn().get() <= args.from || segment.first_lsn().get() >= args.to {
+            continue;
+        }
+        for line in lines(args, segment, as_json) {
+            let line = match line {
+                Ok(line) => line,
+                Err(Error::Corruption(_)) if released(&args.dir, segment) => break,
+                Err(Error::Corruption(c)) => {
+                    health = Health::Damaged;
+                    damage(&c, as_json)
+                }
+                Err(e) => return Err(e.into()),
+            };
             // Whoever reads the output may have had enough: that is no failure of the log.
             if writeln!(out, "{line}").is_err() {
-                return Ok(Health::Good);
+                return Ok(health);
             }
         }
     }
     drop(out.flush());
-    Ok(Health::Good)
-}
-
-fn line(record: &Record, whole: bool, as_json: bool) -> String {
-    let payload = record.payload();
-    let shown = if whole || as_json { payload } else { payload.get(..32).unwrap_or(payload) };
-    let label = record.label();
-    if as_json {
-        let label = label
-            .map(|l| json!({ "kind": l.kind, "stream": l.stream, "sequence": l.sequence, "extra": l.extra }));
-        return json!({ "lsn": record.lsn().get(), "label": label, "payload": hex(shown) }).to_string();
+    // Damage that is in no record of the newest segment, but in the proof of its end.
+    if let Some(c) = log.damage().filter(|_| health == Health::Good) {
+        return Err(Failure::Damaged(c.to_string()));
     }
-    let label = label.map_or(String::new(), |l| {
-        format!(" kind {} stream {} [{}] {}", l.kind, l.stream, l.sequence, l.extra)
-    });
-    let text = if whole { hex(shown) } else { shown.escape_ascii().to_string() };
-    let more = if shown.len() < payload.len() { "..." } else { "" };
-    format!("{:>14}{label} {} bytes: {text}{more}", record.lsn(), payload.len())
+    Ok(health)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// The lines of a segment, and what is damaged between them.
+fn lines<'a>(
+    args: &'a Args,
+    segment: &'a SegmentReader,
+    as_json: bool,
+) -> impl Iterator<Item = seawall::Result<String>> + 'a {
+    segment.salvage().filter_map(move |head| match head {
+        Ok(head) if !(args.from..args.to).contains(&head.lsn.get()) || !args.choice.takes(&head) => None,
+        Ok(head) => Some(segment.read(head.lsn).map(|record| args.choice.line(&record, as_json))),
+        Err(Error::Corruption(c)) if c.lsns.end.get() <= args.from || c.lsns.start.get() >= args.to => None,
+        Err(e) => Some(Err(e)),
+    })
+}
+
+fn damage(c: &Corruption, as_json: bool) -> String {
+    if as_json { json!({ "damage": problem(c) }).to_string() } else { style::wrong(&format!("damage: {c}")) }
+}
+
+/// Whether a running writer freed the segment meanwhile: its file may be in use again.
+fn released(dir: &Path, segment: &SegmentReader) -> bool {
+    LogView::open_damaged(dir)
+        .is_ok_and(|log| log.segments().first().is_some_and(|oldest| oldest.id() > segment.id()))
 }

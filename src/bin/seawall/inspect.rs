@@ -1,60 +1,67 @@
 //! `seawall inspect`.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use seawall::{LogView, Result, SegmentReader};
+use seawall::LogView;
 use serde_json::{Value, json};
 
-use crate::Health;
+use crate::account::{self, Groups, Segment};
+use crate::failure::{Failure, beside_a_writer};
 use crate::verify::torn;
+use crate::{Health, style};
 
-/// A segment's figures.
-struct Row {
-    file: String,
-    id: u64,
-    first: u64,
-    end: u64,
-    blocks: u64,
-    records: u64,
-    bytes: u64,
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The log's directory
+    pub(crate) dir: PathBuf,
+    /// Only this segment, and who has what in it
+    #[arg(long)]
+    segment: Option<u64>,
+    /// Only this stream (a Raft group): what it has in which segment
+    #[arg(long, conflicts_with = "segment")]
+    group: Option<u64>,
 }
 
-impl Row {
-    fn of(segment: &SegmentReader) -> Result<Self> {
-        let (blocks, records) = segment.count()?;
-        Ok(Row {
-            file: segment.file_name().to_owned(),
-            id: segment.id().get(),
-            first: segment.first_lsn().get(),
-            end: segment.end_lsn().get(),
-            blocks,
-            records,
-            bytes: segment.used_bytes(),
-        })
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "file": self.file, "id": self.id, "first_lsn": self.first, "end_lsn": self.end,
-            "blocks": self.blocks, "records": self.records, "bytes": self.bytes,
-        })
+pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
+    let (log, groups, segments) = beside_a_writer(|| {
+        let log = LogView::open(&args.dir)?;
+        // A log that is not Raft's has no groups; what is wrong with a Raft log, `groups` and `verify` say.
+        let groups = account::groups(&log).ok();
+        let segments = account::segments(&log, groups.as_ref())?;
+        Ok((log, groups, segments))
+    })?;
+    match (args.segment, args.group) {
+        (Some(id), _) => one_segment(&segments, id, groups.is_some(), as_json),
+        (_, Some(id)) => one_group(&segments, id, groups.as_ref(), as_json),
+        _ => {
+            whole(&log, &segments, groups.is_some(), as_json);
+            Ok(Health::Good)
+        }
     }
 }
 
-pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health> {
-    let log = LogView::open(dir)?;
-    let rows = log.segments().iter().map(Row::of).collect::<Result<Vec<_>>>()?;
+fn document(s: &Segment, raft: bool) -> Value {
+    // What is dead follows from the groups: in a log without them nobody but its owner knows.
+    let known = |bytes: u64| raft.then_some(bytes);
+    json!({
+        "file": s.file, "id": s.id, "first_lsn": s.first, "end_lsn": s.end,
+        "blocks": s.blocks, "records": s.records, "bytes": s.bytes,
+        "live_bytes": known(s.live()), "relocated_bytes": known(s.relocated()), "dead_bytes": known(s.dead()),
+    })
+}
+
+fn whole(log: &LogView, segments: &[Segment], raft: bool, as_json: bool) {
     if as_json {
         let document = json!({
             "uuid": log.uuid().to_string(),
             "owner": log.owner(),
             "closed": log.was_closed(),
             "end_lsn": log.end_lsn().get(),
-            "segments": rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "segments": segments.iter().map(|s| document(s, raft)).collect::<Vec<_>>(),
             "would_cut": log.would_cut().iter().map(torn).collect::<Vec<_>>(),
         });
         println!("{document:#}");
-        return Ok(Health::Good);
+        return;
     }
     println!("log       {}", log.uuid());
     println!("owner     {}", log.owner().map_or("none".to_owned(), |o| o.to_string()));
@@ -63,28 +70,130 @@ pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health> {
         if log.was_closed() { "closed cleanly" } else { "not closed, or still running" }
     );
     println!("ends at   LSN {}", log.end_lsn());
-    println!(
-        "\n{:>8} {:>16} {:>16} {:>9} {:>10} {:>12}",
-        "segment", "first LSN", "end LSN", "blocks", "records", "bytes"
-    );
-    for r in &rows {
-        println!(
-            "{:>8} {:>16} {:>16} {:>9} {:>10} {:>12}",
-            r.id, r.first, r.end, r.blocks, r.records, r.bytes
-        );
+    println!();
+    println!("{}", heading());
+    for s in segments {
+        println!("{}", line(s, raft));
     }
-    let sum = |f: fn(&Row) -> u64| rows.iter().map(f).sum::<u64>();
+    let sum = |f: fn(&Segment) -> u64| segments.iter().map(f).sum::<u64>();
+    let of_groups = |f: fn(&Segment) -> u64| known(raft, sum(f));
     println!(
-        "{:>8} {:>16} {:>16} {:>9} {:>10} {:>12}",
+        "{:>8} {:>16} {:>16} {:>9} {:>10} {:>12} {:>12} {:>12}",
         "all",
         "",
         "",
-        sum(|r| r.blocks),
-        sum(|r| r.records),
-        sum(|r| r.bytes)
+        sum(|s| s.blocks),
+        sum(|s| s.records),
+        sum(|s| s.bytes),
+        of_groups(Segment::live),
+        of_groups(Segment::dead)
     );
     for cut in log.would_cut() {
-        println!("\nthe next open would cut: {cut}");
+        println!("\n{} {cut}", style::wrong("the next open would cut:"));
+    }
+}
+
+fn known(raft: bool, bytes: u64) -> String {
+    if raft { bytes.to_string() } else { "-".to_owned() }
+}
+
+fn heading() -> String {
+    style::heading(&format!(
+        "{:>8} {:>16} {:>16} {:>9} {:>10} {:>12} {:>12} {:>12}",
+        "segment", "first LSN", "end LSN", "blocks", "records", "bytes", "live", "dead"
+    ))
+}
+
+fn line(s: &Segment, raft: bool) -> String {
+    format!(
+        "{:>8} {:>16} {:>16} {:>9} {:>10} {:>12} {:>12} {:>12}",
+        s.id,
+        s.first,
+        s.end,
+        s.blocks,
+        s.records,
+        s.bytes,
+        known(raft, s.live()),
+        known(raft, s.dead())
+    )
+}
+
+fn one_segment(segments: &[Segment], id: u64, raft: bool, as_json: bool) -> Result<Health, Failure> {
+    let segment = segments
+        .iter()
+        .find(|s| s.id == id)
+        .ok_or_else(|| Failure::Undone(format!("the log has no segment {id}; `inspect DIR` lists them")))?;
+    if as_json {
+        let mut document = document(segment, raft);
+        let streams = segment.streams.iter().map(|(stream, p)| {
+            json!({
+                "stream": stream, "records": p.records, "bytes": p.bytes,
+                "live_bytes": raft.then_some(p.live), "relocated_bytes": raft.then_some(p.relocated),
+            })
+        });
+        if let Value::Object(fields) = &mut document {
+            fields.insert("streams".to_owned(), streams.collect());
+        }
+        println!("{document:#}");
+        return Ok(Health::Good);
+    }
+    println!("{}\n{}\n", heading(), line(segment, raft));
+    println!(
+        "{}",
+        style::heading(&format!("{:>20} {:>10} {:>12} {:>12}", "stream", "records", "bytes", "live"))
+    );
+    for (stream, p) in &segment.streams {
+        println!("{stream:>20} {:>10} {:>12} {:>12}", p.records, p.bytes, known(raft, p.live));
     }
     Ok(Health::Good)
+}
+
+fn one_group(
+    segments: &[Segment],
+    id: u64,
+    groups: Option<&Groups>,
+    as_json: bool,
+) -> Result<Health, Failure> {
+    let raft = groups.is_some();
+    let parts: Vec<_> = segments.iter().filter_map(|s| Some((s, s.streams.get(&id)?))).collect();
+    if parts.is_empty() {
+        return Err(Failure::Undone(format!("the log has nothing of group {id}")));
+    }
+    let state = state(groups, segments, id);
+    if as_json {
+        let list = parts.iter().map(|(s, p)| {
+            json!({
+                "segment": s.id, "records": p.records, "bytes": p.bytes,
+                "live_bytes": raft.then_some(p.live), "relocated_bytes": raft.then_some(p.relocated),
+            })
+        });
+        let state = state.map(|(_, json)| json);
+        println!("{:#}", json!({ "stream": id, "state": state, "segments": list.collect::<Vec<_>>() }));
+        return Ok(Health::Good);
+    }
+    match state {
+        Some((text, _)) => println!("{text}\n"),
+        None => println!("stream {id}: no group that is there now\n"),
+    }
+    println!(
+        "{}",
+        style::heading(&format!("{:>8} {:>10} {:>12} {:>12}", "segment", "records", "bytes", "live"))
+    );
+    for (s, p) in &parts {
+        println!("{:>8} {:>10} {:>12} {:>12}", s.id, p.records, p.bytes, known(raft, p.live));
+    }
+    Ok(Health::Good)
+}
+
+/// The group's line in `groups`, as text and JSON.
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+fn state(groups: Option<&Groups>, segments: &[Segment], id: u64) -> Option<(String, Value)> {
+    use crate::groups::{heading, line, rows};
+    let row = rows(groups?, segments).into_iter().find(|row| row.id == id)?;
+    Some((format!("{}\n{}", heading(), line(&row)), row.json()))
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+fn state(_: Option<&Groups>, _: &[Segment], _: u64) -> Option<(String, Value)> {
+    None
 }

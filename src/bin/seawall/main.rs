@@ -4,14 +4,23 @@
 // A program talks to people.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod account;
 mod dump;
+mod failure;
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+mod groups;
 mod inspect;
+mod records;
+mod style;
+mod tail;
 mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use failure::Failure;
 
 /// What a command found; the exit status follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,31 +51,38 @@ enum Command {
         dir: PathBuf,
     },
     /// Identity, segments and sizes, and what the next open would cut
-    Inspect {
+    Inspect(inspect::Args),
+    /// The Raft groups: where each stands, and what it pins
+    #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+    Groups {
         /// The log's directory
         dir: PathBuf,
     },
-    /// The records, oldest first
+    /// The records, oldest first, past what is damaged
     Dump(dump::Args),
+    /// The records of a running log as they come
+    Tail(tail::Args),
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let done = match &args.command {
-        Command::Verify { dir } => verify::run(dir, args.json),
-        Command::Inspect { dir } => inspect::run(dir, args.json),
-        Command::Dump(dump) => dump::run(dump, args.json),
-    };
-    match done {
+    match run(&args) {
         Ok(Health::Good) => ExitCode::SUCCESS,
         Ok(Health::Damaged) => ExitCode::from(1),
-        Err(seawall::Error::Corruption(c)) => {
-            eprintln!("seawall: {c}");
-            ExitCode::from(1)
+        Err(failure) => {
+            eprintln!("seawall: {failure}");
+            ExitCode::from(failure.status())
         }
-        Err(e) => {
-            eprintln!("seawall: {e}");
-            ExitCode::from(2)
-        }
+    }
+}
+
+fn run(args: &Args) -> Result<Health, Failure> {
+    match &args.command {
+        Command::Verify { dir } => Ok(verify::run(dir, args.json)?),
+        Command::Inspect(inspect) => inspect::run(inspect, args.json),
+        #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+        Command::Groups { dir } => groups::run(dir, args.json),
+        Command::Dump(dump) => dump::run(dump, args.json),
+        Command::Tail(tail) => tail::run(tail, args.json),
     }
 }

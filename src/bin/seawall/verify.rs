@@ -43,7 +43,7 @@ fn document(report: &VerifyReport) -> Value {
     })
 }
 
-fn problem(c: &Corruption) -> Value {
+pub(crate) fn problem(c: &Corruption) -> Value {
     json!({
         "file": c.file.display().to_string(),
         "offset": c.offset,

@@ -1,0 +1,72 @@
+//! Why a command ended early, and its exit status.
+
+use std::fmt;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The log is damaged there: status 1.
+    Damaged(String),
+    /// The command could not be done: status 2.
+    Undone(String),
+}
+
+impl Failure {
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Failure::Damaged(_) => 1,
+            Failure::Undone(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failure::Damaged(why) | Failure::Undone(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl From<seawall::Error> for Failure {
+    fn from(e: seawall::Error) -> Self {
+        match e {
+            seawall::Error::Corruption(c) => Failure::Damaged(c.to_string()),
+            other => Failure::Undone(other.to_string()),
+        }
+    }
+}
+
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+impl From<seawall::raft::Error> for Failure {
+    fn from(e: seawall::raft::Error) -> Self {
+        use seawall::raft::Error;
+        match e {
+            Error::Log(e) => e.into(),
+            // The records do not add up to groups: an open would refuse them.
+            e @ (Error::Incomplete { .. } | Error::Content { .. }) => Failure::Damaged(e.to_string()),
+            other => Failure::Undone(other.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Failure::Undone(e.to_string())
+    }
+}
+
+/// Does something with a log that a writer may be changing. It may write a block, or use a released file again, between
+/// two of our reads. What is really wrong is wrong in the same way the next time.
+pub(crate) fn beside_a_writer<T>(mut look: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut last = look();
+    for _ in 0..5 {
+        let Err(Failure::Damaged(before)) = &last else { break };
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let again = look();
+        if matches!(&again, Err(Failure::Damaged(now)) if now == before) {
+            return again;
+        }
+        last = again;
+    }
+    last
+}

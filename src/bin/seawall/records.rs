@@ -1,0 +1,60 @@
+//! Which records are shown, and how: for `dump` and `tail`.
+
+use std::ops::RangeInclusive;
+
+use seawall::{Record, RecordHead};
+use serde_json::json;
+
+#[derive(clap::Args)]
+pub(crate) struct Choice {
+    /// Only records of this stream (a Raft group)
+    #[arg(long, visible_alias = "stream")]
+    group: Option<u64>,
+    /// Only records with these sequence numbers (Raft indexes): one, or FIRST..LAST, both included
+    #[arg(long, value_parser = range)]
+    index: Option<RangeInclusive<u64>>,
+    /// Whole payloads in hexadecimal, not only their beginnings as text
+    #[arg(long)]
+    hex: bool,
+}
+
+fn range(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let number = |s: &str| s.parse::<u64>().map_err(|e| format!("{s:?}: {e}"));
+    match text.split_once("..") {
+        Some((first, "")) => Ok(number(first)?..=u64::MAX),
+        Some(("", last)) => Ok(0..=number(last)?),
+        Some((first, last)) => Ok(number(first)?..=number(last)?),
+        None => Ok(number(text)?..=number(text)?),
+    }
+}
+
+impl Choice {
+    pub(crate) fn takes(&self, head: &RecordHead) -> bool {
+        let of = |f: fn(&seawall::Label) -> u64| head.label.as_ref().map(f);
+        self.group.is_none_or(|g| of(|l| l.stream) == Some(g))
+            && self.index.as_ref().is_none_or(|i| of(|l| l.sequence).is_some_and(|s| i.contains(&s)))
+    }
+
+    /// One line, without its end.
+    pub(crate) fn line(&self, record: &Record, as_json: bool) -> String {
+        let payload = record.payload();
+        let label = record.label();
+        if as_json {
+            let label = label.map(
+                |l| json!({ "kind": l.kind, "stream": l.stream, "sequence": l.sequence, "extra": l.extra }),
+            );
+            return json!({ "lsn": record.lsn().get(), "label": label, "payload": hex(payload) }).to_string();
+        }
+        let shown = if self.hex { payload } else { payload.get(..32).unwrap_or(payload) };
+        let label = label.map_or(String::new(), |l| {
+            format!(" kind {} stream {} [{}] {}", l.kind, l.stream, l.sequence, l.extra)
+        });
+        let text = if self.hex { hex(shown) } else { shown.escape_ascii().to_string() };
+        let more = if shown.len() < payload.len() { "..." } else { "" };
+        format!("{:>14}{label} {} bytes: {text}{more}", record.lsn(), payload.len())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

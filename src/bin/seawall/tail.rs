@@ -1,0 +1,79 @@
+//! `seawall tail`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use seawall::{Error, LogView, Lsn, Record, SegmentReader};
+
+use crate::Health;
+use crate::failure::{Failure, beside_a_writer};
+use crate::records::Choice;
+
+/// Follows a running log until Ctrl-C. What is shown is written; whether it is durable yet, only the writer knows.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The log's directory
+    dir: PathBuf,
+    /// From this LSN on; without it, from where the log ends now
+    #[arg(long)]
+    from: Option<u64>,
+    /// End after so many records
+    #[arg(long)]
+    count: Option<u64>,
+    /// Look so often, in milliseconds
+    #[arg(long, default_value_t = 100)]
+    every: u64,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+/// What was seen so far.
+struct Place {
+    /// Records below were shown, or are not asked for.
+    next: Lsn,
+    /// A block begins there, when it is known.
+    block: Option<Lsn>,
+}
+
+pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
+    let first = beside_a_writer(|| Ok(LogView::open(&args.dir)?))?;
+    let mut at = Place { next: args.from.map_or(first.end_lsn(), Lsn::new), block: None };
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let mut out = std::io::stdout().lock();
+    while left > 0 {
+        let (records, seen) = beside_a_writer(|| news(args, &at))?;
+        for record in records.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
+            // Whoever reads the output may have had enough.
+            if writeln!(out, "{}", args.choice.line(record, as_json)).and_then(|()| out.flush()).is_err() {
+                return Ok(Health::Good);
+            }
+            left -= 1;
+        }
+        at = seen;
+        if left > 0 {
+            std::thread::sleep(Duration::from_millis(args.every));
+        }
+    }
+    Ok(Health::Good)
+}
+
+/// The records from a place on, and the place behind them.
+fn news(args: &Args, at: &Place) -> Result<(Vec<Record>, Place), Failure> {
+    let log = LogView::open(&args.dir)?;
+    let mut records = Vec::new();
+    for segment in log.segments().iter().filter(|s| s.end_lsn() > at.next) {
+        records.extend(of_segment(args, segment, at)?);
+    }
+    let next = at.next.max(log.end_lsn());
+    Ok((records, Place { next, block: (next == log.end_lsn()).then_some(next) }))
+}
+
+fn of_segment(args: &Args, segment: &SegmentReader, at: &Place) -> Result<Vec<Record>, Error> {
+    let known = at.block.filter(|block| *block >= segment.first_lsn());
+    let heads = known.map_or_else(|| segment.heads(), |block| segment.heads_from(block));
+    heads
+        .filter(|head| head.as_ref().map_or(true, |h| h.lsn >= at.next && args.choice.takes(h)))
+        .map(|head| segment.read(head?.lsn))
+        .collect()
+}

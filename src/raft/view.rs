@@ -1,0 +1,76 @@
+//! Looking at the groups of a log without opening it: no lock, no change, also beside a running writer.
+//!
+//! A [`LogView`] is folded into groups as an open does it, segment by segment, from the records themselves: no footer
+//! is trusted, and none is needed. What is live follows from the groups, by the same definition as
+//! [`RaftLog::space`](super::RaftLog::space): an entry at its newest place, and one State record a group.
+
+use std::collections::HashMap;
+
+use super::codec::Kind;
+use super::error::Result;
+use super::fold;
+use super::group::Group;
+use super::replay::apply;
+use super::storage::Recovered;
+use crate::{LogView, RecordHead};
+
+/// The groups of a log as they were at one moment.
+#[derive(Debug)]
+pub struct RaftView {
+    groups: HashMap<u64, Group>,
+}
+
+impl RaftView {
+    /// The groups of this log. Reads the headers of all its records.
+    ///
+    /// # Errors
+    /// As [`RaftOptions::open`](super::RaftOptions::open), but for the lock and the snapshots' files, which are not
+    /// looked at.
+    pub fn of(log: &LogView) -> Result<RaftView> {
+        let mut groups = HashMap::new();
+        for segment in log.segments() {
+            let summary = fold::summarize(segment)?;
+            for (id, effect) in &summary.effects {
+                apply(&mut groups, *id, effect, &summary)?;
+            }
+        }
+        for (id, group) in &groups {
+            group.verify_whole(*id)?;
+        }
+        Ok(RaftView { groups })
+    }
+
+    /// The ids of all groups, ascending.
+    #[must_use]
+    pub fn groups(&self) -> Vec<u64> {
+        let mut ids: Vec<u64> = self.groups.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// What a node would start this group with.
+    #[must_use]
+    pub fn recovered(&self, group: u64) -> Option<Recovered> {
+        self.groups.get(&group).map(Recovered::of)
+    }
+
+    /// Whether some group needs this record.
+    #[must_use]
+    pub fn is_live(&self, record: &RecordHead) -> bool {
+        let Some(label) = record.label else { return false };
+        let Some(group) = self.groups.get(&label.stream) else { return false };
+        match Kind::from_u8(label.kind) {
+            Ok(Kind::Entry(_) | Kind::Relocated(_)) => {
+                group.positions.lsn(label.sequence) == Some(record.lsn)
+            }
+            Ok(Kind::State(_)) => group.state_lsn == Some(record.lsn),
+            _ => false,
+        }
+    }
+
+    /// Whether this record is an entry that was written again to let its old segment go.
+    #[must_use]
+    pub fn is_relocated(record: &RecordHead) -> bool {
+        record.label.is_some_and(|l| matches!(Kind::from_u8(l.kind), Ok(Kind::Relocated(_))))
+    }
+}

@@ -1,0 +1,95 @@
+//! Going through a segment past what is damaged in it.
+//!
+//! Checksums are independent of each other, so behind a damaged block the next one that verifies can be found: a block's
+//! checksum is sealed with its place, and nothing else verifies there.
+
+use super::blocks::{Sighting, look_around};
+use super::{RecordHead, Segment};
+use crate::error::{Error, Result};
+use crate::format::block::BLOCK_HEADER;
+use crate::lsn::Lsn;
+
+/// The headers of a segment's records, with an error for each damaged stretch. See
+/// [`SegmentReader::salvage`](super::SegmentReader::salvage).
+#[derive(Debug)]
+pub struct Salvage<'a> {
+    segment: &'a Segment,
+    limit: Lsn,
+    at: Lsn,
+    in_block: Option<(Lsn, Lsn)>,
+    /// The blocks behind the first damage that verify, ascending; looked for once.
+    good: Option<Vec<Lsn>>,
+}
+
+impl<'a> Salvage<'a> {
+    pub(crate) fn new(segment: &'a Segment, limit: Lsn) -> Self {
+        Salvage { segment, limit, at: segment.first_lsn(), in_block: None, good: None }
+    }
+
+    /// The first block behind `from` that verifies, or the end.
+    fn next_good(&mut self, from: Lsn) -> Result<Lsn> {
+        let good = match self.good.take() {
+            Some(good) => good,
+            None => good_blocks(self.segment, from)?.into_iter().map(|(at, _)| at).collect(),
+        };
+        let next = good.get(good.partition_point(|at| *at <= from)).copied();
+        self.good = Some(good);
+        Ok(next.unwrap_or(self.limit).min(self.limit))
+    }
+
+    /// Goes on to the next block. An error is a stretch that does not verify, and was stepped over.
+    fn next_block(&mut self) -> Result<()> {
+        let from = self.at;
+        match self.segment.read_block_header(from, self.limit) {
+            Ok(header) => {
+                let start = from.plus(BLOCK_HEADER as u64);
+                self.in_block = Some((start, start.plus(u64::from(header.body_len))));
+                self.at = from.plus(header.padded_len(self.segment.life.block_align));
+                Ok(())
+            }
+            Err(Error::Corruption(c)) => {
+                self.at = self.limit;
+                self.at = self.next_good(from)?;
+                Err(self.segment.damage(from, self.at, c.reason).into())
+            }
+            Err(e) => {
+                self.at = self.limit;
+                Err(e)
+            }
+        }
+    }
+}
+
+/// Where blocks from `from` on begin that verify, and where they end.
+pub(crate) fn good_blocks(segment: &Segment, from: Lsn) -> Result<Vec<(Lsn, Lsn)>> {
+    let mut good = Vec::new();
+    look_around(&*segment.file, &segment.life, from, |seen| {
+        if let Sighting::Block(header) = seen {
+            good.push((header.lsn, header.lsn.plus(header.padded_len(segment.life.block_align))));
+        }
+    })
+    .map_err(|e| Error::io("read", &segment.path, e))?;
+    Ok(good)
+}
+
+impl Iterator for Salvage<'_> {
+    type Item = Result<RecordHead>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            // From the first header of a block that does not verify on, nobody knows where records start in it.
+            if let Some((at, end)) = self.in_block.take().filter(|(at, end)| at < end) {
+                return Some(self.segment.read_head(at, end).map(|(head, next)| {
+                    self.in_block = Some((next, end));
+                    head
+                }));
+            }
+            if self.at >= self.limit {
+                return None;
+            }
+            if let Err(e) = self.next_block() {
+                return Some(Err(e));
+            }
+        }
+    }
+}
