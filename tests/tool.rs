@@ -272,3 +272,46 @@ fn a_tail_shows_what_a_running_writer_adds() {
     assert!(text(&seawall(&["tail", &at, "--from", "0", "--count", "1"])).contains("before"));
     assert_eq!(seawall(&["tail", "/nowhere/at/all"]).status.code(), Some(2));
 }
+
+#[test]
+fn maps_and_reports_show_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let svg = out.path().join("map.svg").to_str().unwrap().to_owned();
+    let html = out.path().join("log.html").to_str().unwrap().to_owned();
+    let both = || [seawall(&["map", &at, "--svg", &svg]), seawall(&["report", &at, "--html", &html])];
+    for output in both() {
+        assert_eq!(output.status.code(), Some(2), "an empty directory: {}", text(&output));
+    }
+    let log = raft_log(dir.path());
+    for output in both() {
+        assert_eq!(output.status.code(), Some(0), "beside a writer: {}", text(&output));
+    }
+    let (live, dead, damaged) = (
+        "height=\"22\" fill=\"#2a9d8f\"",
+        "height=\"22\" fill=\"#d5d8dc\"",
+        "height=\"22\" fill=\"#d62828\"",
+    );
+    let picture = std::fs::read_to_string(&svg).unwrap();
+    assert!(picture.contains(live) && picture.contains(dead) && !picture.contains(damaged), "{picture}");
+    assert!(picture.contains(">group 7<") && picture.contains(">segment 2<"));
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.contains("The log is whole") && page.contains("Nothing to cut") && page.contains(live));
+    assert_eq!(json(&["map", &at, "--svg", &svg, "--json"])["damaged"], false);
+
+    log.close().unwrap();
+    let segment = contents(dir.path()).into_iter().find(|(n, _)| n.ends_with(".seg")).unwrap().0;
+    let path = dir.path().join(&segment);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8192 + 40 + 4096 * 3 + 60] ^= 4;
+    std::fs::write(&path, bytes).unwrap();
+    let before = contents(dir.path());
+    for output in both() {
+        assert_eq!(output.status.code(), Some(1), "damaged: {}", text(&output));
+    }
+    assert!(std::fs::read_to_string(&svg).unwrap().contains(damaged));
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.contains("It would refuse") && page.contains(&segment) && page.contains(damaged));
+    assert_eq!(contents(dir.path()), before);
+}

@@ -1,4 +1,4 @@
-//! `seawall`: looks at a log. Nothing here takes the lock or changes a byte, so it works beside a running writer.
+//! `seawall`: looks at a log. Nothing here takes the lock or changes a byte of it, so it works beside a running writer.
 //!
 //! Exit status: 0 when all is well, 1 when the log is damaged, 2 when the command could not be done.
 // A program talks to people.
@@ -10,7 +10,10 @@ mod failure;
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 mod groups;
 mod inspect;
+mod map;
+mod picture;
 mod records;
+mod report;
 mod style;
 mod tail;
 mod verify;
@@ -60,6 +63,10 @@ enum Command {
     },
     /// The records, oldest first, past what is damaged
     Dump(dump::Args),
+    /// A picture of the log: what is live, dead, relocated, torn and damaged, and whose it is
+    Map(map::Args),
+    /// One HTML file with the map, the sizes, and what the next open would find
+    Report(report::Args),
     /// The records of a running log as they come
     Tail(tail::Args),
 }
@@ -83,6 +90,8 @@ fn run(args: &Args) -> Result<Health, Failure> {
         #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
         Command::Groups { dir } => groups::run(dir, args.json),
         Command::Dump(dump) => dump::run(dump, args.json),
+        Command::Map(map) => map::run(map, args.json),
+        Command::Report(report) => report::run(report, args.json),
         Command::Tail(tail) => tail::run(tail, args.json),
     }
 }
