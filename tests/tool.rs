@@ -252,18 +252,32 @@ fn a_tail_shows_what_a_running_writer_adds() {
     let wal = Options::new().segment_size(64 << 10).open(dir.path()).unwrap();
     let first = wal.append(b"before").unwrap();
     let from = first.get().to_string();
-    let tail = Command::new(env!("CARGO_BIN_EXE_seawall"))
+    let shown_in = tempfile::NamedTempFile::new().unwrap();
+    let mut tail = Command::new(env!("CARGO_BIN_EXE_seawall"))
         .args(["tail", &at, "--json", "--every", "5", "--from", &from, "--count", "101"])
-        .stdout(std::process::Stdio::piped())
+        .stdout(shown_in.reopen().unwrap())
         .spawn()
         .unwrap();
     let lsns: Vec<u64> = std::iter::once(first)
         .chain((0..100).map(|n| wal.append(format!("{n:03}").repeat(800)).unwrap()))
         .map(|lsn| lsn.get())
         .collect();
-    let output = tail.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    let shown: Vec<u64> = String::from_utf8(output.stdout)
+    // A tail that loses a record waits for one more for ever.
+    let start = std::time::Instant::now();
+    let status = loop {
+        match tail.try_wait().unwrap() {
+            Some(status) => break status,
+            None if start.elapsed() < std::time::Duration::from_secs(20) => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            None => {
+                tail.kill().unwrap();
+                break tail.wait().unwrap();
+            }
+        }
+    };
+    assert_eq!(status.code(), Some(0));
+    let shown: Vec<u64> = std::fs::read_to_string(shown_in.path())
         .unwrap()
         .lines()
         .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["lsn"].as_u64().unwrap())
