@@ -167,7 +167,8 @@ impl Picture {
             self.title
         );
         for (n, strip) in self.strips.iter().enumerate() {
-            row(&mut svg, strip, TOP + n * ROW, &legend);
+            let share = self.raft.then(|| strip.percent(&[Kind::Live, Kind::Relocated]));
+            row(&mut svg, strip, TOP + n * ROW, &legend, share);
         }
         let below = TOP + self.strips.len() * ROW + 14;
         let mut x = 12;
@@ -183,7 +184,7 @@ impl Picture {
             let y = below + 32 + legend.len().div_ceil(4) * 20;
             writeln!(
                 svg,
-                "<text x=\"12\" y=\"{y}\" fill=\"#666\">Which records are dead is not known here: ask the log's owner, or repair it first.</text>"
+                "<text x=\"12\" y=\"{y}\" fill=\"#666\">Which records are dead is not known here: what is whole is drawn as live.</text>"
             ).unwrap_or_default();
         }
         svg.push_str("</svg>\n");
@@ -201,12 +202,12 @@ fn swatch(svg: &mut String, x: usize, y: usize, colour: &str, name: &str) {
     .unwrap_or_default();
 }
 
-fn row(svg: &mut String, strip: &Strip, y: usize, legend: &[(u64, &'static str)]) {
-    let live = strip.percent(&[Kind::Live, Kind::Relocated]);
+fn row(svg: &mut String, strip: &Strip, y: usize, legend: &[(u64, &'static str)], live: Option<u64>) {
+    let live = live.map_or(String::new(), |share| format!("{share} % live"));
     writeln!(
         svg,
         "<g><title>segment {}: LSN {} to {}</title>\n<text x=\"12\" y=\"{}\">segment {}</text>\n\
-         <text x=\"{}\" y=\"{}\" fill=\"#666\">{live} % live</text>",
+         <text x=\"{}\" y=\"{}\" fill=\"#666\">{live}</text>",
         strip.id,
         strip.first,
         strip.end,
