@@ -151,6 +151,13 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<S
     let proven = header_is_proven(newest, sealed.last(), witness.durable, sb);
     if end == newest.segment.first_lsn() && !proven {
         survey.drop_newest(newest);
+        // Rotation leaves addresses out between two segments, and none of them was ever durable.
+        if survey.tip.end < witness.durable {
+            let lsns = survey.tip.end..witness.durable;
+            let header = crate::format::PAGE as u64;
+            let (file, reason) = (&newest.segment.path, CorruptionReason::MissingTail);
+            return Err(Corruption::new(file, header, lsns, reason).witnessed(Some(witness)).into());
+        }
         return Ok(survey);
     }
     survey.tip = Tip { segment: Some(newest.segment.id()), end, digest };
