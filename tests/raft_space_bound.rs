@@ -11,114 +11,8 @@
 
 mod raft_support;
 
-use raft::eraftpb::Entry;
+use raft_support::watched::Watched;
 use raft_support::*;
-use seawall::raft::PurgeReport;
-
-/// A log whose space is watched: purged whenever a segment's worth was appended.
-struct Watched {
-    node: Node,
-    /// Appended since the last purge, roughly.
-    since: u64,
-    /// The worst of disk - 2 x live, in segments, and the last report.
-    worst: f64,
-    purges: usize,
-    last: PurgeReport,
-}
-
-impl Watched {
-    fn new() -> Self {
-        Watched { node: Node::new(), since: 0, worst: f64::MIN, purges: 0, last: PurgeReport::default() }
-    }
-
-    /// Entries of 200 bytes for some groups in one batch, committed or not.
-    fn append(&mut self, groups: impl Iterator<Item = u64>, from: u64, count: u64, term: u64, commit: bool) {
-        let mut batch = self.node.log().batch();
-        let mut staged = 0;
-        for id in groups {
-            let entries: Vec<Entry> = (from..from + count)
-                .map(|index| {
-                    let mut e = Entry::default();
-                    (e.index, e.term) = (index, term);
-                    e.data = vec![id as u8; 200].into();
-                    e
-                })
-                .collect();
-            batch.append(id, &entries).unwrap();
-            if commit {
-                let last = from + count - 1;
-                batch.set_hard_state(id, &hard(term, 1, last)).unwrap();
-                batch.set_applied(id, last, term).unwrap();
-            }
-            staged += count * 240 + 104;
-            self.since += count * 240;
-            // What fits into a segment of this size.
-            if staged > SEGMENT / 3 {
-                self.node.log().commit(std::mem::replace(&mut batch, self.node.log().batch())).unwrap();
-                staged = 0;
-            }
-        }
-        self.node.log().commit(batch).unwrap();
-    }
-
-    /// A small snapshot, and compaction up to it.
-    fn compact(&mut self, id: u64, index: u64) {
-        self.node.group(id).save_snapshot(index, conf(&[1, 2, 3]), b"state").unwrap();
-        self.node.compact(id, index);
-        self.since += 8192;
-    }
-
-    /// Purges when it is time to; everything is measured then.
-    fn tick(&mut self) {
-        if self.since < SEGMENT {
-            return;
-        }
-        self.since = 0;
-        self.last = self.node.log().purge().unwrap();
-        self.purges += 1;
-        let segments = self.quiet_segments();
-        let disk: u64 = segments.iter().map(|s| s.file_bytes - s.footer_bytes).sum();
-        let live = match self.purges % 16 {
-            0 => count_live(self.node.log()).iter().map(|s| s.1).sum(),
-            _ => self.last.live_bytes,
-        };
-        assert_eq!(live, self.last.live_bytes);
-        self.worst = self.worst.max((disk as f64 - 2.0 * live as f64) / SEGMENT as f64);
-        assert!(disk <= 2 * live + 3 * SEGMENT, "{disk} bytes on disk, {live} live: {:?}", self.last);
-    }
-
-    /// The segments, once those that have ended were cut to size, which is done in the background.
-    fn quiet_segments(&self) -> Vec<seawall::SegmentInfo> {
-        for _ in 0..500 {
-            let segments = self.node.log().wal().segments();
-            if segments.iter().all(|s| !s.sealed || s.footer_bytes > 0) {
-                return segments;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        self.node.log().wal().segments()
-    }
-
-    /// Ends a scenario; `amplification` is what it may have cost at most.
-    fn done(mut self, name: &str, amplification: f64) {
-        self.since = SEGMENT;
-        self.tick();
-        let written = self.last.write_amplification();
-        println!(
-            "{name}: {} purges, appended {} KiB, live {} KiB, disk {} KiB, at most 2 x live + {:.2} segments, \
-             {written:.2} bytes relocated for each appended",
-            self.purges,
-            self.last.total_appended >> 10,
-            self.last.live_bytes >> 10,
-            self.last.disk_bytes >> 10,
-            self.worst,
-        );
-        assert!(self.purges > 10 && written <= amplification, "{name}: {written}");
-        check_space(self.node.log());
-        self.node.reopen();
-        check_space(self.node.log());
-    }
-}
 
 #[test]
 fn all_groups_even() {
@@ -243,8 +137,7 @@ fn large_snapshots() {
 /// The negative control: without relocation, one group that lags takes the disk.
 #[test]
 fn without_relocation_the_bound_does_not_hold() {
-    let node = Node::with(options().relocate_bytes(0));
-    let mut w = Watched { node, ..Watched::new() };
+    let mut w = Watched::with(options().relocate_bytes(0), SEGMENT);
     (1..=2).for_each(|id| w.node.create(id));
     w.append(1..=1, 1, 1, 1, true);
     for round in 0..20 {

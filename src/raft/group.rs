@@ -15,12 +15,13 @@ use std::sync::Arc;
 use ::raft::eraftpb::ConfState;
 use parking_lot::RwLock;
 
+use super::codec::Kind;
 use super::error::{Error, Missing, Result};
 use super::index::{Positions, SegmentPositions, Slice, Written};
 use super::state::{EntryId, FullState, Hard, SnapshotRef};
 use super::summary::EntryRange;
 use super::terms::Terms;
-use crate::Lsn;
+use crate::{Lsn, RecordHead};
 
 /// One group, shared by the log, its batches and its handles.
 #[derive(Debug)]
@@ -206,6 +207,16 @@ impl Group {
     pub(crate) fn lowest_lsn(&self) -> Option<Lsn> {
         let entries = self.positions.lowest();
         self.state_lsn.into_iter().chain(entries).min()
+    }
+
+    /// Whether this record is one that the group needs: an entry at its newest place, or the newest State.
+    pub(crate) fn needs(&self, head: &RecordHead) -> bool {
+        let Some(label) = head.label.filter(|_| !self.gone) else { return false };
+        match Kind::from_u8(label.kind) {
+            Ok(Kind::Entry(_) | Kind::Relocated(_)) => self.positions.lsn(label.sequence) == Some(head.lsn),
+            Ok(Kind::State(_)) => self.state_lsn == Some(head.lsn),
+            _ => false,
+        }
     }
 
     /// Whether replay ended with a group that raft can be started on.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::raft::eraftpb::ConfState;
+use parking_lot::Mutex;
 
 use super::batch::{WriteBatch, label};
 use super::check;
@@ -16,6 +17,8 @@ use super::group::{Cell, Group};
 use super::groups::{GroupSummarizer, Groups};
 use super::options::{PurgeLimits, RaftOptions};
 use super::purge::{self, PurgeReport};
+use super::purger::Purger;
+use super::recount;
 use super::replay::replay;
 use super::snapshot::{self, Meta, Snapshots};
 use super::space::{self, Space};
@@ -31,7 +34,11 @@ use crate::{Batch, Lsn, Options, Ticket, Wal};
 ///
 /// A clone is another handle on the same log.
 #[derive(Clone)]
-pub struct RaftLog(Arc<Inner>);
+pub struct RaftLog {
+    /// Goes before the log does, and ends its thread then.
+    purger: Option<Arc<Purger>>,
+    inner: Arc<Inner>,
+}
 
 struct Inner {
     wal: Wal,
@@ -39,6 +46,8 @@ struct Inner {
     snapshots: Snapshots,
     limits: PurgeLimits,
     written: Written,
+    /// Held by whoever purges: two at a time would relocate the same records.
+    purging: Mutex<()>,
 }
 
 /// How much was written since the log was opened.
@@ -55,7 +64,7 @@ pub(crate) struct Written {
 impl fmt::Debug for RaftLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RaftLog")
-            .field("dir", &self.0.wal.disk().path())
+            .field("dir", &self.inner.wal.disk().path())
             .field("node_id", &self.node_id())
             .finish_non_exhaustive()
     }
@@ -87,13 +96,19 @@ impl RaftLog {
             relocated: AtomicU64::new(0),
             at_last_purge: AtomicU64::new(0),
         };
-        Ok(RaftLog(Arc::new(Inner { wal, groups, snapshots, limits, written })))
+        let purging = Mutex::new(());
+        let inner = Arc::new(Inner { wal, groups, snapshots, limits, written, purging });
+        let mut log = RaftLog { purger: None, inner };
+        if let Some(step) = limits.every.filter(|_| options.has_threads()) {
+            log.purger = Some(Arc::new(Purger::start(log.clone(), step)?));
+        }
+        Ok(log)
     }
 
     /// The raft node that the directory belongs to, once one was given.
     #[must_use]
     pub fn node_id(&self) -> Option<u64> {
-        self.0.wal.owner()
+        self.inner.wal.owner()
     }
 
     /// Makes a group that starts at index 0 with these members; all members of a new group start alike. A node that
@@ -104,8 +119,8 @@ impl RaftLog {
     /// # Errors
     /// [`Error::GroupExists`]; [`Error::Log`].
     pub fn create_group(&self, id: u64, conf_state: ConfState) -> Result<GroupStorage> {
-        let mut order = self.0.groups.order.lock();
-        if self.0.groups.get(id).is_some() {
+        let mut order = self.inner.groups.order.lock();
+        if self.inner.groups.get(id).is_some() {
             return Err(Error::GroupExists { group: id });
         }
         let full = FullState {
@@ -116,12 +131,12 @@ impl RaftLog {
         let mut batch = Batch::new();
         let label = label(Kind::State(StateKind::Created), id, 0, 0);
         let record = batch.push_labelled(label, &[&encode_state(&full)]);
-        let ticket = self.0.wal.submit(&batch)?;
+        let ticket = self.inner.wal.submit(&batch)?;
         order.incarnation = full.incarnation;
         let cell = Cell::new(id, Group::created(full, ticket.lsn_of(record)));
-        self.0.groups.put(Arc::clone(&cell));
+        self.inner.groups.put(Arc::clone(&cell));
         drop(order);
-        self.0.groups.adopt_left();
+        self.inner.groups.adopt_left();
         ticket.wait()?;
         Ok(GroupStorage::new(self.clone(), cell))
     }
@@ -129,13 +144,13 @@ impl RaftLog {
     /// The group with this id.
     #[must_use]
     pub fn group(&self, id: u64) -> Option<GroupStorage> {
-        self.0.groups.get(id).map(|cell| GroupStorage::new(self.clone(), cell))
+        self.inner.groups.get(id).map(|cell| GroupStorage::new(self.clone(), cell))
     }
 
     /// The ids of all groups, ascending.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        self.0.groups.ids()
+        self.inner.groups.ids()
     }
 
     /// An empty batch.
@@ -160,18 +175,22 @@ impl RaftLog {
     /// [`Error::NoSuchGroup`] when one was removed, [`Error::ForeignBatch`] for a batch of another log; [`Error::Log`]:
     /// `RecordTooLarge`, `BatchTooLarge`, `Poisoned`, `Closed`. In all these cases nothing of the batch was done.
     pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
-        if !Arc::ptr_eq(&self.0, &batch.log().0) {
+        if !Arc::ptr_eq(&self.inner, &batch.log().inner) {
             return Err(Error::ForeignBatch);
         }
-        let order = self.0.groups.order.lock();
+        let order = self.inner.groups.order.lock();
         batch.verify()?;
-        let ticket = match batch.frees_room() {
-            true => self.0.wal.submit_from_reserve(batch.records())?,
-            false => self.0.wal.submit(batch.records())?,
+        let frees = batch.frees_room();
+        let ticket = match frees {
+            true => self.inner.wal.submit_from_reserve(batch.records())?,
+            false => self.inner.wal.submit(batch.records())?,
         };
         batch.apply(&ticket);
         drop(order);
-        self.0.groups.adopt_left();
+        self.inner.groups.adopt_left();
+        if let Some(purger) = &self.purger {
+            purger.submitted(ticket.end(), frees);
+        }
         Ok(ticket)
     }
 
@@ -189,7 +208,8 @@ impl RaftLog {
 
     /// Frees the segments that no group needs. What is still live in the oldest ones is relocated, that is written again
     /// at the end of the log, where that is worth it and a bounded number of bytes at a time; so no group can pin
-    /// segments by lagging. Call it regularly, say whenever a segment's worth was written: then the segments' files
+    /// segments by lagging. Call it regularly, say whenever a segment's worth was written, or have it called
+    /// ([`RaftOptions::purge_in_background`]): then the segments' files
     /// (without their footers) take at most twice the live bytes and three segments more.
     ///
     /// Appends and reads go on meanwhile.
@@ -198,7 +218,15 @@ impl RaftLog {
     /// [`Error::Log`] when the log below fails, or finds damage in what is to be relocated. Nothing is freed before what
     /// replaces it is durable.
     pub fn purge(&self) -> Result<PurgeReport> {
+        let _one_at_a_time = self.inner.purging.lock();
         purge::purge(self)
+    }
+
+    /// Why the last purge by [`RaftOptions::purge_in_background`] failed, if it did. Nothing is lost by it: what was to be
+    /// freed is still there, and it is tried again.
+    #[must_use]
+    pub fn background_purge_error(&self) -> Option<Error> {
+        self.purger.as_ref().and_then(|purger| purger.last_error())
     }
 
     /// What the segments hold: live and dead bytes of each, and what each group pins. Looks at each group, but at no
@@ -207,7 +235,16 @@ impl RaftLog {
     /// # Errors
     /// [`Error::Log`] when a record's header cannot be read.
     pub fn space(&self) -> Result<Space> {
-        Ok(space::account(self.wal(), self.0.groups.all())?.space())
+        Ok(space::account(self.wal(), self.inner.groups.all())?.space())
+    }
+
+    /// The same as [`RaftLog::space`], counted anew from the headers of all records instead of what is remembered about
+    /// them: for tests, and for those who doubt. Batches wait meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Log`] when the log below fails, or a header does not verify.
+    pub fn recount_space(&self) -> Result<Space> {
+        Ok(recount::recount(self)?.space())
     }
 
     /// The log below.
@@ -216,7 +253,7 @@ impl RaftLog {
     /// Raft layer: a record of somebody else must have none.
     #[must_use]
     pub fn wal(&self) -> &Wal {
-        &self.0.wal
+        &self.inner.wal
     }
 
     /// Makes everything submitted durable and closes the log; what is asked of any handle after that fails.
@@ -224,43 +261,46 @@ impl RaftLog {
     /// # Errors
     /// [`Error::Log`] when the last writes fail.
     pub fn close(&self) -> Result<()> {
-        Ok(self.0.wal.close()?)
+        if let Some(purger) = &self.purger {
+            purger.stop();
+        }
+        Ok(self.inner.wal.close()?)
     }
 
     pub(crate) fn groups_in_memory(&self) -> &Groups {
-        &self.0.groups
+        &self.inner.groups
     }
 
     pub(crate) fn limits(&self) -> PurgeLimits {
-        self.0.limits
+        self.inner.limits
     }
 
     pub(crate) fn written(&self) -> &Written {
-        &self.0.written
+        &self.inner.written
     }
 
     /// How many bytes of log were appended on behalf of others since it was opened, headers and padding included.
     pub(crate) fn appended(&self) -> u64 {
-        let grown = self.0.wal.next_lsn().distance_from(self.0.written.opened_at).unwrap_or(0);
-        grown.saturating_sub(self.0.written.relocated.load(Ordering::Relaxed))
+        let grown = self.inner.wal.next_lsn().distance_from(self.inner.written.opened_at).unwrap_or(0);
+        grown.saturating_sub(self.inner.written.relocated.load(Ordering::Relaxed))
     }
 
     pub(crate) fn snapshots(&self) -> &Snapshots {
-        &self.0.snapshots
+        &self.inner.snapshots
     }
 
     /// Removes obsolete snapshot files; says how many have to wait.
     pub(crate) fn sweep_snapshots(&self) -> usize {
-        self.0.snapshots.sweep(self.0.wal.durable_lsn())
+        self.inner.snapshots.sweep(self.inner.wal.durable_lsn())
     }
 
     /// Saves the application's snapshot. Its record changes nothing that a batch checks, so none is refused for it.
     pub(crate) fn save_snapshot(&self, cell: &Cell, index: u64, conf: &ConfState, data: &[u8]) -> Result<()> {
         let at = check::save_snapshot(cell.id, &cell.group.read(), index, conf)?;
-        let file = self.0.snapshots.write(&Meta { group: cell.id, at, conf }, data)?;
+        let file = self.inner.snapshots.write(&Meta { group: cell.id, at, conf }, data)?;
         let saved = self.refer_to_snapshot(cell, conf, file);
         if saved.is_err() {
-            self.0.snapshots.discard(cell.id, file, Lsn::ZERO);
+            self.inner.snapshots.discard(cell.id, file, Lsn::ZERO);
         }
         saved?.wait()?;
         self.sweep_snapshots();
@@ -274,21 +314,21 @@ impl RaftLog {
         conf: &ConfState,
         file: super::state::SnapshotRef,
     ) -> Result<Ticket> {
-        let order = self.0.groups.order.lock();
+        let order = self.inner.groups.order.lock();
         // Somebody may have installed or saved a newer one while the file was being written.
         let at = check::save_snapshot(cell.id, &cell.group.read(), file.at.index, conf)?;
         let mut batch = Batch::new();
         batch.push_labelled(label(Kind::Snapshot, cell.id, at.index, at.term), &[&file.serial.to_le_bytes()]);
         // On a full disk too: without a snapshot nothing can be compacted.
-        let ticket = self.0.wal.submit_from_reserve(&batch)?;
+        let ticket = self.inner.wal.submit_from_reserve(&batch)?;
         let mut group = cell.group.write();
         if let Some(old) = group.full.snapshot {
-            self.0.snapshots.discard(cell.id, old, ticket.end());
+            self.inner.snapshots.discard(cell.id, old, ticket.end());
         }
         group.set_snapshot(file);
         drop(group);
         drop(order);
-        self.0.groups.adopt_left();
+        self.inner.groups.adopt_left();
         Ok(ticket)
     }
 }

@@ -72,6 +72,8 @@ mod log;
 pub mod node;
 mod options;
 mod purge;
+mod purger;
+mod recount;
 mod relocate;
 mod replay;
 mod run;

@@ -30,6 +30,8 @@ pub(crate) struct PurgeLimits {
     pub(crate) relocate: u64,
     /// A group with more live bytes than this is named.
     pub(crate) group: u64,
+    /// A thread purges whenever so many bytes were appended.
+    pub(crate) every: Option<u64>,
 }
 
 impl Default for RaftOptions {
@@ -46,7 +48,7 @@ impl RaftOptions {
             node_id: None,
             wal: Options::new(),
             snapshot_chunk: SNAPSHOT_CHUNK,
-            purge: PurgeLimits { relocate: RELOCATE, group: u64::MAX },
+            purge: PurgeLimits { relocate: RELOCATE, group: u64::MAX, every: None },
         }
     }
 
@@ -86,6 +88,16 @@ impl RaftOptions {
     #[must_use]
     pub fn group_limit(mut self, bytes: u64) -> Self {
         self.purge.group = bytes;
+        self
+    }
+
+    /// Has a thread purge: whenever `bytes` were appended (a segment's size is a good measure, and more than that widens the
+    /// bound by as much), and half a second after groups were compacted or removed. By default nobody purges but who calls
+    /// [`RaftLog::purge`]. What goes wrong is in [`RaftLog::background_purge_error`]. A log without threads
+    /// (a simulation) has none for this either.
+    #[must_use]
+    pub fn purge_in_background(mut self, bytes: u64) -> Self {
+        self.purge.every = Some(bytes);
         self
     }
 

@@ -76,7 +76,7 @@ pub(crate) struct Account {
 pub(crate) struct GroupLive {
     pub(crate) cell: Arc<Cell>,
     /// By number of the segment in the account.
-    by_segment: BTreeMap<usize, u64>,
+    pub(super) by_segment: BTreeMap<usize, u64>,
 }
 
 impl GroupLive {

@@ -57,15 +57,8 @@ impl RaftView {
     /// Whether some group needs this record.
     #[must_use]
     pub fn is_live(&self, record: &RecordHead) -> bool {
-        let Some(label) = record.label else { return false };
-        let Some(group) = self.groups.get(&label.stream) else { return false };
-        match Kind::from_u8(label.kind) {
-            Ok(Kind::Entry(_) | Kind::Relocated(_)) => {
-                group.positions.lsn(label.sequence) == Some(record.lsn)
-            }
-            Ok(Kind::State(_)) => group.state_lsn == Some(record.lsn),
-            _ => false,
-        }
+        let group = record.label.and_then(|label| self.groups.get(&label.stream));
+        group.is_some_and(|group| group.needs(record))
     }
 
     /// Whether this record is an entry that was written again to let its old segment go.

@@ -1,0 +1,146 @@
+//! The thread that purges, for those who do not want to call `purge` themselves.
+//!
+//! ```text
+//!   submit ── a segment's worth appended since the last purge ─────────────> purge
+//!        └─── the batch compacts or removes: room can be freed ── PAUSE ───> purge
+//!   close, or the last handle goes ──> stop, join
+//! ```
+//!
+//! **Invariants.** Every handle that the program has keeps the [`Purger`]; the thread has a handle without one. So the
+//! thread does not keep the log open, and it has ended before the last handle closes the log: what is opened next does
+//! not find it locked. Nobody who appends waits for it: a submit compares two numbers and, when a purge is due, sets a
+//! flag.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::error::{Error, Result};
+use super::log::RaftLog;
+use crate::Lsn;
+use crate::trace::event;
+
+/// So long after a group was compacted or removed is purged, for all of them that come in the meantime.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The thread, as those see it who append. It ends when this goes.
+#[derive(Debug)]
+pub(crate) struct Purger {
+    schedule: Arc<Schedule>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// When to purge.
+#[derive(Debug)]
+struct Schedule {
+    /// So many bytes are appended between two purges.
+    step: u64,
+    /// The address at which the next one is due; the highest of all while one is due already.
+    due: AtomicU64,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stop: bool,
+    /// Enough was appended.
+    appended: bool,
+    /// Something was compacted or removed: purge at this time.
+    freed: Option<Instant>,
+    last_error: Option<Error>,
+}
+
+impl Purger {
+    /// Starts a thread that purges this log whenever `step` bytes were appended.
+    pub(crate) fn start(log: RaftLog, step: u64) -> Result<Purger> {
+        let schedule = Arc::new(Schedule {
+            step: step.max(1),
+            due: AtomicU64::new(log.wal().next_lsn().get().saturating_add(step)),
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        });
+        let dir = log.wal().disk().path().to_owned();
+        let of_thread = Arc::clone(&schedule);
+        let spawned = std::thread::Builder::new().name("seawall-purge".into());
+        let thread = spawned
+            .spawn(move || of_thread.run(&log))
+            .map_err(|e| crate::Error::io("start a thread for", dir, e))?;
+        Ok(Purger { schedule, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The log ends there now; the batch that was submitted `frees` room or does not.
+    pub(crate) fn submitted(&self, end: Lsn, frees: bool) {
+        let schedule = &*self.schedule;
+        let appended = end.get() >= schedule.due.load(Ordering::Relaxed);
+        if !appended && !frees {
+            return;
+        }
+        let mut state = schedule.state.lock();
+        if appended {
+            schedule.due.store(u64::MAX, Ordering::Relaxed);
+            state.appended = true;
+        }
+        if frees && state.freed.is_none() {
+            state.freed = Some(Instant::now() + PAUSE);
+        }
+        drop(state);
+        schedule.wake.notify_one();
+    }
+
+    /// Ends the thread, after the purge that it is at.
+    pub(crate) fn stop(&self) {
+        self.schedule.state.lock().stop = true;
+        self.schedule.wake.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic of the thread would be a defect here; it has been reported by the thread itself.
+            drop(thread.join());
+        }
+    }
+
+    /// Why the last purge failed, if it did.
+    pub(crate) fn last_error(&self) -> Option<Error> {
+        self.schedule.state.lock().last_error.clone()
+    }
+}
+
+impl Drop for Purger {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Schedule {
+    fn run(&self, log: &RaftLog) {
+        while self.wait_until_due() {
+            let purged = log.purge();
+            if let Err(e) = &purged {
+                event!(warn, target: "seawall::raft", error = e.to_string(), "purge failed, nothing is lost by it");
+            }
+            let mut state = self.state.lock();
+            let next = log.wal().next_lsn().get().saturating_add(self.step);
+            self.due.store(next, Ordering::Relaxed);
+            state.last_error = purged.err();
+        }
+    }
+
+    /// Waits for something to do; false when the thread is to end.
+    fn wait_until_due(&self) -> bool {
+        let mut state = self.state.lock();
+        while !state.stop {
+            let now = Instant::now();
+            if state.appended || state.freed.is_some_and(|at| at <= now) {
+                (state.appended, state.freed) = (false, None);
+                return true;
+            }
+            match state.freed {
+                Some(at) => drop(self.wake.wait_until(&mut state, at)),
+                None => self.wake.wait(&mut state),
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,74 @@
+//! The bound on space holds with ten thousand groups in one log: one that never compacts among those that do, and one
+//! that is busy among those that are idle. The segments are of a mebibyte here.
+#![cfg(feature = "raft")]
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
+
+mod raft_support;
+
+use raft_support::watched::Watched;
+use raft_support::*;
+
+const GROUPS: u64 = 10_000;
+
+/// Ten thousand groups, made by several threads, so that they share syncs.
+fn crowd() -> Watched {
+    let watched = Watched::with(options(), 1 << 20);
+    let log = watched.node.log();
+    std::thread::scope(|scope| {
+        for part in 0..32 {
+            scope.spawn(move || {
+                for id in (1..=GROUPS).filter(|id| id % 32 == part) {
+                    log.create_group(id, conf(&[1, 2, 3])).unwrap();
+                }
+            });
+        }
+    });
+    watched
+}
+
+#[test]
+fn one_group_in_ten_thousand_never_compacts() {
+    let mut w = crowd();
+    for round in 0..6 {
+        w.append(1..=GROUPS, 1 + round, 1, 1, true);
+        w.tick();
+        if round % 3 == 2 {
+            // All but group 1, many at a time, as their snapshots would cost a sync each.
+            compact_all(&mut w, 2..=GROUPS, round + 1);
+        }
+    }
+    assert_eq!(w.node.group(1).recover().first_index, 1);
+    w.done("one of 10,000 lags", 1.5);
+}
+
+#[test]
+fn all_but_one_of_ten_thousand_groups_are_idle_after_one_entry() {
+    let mut w = crowd();
+    w.append(2..=GROUPS, 1, 1, 1, true);
+    for round in 0..100 {
+        w.append(1..=1, 1 + round * 500, 500, 1, true);
+        w.compact(1, 500 * (round + 1));
+        w.tick();
+    }
+    w.done("9,999 of 10,000 idle", 1.5);
+}
+
+/// Snapshots of a few bytes by several threads, and one batch that compacts.
+fn compact_all(w: &mut Watched, groups: std::ops::RangeInclusive<u64>, index: u64) {
+    let log = w.node.log();
+    std::thread::scope(|scope| {
+        for part in 0..8 {
+            let groups = groups.clone();
+            scope.spawn(move || {
+                for id in groups.filter(|id| id % 8 == part) {
+                    log.group(id).unwrap().save_snapshot(index, conf(&[1, 2, 3]), b"state").unwrap();
+                }
+            });
+        }
+    });
+    for id in groups {
+        w.node.compact(id, index);
+        w.since += 4096;
+        w.tick();
+    }
+}
