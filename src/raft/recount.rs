@@ -21,7 +21,8 @@ pub(crate) fn recount(log: &RaftLog) -> Result<Account> {
     log.wal().submit(Batch::new())?.wait()?;
     let cells: HashMap<u64, Arc<Cell>> =
         log.groups_in_memory().all().into_iter().map(|cell| (cell.id, cell)).collect();
-    let mut live: BTreeMap<u64, BTreeMap<usize, u64>> = cells.keys().map(|id| (*id, BTreeMap::new())).collect();
+    let mut live: BTreeMap<u64, BTreeMap<usize, u64>> =
+        cells.keys().map(|id| (*id, BTreeMap::new())).collect();
     let segments = log.wal().segments();
     for (n, segment) in segments.iter().enumerate() {
         for head in log.wal().segment_reader(segment.id)?.heads() {

@@ -201,7 +201,12 @@ fn read_sealed(catalog: &Catalog, look: Look, survey: &mut Survey) -> Result<()>
                 survey.records += footer.footer.records;
                 member.segment.set_footer(footer);
             }
-            _ => without.push((member, end)),
+            // Both verify, and they contradict each other about the segment's last block.
+            Some(_) => {
+                let contradiction = member.segment.damage(end.end, end.end, CorruptionReason::Footer);
+                return Err(contradiction.into());
+            }
+            None => without.push((member, end)),
         }
     }
     for result in scan_all(&without, look.threads) {

@@ -39,7 +39,14 @@ impl Watched {
     }
 
     /// Entries of 200 bytes for some groups in one batch, committed or not.
-    pub fn append(&mut self, groups: impl Iterator<Item = u64>, from: u64, count: u64, term: u64, commit: bool) {
+    pub fn append(
+        &mut self,
+        groups: impl Iterator<Item = u64>,
+        from: u64,
+        count: u64,
+        term: u64,
+        commit: bool,
+    ) {
         let mut batch = self.node.log().batch();
         let mut staged = 0;
         for id in groups {
