@@ -77,6 +77,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backup;
 mod commit;
 pub mod error;
 pub mod format;
@@ -98,6 +99,7 @@ mod verify;
 mod view;
 mod wal;
 
+pub use backup::{BackupReport, Capture, UnfinishedBackup};
 pub use commit::{Batch, RecordOffset, Ticket};
 pub use error::{Error, LogUuid, Result};
 pub use lsn::{Label, Lsn, SegmentId, StreamRange};

@@ -21,7 +21,7 @@ use crate::stats::{Counters, Stats};
 use crate::trace::event;
 
 /// The name of the file whose lock stands for the log.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// A write-ahead log, open for writing. Clones are handles on the same log; the last one to go closes it.
 ///
@@ -417,6 +417,10 @@ impl Wal {
 
     pub(crate) fn wait_durable_beyond(&self, lsn: Lsn) -> Result<bool> {
         self.inner.pipeline.wait_durable_beyond(lsn)
+    }
+
+    pub(crate) fn keeper(&self) -> &Keeper {
+        &self.inner.keeper
     }
 
     pub(crate) fn table(&self) -> &crate::retention::SegmentTable {

@@ -14,13 +14,13 @@ const LAYERS: &[&[&str]] = &[
     &["format", "io", "options", "stats"],
     &["segment"],
     &["commit", "recovery", "retention"],
-    &["wal", "reader", "verify", "view"],
+    &["wal", "reader", "backup", "verify", "view"],
     &["raft", "bin", "guide"],
 ];
 
 /// Imports inside one layer that are meant: `options` knows the sizes of the format; the log and its iterators name each
-/// other.
-const SIDEWAYS: &[(&str, &str)] = &[("options", "format"), ("wal", "reader"), ("reader", "wal")];
+/// other; a copy is made of the open log.
+const SIDEWAYS: &[(&str, &str)] = &[("options", "format"), ("wal", "reader"), ("reader", "wal"), ("backup", "wal")];
 
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, into: &mut Vec<(PathBuf, String)>) {

@@ -199,3 +199,21 @@ pub fn write_all_at(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> 
     }
     Ok(())
 }
+
+/// Copies the first `len` bytes of one file into another, a piece at a time.
+///
+/// # Errors
+/// [`io::ErrorKind::UnexpectedEof`] when the first file ends before; whatever the system reports.
+pub fn copy_first(from: &dyn File, to: &dyn File, len: u64) -> io::Result<()> {
+    const PIECE: usize = 1 << 20;
+    let mut buffer = vec![0; usize::try_from(len).unwrap_or(PIECE).min(PIECE)];
+    let mut at = 0;
+    while at < len {
+        let rest = usize::try_from(len - at).unwrap_or(PIECE).min(buffer.len());
+        let piece = buffer.get_mut(..rest).unwrap_or_default();
+        read_exact_at(from, piece, at)?;
+        write_all_at(to, piece, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}

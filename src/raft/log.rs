@@ -25,7 +25,7 @@ use super::space::{self, Space};
 use super::state::FullState;
 use super::storage::GroupStorage;
 use crate::io::Disk;
-use crate::{Batch, Lsn, Options, Ticket, Wal};
+use crate::{BackupReport, Batch, Lsn, Options, Ticket, Wal};
 
 /// The Raft groups of one node, in one log.
 ///
@@ -245,6 +245,43 @@ impl RaftLog {
     /// [`Error::Log`] when the log below fails, or a header does not verify.
     pub fn recount_space(&self) -> Result<Space> {
         Ok(recount::recount(self)?.space())
+    }
+
+    /// Copies the log and the snapshots that its groups refer to into this directory, which must be empty or missing: all
+    /// groups as they are at one moment, with everything verified on the way. Batches wait for one sync while that moment is
+    /// captured, and go on while it is copied.
+    ///
+    /// A replica that is restored from a backup has forgotten votes and entries that it acknowledged since. Raft does not
+    /// survive that: remove it from its groups and add it as a new one, or restore all replicas of a group from backups and
+    /// start from there.
+    ///
+    /// # Errors
+    /// As [`Wal::backup`]; [`Error::Log`] also when a snapshot does not verify.
+    pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
+        self.backup_on(Options::new().disk(dir.as_ref())?)
+    }
+
+    /// As [`RaftLog::backup`], into a directory of any file system.
+    ///
+    /// # Errors
+    /// As [`RaftLog::backup`].
+    pub fn backup_on(&self, disk: Arc<dyn Disk>) -> Result<BackupReport> {
+        let _kept = self.inner.snapshots.keep();
+        let order = self.inner.groups.order.lock();
+        let capture = self.inner.wal.capture()?;
+        let cells = self.inner.groups.all();
+        let snapshot = |cell: &Arc<Cell>| Some((cell.id, cell.group.read().full.snapshot?));
+        let files: Vec<_> = cells.iter().filter_map(snapshot).collect();
+        drop(order);
+        self.inner.groups.adopt_left();
+        let copy = capture.copy_to(disk)?;
+        let beside = copy.disk().subdir(snapshot::DIRECTORY).map_err(|e| {
+            crate::Error::io("open", copy.disk().path().join(snapshot::DIRECTORY), e)
+        })?;
+        let bytes = self.inner.snapshots.copy_to(beside, &files)?;
+        let mut report = copy.finish()?;
+        report.bytes += bytes;
+        Ok(report)
     }
 
     /// The log below.

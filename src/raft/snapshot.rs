@@ -27,7 +27,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ::raft::eraftpb::ConfState;
 use parking_lot::Mutex;
@@ -37,7 +37,7 @@ use super::codec::{Cursor, Put};
 use super::error::{ContentProblem, Result};
 use super::state::{EntryId, SnapshotRef};
 use crate::error::{Corruption, CorruptionReason, LogUuid};
-use crate::io::{Access, Disk, File, read_exact_at, write_all_at};
+use crate::io::{Access, Disk, File, copy_first, read_exact_at, write_all_at};
 use crate::mutation::{Mutation, mutated};
 use crate::{Error, Lsn, StreamRange};
 
@@ -70,6 +70,18 @@ pub(crate) struct Snapshots {
     next_serial: AtomicU64,
     /// Files to remove, each once the log is durable up to an address.
     obsolete: Mutex<Vec<(String, Lsn)>>,
+    /// How many there are that need files which may be obsolete by now.
+    keepers: AtomicUsize,
+}
+
+/// While this is about, no file is removed.
+#[derive(Debug)]
+pub(crate) struct Kept<'a>(&'a AtomicUsize);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// A header that verified.
@@ -96,7 +108,7 @@ impl Header {
 
 impl Snapshots {
     pub(crate) fn new(disk: Arc<dyn Disk>, uuid: LogUuid, chunk: usize) -> Self {
-        Snapshots { disk, uuid, chunk, next_serial: AtomicU64::new(1), obsolete: Mutex::new(Vec::new()) }
+        Snapshots { disk, uuid, chunk, next_serial: AtomicU64::new(1), obsolete: Mutex::new(Vec::new()), keepers: AtomicUsize::new(0) }
     }
 
     /// Writes a snapshot's file; when this returns it is durable, and nothing refers to it yet.
@@ -288,11 +300,45 @@ impl Snapshots {
     /// A file that cannot be removed harms nobody, so a failure is no error: it is tried again next time, and at open.
     pub(crate) fn sweep(&self, durable: Lsn) -> usize {
         let mut obsolete = self.obsolete.lock();
+        if self.keepers.load(Ordering::Acquire) > 0 {
+            return obsolete.len();
+        }
         obsolete.retain(|(name, after)| {
             let gone = |r: io::Result<()>| r.is_ok() || r.is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
             *after > durable || !gone(self.disk.remove(name))
         });
         obsolete.len()
+    }
+
+    /// Keeps all files that are there now, also those that become obsolete.
+    pub(crate) fn keep(&self) -> Kept<'_> {
+        // Under the lock of `sweep`: one that is going on has removed nothing that was referred to before this.
+        let obsolete = self.obsolete.lock();
+        self.keepers.fetch_add(1, Ordering::Acquire);
+        drop(obsolete);
+        Kept(&self.keepers)
+    }
+
+    /// Copies these snapshots, verified, into another directory; says how many bytes. They are durable there then.
+    pub(crate) fn copy_to(&self, disk: Arc<dyn Disk>, files: &[(u64, SnapshotRef)]) -> Result<u64> {
+        let copy = Snapshots::new(disk, self.uuid, self.chunk);
+        let mut bytes = 0;
+        for (group, file) in files {
+            let name = name_of(*group, *file);
+            let (from, header) = self.open(*group, *file)?;
+            let failed = |op| {
+                let path = copy.path(&name);
+                move |e| Error::io(op, path, e)
+            };
+            let to = copy.disk.create(&name).map_err(failed("create"))?;
+            let len = header.file_len().unwrap_or(0);
+            copy_first(&*from, &*to, len).map_err(failed("copy into"))?;
+            to.sync_all().map_err(failed("fsync"))?;
+            self.read(*group, *file)?;
+            bytes += len;
+        }
+        copy.disk.sync().map_err(|e| Error::io("fsync", copy.path(""), e))?;
+        Ok(bytes)
     }
 
     /// Removes what no group refers to, and sees to it that no serial is used again.

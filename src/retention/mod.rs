@@ -13,9 +13,10 @@ mod table;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, LogUuid, Result};
+use crate::format::superblock::Superblock;
 use crate::io::Disk;
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
@@ -52,6 +53,8 @@ pub(crate) struct Keeper {
     spares: Mutex<Vec<Spare>>,
     /// How many bytes the reserve has, as far as this handle made or found it and did not use it.
     reserve: Mutex<u64>,
+    /// Held by whoever releases segments, and by whoever must not see any go.
+    releasing: Mutex<()>,
     jobs: Mutex<Jobs>,
     /// There is a job.
     work: Condvar,
@@ -97,6 +100,7 @@ impl Keeper {
             table: SegmentTable::new(parts.segments),
             spares: Mutex::new(spares),
             reserve: Mutex::new(0),
+            releasing: Mutex::new(()),
             jobs: Mutex::new(Jobs::new(parts.next_id, surplus)),
             work: Condvar::new(),
             hurry: AtomicBool::new(false),
@@ -114,6 +118,16 @@ impl Keeper {
         self.superblock.lock().content().owner
     }
 
+    /// No segment is released while this is held.
+    pub(crate) fn hold_releases(&self) -> MutexGuard<'_, ()> {
+        self.releasing.lock()
+    }
+
+    /// The superblock's present content.
+    pub(crate) fn superblock(&self) -> Superblock {
+        *self.superblock.lock().content()
+    }
+
     /// The last failure off the commit path.
     pub(crate) fn last_error(&self) -> Option<Error> {
         self.last_error.lock().clone()
@@ -128,6 +142,7 @@ impl Keeper {
 
     /// Gives up the segments that end at or below `lsn`, oldest first. Says how many.
     pub(crate) fn release(&self, lsn: Lsn) -> Result<usize> {
+        let _one_at_a_time = self.hold_releases();
         let mut superblock = self.superblock.lock();
         let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok(0) };
         let late = mutated(Mutation::ReleaseOrder);
