@@ -33,6 +33,15 @@ fn numbers(wal: &Wal) -> Vec<u64> {
     wal.iter().map(number).collect()
 }
 
+/// Tells the writer to stop, also when a check fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Opens what is there, and checks that it goes on as a log: `from..` without a gap, up to at least `acknowledged`.
 fn check(dir: &std::path::Path, acknowledged: u64) {
     let report = seawall::verify(dir).unwrap();
@@ -74,6 +83,7 @@ fn a_backup_beside_writers_and_releases_holds_what_was_acknowledged() {
                 }
             }
         });
+        let _stop = StopOnDrop(&stop);
         for round in 0..12 {
             std::thread::sleep(Duration::from_millis(30));
             let before = acknowledged.load(Ordering::Acquire);
@@ -82,9 +92,34 @@ fn a_backup_beside_writers_and_releases_holds_what_was_acknowledged() {
             assert!(report.end_lsn <= wal.durable_lsn() && report.records > 0);
             check(&target, before);
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(wal.stats().segments_recycled > 3, "no file was used again: {:?}", wal.stats());
+}
+
+#[test]
+fn what_is_captured_stays_though_it_is_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = small().open(dir.path().join("log")).unwrap();
+    let append = |numbers: std::ops::Range<u64>| {
+        let mut batch = Batch::new();
+        for n in numbers {
+            batch.push(payload(n));
+            if n % 50 == 49 {
+                wal.commit(std::mem::take(&mut batch)).unwrap();
+            }
+        }
+    };
+    append(0..1000);
+    let captured = wal.capture().unwrap();
+    // Everything is released, and the first files to go would be used again, if nobody held them.
+    for round in 1..20 {
+        append(1000 * round..1000 * (round + 1));
+        wal.release(wal.durable_lsn()).unwrap();
+    }
+    assert!(wal.first_lsn() > captured.end_lsn());
+    let target: Arc<dyn Disk> = Options::new().disk(&dir.path().join("backup")).unwrap();
+    captured.copy_to(target).unwrap().finish().unwrap();
+    check(&dir.path().join("backup"), 999);
 }
 
 #[test]
@@ -136,7 +171,8 @@ fn damage_in_the_original_is_named_and_leaves_no_log() {
     let damaged = wal.segments()[2];
     let path = std::fs::read_dir(dir.path().join("log")).unwrap().map(|e| e.unwrap().path());
     let name = format!("{:020}", damaged.id.get());
-    let path = path.into_iter().find(|p| p.file_name().unwrap().to_str().unwrap().starts_with(&name)).unwrap();
+    let path =
+        path.into_iter().find(|p| p.file_name().unwrap().to_str().unwrap().starts_with(&name)).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[8192 + 4096 + 60] ^= 1;
     std::fs::write(&path, bytes).unwrap();

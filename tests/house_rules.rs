@@ -20,7 +20,8 @@ const LAYERS: &[&[&str]] = &[
 
 /// Imports inside one layer that are meant: `options` knows the sizes of the format; the log and its iterators name each
 /// other; a copy is made of the open log.
-const SIDEWAYS: &[(&str, &str)] = &[("options", "format"), ("wal", "reader"), ("reader", "wal"), ("backup", "wal")];
+const SIDEWAYS: &[(&str, &str)] =
+    &[("options", "format"), ("wal", "reader"), ("reader", "wal"), ("backup", "wal")];
 
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, into: &mut Vec<(PathBuf, String)>) {

@@ -275,9 +275,10 @@ impl RaftLog {
         drop(order);
         self.inner.groups.adopt_left();
         let copy = capture.copy_to(disk)?;
-        let beside = copy.disk().subdir(snapshot::DIRECTORY).map_err(|e| {
-            crate::Error::io("open", copy.disk().path().join(snapshot::DIRECTORY), e)
-        })?;
+        let beside = copy
+            .disk()
+            .subdir(snapshot::DIRECTORY)
+            .map_err(|e| crate::Error::io("open", copy.disk().path().join(snapshot::DIRECTORY), e))?;
         let bytes = self.inner.snapshots.copy_to(beside, &files)?;
         let mut report = copy.finish()?;
         report.bytes += bytes;

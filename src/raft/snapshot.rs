@@ -108,7 +108,14 @@ impl Header {
 
 impl Snapshots {
     pub(crate) fn new(disk: Arc<dyn Disk>, uuid: LogUuid, chunk: usize) -> Self {
-        Snapshots { disk, uuid, chunk, next_serial: AtomicU64::new(1), obsolete: Mutex::new(Vec::new()), keepers: AtomicUsize::new(0) }
+        Snapshots {
+            disk,
+            uuid,
+            chunk,
+            next_serial: AtomicU64::new(1),
+            obsolete: Mutex::new(Vec::new()),
+            keepers: AtomicUsize::new(0),
+        }
     }
 
     /// Writes a snapshot's file; when this returns it is durable, and nothing refers to it yet.
