@@ -1,4 +1,5 @@
 //! A log whose space is watched.
+#![allow(clippy::print_stdout, clippy::cast_precision_loss)]
 
 use raft::eraftpb::Entry;
 use seawall::Options;
