@@ -125,6 +125,8 @@ pub struct Stats {
     pub segments: u64,
     /// The bytes of their files.
     pub disk_bytes: u64,
+    /// Released files that wait to be used again, beside the one that is always made ready.
+    pub spare_segments: u64,
 }
 
 impl Counters {
@@ -151,6 +153,7 @@ impl Counters {
             staged_bytes: 0,
             segments: 0,
             disk_bytes: 0,
+            spare_segments: 0,
         }
     }
 }

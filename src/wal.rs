@@ -378,6 +378,7 @@ impl Wal {
         let segments = self.inner.keeper.table.all();
         stats.staged_bytes = self.inner.pipeline.staged_bytes();
         stats.segments = segments.len() as u64;
+        stats.spare_segments = self.inner.keeper.spare_files() as u64;
         stats.disk_bytes = segments.iter().map(|s| s.file_bytes()).sum();
         stats
     }

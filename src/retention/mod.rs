@@ -123,6 +123,11 @@ impl Keeper {
         self.releasing.lock()
     }
 
+    /// How many files wait to be used again.
+    pub(crate) fn spare_files(&self) -> usize {
+        self.spares.lock().len()
+    }
+
     /// The superblock's present content.
     pub(crate) fn superblock(&self) -> Superblock {
         *self.superblock.lock().content()
