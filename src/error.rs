@@ -213,7 +213,7 @@ impl Error {
 fn io_hint(e: &io::Error) -> &'static str {
     match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            " (nothing is damaged: free space, or release records, and open the log again)"
+            " (nothing is damaged: free space, or release records, and try again)"
         }
         io::ErrorKind::PermissionDenied => {
             " (the process needs to read and write this directory and all files in it)"

@@ -1,5 +1,7 @@
 //! What can go wrong with a Raft log, each case named with the group and the index it is about.
 
+use std::io;
+
 use ::raft::StorageError;
 
 use crate::Lsn;
@@ -380,6 +382,19 @@ pub enum Missing {
     /// The last index is the highest number there is, and every reader counts to the one after it.
     #[error("an index after the last one is missing")]
     Room,
+}
+
+/// What [`SnapshotSink`](super::SnapshotSink) and [`SnapshotSource`](super::SnapshotSource) report: the system's class of
+/// the failure, `InvalidData` for damage, and this error inside (`io::Error::get_ref`).
+impl From<Error> for io::Error {
+    fn from(e: Error) -> Self {
+        let kind = match &e {
+            Error::Log(crate::Error::Corruption(_)) => io::ErrorKind::InvalidData,
+            Error::Log(below) => below.io_kind().unwrap_or(io::ErrorKind::Other),
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, e)
+    }
 }
 
 /// What raft 0.7 wants to hear of a failed call of its `Storage`.

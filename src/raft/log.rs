@@ -20,9 +20,9 @@ use super::purge::{self, PurgeReport};
 use super::purger::Purger;
 use super::recount;
 use super::replay::replay;
-use super::snapshot::{self, Meta, Snapshots};
+use super::snapshot::{self, Snapshots};
 use super::space::{self, Space};
-use super::state::FullState;
+use super::state::{FullState, SnapshotRef};
 use super::storage::GroupStorage;
 use crate::io::Disk;
 use crate::{BackupReport, Batch, Lsn, Options, Ticket, Wal};
@@ -43,7 +43,7 @@ pub struct RaftLog {
 struct Inner {
     wal: Wal,
     groups: Arc<Groups>,
-    snapshots: Snapshots,
+    snapshots: Arc<Snapshots>,
     limits: PurgeLimits,
     written: Written,
     /// Held by whoever purges: two at a time would relocate the same records.
@@ -279,7 +279,7 @@ impl RaftLog {
             .disk()
             .subdir(snapshot::DIRECTORY)
             .map_err(|e| crate::Error::io("open", copy.disk().path().join(snapshot::DIRECTORY), e))?;
-        let bytes = self.inner.snapshots.copy_to(beside, &files)?;
+        let bytes = self.inner.snapshots.copy_to(&*beside, &files)?;
         let mut report = copy.finish()?;
         report.bytes += bytes;
         Ok(report)
@@ -323,7 +323,7 @@ impl RaftLog {
         grown.saturating_sub(self.inner.written.relocated.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn snapshots(&self) -> &Snapshots {
+    pub(crate) fn snapshots(&self) -> &Arc<Snapshots> {
         &self.inner.snapshots
     }
 
@@ -332,26 +332,20 @@ impl RaftLog {
         self.inner.snapshots.sweep(self.inner.wal.durable_lsn())
     }
 
-    /// Saves the application's snapshot. Its record changes nothing that a batch checks, so none is refused for it.
-    pub(crate) fn save_snapshot(&self, cell: &Cell, index: u64, conf: &ConfState, data: &[u8]) -> Result<()> {
-        let at = check::save_snapshot(cell.id, &cell.group.read(), index, conf)?;
-        let file = self.inner.snapshots.write(&Meta { group: cell.id, at, conf }, data)?;
+    /// Makes a file that is whole the group's newest snapshot, or removes it. Its record changes nothing that a batch
+    /// checks, so none is refused for it.
+    pub(crate) fn refer_durably(&self, cell: &Cell, conf: &ConfState, file: SnapshotRef) -> Result<()> {
         let saved = self.refer_to_snapshot(cell, conf, file);
         if saved.is_err() {
             self.inner.snapshots.discard(cell.id, file, Lsn::ZERO);
         }
-        saved?.wait()?;
+        let durable = saved.and_then(|ticket| Ok(ticket.wait()?));
         self.sweep_snapshots();
-        Ok(())
+        durable.map(|_| ())
     }
 
     /// The commit point of a saved snapshot.
-    fn refer_to_snapshot(
-        &self,
-        cell: &Cell,
-        conf: &ConfState,
-        file: super::state::SnapshotRef,
-    ) -> Result<Ticket> {
+    fn refer_to_snapshot(&self, cell: &Cell, conf: &ConfState, file: SnapshotRef) -> Result<Ticket> {
         let order = self.inner.groups.order.lock();
         // Somebody may have installed or saved a newer one while the file was being written.
         let at = check::save_snapshot(cell.id, &cell.group.read(), file.at.index, conf)?;
@@ -372,16 +366,16 @@ impl RaftLog {
 }
 
 /// Finds the snapshots that groups refer to, and removes all others.
-fn open_snapshots(wal: &Wal, groups: &Groups, chunk: usize) -> Result<Snapshots> {
+fn open_snapshots(wal: &Wal, groups: &Groups, chunk: usize) -> Result<Arc<Snapshots>> {
     let disk = wal.disk().subdir(snapshot::DIRECTORY).map_err(|e| {
         let path = wal.disk().path().join(snapshot::DIRECTORY);
         crate::Error::io("open", path, e)
     })?;
-    let snapshots = Snapshots::new(disk, wal.uuid(), chunk);
+    let snapshots = Arc::new(Snapshots::new(disk, wal.uuid(), chunk));
     let mut referred = Vec::new();
     for cell in groups.all() {
         if let Some(file) = cell.group.read().full.snapshot {
-            snapshots.check(cell.id, file)?;
+            snapshots.open(cell.id, file)?;
             referred.push((cell.id, file));
         }
     }

@@ -15,7 +15,7 @@ use super::codec::{Kind, entry};
 use super::error::{Error, Result};
 use super::group::{Cell, Group};
 use super::log::RaftLog;
-use super::state::SnapshotRef;
+use super::snapshot::{SnapshotSink, SnapshotSource};
 use crate::error::{Corruption, CorruptionReason};
 use crate::{Lsn, Reader, Record, StreamRange};
 
@@ -149,7 +149,34 @@ impl GroupStorage {
     /// [`Error::NoSuchGroup`], [`Error::EmptyConfState`], [`Error::SnapshotBeyondApplied`],
     /// [`Error::SnapshotNotNewer`]; [`Error::Log`] when it cannot be written.
     pub fn save_snapshot(&self, index: u64, conf_state: ConfState, data: impl AsRef<[u8]>) -> Result<()> {
-        self.log.save_snapshot(&self.cell, index, &conf_state, data.as_ref())
+        let mut sink = self.snapshot_sink(index, &conf_state)?;
+        sink.take_all(data.as_ref())?;
+        sink.finish()
+    }
+
+    /// Begins a snapshot of the application's state at an applied index that is written piece by piece, for one that
+    /// does not fit into memory or should not. [`SnapshotSink::finish`] makes it durable and the group's newest.
+    ///
+    /// # Errors
+    /// As [`GroupStorage::save_snapshot`]; nothing is changed then.
+    pub fn snapshot_sink(&self, index: u64, conf_state: &ConfState) -> Result<SnapshotSink> {
+        SnapshotSink::begin(&self.log, &self.cell, index, conf_state)
+    }
+
+    /// The newest snapshot, to be read piece by piece; none when the group has none.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchGroup`]; [`Error::Log`] when the file cannot be opened, or its header is damaged.
+    pub fn snapshot_source(&self) -> Result<Option<SnapshotSource>> {
+        loop {
+            let Some(file) = self.read()?.full.snapshot else { return Ok(None) };
+            match self.log.snapshots().open(self.cell.id, file) {
+                Ok(source) => return Ok(Some(source)),
+                // A newer one has taken its place, and the file is gone or about to go.
+                Err(_) if self.read()?.full.snapshot != Some(file) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
     }
 
     /// The newest snapshot with its data, to restore the state machine from at start; none when the group has none.
@@ -157,27 +184,16 @@ impl GroupStorage {
     /// # Errors
     /// [`Error::NoSuchGroup`]; [`Error::Log`] when the file cannot be read or is damaged.
     pub fn snapshot_data(&self) -> Result<Option<Snapshot>> {
-        loop {
-            let Some(file) = self.read()?.full.snapshot else { return Ok(None) };
-            match self.load(file) {
-                // A newer one has taken its place, and the file is gone or about to go.
-                Err(_) if self.read()?.full.snapshot != Some(file) => {}
-                loaded => return loaded.map(Some),
-            }
-        }
-    }
-
-    fn load(&self, file: SnapshotRef) -> Result<Snapshot> {
-        let (conf, data) = self.log.snapshots().read(self.cell.id, file)?;
+        let Some(mut source) = self.snapshot_source()? else { return Ok(None) };
         let mut snapshot = Snapshot::default();
         #[allow(clippy::useless_conversion)] // `Bytes` under one codec, `Vec<u8>` under the other
-        let data = data.into();
+        let data = source.read_rest()?.into();
         snapshot.data = data;
         let meta = snapshot.mut_metadata();
-        meta.index = file.at.index;
-        meta.term = file.at.term;
-        meta.set_conf_state(conf);
-        Ok(snapshot)
+        meta.index = source.index();
+        meta.term = source.term();
+        meta.set_conf_state(source.conf_state().clone());
+        Ok(Some(snapshot))
     }
 
     fn read(&self) -> Result<RwLockReadGuard<'_, Group>> {

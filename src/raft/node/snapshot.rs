@@ -5,12 +5,12 @@ use ::raft::eraftpb::ConfState;
 
 use super::Node;
 use super::error::{NodeError, NodeResult};
-use crate::raft::GroupStorage;
+use crate::raft::{GroupStorage, SnapshotSink};
 
 /// Saves one snapshot of the state machine, on whatever thread: writing it must not hold up ticks.
 ///
 /// It carries the configuration as of its index, which only the node knows.
-#[must_use = "the snapshot is taken when `save` is called"]
+#[must_use = "the snapshot is taken when `save` is called, or `sink` and its `finish`"]
 pub struct SnapshotWriter {
     storage: GroupStorage,
     index: u64,
@@ -39,6 +39,15 @@ impl SnapshotWriter {
     /// What the store says; nothing is changed then.
     pub fn save(self, data: impl AsRef<[u8]>) -> NodeResult<()> {
         Ok(self.storage.save_snapshot(self.index, self.conf_state, data)?)
+    }
+
+    /// Saves the data piece by piece, for one that does not fit into memory: durable when
+    /// [`SnapshotSink::finish`](crate::raft::SnapshotSink::finish) returns.
+    ///
+    /// # Errors
+    /// What the store says; nothing is changed then.
+    pub fn sink(self) -> NodeResult<SnapshotSink> {
+        Ok(self.storage.snapshot_sink(self.index, &self.conf_state)?)
     }
 }
 

@@ -1,0 +1,317 @@
+//! A snapshot as it is read, one chunk at a time.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::raft::eraftpb::ConfState;
+use crc32fast::Hasher;
+
+use super::super::error::Error as RaftError;
+use super::Snapshots;
+use super::header::{self, Announced, FIXED, Header, SUM, TRAILER, VERSION};
+use super::identity::Identity;
+use crate::Error;
+use crate::error::CorruptionReason;
+use crate::io::{Access, File, read_exact_at};
+use crate::mutation::{Mutation, mutated};
+
+/// Reads a group's snapshot, of any size, with memory for one chunk of it.
+///
+/// No byte is handed out before the checksum of its chunk was compared, and none of the last chunk before it is known
+/// that the file is whole. What [`Read::read`] reports has the [`Error`](super::super::Error) inside
+/// (`io::Error::get_ref`): for damage, `Corruption` with the file, the offset, group and index.
+///
+/// The file is held open: it can be read to its end while a newer snapshot takes its place, the group is removed, or the
+/// log is closed. Its room on the disk comes back when the source is dropped.
+///
+/// ```
+/// # use std::io::{Read as _, Write as _};
+/// # use raft::eraftpb::{ConfState, Entry, HardState};
+/// # use seawall::raft::RaftOptions;
+/// # let dir = tempfile::tempdir()?;
+/// # let log = RaftOptions::new().node_id(1).open(dir.path())?;
+/// # let members = ConfState::from((vec![1], vec![]));
+/// # let group = log.create_group(7, members.clone())?;
+/// # let mut entry = Entry::default();
+/// # (entry.index, entry.term) = (1, 1);
+/// # let mut hard = HardState::default();
+/// # (hard.term, hard.commit) = (1, 1);
+/// # let mut batch = log.batch();
+/// # batch.append(7, &[entry])?;
+/// # batch.set_hard_state(7, &hard)?;
+/// # batch.set_applied(7, 1, 1)?;
+/// # log.commit(batch)?;
+/// let mut sink = group.snapshot_sink(1, &members)?;
+/// sink.write_all(b"the state machine, piece by piece")?;
+/// sink.finish()?; // durable
+///
+/// let mut source = group.snapshot_source()?.ok_or("there is no snapshot")?;
+/// assert_eq!((source.index(), source.term(), source.len()), (1, 1, 33));
+/// let mut state = Vec::new();
+/// source.read_to_end(&mut state)?;
+/// assert_eq!(state, b"the state machine, piece by piece");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SnapshotSource {
+    identity: Identity,
+    directory: PathBuf,
+    file: Arc<dyn File>,
+    header: Header,
+    /// The chunk that is being handed out: verified from `next` on.
+    chunk: Vec<u8>,
+    next: usize,
+    place: Place,
+    position: u64,
+    /// The trailer verified: all of the file is there.
+    whole: bool,
+}
+
+/// How far the file was read and verified.
+#[derive(Clone)]
+struct Place {
+    /// So many chunks.
+    chunks: u64,
+    /// Where the next one lies.
+    at: u64,
+    /// Over their checksums.
+    sums: Hasher,
+}
+
+impl fmt::Debug for SnapshotSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotSource")
+            .field("group", &self.identity.group)
+            .field("index", &self.index())
+            .field("term", &self.term())
+            .field("len", &self.len())
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SnapshotSource {
+    /// The group that it is a snapshot of.
+    #[must_use]
+    pub fn group(&self) -> u64 {
+        self.identity.group
+    }
+
+    /// The index of the last entry in it.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.identity.file.at.index
+    }
+
+    /// That entry's term.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.identity.file.at.term
+    }
+
+    /// The members at that entry.
+    #[must_use]
+    pub fn conf_state(&self) -> &ConfState {
+        &self.header.conf
+    }
+
+    /// The length of its data in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.header.data_len
+    }
+
+    /// Whether it has no data.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes were read.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// How many are left.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.len() - self.position
+    }
+
+    /// Opens a snapshot's file and verifies its header and length.
+    pub(super) fn open(store: &Snapshots, identity: Identity) -> Result<Self, Error> {
+        let directory = store.disk.path().to_owned();
+        let file = match store.disk.open(&identity.name(), Access::Read) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(identity.corruption(&directory, 0, CorruptionReason::MissingFile));
+            }
+            Err(e) => return Err(Error::io("open", identity.path(&directory), e)),
+        };
+        let header = read_header(&identity, &directory, &*file)?;
+        Ok(SnapshotSource {
+            place: Place { chunks: 0, at: header.data_at, sums: Hasher::new() },
+            identity,
+            directory,
+            file,
+            header,
+            chunk: Vec::new(),
+            next: 0,
+            position: 0,
+            whole: false,
+        })
+    }
+
+    /// The next bytes, at most as many as fit; none at the end.
+    fn read_some(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        if self.next == self.chunk.len() && !self.whole {
+            self.next_chunk()?;
+        }
+        let verified = self.chunk.get(self.next..).unwrap_or_default();
+        let n = verified.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..n), verified.get(..n)) {
+            to.copy_from_slice(from);
+        }
+        self.next += n;
+        self.position += n as u64;
+        Ok(n)
+    }
+
+    /// All of the data that was not read yet.
+    pub(in crate::raft) fn read_rest(&mut self) -> Result<Vec<u8>, Error> {
+        let mut data = Vec::new();
+        self.make_room(&mut data, self.remaining())?;
+        let mut rest = data.as_mut_slice();
+        loop {
+            // Once more than there are bytes for, if need be: no data has a trailer too.
+            let n = self.read_some(rest)?;
+            rest = rest.get_mut(n..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok(data);
+            }
+        }
+    }
+
+    /// Verifies what was not read yet; there is nothing left to read then.
+    pub(super) fn verify_rest(&mut self) -> Result<(), Error> {
+        loop {
+            self.position += (self.chunk.len() - self.next) as u64;
+            self.next = self.chunk.len();
+            if self.whole {
+                return Ok(());
+            }
+            self.next_chunk()?;
+        }
+    }
+
+    /// The file as it is.
+    pub(super) fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    pub(super) fn file_len(&self) -> u64 {
+        self.header.file_len().unwrap_or(0)
+    }
+
+    /// Reads the next chunk and, if it is the last or there is none, the trailer. If one of them does not verify, nothing
+    /// is handed out, and it is as if nothing had been read.
+    fn next_chunk(&mut self) -> Result<(), Error> {
+        let mut place = self.place.clone();
+        let len = self.remaining().min(u64::from(self.header.chunk));
+        let mut chunk = std::mem::take(&mut self.chunk);
+        self.next = 0;
+        self.make_room(&mut chunk, len)?;
+        if len > 0 {
+            self.read_chunk(&mut place, &mut chunk)?;
+        }
+        let whole = place.chunks == self.header.chunks();
+        if whole {
+            self.read_trailer(&place)?;
+        }
+        (self.chunk, self.place, self.whole) = (chunk, place, whole);
+        Ok(())
+    }
+
+    fn read_chunk(&self, place: &mut Place, chunk: &mut [u8]) -> Result<(), Error> {
+        let mut sum = [0; SUM];
+        self.read_at(&mut sum, place.at)?;
+        self.read_at(chunk, place.at + SUM as u64)?;
+        let intact = self.identity.sum(place.chunks, chunk).to_le_bytes() == sum;
+        if !intact && !mutated(Mutation::SnapshotChunk) {
+            return Err(self.damaged(place.at));
+        }
+        place.sums.update(&sum);
+        place.chunks += 1;
+        place.at += (SUM + chunk.len()) as u64;
+        Ok(())
+    }
+
+    fn read_trailer(&self, place: &Place) -> Result<(), Error> {
+        let mut trailer = [0; TRAILER];
+        self.read_at(&mut trailer, place.at)?;
+        if header::trailer(&self.identity, place.chunks, &place.sums) != trailer {
+            return Err(self.damaged(place.at));
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> Result<(), Error> {
+        read_exact_at(&*self.file, buf, at).map_err(|e| self.failed(e))
+    }
+
+    /// The file is as long as its header says, so this asks for no more than there is.
+    fn make_room(&self, bytes: &mut Vec<u8>, len: u64) -> Result<(), Error> {
+        let no_room = || self.failed(io::ErrorKind::OutOfMemory.into());
+        let len = usize::try_from(len).map_err(|_| no_room())?;
+        bytes.try_reserve_exact(len.saturating_sub(bytes.len())).map_err(|_| no_room())?;
+        bytes.resize(len, 0);
+        Ok(())
+    }
+
+    fn failed(&self, e: io::Error) -> Error {
+        Error::io("read", self.identity.path(&self.directory), e)
+    }
+
+    fn damaged(&self, at: u64) -> Error {
+        self.identity.corruption(&self.directory, at, CorruptionReason::Payload)
+    }
+}
+
+impl Read for SnapshotSource {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.read_some(buf).map_err(|e| RaftError::from(e).into())
+    }
+}
+
+/// The header of a file that has the length it announces.
+fn read_header(identity: &Identity, directory: &Path, file: &dyn File) -> Result<Header, Error> {
+    let corrupt = |at, reason| identity.corruption(directory, at, reason);
+    let failed = |e| Error::io("read", identity.path(directory), e);
+    let len = file.len().map_err(failed)?;
+    let Some(most) = len.checked_sub((FIXED + TRAILER) as u64) else {
+        return Err(corrupt(len, CorruptionReason::ShortFile));
+    };
+    let mut fixed = [0; FIXED];
+    read_exact_at(file, &mut fixed, 0).map_err(failed)?;
+    let conf_len = match Header::announced(&fixed) {
+        Announced::Ours(conf_len) if u64::from(conf_len) <= most => conf_len as usize,
+        Announced::Version(found) => {
+            let path = identity.path(directory);
+            return Err(Error::UnsupportedVersion { path, found, supported: VERSION });
+        }
+        _ => return Err(corrupt(0, CorruptionReason::Content)),
+    };
+    let mut conf = vec![0; conf_len];
+    read_exact_at(file, &mut conf, FIXED as u64).map_err(failed)?;
+    let header =
+        Header::decode(identity, &fixed, &conf).map_err(|_| corrupt(0, CorruptionReason::Content))?;
+    match header.file_len() == Some(len) {
+        true => Ok(header),
+        false => Err(corrupt(len, CorruptionReason::ShortFile)),
+    }
+}

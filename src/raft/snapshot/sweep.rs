@@ -1,0 +1,83 @@
+//! Which snapshot files are not needed any more, and their removal.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::state::SnapshotRef;
+use super::Snapshots;
+use super::identity::serial_in;
+use crate::{Error, Lsn};
+
+/// While this is about, no file is removed.
+#[derive(Debug)]
+pub(crate) struct Kept<'a>(&'a AtomicUsize);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Snapshots {
+    /// Keeps all files that are there now, also those that become obsolete.
+    pub(crate) fn keep(&self) -> Kept<'_> {
+        // Under the lock of `sweep`: one that is going on has removed nothing that was referred to before this.
+        let obsolete = self.obsolete.lock();
+        self.keepers.fetch_add(1, Ordering::Acquire);
+        drop(obsolete);
+        Kept(&self.keepers)
+    }
+
+    /// A snapshot is not needed any more once everything below `after` is durable.
+    pub(crate) fn discard(&self, group: u64, file: SnapshotRef, after: Lsn) {
+        self.obsolete.lock().push((self.identity(group, file).name(), after));
+    }
+
+    /// Removes files that nothing refers to, if they are there.
+    pub(crate) fn abandon(&self, names: impl IntoIterator<Item = String>) {
+        self.obsolete.lock().extend(names.into_iter().map(|name| (name, Lsn::ZERO)));
+        self.sweep(Lsn::ZERO);
+    }
+
+    /// Removes the files that are not needed any more; says how many are left for another time.
+    ///
+    /// A file that cannot be removed harms nobody, so a failure is no error: it is tried again next time, and at open.
+    pub(crate) fn sweep(&self, durable: Lsn) -> usize {
+        let mut obsolete = self.obsolete.lock();
+        if self.keepers.load(Ordering::Acquire) > 0 {
+            return obsolete.len();
+        }
+        obsolete.retain(|(name, after)| {
+            let gone = |r: io::Result<()>| r.is_ok() || r.is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+            *after > durable || !gone(self.disk.remove(name))
+        });
+        obsolete.len()
+    }
+
+    /// Removes what no group refers to, and sees to it that no serial is used again.
+    pub(crate) fn remove_orphans(&self, referred: &[(u64, SnapshotRef)]) -> Result<(), Error> {
+        let failed = |op, name: &str| {
+            let path = self.path(name);
+            move |e| Error::io(op, path, e)
+        };
+        let kept: HashSet<String> =
+            referred.iter().map(|(g, file)| self.identity(*g, *file).name()).collect();
+        let highest = referred.iter().map(|(_, file)| file.serial).max().unwrap_or(0);
+        self.next_serial.fetch_max(highest.saturating_add(1), Ordering::Relaxed);
+        let mut removed = false;
+        for name in self.disk.list().map_err(failed("list", ""))? {
+            // Names that are not of this form are somebody else's.
+            let Some(serial) = serial_in(&name) else { continue };
+            self.next_serial.fetch_max(serial.saturating_add(1), Ordering::Relaxed);
+            if !kept.contains(&name) {
+                self.disk.remove(&name).map_err(failed("remove", &name))?;
+                removed = true;
+            }
+        }
+        if removed {
+            self.disk.sync().map_err(failed("fsync", ""))?;
+        }
+        Ok(())
+    }
+}

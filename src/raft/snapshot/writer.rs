@@ -1,0 +1,155 @@
+//! A snapshot's file while it is written.
+//!
+//! The header says how long the data is, so it is written last; its length is known from the start, because nothing in
+//! it has a length of its own but the ConfState. Until then there is a hole in its place, and the file has a temporary
+//! name, so nobody takes it for a snapshot.
+
+use std::sync::Arc;
+
+use crc32fast::Hasher;
+
+use super::super::codec::state::encode_conf;
+use super::super::state::SnapshotRef;
+use super::header::{self, Header, SUM};
+use super::identity::Identity;
+use super::{Meta, Snapshots};
+use crate::Error;
+use crate::io::{File, write_all_at};
+use crate::mutation::{Mutation, mutated};
+
+/// A file that is not whole yet. Dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct FileWriter {
+    store: Arc<Snapshots>,
+    identity: Identity,
+    /// The ConfState's bytes.
+    conf: Vec<u8>,
+    file: Arc<dyn File>,
+    /// The chunk that is being filled.
+    chunk: Vec<u8>,
+    /// How many chunks are in the file.
+    chunks: u64,
+    /// Where the next one goes.
+    at: u64,
+    /// Over the checksums of the chunks in the file.
+    sums: Hasher,
+    written: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    /// A write failed: what is in the file now is not known.
+    Failed(Error),
+    /// It has its own name, durably.
+    Whole,
+}
+
+impl FileWriter {
+    pub(crate) fn create(store: &Arc<Snapshots>, meta: &Meta<'_>) -> Result<Self, Error> {
+        let identity = store.next_identity(meta);
+        let name = identity.temporary_name();
+        let file = store.disk.create(&name).map_err(|e| Error::io("create", store.path(&name), e))?;
+        let conf = encode_conf(meta.conf);
+        Ok(FileWriter {
+            store: Arc::clone(store),
+            identity,
+            at: header::data_at(&conf),
+            conf,
+            file,
+            chunk: Vec::new(),
+            chunks: 0,
+            sums: Hasher::new(),
+            written: 0,
+            state: State::Open,
+        })
+    }
+
+    /// How many bytes of data it was given.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Takes as many of these bytes as fit into the present chunk, at least one if there is one; says how many. After an
+    /// error it takes none any more.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        if let State::Failed(e) = &self.state {
+            return Err(e.clone());
+        }
+        if self.chunk.len() >= self.store.chunk
+            && let Err(e) = self.write_chunk()
+        {
+            self.state = State::Failed(e.clone());
+            return Err(e);
+        }
+        let room = self.store.chunk - self.chunk.len();
+        let (taken, _) = bytes.split_at(room.min(bytes.len()));
+        if self.chunk.capacity() - self.chunk.len() < taken.len() {
+            // By doubling, for a small snapshot needs no whole chunk, but never beyond one.
+            self.chunk.reserve_exact(taken.len().max(self.chunk.len()).min(room));
+        }
+        self.chunk.extend_from_slice(taken);
+        self.written += taken.len() as u64;
+        Ok(taken.len())
+    }
+
+    pub(crate) fn take_all(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let taken = self.take(bytes)?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Ends the file. When this returns it is durable under its own name, and nothing refers to it yet.
+    pub(crate) fn finish(mut self) -> Result<SnapshotRef, Error> {
+        if let State::Failed(e) = &self.state {
+            return Err(e.clone());
+        }
+        if !self.chunk.is_empty() {
+            self.write_chunk()?;
+        }
+        self.write(&header::trailer(&self.identity, self.chunks, &self.sums), self.at)?;
+        self.write(&Header::encode(&self.identity, &self.conf, self.written, self.store.chunk), 0)?;
+        let (temporary, name) = (self.identity.temporary_name(), self.identity.name());
+        let failed = |op, name: &str| {
+            let path = self.store.path(name);
+            move |e| Error::io(op, path, e)
+        };
+        if !mutated(Mutation::SnapshotSync) {
+            self.file.sync_all().map_err(failed("fsync", &temporary))?;
+        }
+        self.store.disk.rename(&temporary, &name).map_err(failed("rename", &temporary))?;
+        if !mutated(Mutation::SnapshotName) {
+            self.store.disk.sync().map_err(failed("fsync", ""))?;
+        }
+        self.state = State::Whole;
+        Ok(self.identity.file)
+    }
+
+    fn write_chunk(&mut self) -> Result<(), Error> {
+        let sum = self.identity.sum(self.chunks, &self.chunk).to_le_bytes();
+        self.write(&sum, self.at)?;
+        self.write(&self.chunk, self.at + SUM as u64)?;
+        self.sums.update(&sum);
+        self.at += (SUM + self.chunk.len()) as u64;
+        self.chunks += 1;
+        self.chunk.clear();
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8], at: u64) -> Result<(), Error> {
+        let failed = |e| Error::io("write", self.store.path(&self.identity.temporary_name()), e);
+        write_all_at(&*self.file, bytes, at).map_err(failed)
+    }
+}
+
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        if !matches!(self.state, State::Whole) {
+            // Whether a rename that failed was done all the same is not known.
+            self.store.abandon([self.identity.temporary_name(), self.identity.name()]);
+        }
+    }
+}
