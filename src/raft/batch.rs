@@ -365,8 +365,11 @@ impl WriteBatch {
                 Op::Hard(hard) => group.set_hard(hard),
                 Op::Applied(applied) => group.set_applied(applied),
                 Op::Compact(to) => group.compact(to),
-                Op::Conf(index, conf) => group.set_conf(index, conf),
-                Op::Install(record, state) => {
+                Op::Conf(index, conf) => {
+                    group.set_conf(index, self.log.groups_in_memory().members.share(conf));
+                }
+                Op::Install(record, mut state) => {
+                    state.conf = self.log.groups_in_memory().members.share(state.conf);
                     discard_snapshot(&self.log, &group, slot.cell.id, ticket.end());
                     group.install(state, ticket.lsn_of(record));
                 }

@@ -22,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use super::error::{Error, Result};
 use super::fold;
 use super::group::Cell;
+use super::members::Members;
 use super::summary::SegmentSummary;
 use crate::error::{Corruption, CorruptionReason};
 use crate::{SegmentId, SegmentReader, StreamRange, Summarizer, Summary};
@@ -42,6 +43,8 @@ pub(crate) struct Groups {
     /// Held while a batch enters the log and its groups: so groups change in the order of the log.
     pub(crate) order: Mutex<Order>,
     cells: RwLock<HashMap<u64, Arc<Cell>>>,
+    /// Configurations that groups share.
+    pub(crate) members: Members,
     sealed: Mutex<Vec<(SegmentId, Summary)>>,
     /// The background thread gave up waiting, and left the queue to whoever submits next.
     left: AtomicBool,

@@ -22,9 +22,10 @@
 //!
 //! Mapped bytes are not trusted: whoever reads a record at a position compares its label with what was looked for.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+
+use thin_vec::ThinVec;
 
 use super::error::Result;
 use super::run::Run;
@@ -34,18 +35,18 @@ use crate::Lsn;
 /// Where the entries of one group lie, from its first index to its last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Positions {
-    runs: VecDeque<Run>,
+    runs: ThinVec<Run>,
 }
 
 impl Positions {
     /// The index of the first entry, when there is any.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.runs.front().map(|run| run.first)
+        self.runs.first().map(|run| run.first)
     }
 
     /// The index after the last entry, when there is any.
     pub(crate) fn end(&self) -> Option<u64> {
-        self.runs.back().map(Run::end)
+        self.runs.last().map(Run::end)
     }
 
     /// The first index between the first and the last that has no entry.
@@ -57,7 +58,7 @@ impl Positions {
     /// Which of the indexes in `[lo, hi)` have an entry.
     pub(crate) fn overlaps(&self, lo: u64, hi: u64) -> impl Iterator<Item = Range<u64>> + '_ {
         let start = self.run_of(lo).unwrap_or(0);
-        let runs = self.runs.range(start.min(self.runs.len())..).take_while(move |run| run.first < hi);
+        let runs = self.runs.iter().skip(start).take_while(move |run| run.first < hi);
         runs.map(move |run| run.first.max(lo)..run.end().min(hi)).filter(|range| !range.is_empty())
     }
 
@@ -80,7 +81,7 @@ impl Positions {
     pub(crate) fn copy(&self, lo: u64, hi: u64, out: &mut Vec<Lsn>) {
         let Some(start) = self.run_of(lo) else { return };
         let mut next = lo;
-        for run in self.runs.range(start..) {
+        for run in self.runs.iter().skip(start) {
             while next < hi.min(run.end()) {
                 let Some(lsn) = run.lsn(next) else { return };
                 out.push(lsn);
@@ -110,7 +111,7 @@ impl Positions {
     ) -> Result<Vec<(Lsn, u64)>> {
         self.split_at(bounds);
         let mut pieces = Vec::with_capacity(self.runs.len());
-        for run in &mut self.runs {
+        for run in self.runs.iter_mut() {
             let bytes = match run.bytes {
                 Some(bytes) => bytes,
                 None => {
@@ -144,21 +145,30 @@ impl Positions {
         }
     }
 
+    /// Adds a run behind the others. Most groups have one, and what a vector would keep ready for three more is more than
+    /// all else that a group takes.
+    fn add(&mut self, run: Run) {
+        if self.runs.is_empty() {
+            self.runs.reserve_exact(1);
+        }
+        self.runs.push(run);
+    }
+
     fn run_of(&self, index: u64) -> Option<usize> {
         self.runs.partition_point(|run| run.first <= index).checked_sub(1)
     }
 
     /// Adds the entry after the last one.
     pub(crate) fn push(&mut self, entry: Written) {
-        if !self.runs.back_mut().is_some_and(|run| run.take(entry)) {
-            self.runs.push_back(Run::begin(entry));
+        if !self.runs.last_mut().is_some_and(|run| run.take(entry)) {
+            self.add(Run::begin(entry));
         }
     }
 
     /// Adds the entries after the last one, whose positions a segment's array holds.
     pub(crate) fn push_mapped(&mut self, slice: Slice, from: &Arc<SegmentPositions>) {
         if slice.count > 0 {
-            self.runs.push_back(Run::mapped(slice, from));
+            self.add(Run::mapped(slice, from));
         }
     }
 
@@ -198,10 +208,10 @@ impl Positions {
 
     /// Forgets `index` and all after it.
     pub(crate) fn cut_from(&mut self, index: u64) {
-        while self.runs.back().is_some_and(|run| run.first >= index) {
-            self.runs.pop_back();
+        while self.runs.last().is_some_and(|run| run.first >= index) {
+            self.runs.pop();
         }
-        if let Some(back) = self.runs.back_mut()
+        if let Some(back) = self.runs.last_mut()
             && index < back.end()
         {
             back.cut_from(index);
@@ -210,10 +220,9 @@ impl Positions {
 
     /// Forgets all before `index`.
     pub(crate) fn drop_below(&mut self, index: u64) {
-        while self.runs.front().is_some_and(|run| run.end() <= index) {
-            self.runs.pop_front();
-        }
-        if let Some(front) = self.runs.front_mut()
+        let gone = self.runs.iter().take_while(|run| run.end() <= index).count();
+        self.runs.drain(..gone);
+        if let Some(front) = self.runs.first_mut()
             && front.first < index
             && let Some(part) = front.part(index, u64::MAX)
         {
@@ -236,7 +245,7 @@ impl Positions {
         for run in rest {
             let found = run.indexes_in(from).map(|(lo, hi)| (lo.max(array.first), hi.min(array.end())));
             let Some((lo, hi)) = found.filter(|(lo, hi)| lo < hi) else {
-                self.runs.push_back(run);
+                self.runs.push(run);
                 continue;
             };
             self.runs.extend(run.part(0, lo));
@@ -266,10 +275,10 @@ impl Positions {
 
     /// Adds a mapped run, as a part of the one before it where they adjoin in the same array.
     fn push_joined(&mut self, mapped: Run) {
-        if self.runs.back_mut().is_some_and(|before| before.join(&mapped)) {
+        if self.runs.last_mut().is_some_and(|before| before.join(&mapped)) {
             return;
         }
-        self.runs.push_back(mapped);
+        self.add(mapped);
     }
 
     /// How many runs keep their positions in memory, and how many positions those are.

@@ -125,7 +125,7 @@ impl RaftLog {
         }
         let full = FullState {
             incarnation: order.incarnation + 1,
-            conf: Arc::new(conf_state),
+            conf: self.inner.groups.members.share(Arc::new(conf_state)),
             ..FullState::default()
         };
         let mut batch = Batch::new();

@@ -69,6 +69,7 @@ mod group;
 mod groups;
 mod index;
 mod log;
+mod members;
 pub mod node;
 mod options;
 mod purge;

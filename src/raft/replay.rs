@@ -39,7 +39,8 @@ pub(crate) fn replay(wal: &Wal, groups: &Groups) -> Result<()> {
     for (id, group) in &found {
         group.verify_whole(*id)?;
     }
-    for (id, group) in found {
+    for (id, mut group) in found {
+        group.full.conf = groups.members.share(group.full.conf);
         groups.put(Cell::new(id, group));
     }
     Ok(())

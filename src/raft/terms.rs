@@ -1,20 +1,23 @@
 //! The terms of a range of entries, as runs: a group has few terms and many entries.
 
-use std::collections::VecDeque;
+use thin_vec::ThinVec;
 
 /// Where each term begins. Terms never fall from one entry to the next, so a run is its first index and its term.
 ///
 /// The range itself is kept by the owner, who asks only for indexes inside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
-    runs: VecDeque<(u64, u64)>,
+    runs: ThinVec<(u64, u64)>,
 }
 
 impl Terms {
     /// The entry after the last one has this term.
     pub(crate) fn push(&mut self, index: u64, term: u64) {
-        if self.runs.back().is_none_or(|(_, last)| *last != term) {
-            self.runs.push_back((index, term));
+        if self.runs.last().is_none_or(|(_, last)| *last != term) {
+            if self.runs.is_empty() {
+                self.runs.reserve_exact(1);
+            }
+            self.runs.push((index, term));
         }
     }
 
@@ -43,17 +46,16 @@ impl Terms {
 
     /// Forgets `index` and all after it.
     pub(crate) fn cut_from(&mut self, index: u64) {
-        while self.runs.back().is_some_and(|(first, _)| *first >= index) {
-            self.runs.pop_back();
+        while self.runs.last().is_some_and(|(first, _)| *first >= index) {
+            self.runs.pop();
         }
     }
 
     /// Forgets all before `index`, which is in the range or the one after its end.
     pub(crate) fn drop_below(&mut self, index: u64) {
-        while self.runs.get(1).is_some_and(|(first, _)| *first <= index) {
-            self.runs.pop_front();
-        }
-        if let Some((first, _)) = self.runs.front_mut() {
+        let gone = self.runs.iter().skip(1).take_while(|(first, _)| *first <= index).count();
+        self.runs.drain(..gone);
+        if let Some((first, _)) = self.runs.first_mut() {
             *first = index.max(*first);
         }
     }
