@@ -30,11 +30,12 @@ const DATA: usize = 256;
 fn main() {
     let groups = argument("--groups", 100_000);
     let bytes = argument("--bytes", 1_000_000_000);
-    let mut csv = String::from("kind,size,append_us,read_us,purge_ms,open_ms,heap_bytes,heap_per\n");
-    println!("groups, each with one entry, appended in batches of 100 groups\n");
+    let mut csv =
+        String::from("kind,size,append_us,read_us,purge_ms,open_ms,heap_bytes,heap_per,heap_idle\n");
+    println!("groups, each with one entry of {DATA} bytes, appended in batches of 100 groups\n");
     println!(
-        "{:>9} {:>14} {:>12} {:>10} {:>10} {:>14}",
-        "groups", "append", "read", "purge", "open", "heap a group"
+        "{:>9} {:>14} {:>12} {:>10} {:>10} {:>14} {:>14}",
+        "groups", "append", "read", "purge", "open", "heap a group", "without entry"
     );
     for n in [1, 100, 10_000, 100_000].into_iter().filter(|n| *n <= groups) {
         many_groups(n, &mut csv);
@@ -55,6 +56,10 @@ fn many_groups(groups: u64, csv: &mut String) {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     create(&log, groups);
+    log.close().unwrap();
+    drop(log);
+    let idle = reopen(dir.path()).1 as f64 / groups as f64;
+    let log = open(dir.path());
     let start = Instant::now();
     for first in (1..=groups).step_by(100) {
         append(&log, first..(first + 100).min(groups + 1), 1, 1);
@@ -69,9 +74,9 @@ fn many_groups(groups: u64, csv: &mut String) {
     let (open_ms, held) = reopen(dir.path());
     let per = held as f64 / groups as f64;
     println!(
-        "{groups:>9} {append_us:>11.2} us {read_us:>9.2} us {purge_ms:>7.2} ms {open_ms:>7.1} ms {per:>12.0} B"
+        "{groups:>9} {append_us:>11.2} us {read_us:>9.2} us {purge_ms:>7.2} ms {open_ms:>7.1} ms {per:>12.0} B {idle:>12.0} B"
     );
-    writeln!(csv, "groups,{groups},{append_us},{read_us},{purge_ms},{open_ms},{held},{per}").unwrap();
+    writeln!(csv, "groups,{groups},{append_us},{read_us},{purge_ms},{open_ms},{held},{per},{idle}").unwrap();
 }
 
 fn long_log(bytes: u64, csv: &mut String) {
@@ -96,7 +101,7 @@ fn long_log(bytes: u64, csv: &mut String) {
     let (open_ms, held) = reopen(copy.path());
     let per = held as f64 / entries as f64;
     println!("{bytes:>9} {entries:>12} {open_ms:>7.1} ms {:>9.1} KiB {per:>12.2} B", held as f64 / 1024.0);
-    writeln!(csv, "bytes,{bytes},,,,{open_ms},{held},{per}").unwrap();
+    writeln!(csv, "bytes,{bytes},,,,{open_ms},{held},{per},").unwrap();
 }
 
 fn open(dir: &Path) -> RaftLog {
