@@ -6,6 +6,8 @@
 
 mod node_support;
 
+use std::io::Write as _;
+
 use node_support::{GROUP, Group, Member, SOON, decode};
 use raft::Storage as _;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
@@ -174,19 +176,28 @@ fn a_snapshot_of_what_is_not_applied_or_behind_another_is_refused() {
 
 #[test]
 fn a_snapshot_is_saved_on_another_thread_while_the_node_goes_on() {
-    let mut one = one_with(5);
-    let (writer, data) = (one.node().snapshot_writer(5).unwrap(), one.snapshot_data());
-    let saving = std::thread::spawn(move || writer.save(data));
-    for n in 0..200_u8 {
-        let _open = one.node().propose(vec![n], SOON).unwrap();
-        drop(one.settle());
+    for in_pieces in [false, true] {
+        let mut one = one_with(5);
+        let (writer, data) = (one.node().snapshot_writer(5).unwrap(), one.snapshot_data());
+        let saving = std::thread::spawn(move || {
+            if !in_pieces {
+                return writer.save(data);
+            }
+            let mut sink = writer.sink()?;
+            data.iter().for_each(|byte| sink.write_all(&[*byte]).unwrap());
+            Ok(sink.finish()?)
+        });
+        for n in 0..200_u8 {
+            let _open = one.node().propose(vec![n], SOON).unwrap();
+            drop(one.settle());
+        }
+        saving.join().unwrap().unwrap();
+        assert_eq!(one.commands.len(), 204);
+        one.node().compact(5).unwrap();
+        one.restart();
+        one.settle();
+        assert_eq!(one.commands.len(), 204);
     }
-    saving.join().unwrap().unwrap();
-    assert_eq!(one.commands.len(), 204);
-    one.node().compact(5).unwrap();
-    one.restart();
-    one.settle();
-    assert_eq!(one.commands.len(), 204);
 }
 
 #[test]

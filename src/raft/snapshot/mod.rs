@@ -30,9 +30,12 @@
 mod copy;
 mod header;
 mod identity;
+mod opening;
 mod sink;
 mod source;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::PathBuf;
@@ -121,146 +124,5 @@ impl Snapshots {
 
     fn path(&self, name: &str) -> PathBuf {
         self.disk.path().join(name)
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::cast_possible_truncation)]
-mod tests {
-    use super::*;
-    use crate::io::RealDisk;
-
-    fn store(dir: &tempfile::TempDir, uuid: u8) -> Arc<Snapshots> {
-        let disk = Arc::new(RealDisk::open(dir.path()).unwrap());
-        Arc::new(Snapshots::new(disk, LogUuid([uuid; 16]), 1000))
-    }
-
-    fn name_of(group: u64, file: SnapshotRef) -> String {
-        Identity { uuid: LogUuid([1; 16]), group, file }.name()
-    }
-
-    fn conf() -> ConfState {
-        let mut conf = ConfState::default();
-        conf.voters = vec![1, 2, 3];
-        conf
-    }
-
-    fn write(store: &Arc<Snapshots>, index: u64, data: &[u8]) -> SnapshotRef {
-        let conf = conf();
-        let meta = Meta { group: 7, at: EntryId { index, term: 2 }, conf: &conf };
-        store.write(&meta, data).unwrap()
-    }
-
-    fn sample() -> Vec<u8> {
-        (0..3500u32).map(|n| (n % 251) as u8).collect()
-    }
-
-    #[test]
-    fn a_snapshot_of_any_size_reads_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir, 1);
-        for len in [0, 1, 999, 1000, 1001, 2000, 3500] {
-            let data = &sample()[..len];
-            let file = write(&store, 5, data);
-            assert_eq!(store.read(7, file).unwrap(), (conf(), data.to_vec()));
-        }
-    }
-
-    /// A snapshot of group 7 at index 5, term 2, with members 1 to 3 and the data "state", as version 1 has always
-    /// written it.
-    #[rustfmt::skip]
-    const GOLDEN: &[u8] = &[
-        b'S', b'E', b'A', b'W', b'S', b'N', b'A', b'P',
-        1, 0, 0, 0, 42, 0, 0, 0,        // version, ConfState length
-        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, // UUID
-        7, 0, 0, 0, 0, 0, 0, 0,         // group
-        5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, // index, term
-        1, 0, 0, 0, 0, 0, 0, 0,         // serial
-        5, 0, 0, 0, 0, 0, 0, 0,         // data length
-        232, 3, 0, 0,                   // chunk length
-        77, 220, 22, 86,                // CRC
-        1, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        58, 32, 95, 150,                // CRC
-        b's', b't', b'a', b't', b'e',
-        b'S', b'E', b'A', b'W', b'S', b'E', b'N', b'D',
-        1, 0, 0, 0, 0, 0, 0, 0,         // chunks
-        148, 129, 47, 64,               // CRC
-    ];
-
-    #[test]
-    fn the_bytes_of_a_snapshot_never_change() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir, 1);
-        let file = write(&store, 5, b"state");
-        let name = "0000000000000007-0000000000000005-0000000000000002-0000000000000001.snap";
-        assert_eq!(name_of(7, file), name);
-        assert_eq!(std::fs::read(dir.path().join(name)).unwrap(), GOLDEN);
-    }
-
-    #[test]
-    fn every_changed_byte_and_every_cut_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir, 1);
-        let file = write(&store, 5, &sample()[..1500]);
-        let path = dir.path().join(name_of(7, file));
-        let good = std::fs::read(&path).unwrap();
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 0x10;
-            std::fs::write(&path, &bad).unwrap();
-            let e = store.read(7, file).unwrap_err();
-            let typed = matches!(&e, Error::Corruption(c) if c.file == path);
-            let newer = matches!(&e, Error::UnsupportedVersion { .. });
-            assert!(typed || newer, "byte {at}: {e}");
-        }
-        for cut in 0..good.len() {
-            std::fs::write(&path, &good[..cut]).unwrap();
-            let e = store.open(7, file).unwrap_err();
-            assert!(matches!(&e, Error::Corruption(_)), "cut {cut}: {e}");
-        }
-        std::fs::write(&path, &good).unwrap();
-        store.read(7, file).unwrap();
-    }
-
-    #[test]
-    fn a_snapshot_of_another_log_or_another_name_does_not_verify() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = store(&dir, 1);
-        let file = write(&first, 5, b"state");
-        assert!(store(&dir, 2).read(7, file).is_err());
-        let other = SnapshotRef { serial: file.serial + 1, ..file };
-        std::fs::copy(dir.path().join(name_of(7, file)), dir.path().join(name_of(7, other))).unwrap();
-        assert!(first.read(7, other).is_err());
-        first.read(7, file).unwrap();
-    }
-
-    #[test]
-    fn orphans_go_what_is_referred_to_and_what_is_foreign_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir, 1);
-        let kept = write(&store, 5, b"kept");
-        let orphan = write(&store, 6, b"orphan");
-        let temporary = format!("{}.tmp", name_of(7, SnapshotRef { serial: 40, ..kept }));
-        std::fs::write(dir.path().join(&temporary), b"half").unwrap();
-        std::fs::write(dir.path().join("notes.txt"), b"mine").unwrap();
-        store.remove_orphans(&[(7, kept)]).unwrap();
-        let mut left = store.disk.list().unwrap();
-        left.sort();
-        assert_eq!(left, [name_of(7, kept), "notes.txt".to_owned()]);
-        assert_ne!(kept, orphan);
-        assert_eq!(write(&store, 7, b"next").serial, 41);
-    }
-
-    #[test]
-    fn an_obsolete_file_stays_until_its_successor_is_durable() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir, 1);
-        let file = write(&store, 5, b"old");
-        store.discard(7, file, Lsn::new(100));
-        assert_eq!(store.sweep(Lsn::new(99)), 1);
-        store.open(7, file).unwrap();
-        assert_eq!(store.sweep(Lsn::new(100)), 0);
-        assert!(store.open(7, file).is_err());
     }
 }

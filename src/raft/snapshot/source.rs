@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::raft::eraftpb::ConfState;
@@ -10,11 +10,12 @@ use crc32fast::Hasher;
 
 use super::super::error::Error as RaftError;
 use super::Snapshots;
-use super::header::{self, Announced, FIXED, Header, SUM, TRAILER, VERSION};
+use super::header::{self, Header, SUM, TRAILER};
 use super::identity::Identity;
+use super::opening;
 use crate::Error;
 use crate::error::CorruptionReason;
-use crate::io::{Access, File, read_exact_at};
+use crate::io::{File, read_exact_at};
 use crate::mutation::{Mutation, mutated};
 
 /// Reads a group's snapshot, of any size, with memory for one chunk of it.
@@ -143,14 +144,7 @@ impl SnapshotSource {
     /// Opens a snapshot's file and verifies its header and length.
     pub(super) fn open(store: &Snapshots, identity: Identity) -> Result<Self, Error> {
         let directory = store.disk.path().to_owned();
-        let file = match store.disk.open(&identity.name(), Access::Read) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(identity.corruption(&directory, 0, CorruptionReason::MissingFile));
-            }
-            Err(e) => return Err(Error::io("open", identity.path(&directory), e)),
-        };
-        let header = read_header(&identity, &directory, &*file)?;
+        let (file, header) = opening::open(&*store.disk, &identity)?;
         Ok(SnapshotSource {
             place: Place { chunks: 0, at: header.data_at, sums: Hasher::new() },
             identity,
@@ -285,33 +279,5 @@ impl Read for SnapshotSource {
             return Ok(0);
         }
         self.read_some(buf).map_err(|e| RaftError::from(e).into())
-    }
-}
-
-/// The header of a file that has the length it announces.
-fn read_header(identity: &Identity, directory: &Path, file: &dyn File) -> Result<Header, Error> {
-    let corrupt = |at, reason| identity.corruption(directory, at, reason);
-    let failed = |e| Error::io("read", identity.path(directory), e);
-    let len = file.len().map_err(failed)?;
-    let Some(most) = len.checked_sub((FIXED + TRAILER) as u64) else {
-        return Err(corrupt(len, CorruptionReason::ShortFile));
-    };
-    let mut fixed = [0; FIXED];
-    read_exact_at(file, &mut fixed, 0).map_err(failed)?;
-    let conf_len = match Header::announced(&fixed) {
-        Announced::Ours(conf_len) if u64::from(conf_len) <= most => conf_len as usize,
-        Announced::Version(found) => {
-            let path = identity.path(directory);
-            return Err(Error::UnsupportedVersion { path, found, supported: VERSION });
-        }
-        _ => return Err(corrupt(0, CorruptionReason::Content)),
-    };
-    let mut conf = vec![0; conf_len];
-    read_exact_at(file, &mut conf, FIXED as u64).map_err(failed)?;
-    let header =
-        Header::decode(identity, &fixed, &conf).map_err(|_| corrupt(0, CorruptionReason::Content))?;
-    match header.file_len() == Some(len) {
-        true => Ok(header),
-        false => Err(corrupt(len, CorruptionReason::ShortFile)),
     }
 }

@@ -128,6 +128,12 @@ impl FileWriter {
         Ok(self.identity.file)
     }
 
+    /// How many bytes of memory it has for data.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.chunk.capacity()
+    }
+
     fn write_chunk(&mut self) -> Result<(), Error> {
         let sum = self.identity.sum(self.chunks, &self.chunk).to_le_bytes();
         self.write(&sum, self.at)?;
