@@ -1,0 +1,79 @@
+//! What it costs that blocks begin at multiples of 4096 bytes: throughput, and bytes written for each byte of payload, beside
+//! 512 and 8, with one writer that waits for each record and with many. Rounds are taken in turns; medians.
+//!
+//! `cargo bench --bench alignment -- --rounds 5 --millis 700`
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    missing_docs
+)]
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use seawall::Options;
+
+const ALIGNS: [u32; 3] = [4096, 512, 8];
+
+fn main() {
+    let rounds = argument("--rounds", 5);
+    let millis = Duration::from_millis(argument("--millis", 700));
+    println!(
+        "{:>8} {:>7} {:>7} {:>12} {:>10} {:>22}",
+        "writers", "record", "align", "records/s", "to 4096", "written / payload"
+    );
+    for writers in [1, 8, 64] {
+        for record in [64, 256, 1024] {
+            let mut seen = vec![Vec::new(); ALIGNS.len()];
+            for _ in 0..rounds {
+                for (align, seen) in ALIGNS.into_iter().zip(&mut seen) {
+                    seen.push(measure(writers, record, align, millis));
+                }
+            }
+            for (align, these) in ALIGNS.into_iter().zip(&seen) {
+                let rate = median(these.iter().map(|s| s.0).collect());
+                let ratio = median(these.iter().zip(&seen[0]).map(|(s, first)| s.0 / first.0).collect());
+                let written = median(these.iter().map(|s| s.1).collect());
+                println!("{writers:>8} {record:>7} {align:>7} {rate:>12.0} {ratio:>10.2} {written:>22.2}");
+            }
+        }
+    }
+}
+
+/// Records per second, and bytes written for each of payload.
+fn measure(writers: u64, record: usize, align: u32, time: Duration) -> (f64, f64) {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Options::new().block_align(align).open(dir.path()).unwrap();
+    let payload = vec![0x5a; record];
+    let (stop, appended) = (AtomicBool::new(false), AtomicU64::new(0));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..writers {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    wal.append(&payload).unwrap();
+                    appended.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        std::thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let appended = appended.into_inner() as f64;
+    let written = wal.stats().written_bytes as f64 / (appended * record as f64);
+    (appended / start.elapsed().as_secs_f64(), written)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A number given on the command line.
+fn argument(name: &str, default: u64) -> u64 {
+    let mut args = std::env::args();
+    let given = args.find(|a| a == name).and_then(|_| args.next());
+    given.map_or(default, |n| n.parse().unwrap())
+}
