@@ -1,0 +1,118 @@
+//! What is measured once a second.
+
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use seawall::raft::RaftLog;
+
+use crate::soak_support::Fallible;
+use crate::{SEGMENT, counting};
+
+const PAGE: u64 = 4096;
+
+/// One moment. Sizes are in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) seconds: f64,
+    /// What all files of the directory take on the disk: segments, snapshots, spare files, the reserve.
+    pub(crate) directory: u64,
+    /// What the segments take, their footers not counted.
+    pub(crate) segments: u64,
+    pub(crate) live: u64,
+    /// What of the process is in memory, mapped segments included.
+    pub(crate) resident: u64,
+    /// What is allocated on the heap. The allocator holds more, which shows in the line above.
+    pub(crate) heap: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) threads: u64,
+    /// In the second before.
+    pub(crate) operations: f64,
+}
+
+impl Sample {
+    /// What the segments may take.
+    pub(crate) fn bound(&self) -> u64 {
+        2 * self.live + 3 * SEGMENT
+    }
+}
+
+/// Measures. The load pauses; a purge has just been made, and what has ended is cut to size.
+pub(crate) fn sample(log: &RaftLog, dir: &Path, seconds: f64, operations: f64) -> Fallible<Sample> {
+    log.purge()?;
+    wait_for_footers(log);
+    let space = log.space()?;
+    Ok(Sample {
+        seconds,
+        directory: disk_bytes(dir)?,
+        segments: space.disk_bytes,
+        live: space.live_bytes,
+        resident: resident()?,
+        heap: counting::allocated() as u64,
+        descriptors: fs::read_dir("/proc/self/fd")?.count() as u64,
+        threads: fs::read_dir("/proc/self/task")?.count() as u64,
+        operations,
+    })
+}
+
+/// A segment that has ended is cut to its size in the background.
+fn wait_for_footers(log: &RaftLog) {
+    for _ in 0..200 {
+        if log.wal().segments().iter().all(|s| !s.sealed || s.footer_bytes > 0) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn disk_bytes(dir: &Path) -> Fallible<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            bytes += disk_bytes(&entry.path())?;
+            continue;
+        }
+        match entry.metadata() {
+            Ok(metadata) => bytes += metadata.blocks() * 512,
+            // It was recycled meanwhile.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// What of the process is in memory.
+fn resident() -> Fallible<u64> {
+    let text = fs::read_to_string("/proc/self/statm")?;
+    let pages = text.split_whitespace().nth(1).ok_or("/proc/self/statm has another form")?;
+    Ok(pages.parse::<u64>()? * PAGE)
+}
+
+pub(crate) fn to_csv(samples: &[Sample]) -> String {
+    let mut text =
+        "seconds,directory_bytes,segment_bytes,live_bytes,bound_bytes,resident_bytes,heap_bytes,descriptors,threads,\
+         operations_per_second\n"
+            .to_owned();
+    for s in samples {
+        // Writing into a string cannot fail.
+        let _: fmt::Result = writeln!(
+            text,
+            "{:.1},{},{},{},{},{},{},{},{},{:.0}",
+            s.seconds,
+            s.directory,
+            s.segments,
+            s.live,
+            s.bound(),
+            s.resident,
+            s.heap,
+            s.descriptors,
+            s.threads,
+            s.operations
+        );
+    }
+    text
+}

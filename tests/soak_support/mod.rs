@@ -1,0 +1,54 @@
+//! The life of many groups in one log, with a model that says what each must be: for the test `soak`, which is quick, and the
+//! example `soak`, which takes its time and measures.
+// Each user takes a part; a helper that panics fails the test. On a 64-bit machine; the codecs of the raft crate differ in
+// the hidden fields of its messages.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::field_reassign_with_default
+)]
+
+pub mod load;
+pub mod model;
+pub mod verify;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use seawall::Options;
+use seawall::raft::{RaftLog, RaftOptions};
+
+use load::{Shared, Worker};
+
+pub type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+pub fn open(dir: &Path, segment: u64) -> Fallible<RaftLog> {
+    let wal = Options::new().segment_size(segment);
+    Ok(RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(128 << 10).open(dir)?)
+}
+
+/// Shares groups out among workers, who create them.
+pub fn start(log: &RaftLog, groups: u64, workers: u64, seed: u64) -> Fallible<Vec<Worker>> {
+    let ids = |n| (1..=groups).filter(move |id| id / 3 % workers == n);
+    (0..workers).map(|n| Worker::new(log, ids(n), seed * workers + n)).collect()
+}
+
+/// One life of the log: the workers work until `watch` returns, or one of them finds something wrong.
+pub fn live(
+    log: &RaftLog,
+    workers: &mut [Worker],
+    shared: &Shared,
+    watch: impl FnOnce() -> Fallible<()>,
+) -> Fallible<()> {
+    std::thread::scope(|scope| {
+        let working: Vec<_> =
+            workers.iter_mut().map(|worker| scope.spawn(|| worker.work(log, shared))).collect();
+        let watched = watch();
+        shared.stop.store(true, Ordering::Release);
+        let worked: Vec<_> = working.into_iter().map(|w| w.join().map_err(|_| "a worker panicked")).collect();
+        worked.into_iter().try_for_each(|done| done?)?;
+        watched
+    })
+}
