@@ -159,6 +159,15 @@ pub enum Error {
         next: Lsn,
     },
 
+    /// A repair, or its undoing, cannot be done. Nothing was changed.
+    #[error("cannot repair or undo, {path}: {problem}", path = path.display())]
+    Repair {
+        /// The log's directory, or the file that stands in the way.
+        path: PathBuf,
+        /// Why not, and what to do.
+        problem: RepairProblem,
+    },
+
     /// An option, or a combination of them, cannot work.
     #[error("invalid options: {what}")]
     InvalidOptions {
@@ -222,6 +231,46 @@ fn io_hint(e: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => " (a log is opened for writing; `verify` reads one without)",
         _ => "",
     }
+}
+
+/// Why a repair, or its undoing, cannot be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepairProblem {
+    /// No segment is whole before the first damage.
+    #[error(
+        "nothing is whole before the first damage, so a cut would leave nothing. \
+         Restore this node from a replica or a backup, or start with an empty directory"
+    )]
+    NothingLeft,
+    /// The log is not what the plan was made for.
+    #[error("the log has changed since it was looked at; look again")]
+    Changed,
+    /// The directory for the copies holds something.
+    #[error("the directory for the copies is not empty; name another one")]
+    AsideInUse,
+    /// No copy was completed there.
+    #[error(
+        "there is no manifest of a complete copy: either that repair was undone already, or it ended before it \
+         changed anything; there is nothing to undo"
+    )]
+    NoManifest,
+    /// The manifest is damaged.
+    #[error(
+        "the manifest does not verify, so nothing is put back by it; the copies beside it can be put back by hand"
+    )]
+    Manifest,
+    /// A copy is damaged.
+    #[error(
+        "the copy is missing or not what the manifest says it was; get it back, or put the others back by hand"
+    )]
+    CopyDamaged,
+    /// A file that was not copied is not what it was.
+    #[error(
+        "it was left alone by the repair, and was changed or released since: the log cannot be given back as it was. \
+         The copies can be put back by hand"
+    )]
+    ChangedSince,
 }
 
 /// Damage to bytes that are proven to have been durable.

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result};
-use crate::format::crc32;
-use crate::format::footer::Footer;
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::options::TailPolicy;
@@ -203,11 +201,10 @@ fn check_sealed(catalog: &Catalog, report: &mut VerifyReport) -> Result<()> {
 }
 
 fn check_footer(member: &Member, loaded: &LoadedFooter, blocks: u64, records: u64) -> Result<()> {
-    let Footer { body_crc, end, .. } = loaded.footer;
-    let agrees = loaded.footer.blocks == blocks && loaded.footer.records == records;
-    if agrees && crc32(&loaded.summary.body) == body_crc {
+    if loaded.agrees_with(blocks, records) {
         return Ok(());
     }
+    let end = loaded.footer.end;
     Err(member.segment.damage(end, end, CorruptionReason::Footer).into())
 }
 

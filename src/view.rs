@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Corruption, Error, LogUuid, Result};
+use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::Lsn;
 use crate::options::TailPolicy;
 use crate::recovery::{Catalog, Cut, Look, survey};
-use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile, good_blocks};
+use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile, last_block_end};
 
 /// A log as it was at one moment, to be read. What a running writer adds later is not in it, and what it frees meanwhile
 /// can still be read.
@@ -87,6 +88,19 @@ impl LogView {
         })
     }
 
+    /// The log that these segments would be.
+    pub(crate) fn of(sb: &Superblock, segments: Vec<SegmentReader>) -> Self {
+        LogView {
+            uuid: sb.uuid,
+            owner: sb.owner,
+            closed: false,
+            end: segments.last().map_or(Lsn::ZERO, SegmentReader::end_lsn),
+            segments,
+            cuts: Vec::new(),
+            damage: None,
+        }
+    }
+
     /// The log's identity.
     #[must_use]
     pub fn uuid(&self) -> LogUuid {
@@ -132,8 +146,8 @@ impl LogView {
 
 /// Behind the last block of the newest segment that verifies.
 fn last_good(catalog: &Catalog) -> Result<Lsn> {
-    let Some(newest) = catalog.members.last() else { return Ok(Lsn::ZERO) };
-    let first = newest.segment.first_lsn();
-    let ends = good_blocks(&newest.segment, first)?.into_iter().map(|(_, end)| end);
-    Ok(ends.max().unwrap_or(first).min(newest.segment.limit()))
+    match catalog.members.last() {
+        Some(newest) => last_block_end(&newest.segment),
+        None => Ok(Lsn::ZERO),
+    }
 }

@@ -15,6 +15,7 @@
 //! new life writes into another file.
 
 mod catalog;
+mod prefix;
 mod report;
 mod rewrite;
 mod scan;
@@ -33,9 +34,10 @@ use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
 use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, Tip};
 
-pub(crate) use catalog::{Catalog, Member};
+pub(crate) use catalog::{Catalog, Member, TEMPORARY};
+pub(crate) use prefix::{Beyond, Footing, Kept, Prefix};
 pub use report::{Cut, Recovery};
-use rewrite::Rewrite;
+pub(crate) use rewrite::Rewrite;
 use survey::Tail;
 pub(crate) use survey::{Look, scan_sealed, survey};
 
