@@ -157,7 +157,9 @@ fn a_cut_keeps_what_is_before_the_damage_and_can_be_undone() {
         undo_first(&disk).unwrap();
         let (mut back, mut was) = (own(&disk), own(&disk_of(&damaged)));
         // The reserve holds nothing.
-        [&mut back, &mut was].map(|files| files.remove("reserve"));
+        for files in [&mut back, &mut was] {
+            files.remove("reserve");
+        }
         assert!(back == was, "undo does not give back what was there: {:?} {:?}", back.keys(), was.keys());
     }
     assert!(cuts > 60 && lost > 60, "{cuts} {lost} {footers}");
