@@ -1,11 +1,12 @@
 //! `seawall`: looks at a log. All but `repair` take no lock and change not a byte of it, so they work beside a running
-//! writer.
+//! writer; `bench` writes to logs of its own.
 //!
 //! Exit status: 0 when all is well, 1 when the log is damaged, 2 when the command could not be done.
 // A program talks to people.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod account;
+mod bench;
 mod dump;
 mod failure;
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
@@ -73,6 +74,8 @@ enum Command {
     Tail(tail::Args),
     /// Gives up what is damaged, when nothing else is left to do; shows first what would be lost, and can be undone
     Repair(repair::Args),
+    /// How fast the device is, and a log on it; and whether its syncs can be believed
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -98,5 +101,6 @@ fn run(args: &Args) -> Result<Health, Failure> {
         Command::Report(report) => report::run(report, args.json),
         Command::Tail(tail) => tail::run(tail, args.json),
         Command::Repair(repair) => repair::run(repair, args.json),
+        Command::Bench(bench) => bench::run(bench, args.json),
     }
 }
