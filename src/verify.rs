@@ -107,7 +107,7 @@ impl fmt::Display for VerifyReport {
 /// here: it is what the report is about.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     let dir = dir.as_ref();
-    let disk = RealDisk::open(dir).map_err(|e| Error::io("open directory", dir, e))?;
+    let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
     verify_on(&(Arc::new(disk) as Arc<dyn Disk>))
 }
 
@@ -156,7 +156,7 @@ fn check(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
             return Ok(report);
         }
         FoundSuperblock::None => {
-            return Err(Error::io("find a log in", disk.path(), std::io::ErrorKind::NotFound.into()));
+            return Err(Error::io(crate::error::FIND_LOG, disk.path(), std::io::ErrorKind::NotFound.into()));
         }
     };
     (report.uuid, report.owner) = (Some(sb.uuid), sb.owner);

@@ -31,7 +31,7 @@ impl LogView {
     /// As [`Options::open`](crate::Options::open), but for the lock.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
-        let disk = RealDisk::open(dir).map_err(|e| Error::io("open directory", dir, e))?;
+        let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
         Self::open_on(&(Arc::new(disk) as Arc<dyn Disk>))
     }
 
@@ -54,7 +54,7 @@ impl LogView {
     /// As [`LogView::open`], when the superblock or the chain of segments is damaged.
     pub fn open_damaged(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
-        let disk = RealDisk::open(dir).map_err(|e| Error::io("open directory", dir, e))?;
+        let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
         Self::look(&(Arc::new(disk) as Arc<dyn Disk>))
     }
 
@@ -63,7 +63,11 @@ impl LogView {
             FoundSuperblock::Some(file) => *file.content(),
             FoundSuperblock::Damaged(c) => return Err(c.into()),
             FoundSuperblock::None => {
-                return Err(Error::io("find a log in", disk.path(), std::io::ErrorKind::NotFound.into()));
+                return Err(Error::io(
+                    crate::error::FIND_LOG,
+                    disk.path(),
+                    std::io::ErrorKind::NotFound.into(),
+                ));
             }
         };
         let catalog = Catalog::read(disk, &sb, Access::Read, false)?;

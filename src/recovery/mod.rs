@@ -164,7 +164,7 @@ fn find_superblock(
         return Err(corruption.into());
     }
     if !options.create {
-        return Err(Error::io("find a log in", disk.path(), std::io::ErrorKind::NotFound.into()));
+        return Err(Error::io(crate::error::FIND_LOG, disk.path(), std::io::ErrorKind::NotFound.into()));
     }
     let mut uuid = [0; 16];
     let (low, high) = uuid.split_at_mut(8);

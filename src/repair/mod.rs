@@ -93,7 +93,11 @@ impl Plan {
             FoundSuperblock::Some(file) => *file.content(),
             FoundSuperblock::Damaged(c) => return Err(c.into()),
             FoundSuperblock::None => {
-                return Err(Error::io("find a log in", disk.path(), std::io::ErrorKind::NotFound.into()));
+                return Err(Error::io(
+                    crate::error::FIND_LOG,
+                    disk.path(),
+                    std::io::ErrorKind::NotFound.into(),
+                ));
             }
         };
         let problems = verify_on(disk)?.problems;
