@@ -76,7 +76,8 @@ impl Wal {
     /// log does not verify; [`Error::Poisoned`], [`Error::Closed`]. What was copied then is not a log.
     pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
         let dir = dir.as_ref();
-        let disk = RealDisk::open_or_create(dir).map_err(|e| Error::io("open directory", dir, e))?;
+        let disk =
+            RealDisk::open_or_create(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
         self.capture()?.copy_to(Arc::new(disk))?.finish()
     }
 

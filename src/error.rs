@@ -26,7 +26,7 @@ pub enum Error {
     },
 
     /// The operating system refused an operation.
-    #[error("{op} {path}: {source}{hint}", path = path.display(), hint = io_hint(source))]
+    #[error("{op} {path}: {source}{hint}", path = path.display(), hint = io_hint(op, source))]
     Io {
         /// What was being done: "write", "fdatasync", "open", ...
         op: &'static str,
@@ -121,7 +121,10 @@ pub enum Error {
     Closed,
 
     /// A record is larger than the log's limit, and larger ones could not be read back.
-    #[error("a record of {size} bytes is over the limit of {max} (`Options::max_record_size`)")]
+    #[error(
+        "a record of {size} bytes is over the limit of {max} (`Options::max_record_size`). Nothing was submitted: \
+         raise the limit, or split the record"
+    )]
     RecordTooLarge {
         /// The payload's size in bytes.
         size: u64,
@@ -132,7 +135,7 @@ pub enum Error {
     /// A batch does not fit into one block.
     #[error(
         "a batch of {size} bytes is over the limit of {max}, which follows from `Options::segment_size`: \
-         a batch is atomic and so lies in one segment"
+         a batch is atomic and so lies in one segment. Nothing was submitted: split it, or use larger segments"
     )]
     BatchTooLarge {
         /// The batch's size in the log, in bytes.
@@ -142,7 +145,7 @@ pub enum Error {
     },
 
     /// The records at this address were released.
-    #[error("record {lsn} was released: the log starts at {first}")]
+    #[error("record {lsn} was released: the log starts at {first}. Read from there on")]
     Released {
         /// The address asked for.
         lsn: Lsn,
@@ -151,12 +154,24 @@ pub enum Error {
     },
 
     /// No record starts at this address.
-    #[error("no record starts at {lsn}: the log ends at {next}")]
+    #[error(
+        "no record starts at {lsn}: the log ends at {next}. Addresses come from appending, from tickets, and from \
+         reading; none can be guessed"
+    )]
     NotFound {
         /// The address asked for.
         lsn: Lsn,
         /// Where the log ends.
         next: Lsn,
+    },
+
+    /// A repair, or its undoing, cannot be done. Nothing was changed.
+    #[error("cannot repair or undo, {path}: {problem}", path = path.display())]
+    Repair {
+        /// The log's directory, or the file that stands in the way.
+        path: PathBuf,
+        /// Why not, and what to do.
+        problem: RepairProblem,
     },
 
     /// An option, or a combination of them, cannot work.
@@ -210,7 +225,7 @@ impl Error {
 }
 
 /// What an operator can do about the failures that have a usual cause.
-fn io_hint(e: &io::Error) -> &'static str {
+fn io_hint(op: &str, e: &io::Error) -> &'static str {
     match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             " (nothing is damaged: free space, or release records, and try again)"
@@ -219,9 +234,72 @@ fn io_hint(e: &io::Error) -> &'static str {
             " (the process needs to read and write this directory and all files in it)"
         }
         io::ErrorKind::NotADirectory => " (a log is a directory, this is a file)",
+        io::ErrorKind::IsADirectory => " (this is a directory, where the log has a file)",
         io::ErrorKind::ReadOnlyFilesystem => " (a log is opened for writing; `verify` reads one without)",
+        io::ErrorKind::NotFound if op == FIND_LOG => {
+            " (no log is in this directory: check the path, or let `Options::create_if_missing` make one)"
+        }
+        io::ErrorKind::NotFound if op == OPEN_DIRECTORY => {
+            " (check the path, or let `Options::create_if_missing` make it)"
+        }
+        _ if matches!(e.raw_os_error(), Some(EMFILE | ENFILE)) => {
+            " (nothing is damaged: raise the limit of open files; a log has one open for each segment)"
+        }
+        _ if e.raw_os_error() == Some(EIO) => {
+            " (the device failed: look into the system's log, and copy what can be read to another one)"
+        }
         _ => "",
     }
+}
+
+/// What was being done when there turned out to be no log.
+pub(crate) const FIND_LOG: &str = "find a log in";
+/// What was being done when the directory could not be opened.
+pub(crate) const OPEN_DIRECTORY: &str = "open directory";
+
+// The same on all systems that this crate runs on.
+const EIO: i32 = 5;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
+/// Why a repair, or its undoing, cannot be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepairProblem {
+    /// No segment is whole before the first damage.
+    #[error(
+        "nothing is whole before the first damage, so a cut would leave nothing. \
+         Restore this node from a replica or a backup, or start with an empty directory"
+    )]
+    NothingLeft,
+    /// The log is not what the plan was made for.
+    #[error("the log has changed since it was looked at; look again")]
+    Changed,
+    /// The directory for the copies holds something.
+    #[error("the directory for the copies is not empty; name another one")]
+    AsideInUse,
+    /// No copy was completed there.
+    #[error(
+        "there is no manifest of a complete copy: either that repair was undone already, or it ended before it \
+         changed anything; there is nothing to undo"
+    )]
+    NoManifest,
+    /// The manifest is damaged.
+    #[error(
+        "the manifest does not verify, so nothing is put back by it; the copies beside it can be put back by hand"
+    )]
+    Manifest,
+    /// A copy is damaged.
+    #[error(
+        "the copy is missing or not what the manifest says it was; get it back, or put the others back by hand"
+    )]
+    CopyDamaged,
+    /// A file that was not copied is not what it was.
+    #[error(
+        "it was left alone by the repair, and was changed or released since: the log cannot be given back as it was. \
+         The copies can be put back by hand"
+    )]
+    ChangedSince,
 }
 
 /// Damage to bytes that are proven to have been durable.
@@ -292,7 +370,8 @@ impl fmt::Display for Corruption {
         }
         write!(
             f,
-            ". Nothing was changed: keep the directory as it is and restore this node from a replica or a backup"
+            ". Nothing was changed: keep the directory as it is and restore this node from a replica or a backup; \
+             where there is none, `seawall repair` shows what can be kept"
         )
     }
 }

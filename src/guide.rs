@@ -17,6 +17,10 @@ pub mod raft {}
 #[doc = include_str!("../docs/guide/operating.md")]
 pub mod operating {}
 
+/// Every error: what happened, what became of acknowledged data, what to do.
+#[doc = include_str!("../docs/guide/errors.md")]
+pub mod errors {}
+
 /// Crashes at every call, for your own program.
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}

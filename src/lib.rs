@@ -91,6 +91,7 @@ mod options;
 pub mod raft;
 mod reader;
 mod recovery;
+pub mod repair;
 mod retention;
 mod segment;
 mod stats;

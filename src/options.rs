@@ -197,7 +197,7 @@ impl Options {
             Some(max) if max <= fits => max,
             Some(max) => {
                 return refuse(format!(
-                    "max_record_size is {max}, a segment of {} bytes has room for {fits}",
+                    "max_record_size is {max}, a segment of {} bytes has room for {fits}: make it smaller, or segment_size larger",
                     self.segment_size
                 ));
             }

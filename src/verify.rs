@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result};
-use crate::format::crc32;
-use crate::format::footer::Footer;
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::options::TailPolicy;
@@ -109,7 +107,7 @@ impl fmt::Display for VerifyReport {
 /// here: it is what the report is about.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     let dir = dir.as_ref();
-    let disk = RealDisk::open(dir).map_err(|e| Error::io("open directory", dir, e))?;
+    let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
     verify_on(&(Arc::new(disk) as Arc<dyn Disk>))
 }
 
@@ -158,7 +156,7 @@ fn check(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
             return Ok(report);
         }
         FoundSuperblock::None => {
-            return Err(Error::io("find a log in", disk.path(), std::io::ErrorKind::NotFound.into()));
+            return Err(Error::io(crate::error::FIND_LOG, disk.path(), std::io::ErrorKind::NotFound.into()));
         }
     };
     (report.uuid, report.owner) = (Some(sb.uuid), sb.owner);
@@ -203,11 +201,10 @@ fn check_sealed(catalog: &Catalog, report: &mut VerifyReport) -> Result<()> {
 }
 
 fn check_footer(member: &Member, loaded: &LoadedFooter, blocks: u64, records: u64) -> Result<()> {
-    let Footer { body_crc, end, .. } = loaded.footer;
-    let agrees = loaded.footer.blocks == blocks && loaded.footer.records == records;
-    if agrees && crc32(&loaded.summary.body) == body_crc {
+    if loaded.agrees_with(blocks, records) {
         return Ok(());
     }
+    let end = loaded.footer.end;
     Err(member.segment.damage(end, end, CorruptionReason::Footer).into())
 }
 

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Corruption, Error, LogUuid, Result};
+use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::Lsn;
 use crate::options::TailPolicy;
 use crate::recovery::{Catalog, Cut, Look, survey};
-use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile, good_blocks};
+use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile, last_block_end};
 
 /// A log as it was at one moment, to be read. What a running writer adds later is not in it, and what it frees meanwhile
 /// can still be read.
@@ -30,7 +31,7 @@ impl LogView {
     /// As [`Options::open`](crate::Options::open), but for the lock.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
-        let disk = RealDisk::open(dir).map_err(|e| Error::io("open directory", dir, e))?;
+        let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
         Self::open_on(&(Arc::new(disk) as Arc<dyn Disk>))
     }
 
@@ -53,7 +54,7 @@ impl LogView {
     /// As [`LogView::open`], when the superblock or the chain of segments is damaged.
     pub fn open_damaged(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
-        let disk = RealDisk::open(dir).map_err(|e| Error::io("open directory", dir, e))?;
+        let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
         Self::look(&(Arc::new(disk) as Arc<dyn Disk>))
     }
 
@@ -62,7 +63,11 @@ impl LogView {
             FoundSuperblock::Some(file) => *file.content(),
             FoundSuperblock::Damaged(c) => return Err(c.into()),
             FoundSuperblock::None => {
-                return Err(Error::io("find a log in", disk.path(), std::io::ErrorKind::NotFound.into()));
+                return Err(Error::io(
+                    crate::error::FIND_LOG,
+                    disk.path(),
+                    std::io::ErrorKind::NotFound.into(),
+                ));
             }
         };
         let catalog = Catalog::read(disk, &sb, Access::Read, false)?;
@@ -85,6 +90,19 @@ impl LogView {
             cuts,
             damage,
         })
+    }
+
+    /// The log that these segments would be.
+    pub(crate) fn of(sb: &Superblock, segments: Vec<SegmentReader>) -> Self {
+        LogView {
+            uuid: sb.uuid,
+            owner: sb.owner,
+            closed: false,
+            end: segments.last().map_or(Lsn::ZERO, SegmentReader::end_lsn),
+            segments,
+            cuts: Vec::new(),
+            damage: None,
+        }
     }
 
     /// The log's identity.
@@ -132,8 +150,8 @@ impl LogView {
 
 /// Behind the last block of the newest segment that verifies.
 fn last_good(catalog: &Catalog) -> Result<Lsn> {
-    let Some(newest) = catalog.members.last() else { return Ok(Lsn::ZERO) };
-    let first = newest.segment.first_lsn();
-    let ends = good_blocks(&newest.segment, first)?.into_iter().map(|(_, end)| end);
-    Ok(ends.max().unwrap_or(first).min(newest.segment.limit()))
+    match catalog.members.last() {
+        Some(newest) => last_block_end(&newest.segment),
+        None => Ok(Lsn::ZERO),
+    }
 }

@@ -101,7 +101,7 @@ impl Options {
     pub fn disk(&self, dir: &Path) -> Result<Arc<dyn Disk>> {
         let create = self.check()?.create;
         let disk = if create { RealDisk::open_or_create(dir) } else { RealDisk::open(dir) };
-        Ok(Arc::new(disk.map_err(|e| Error::io("open directory", dir, e))?))
+        Ok(Arc::new(disk.map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?))
     }
 }
 

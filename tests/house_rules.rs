@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["segment"],
     &["commit", "recovery", "retention"],
     &["wal", "reader", "backup", "verify", "view"],
+    &["repair"],
     &["raft", "bin", "guide"],
 ];
 

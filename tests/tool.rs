@@ -329,3 +329,34 @@ fn maps_and_reports_show_what_is_there() {
     assert!(page.contains("It would refuse") && page.contains(&segment) && page.contains(damaged));
     assert_eq!(contents(dir.path()), before);
 }
+
+/// It measures beside a log, and leaves nothing behind.
+#[test]
+fn bench_says_what_it_measured_and_touches_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    log(dir.path()).close().unwrap();
+    let before = contents(dir.path());
+    let found = json(&["bench", &at, "--seconds", "0.4", "--json"]);
+    let loads = found["loads"].as_array().unwrap();
+    assert_eq!(loads.len(), 4);
+    for load in loads {
+        let number = |key: &str| load[key].as_u64().unwrap();
+        assert!(number("operations") > 0 && load["per_second"].as_f64().unwrap() > 0.0, "{load}");
+        assert!(number("p50_ns") <= number("p99_ns") && number("p999_ns") <= number("max_ns"), "{load}");
+        let bars = load["histogram"].as_array().unwrap();
+        assert_eq!(bars.iter().map(|b| b["count"].as_u64().unwrap()).sum::<u64>(), number("operations"));
+    }
+    assert!(["memory", "too_fast", "plausible"].contains(&found["sync"]["verdict"].as_str().unwrap()));
+    let text = text(&seawall(&["bench", &at, "--seconds", "0.4"]));
+    for word in ["fdatasync", "16 writers", "p99.9", "█", "power"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert_eq!(contents(dir.path()), before);
+    assert!(std::fs::read_dir(dir.path()).unwrap().all(|e| !e.unwrap().path().is_dir()));
+    for args in
+        [vec!["bench", "/nowhere/at/all"], vec!["bench", "Cargo.toml"], vec!["bench", &at, "--seconds", "0"]]
+    {
+        assert_eq!(seawall(&args).status.code(), Some(2), "{args:?}");
+    }
+}

@@ -50,7 +50,7 @@ pub enum Error {
     ForeignBatch,
 
     /// An entry would leave a gap in the log.
-    #[error("group {group}: entry {index} would leave a gap, the next one is {expected}")]
+    #[error("group {group}: entry {index} would leave a gap: append from {expected} on")]
     Gap {
         /// The group.
         group: u64,
@@ -61,7 +61,10 @@ pub enum Error {
     },
 
     /// An entry lies in the part of the log that was compacted away.
-    #[error("group {group}: entry {index} is below the first index {first}")]
+    #[error(
+        "group {group}: entry {index} is below the first index {first}: what lies there was compacted \
+         and cannot change"
+    )]
     BelowFirst {
         /// The group.
         group: u64,
@@ -72,7 +75,10 @@ pub enum Error {
     },
 
     /// An index after which there is no other. Raft counts to the one after its last index.
-    #[error("group {group}: index {index} is the highest number there is, the log needs one after its last")]
+    #[error(
+        "group {group}: index {index} is the highest number there is, the log needs one after its \
+         last: refuse what it came with"
+    )]
     IndexExhausted {
         /// The group.
         group: u64,
@@ -82,7 +88,8 @@ pub enum Error {
 
     /// The entries of one call do not follow one another.
     #[error(
-        "group {group}: entry {index} follows where {expected} was due; entries of one call are consecutive"
+        "group {group}: entry {index} follows where {expected} was due: entries of one call are \
+         consecutive, split it"
     )]
     NotContiguous {
         /// The group.
@@ -95,7 +102,8 @@ pub enum Error {
 
     /// An entry's term is lower than that of the entry before it.
     #[error(
-        "group {group}: entry {index} has term {term}, the one before it has {previous}; terms never fall"
+        "group {group}: entry {index} has term {term}, the one before it has {previous}. Terms never \
+         fall: refuse the message that it came with"
     )]
     TermFalls {
         /// The group.
@@ -109,7 +117,10 @@ pub enum Error {
     },
 
     /// An entry would overwrite one that is committed.
-    #[error("group {group}: entry {index} would overwrite a committed one (commit is {commit})")]
+    #[error(
+        "group {group}: entry {index} would overwrite a committed one (commit is {commit}): refuse the \
+         message that it came with, and check that this directory is the node's own"
+    )]
     OverwritesCommitted {
         /// The group.
         group: u64,
@@ -120,7 +131,10 @@ pub enum Error {
     },
 
     /// A `HardState` has a lower term than the one stored.
-    #[error("group {group}: HardState term {term} is below the stored {current}; terms never fall")]
+    #[error(
+        "group {group}: HardState term {term} is below the stored {current}. Terms never fall: store \
+         the HardStates in raft's order"
+    )]
     HardStateTermFalls {
         /// The group.
         group: u64,
@@ -131,7 +145,10 @@ pub enum Error {
     },
 
     /// A `HardState` has a lower commit index than the one stored.
-    #[error("group {group}: HardState commit {index} is below the stored {current}; commit never falls")]
+    #[error(
+        "group {group}: HardState commit {index} is below the stored {current}. It never falls: store \
+         the HardStates in raft's order"
+    )]
     CommitFalls {
         /// The group.
         group: u64,
@@ -142,7 +159,10 @@ pub enum Error {
     },
 
     /// A `HardState` changes a vote that was given in the same term.
-    #[error("group {group}: in term {term} the vote went to {current} and cannot change to {vote}")]
+    #[error(
+        "group {group}: in term {term} the vote went to {current} and cannot change to {vote}: vote in \
+         a higher term, and check that this directory is the node's own"
+    )]
     VoteChanges {
         /// The group.
         group: u64,
@@ -168,7 +188,7 @@ pub enum Error {
     },
 
     /// A snapshot does not lie beyond what is committed, so it has nothing new.
-    #[error("group {group}: snapshot at {index} is out of date, commit is {commit}")]
+    #[error("group {group}: snapshot at {index} is out of date, commit is {commit}: ignore it")]
     SnapshotOutOfDate {
         /// The group.
         group: u64,
@@ -180,7 +200,8 @@ pub enum Error {
 
     /// A snapshot's term contradicts the log.
     #[error(
-        "group {group}: snapshot at {index} has term {term}, which is below {previous}, the term before it"
+        "group {group}: snapshot at {index} has term {term}, which is below {previous}, the term \
+         before it: refuse it, it is of another history"
     )]
     SnapshotTermFalls {
         /// The group.
@@ -194,7 +215,10 @@ pub enum Error {
     },
 
     /// A snapshot names no member. A group restored from it could never elect anybody.
-    #[error("group {group}: snapshot at {index} has an empty ConfState")]
+    #[error(
+        "group {group}: snapshot at {index} has an empty ConfState, and nobody could be elected from \
+         it: make it with the members of that index"
+    )]
     EmptyConfState {
         /// The group.
         group: u64,
@@ -204,7 +228,8 @@ pub enum Error {
 
     /// A snapshot of a state that was not applied yet.
     #[error(
-        "group {group}: snapshot at {index} is beyond the applied index {applied}; record what is applied first"
+        "group {group}: snapshot at {index} is beyond the applied index {applied}; record what is \
+         applied first"
     )]
     SnapshotBeyondApplied {
         /// The group.
@@ -216,7 +241,7 @@ pub enum Error {
     },
 
     /// A snapshot that is not newer than the one there.
-    #[error("group {group}: snapshot at {index} is not newer than the one at {current}")]
+    #[error("group {group}: snapshot at {index} is not newer than the one at {current}: keep that one")]
     SnapshotNotNewer {
         /// The group.
         group: u64,
@@ -227,7 +252,10 @@ pub enum Error {
     },
 
     /// Compaction of entries that the state machine has not applied.
-    #[error("group {group}: compaction to {index} is beyond the applied index {applied}")]
+    #[error(
+        "group {group}: compaction to {index} is beyond the applied index {applied}: apply first, or \
+         compact less"
+    )]
     CompactBeyondApplied {
         /// The group.
         group: u64,
@@ -239,7 +267,8 @@ pub enum Error {
 
     /// Compaction of entries that no durable snapshot covers: a follower that lags could not be caught up.
     #[error(
-        "group {group}: compaction to {index} is beyond the newest snapshot ({snapshot}, 0 = none); save a snapshot first"
+        "group {group}: compaction to {index} is beyond the newest snapshot ({snapshot}, 0 = none); \
+         save a snapshot first"
     )]
     CompactBeyondSnapshot {
         /// The group.
@@ -252,7 +281,8 @@ pub enum Error {
 
     /// An applied index beyond the commit index. Raft would refuse to start with it.
     #[error(
-        "group {group}: applied {index} is beyond commit {commit}; store the HardState first or in the same batch"
+        "group {group}: applied {index} is beyond commit {commit}; store the HardState first or in the \
+         same batch"
     )]
     AppliedBeyondCommit {
         /// The group.
@@ -264,7 +294,10 @@ pub enum Error {
     },
 
     /// An applied index below the one stored.
-    #[error("group {group}: applied {index} is below the stored {current}; applied never falls")]
+    #[error(
+        "group {group}: applied {index} is below the stored {current}. It never falls: report what is \
+         applied in order"
+    )]
     AppliedFalls {
         /// The group.
         group: u64,
@@ -275,7 +308,10 @@ pub enum Error {
     },
 
     /// A term given with an index is not the one that the log has there.
-    #[error("group {group}: index {index} has term {expected}, not {term}")]
+    #[error(
+        "group {group}: index {index} has term {expected}, not {term}: take the term from the log, or \
+         check what it came with"
+    )]
     TermMismatch {
         /// The group.
         group: u64,
@@ -288,7 +324,10 @@ pub enum Error {
     },
 
     /// A `ConfState` for an index below the one that the stored `ConfState` holds from.
-    #[error("group {group}: ConfState of index {index} is older than the stored one of {current}")]
+    #[error(
+        "group {group}: ConfState of index {index} is older than the stored one of {current}: store \
+         them in the order of their changes"
+    )]
     ConfStateFalls {
         /// The group.
         group: u64,
@@ -300,7 +339,8 @@ pub enum Error {
 
     /// A `ConfState` for an index that is not committed.
     #[error(
-        "group {group}: ConfState of index {index} is beyond commit {commit}; only what is committed is applied"
+        "group {group}: ConfState of index {index} is beyond commit {commit}; only what is committed \
+         is applied"
     )]
     ConfStateBeyondCommit {
         /// The group.
@@ -312,7 +352,11 @@ pub enum Error {
     },
 
     /// Stored bytes verify but do not mean anything to this build.
-    #[error("the record at LSN {lsn} (group {group}, index {index}) cannot be understood: {problem}")]
+    #[error(
+        "the record at LSN {lsn} (group {group}, index {index}) cannot be understood: {problem}. \
+         Nothing was changed: open it with the release that wrote it; if that refuses too, restore this node from a \
+         replica or a backup"
+    )]
     Content {
         /// The group in the record's label.
         group: u64,

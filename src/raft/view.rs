@@ -4,10 +4,10 @@
 //! is trusted, and none is needed. What is live follows from the groups, by the same definition as
 //! [`RaftLog::space`](super::RaftLog::space): an entry at its newest place, and one State record a group.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::codec::Kind;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::fold;
 use super::group::Group;
 use super::replay::apply;
@@ -27,17 +27,32 @@ impl RaftView {
     /// As [`RaftOptions::open`](super::RaftOptions::open), but for the lock and the snapshots' files, which are not
     /// looked at.
     pub fn of(log: &LogView) -> Result<RaftView> {
-        let mut groups = HashMap::new();
+        let (view, incomplete) = RaftView::with_incomplete(log)?;
+        incomplete.into_iter().next().map_or(Ok(view), Err)
+    }
+
+    /// As [`RaftView::of`], for a log that may lack something, as one that a repair cut does: the groups that are whole,
+    /// and for each of the others an error that says what it lacks, by group id. An open refuses a log with such a group.
+    ///
+    /// # Errors
+    /// As [`RaftView::of`], but for [`Error::Incomplete`].
+    pub fn with_incomplete(log: &LogView) -> Result<(RaftView, Vec<Error>)> {
+        let mut groups: HashMap<u64, Group> = HashMap::new();
         for segment in log.segments() {
             let summary = fold::summarize(segment)?;
             for (id, effect) in &summary.effects {
                 apply(&mut groups, *id, effect, &summary)?;
             }
         }
-        for (id, group) in &groups {
-            group.verify_whole(*id)?;
-        }
-        Ok(RaftView { groups })
+        let mut incomplete = BTreeMap::new();
+        groups.retain(|id, group| match group.verify_whole(*id) {
+            Ok(()) => true,
+            Err(e) => {
+                incomplete.insert(*id, e);
+                false
+            }
+        });
+        Ok((RaftView { groups }, incomplete.into_values().collect()))
     }
 
     /// The ids of all groups, ascending.

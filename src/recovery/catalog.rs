@@ -19,12 +19,12 @@ use super::verdict::{Found, Place, Proof, Verdict, decide};
 use crate::options::TailPolicy;
 
 /// A file with a segment's name.
-struct Candidate {
-    name: String,
-    file: Arc<dyn File>,
+pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) file: Arc<dyn File>,
     first_lsn: Lsn,
-    life: std::result::Result<Life, Invalid>,
-    header: std::result::Result<SegmentHeader, Invalid>,
+    pub(super) life: std::result::Result<Life, Invalid>,
+    pub(super) header: std::result::Result<SegmentHeader, Invalid>,
 }
 
 /// A segment of the log, with its header.
@@ -210,7 +210,7 @@ impl Catalog {
     }
 }
 
-fn open_candidate(
+pub(super) fn open_candidate(
     disk: &Arc<dyn Disk>,
     sb: &Superblock,
     id: SegmentId,
@@ -280,7 +280,7 @@ impl Candidate {
 }
 
 /// Whether a segment and the one that names it as its predecessor can both be right.
-fn check_neighbours(earlier: &Member, later: &Member) -> Result<()> {
+pub(super) fn check_neighbours(earlier: &Member, later: &Member) -> Result<()> {
     let Some(p) = later.header.predecessor else { return Ok(()) };
     let fits = p.id < later.segment.id()
         && p.end >= earlier.segment.first_lsn()

@@ -15,6 +15,7 @@
 //! new life writes into another file.
 
 mod catalog;
+mod prefix;
 mod report;
 mod rewrite;
 mod scan;
@@ -33,9 +34,10 @@ use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
 use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, Tip};
 
-pub(crate) use catalog::{Catalog, Member};
+pub(crate) use catalog::{Catalog, Member, TEMPORARY};
+pub(crate) use prefix::{Beyond, Footing, Kept, Prefix};
 pub use report::{Cut, Recovery};
-use rewrite::Rewrite;
+pub(crate) use rewrite::Rewrite;
 use survey::Tail;
 pub(crate) use survey::{Look, scan_sealed, survey};
 
@@ -162,7 +164,7 @@ fn find_superblock(
         return Err(corruption.into());
     }
     if !options.create {
-        return Err(Error::io("find a log in", disk.path(), std::io::ErrorKind::NotFound.into()));
+        return Err(Error::io(crate::error::FIND_LOG, disk.path(), std::io::ErrorKind::NotFound.into()));
     }
     let mut uuid = [0; 16];
     let (low, high) = uuid.split_at_mut(8);

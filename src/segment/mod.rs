@@ -41,8 +41,8 @@ pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
 pub(crate) use reserve::{RESERVE, Room, make_reserve};
 pub use salvage::Salvage;
-pub(crate) use salvage::good_blocks;
-pub(crate) use seal::{SealInput, load_footer, seal};
+pub(crate) use salvage::last_block_end;
+pub(crate) use seal::{SealInput, clear_footer, load_footer, seal};
 pub(crate) use superblock::{FoundSuperblock, SuperblockFile};
 pub(crate) use walk::Blocks;
 pub use walk::{Heads, SegmentReader, Summarizer};
@@ -130,6 +130,15 @@ pub(crate) struct LoadedFooter {
     pub(crate) summary: Summary,
     /// How long the file is, footer included.
     pub(crate) file_len: u64,
+}
+
+impl LoadedFooter {
+    /// Whether the summary is whole and the footer counts what the segment was found to hold.
+    pub(crate) fn agrees_with(&self, blocks: u64, records: u64) -> bool {
+        self.footer.blocks == blocks
+            && self.footer.records == records
+            && crc32(&self.summary.body) == self.footer.body_crc
+    }
 }
 
 /// A segment's file and what is known about it.

@@ -61,7 +61,7 @@ impl<'a> Salvage<'a> {
 }
 
 /// Where blocks from `from` on begin that verify, and where they end.
-pub(crate) fn good_blocks(segment: &Segment, from: Lsn) -> Result<Vec<(Lsn, Lsn)>> {
+fn good_blocks(segment: &Segment, from: Lsn) -> Result<Vec<(Lsn, Lsn)>> {
     let mut good = Vec::new();
     look_around(&*segment.file, &segment.life, from, |seen| {
         if let Sighting::Block(header) = seen {
@@ -70,6 +70,13 @@ pub(crate) fn good_blocks(segment: &Segment, from: Lsn) -> Result<Vec<(Lsn, Lsn)
     })
     .map_err(|e| Error::io("read", &segment.path, e))?;
     Ok(good)
+}
+
+/// Behind the last block of the segment that verifies, whatever lies before it.
+pub(crate) fn last_block_end(segment: &Segment) -> Result<Lsn> {
+    let first = segment.first_lsn();
+    let ends = good_blocks(segment, first)?.into_iter().map(|(_, end)| end);
+    Ok(ends.max().unwrap_or(first).min(segment.limit()))
 }
 
 impl Iterator for Salvage<'_> {

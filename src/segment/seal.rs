@@ -8,7 +8,7 @@ use super::{LoadedFooter, Mapping, Segment, Summary};
 use crate::error::{Error, Result};
 use crate::format::footer::{FOOTER_HEADER, Footer};
 use crate::format::{align_up, crc32};
-use crate::io::{read_full_at, write_all_at};
+use crate::io::{File, read_full_at, write_all_at};
 use crate::lsn::Lsn;
 use crate::mutation::{Mutation, mutated};
 
@@ -64,6 +64,14 @@ pub(crate) fn seal(segment: &Arc<Segment>, input: &SealInput, summary: &Summary,
         segment.set_footer(loaded);
     }
     Ok(())
+}
+
+/// Makes the footer of a segment that ended at `end` none, durably: the segment is read whole at the next open, and gets
+/// a new one then. Half of the zeros undo a footer as all of them do.
+pub(crate) fn clear_footer(file: &dyn File, segment: &Segment, end: Lsn) -> Result<()> {
+    let io = |op| move |e| Error::io(op, &segment.path, e);
+    write_all_at(file, &[0; FOOTER_HEADER], footer_offset(segment, end)).map_err(io("write footer of"))?;
+    file.sync_data().map_err(io("fdatasync"))
 }
 
 /// The footer of a segment that ended at `end`; `None` when there is none or it does not verify, which costs a scan.

@@ -1,10 +1,12 @@
-//! `seawall`: looks at a log. Nothing here takes the lock or changes a byte of it, so it works beside a running writer.
+//! `seawall`: looks at a log. All but `repair` take no lock and change not a byte of it, so they work beside a running
+//! writer; `bench` writes to logs of its own.
 //!
 //! Exit status: 0 when all is well, 1 when the log is damaged, 2 when the command could not be done.
 // A program talks to people.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod account;
+mod bench;
 mod dump;
 mod failure;
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
@@ -13,6 +15,7 @@ mod inspect;
 mod map;
 mod picture;
 mod records;
+mod repair;
 mod report;
 mod style;
 mod tail;
@@ -36,7 +39,7 @@ enum Health {
 #[command(
     name = "seawall",
     version,
-    about = "Looks at a Seawall log, without its lock and without changing it"
+    about = "Looks at a Seawall log, without its lock and without changing it; `repair` changes it, when told to"
 )]
 struct Args {
     /// One JSON document on standard output instead of text
@@ -69,6 +72,10 @@ enum Command {
     Report(report::Args),
     /// The records of a running log as they come
     Tail(tail::Args),
+    /// Gives up what is damaged, when nothing else is left to do; shows first what would be lost, and can be undone
+    Repair(repair::Args),
+    /// How fast the device is, and a log on it; and whether its syncs can be believed
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -93,5 +100,7 @@ fn run(args: &Args) -> Result<Health, Failure> {
         Command::Map(map) => map::run(map, args.json),
         Command::Report(report) => report::run(report, args.json),
         Command::Tail(tail) => tail::run(tail, args.json),
+        Command::Repair(repair) => repair::run(repair, args.json),
+        Command::Bench(bench) => bench::run(bench, args.json),
     }
 }

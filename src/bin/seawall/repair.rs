@@ -1,0 +1,304 @@
+//! `seawall repair`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use seawall::io::{Disk, RealDisk};
+use seawall::repair::{ASIDE, Choice, Loss, Plan, Repaired, Undone};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::verify::problem;
+use crate::{Health, style};
+
+const REJOIN: &str = "THIS RAFT REPLICA LOSES ENTRIES AND VOTES THAT IT HAD ACKNOWLEDGED. It must not vote or rejoin as the same \
+                      node: remove it from its groups, and add it again under a new id";
+
+/// What a Raft log keeps its snapshots in, beside its segments.
+const SNAPSHOTS: &str = "snapshots";
+
+/// Repairs a damaged log by giving something up. Without --yes it only shows what would be lost.
+///
+/// Restoring the directory from a replica or a backup loses less: repair what nothing else can bring back. There is no
+/// choice that drops single groups and keeps what lies behind the damage: damage may hide records of any group, so what is
+/// left behind it cannot be vouched for.
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["cut", "rebuild_footers", "undo"]))]
+pub(crate) struct Args {
+    /// The log's directory
+    dir: PathBuf,
+    /// Give up everything from the first damage on
+    #[arg(long)]
+    cut: bool,
+    /// Take away damaged footers; the next open reads those segments whole and writes new ones. No record is lost
+    #[arg(long)]
+    rebuild_footers: bool,
+    /// Put every file back as it was before the last repair. What was written to the log since is lost
+    #[arg(long)]
+    undo: bool,
+    /// Only show what would be done (the default)
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Do it
+    #[arg(long, visible_alias = "apply")]
+    yes: bool,
+    /// Where the copies go, or with --undo where they are; by default DIR/repair-<n>
+    #[arg(long)]
+    aside: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
+    let disk = open(&args.dir)?;
+    if args.undo {
+        return undo(args, &disk, as_json);
+    }
+    let mut plan = Plan::of(&disk, if args.cut { Choice::Cut } else { Choice::RebuildFooters })?;
+    let mut raft = None;
+    if args.dir.join(SNAPSHOTS).is_dir() {
+        raft = Some(after(&plan, &args.dir.join(SNAPSHOTS)));
+        plan = plan.with_directory(SNAPSHOTS);
+    }
+    let done = match args.yes {
+        true => Some(plan.apply(aside(args)?.as_ref()).map_err(|e| interrupted(e, args))?),
+        false => None,
+    };
+    if as_json {
+        println!("{:#}", document(&plan, raft.as_ref(), done.as_ref()));
+    } else {
+        print_plan(&plan, args);
+        if let Some(raft) = &raft {
+            print_groups(raft, plan.loss().is_some());
+        }
+        print_end(args, &plan, done.as_ref());
+    }
+    Ok(if done.is_some_and(|d| d.aside.is_some()) || plan.problems().is_empty() {
+        Health::Good
+    } else {
+        Health::Damaged
+    })
+}
+
+fn open(dir: &Path) -> Result<Arc<dyn Disk>, Failure> {
+    let disk = RealDisk::open(dir)
+        .map_err(|e| Failure::Undone(format!("cannot open the directory {}: {e}", dir.display())))?;
+    Ok(Arc::new(disk))
+}
+
+fn aside(args: &Args) -> Result<Option<Arc<dyn Disk>>, Failure> {
+    let Some(path) = &args.aside else { return Ok(None) };
+    let made = RealDisk::open_or_create(path);
+    Ok(Some(Arc::new(made.map_err(|e| Failure::Undone(format!("cannot make {}: {e}", path.display())))?)))
+}
+
+/// Says what to do after a failure in the middle.
+fn interrupted(e: seawall::Error, args: &Args) -> Failure {
+    let complete =
+        args.aside.clone().or_else(|| last_aside(&args.dir)).filter(|a| a.join("manifest").is_file());
+    match (Failure::from(e), complete) {
+        (Failure::Undone(why), Some(aside)) => Failure::Undone(format!(
+            "{why}\nIf that was in the middle of the repair: `seawall repair {} --undo --yes --aside {}` gives back what was there",
+            args.dir.display(),
+            aside.display()
+        )),
+        (other, _) => other,
+    }
+}
+
+/// The last directory of copies that was not undone.
+fn last_aside(dir: &Path) -> Option<PathBuf> {
+    let numbers = std::fs::read_dir(dir).ok()?.filter_map(|entry| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let number: u32 = name.strip_prefix(ASIDE)?.parse().ok()?;
+        dir.join(&name).join("manifest").is_file().then_some((number, name))
+    });
+    numbers.max().map(|(_, name)| dir.join(name))
+}
+
+fn undo(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Failure> {
+    let Some(path) = args.aside.clone().or_else(|| last_aside(&args.dir)) else {
+        let why =
+            format!("{}: no {ASIDE}<n> with copies to put back; --aside names another", args.dir.display());
+        return Err(Failure::Undone(why));
+    };
+    let aside = open(&path)?;
+    let done = match args.yes {
+        true => seawall::repair::undo(disk, &aside)?,
+        false => Undone::default(),
+    };
+    if as_json {
+        println!(
+            "{:#}",
+            json!({ "done": args.yes, "aside": path.display().to_string(), "restored": done.restored, "removed": done.removed })
+        );
+    } else if args.yes {
+        println!("put back from {}: {}", path.display(), done.restored.join(", "));
+        println!("removed, as it came since: {}", list(&done.removed));
+    } else {
+        println!("would put back what lies in {}; what was written since is lost", path.display());
+        println!("nothing was changed; --yes does it");
+    }
+    Ok(Health::Good)
+}
+
+/// The groups of a Raft log after the repair.
+struct After {
+    /// Those for which an open would refuse the log.
+    incomplete: Vec<String>,
+    /// Where each of the others ends.
+    last: Vec<(u64, u64)>,
+    /// Why the records do not make groups.
+    unread: Option<String>,
+}
+
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+fn after(plan: &Plan, snapshots: &Path) -> After {
+    use seawall::raft::RaftView;
+    let (view, incomplete) = match RaftView::with_incomplete(&plan.remaining()) {
+        Ok(found) => found,
+        Err(e) => return After { incomplete: Vec::new(), last: Vec::new(), unread: Some(e.to_string()) },
+    };
+    let mut after = After {
+        incomplete: incomplete.iter().map(ToString::to_string).collect(),
+        last: Vec::new(),
+        unread: None,
+    };
+    for group in view.groups() {
+        let Some(state) = view.recovered(group) else { continue };
+        match state.snapshot {
+            // A later snapshot took its place, and goes with the cut.
+            Some((index, term)) if !has_snapshot(snapshots, (group, index, term)) => after
+                .incomplete
+                .push(format!("group {group} needs its snapshot at index {index}, and the file is gone")),
+            _ => after.last.push((group, state.last_index)),
+        }
+    }
+    after
+}
+
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+fn has_snapshot(directory: &Path, (group, index, term): (u64, u64, u64)) -> bool {
+    let start = format!("{group:016x}-{index:016x}-{term:016x}-");
+    std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .any(|entry| entry.is_ok_and(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(&start))))
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+fn after(_: &Plan, _: &Path) -> After {
+    After { incomplete: Vec::new(), last: Vec::new(), unread: None }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+fn print_plan(plan: &Plan, args: &Args) {
+    for problem in plan.problems() {
+        println!("{}", style::wrong(&format!("damaged: {problem}")));
+    }
+    if plan.problems().is_empty() {
+        println!("the log is whole: there is nothing to repair");
+    }
+    if args.cut && plan.loss().is_some() && plan.opens_as_it_is() {
+        println!(
+            "{}",
+            style::wrong(
+                "an open accepts this log as it is, and only reading what is damaged fails: a cut gives up more than that"
+            )
+        );
+    }
+    for name in plan.footers_to_rebuild() {
+        println!("footer to be written anew: {name}");
+    }
+    if let Some(loss) = plan.loss() {
+        print_loss(plan, loss);
+    }
+}
+
+fn print_loss(plan: &Plan, loss: &Loss) {
+    println!(
+        "{}: LSN {} to {}, with {} records ({} bytes) that can still be read",
+        style::heading("given up"),
+        loss.lsns.start,
+        loss.lsns.end,
+        loss.records,
+        loss.bytes
+    );
+    for s in &loss.streams {
+        println!("  stream (group) {}: sequence numbers (indexes) {} to {}", s.stream, s.first, s.last);
+    }
+    for c in &loss.damage {
+        println!(
+            "  unreadable: {} from offset {} on, LSN {} to {}",
+            c.file.display(),
+            c.offset,
+            c.lsns.start,
+            c.lsns.end
+        );
+    }
+    for name in &loss.unreadable {
+        println!("  unreadable: all of {name}");
+    }
+    println!("files: {}", plan.files_to_remove().join(", "));
+    println!("what stays ends at LSN {}", plan.remaining().end_lsn());
+}
+
+fn print_groups(raft: &After, loses: bool) {
+    if loses {
+        for (group, last) in &raft.last {
+            println!("group {group} ends at index {last}");
+        }
+        println!("{}", style::wrong(REJOIN));
+    }
+    for group in &raft.incomplete {
+        println!("{}", style::wrong(&format!("an open of the Raft log will still refuse: {group}")));
+    }
+    if let Some(why) = &raft.unread {
+        println!("the records that stay make no Raft groups: {why}");
+    }
+}
+
+fn print_end(args: &Args, plan: &Plan, done: Option<&Repaired>) {
+    match done {
+        Some(Repaired { aside: Some(aside), copied, .. }) => {
+            println!("done; {} files were copied to {} first", copied.len(), aside.display());
+            let (dir, aside) = (args.dir.display(), aside.display());
+            println!("`seawall repair {dir} --undo --yes --aside {aside}` puts them back");
+        }
+        _ if plan.is_empty() && !plan.problems().is_empty() => {
+            println!("this choice repairs none of it; nothing was changed");
+        }
+        _ if plan.is_empty() => {}
+        _ => println!("nothing was changed; --yes does it"),
+    }
+}
+
+fn document(plan: &Plan, raft: Option<&After>, done: Option<&Repaired>) -> Value {
+    json!({
+        "done": done.is_some_and(|d| d.aside.is_some()),
+        "problems": plan.problems().iter().map(problem).collect::<Vec<_>>(),
+        "opens_as_it_is": plan.opens_as_it_is(),
+        "end_lsn": plan.remaining().end_lsn().get(),
+        "footers": plan.footers_to_rebuild(),
+        "files": plan.files_to_remove(),
+        "loss": plan.loss().map(|l| json!({
+            "first_lsn": l.lsns.start.get(),
+            "end_lsn": l.lsns.end.get(),
+            "records": l.records,
+            "bytes": l.bytes,
+            "streams": l.streams.iter().map(|s| json!({ "stream": s.stream, "first": s.first, "last": s.last })).collect::<Vec<_>>(),
+            "unreadable": l.damage.iter().map(problem).collect::<Vec<_>>(),
+            "unreadable_files": l.unreadable,
+        })),
+        "raft": raft.map(|raft| json!({
+            "must_not_rejoin": plan.loss().is_some(),
+            "incomplete": raft.incomplete,
+            "unread": raft.unread,
+            "groups": raft.last.iter().map(|(group, last)| json!({ "group": group, "last": last })).collect::<Vec<_>>(),
+        })),
+        "aside": done.and_then(|d| d.aside.as_ref()).map(|aside| aside.display().to_string()),
+        "copied": done.map(|d| d.copied.clone()),
+        "written": done.and_then(|d| d.written.clone()),
+    })
+}

@@ -1,0 +1,183 @@
+//! What of a damaged log is whole: the longest run of segments, from the oldest on, in which everything verifies.
+//!
+//! [`Catalog`](super::Catalog) goes from the newest segment back and refuses at the first contradiction, for it must not
+//! lose anything. Here the way is the other one, from the oldest segment forward, and the first contradiction ends it:
+//! what lies behind is what a repair gives up.
+//!
+//! ```text
+//!   oldest ──> ... ──> last, up to its first damage  |  the rest of it, its successors, whatever else claims addresses
+//!   \____________________ members _________________/ | \__________________________ beyond __________________________/
+//! ```
+//!
+//! Nothing is changed here.
+
+use std::sync::Arc;
+
+use super::catalog::{Candidate, Member, check_neighbours, open_candidate, segment_names};
+use super::scan::scan;
+use crate::error::{Error, Result};
+use crate::format::segment::Predecessor;
+use crate::format::superblock::Superblock;
+use crate::io::{Access, Disk};
+use crate::lsn::{Lsn, SegmentId};
+use crate::segment::{Segment, load_footer, look_around};
+
+/// How a segment that stays stands with its footer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Footing {
+    /// It has one, which agrees with it.
+    Good,
+    /// It has none.
+    Missing,
+    /// It has one whose summary is damaged.
+    Damaged,
+}
+
+/// A segment that is whole up to `end`.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) member: Member,
+    pub(crate) end: Lsn,
+    pub(crate) footing: Footing,
+}
+
+/// A file that claims to be part of the log, and is behind the damage.
+#[derive(Debug)]
+pub(crate) struct Beyond {
+    pub(crate) name: String,
+    /// `None` when not even the page that starts its life verifies: nothing in it can be read.
+    pub(crate) segment: Option<Arc<Segment>>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Prefix {
+    /// Oldest first; none of them is empty at the end of the list.
+    pub(crate) kept: Vec<Kept>,
+    /// By name.
+    pub(crate) beyond: Vec<Beyond>,
+    /// No number up to this one is free.
+    pub(crate) highest_id: SegmentId,
+}
+
+impl Prefix {
+    /// Reads and verifies all that is whole.
+    pub(crate) fn read(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<Self> {
+        let mut pool = Pool::read(disk, sb)?;
+        let mut kept: Vec<Kept> = Vec::new();
+        let mut next = pool.oldest(sb.oldest);
+        while let Some(member) = next.take() {
+            let successor = pool.successor(&member);
+            let previous = member.header.predecessor.map_or(0, |p| p.digest);
+            let found = scan(&member.segment, previous, successor.map(|(_, p)| p.end))?;
+            let whole = successor.filter(|(_, p)| found.end == p.end && found.digest == p.digest);
+            let footing = match whole {
+                Some((_, p)) => footing(&member, p.end, (found.blocks, found.records))?,
+                None => Footing::Missing,
+            };
+            kept.push(Kept { member, end: found.end, footing });
+            next = whole.and_then(|(id, _)| pool.take(id));
+        }
+        // A segment may have ended before its first block; as the last one it would hold nothing.
+        while let Some(empty) = kept.pop_if(|k| k.end == k.member.segment.first_lsn()) {
+            pool.members.push(empty.member);
+        }
+        let newest = sb.newest.unwrap_or_default();
+        let highest_id = pool.highest_id.max(newest).max(sb.oldest);
+        Ok(Prefix { kept, beyond: pool.into_beyond(), highest_id })
+    }
+
+    /// Where what is whole ends.
+    pub(crate) fn end(&self) -> Option<Lsn> {
+        self.kept.last().map(|k| k.end)
+    }
+}
+
+fn footing(member: &Member, end: Lsn, counted: (u64, u64)) -> Result<Footing> {
+    Ok(match load_footer(&member.segment, end, false)? {
+        Some(footer) if footer.agrees_with(counted.0, counted.1) => Footing::Good,
+        Some(_) => Footing::Damaged,
+        None => Footing::Missing,
+    })
+}
+
+/// The files that have not found their place yet.
+struct Pool {
+    members: Vec<Member>,
+    rest: Vec<Beyond>,
+    highest_id: SegmentId,
+}
+
+impl Pool {
+    fn read(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<Self> {
+        let mut pool = Pool { members: Vec::new(), rest: Vec::new(), highest_id: SegmentId::default() };
+        for (id, first_lsn, name) in segment_names(disk)? {
+            pool.highest_id = pool.highest_id.max(id);
+            if id < sb.oldest {
+                continue;
+            }
+            match open_candidate(disk, sb, id, first_lsn, &name, Access::Read) {
+                Ok(candidate) => pool.sort(disk, candidate)?,
+                // Its header is valid and belongs to another name.
+                Err(Error::Corruption(_)) => pool.rest.push(Beyond { name, segment: None }),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(pool)
+    }
+
+    fn sort(&mut self, disk: &Arc<dyn Disk>, candidate: Candidate) -> Result<()> {
+        let Candidate { name, file, life, header, .. } = candidate;
+        let Ok(life) = life else {
+            self.rest.push(Beyond { name, segment: None });
+            return Ok(());
+        };
+        let path = disk.path().join(&name);
+        let segment = Arc::new(Segment::new(life, file, name.clone(), path, false)?);
+        match header {
+            Ok(header) => self.members.push(Member { segment, header }),
+            // A spare that was never used claims nothing.
+            Err(_) if !holds_something(&segment)? => {}
+            Err(_) => self.rest.push(Beyond { name, segment: Some(segment) }),
+        }
+        Ok(())
+    }
+
+    /// Where the log begins. Of two files that say so the one with the higher number was written in the place of the
+    /// other.
+    fn oldest(&mut self, oldest: SegmentId) -> Option<Member> {
+        let begins = self.members.iter().filter(|m| m.header.predecessor.is_none_or(|p| p.id < oldest));
+        let id = begins.map(|m| m.segment.id()).max()?;
+        self.take(id)
+    }
+
+    /// The segment that says that it follows `member`, and where it says that one ends.
+    fn successor(&self, member: &Member) -> Option<(SegmentId, Predecessor)> {
+        let follows = |m: &&Member| {
+            m.header.predecessor.is_some_and(|p| p.id == member.segment.id())
+                && check_neighbours(member, m).is_ok()
+        };
+        let next = self.members.iter().filter(follows).max_by_key(|m| m.segment.id())?;
+        next.header.predecessor.map(|p| (next.segment.id(), p))
+    }
+
+    fn take(&mut self, id: SegmentId) -> Option<Member> {
+        let at = self.members.iter().position(|m| m.segment.id() == id)?;
+        Some(self.members.swap_remove(at))
+    }
+
+    fn into_beyond(mut self) -> Vec<Beyond> {
+        let left = self.members.into_iter().map(|m| m.segment);
+        self.rest.extend(left.map(|s| Beyond { name: s.name.clone(), segment: Some(s) }));
+        self.rest.sort_by(|a, b| a.name.cmp(&b.name));
+        self.rest
+    }
+}
+
+/// Whether a block or a footer of this life lies in a file without a valid header.
+fn holds_something(segment: &Segment) -> Result<bool> {
+    let mut found = false;
+    look_around(&*segment.file, &segment.life, segment.first_lsn(), |_| found = true)
+        .map_err(|e| Error::io("read", &segment.path, e))?;
+    Ok(found)
+}

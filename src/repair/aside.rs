@@ -1,0 +1,295 @@
+//! What a repair copies before it changes anything, and the manifest that says what was there.
+//!
+//! ```text
+//! repair-1/
+//!   superblock, *.seg     as they were: what the repair changes, and what a later life of the log may write to
+//!   snapshots/            as it was, for a Raft log
+//!   manifest              written last: with it, the copy is complete
+//! ```
+//!
+//! Ended segments with a good footer are not copied: nothing writes to them any more. The manifest has their length and
+//! checksum, so that an undo can tell whether they are still what they were.
+
+use std::sync::Arc;
+
+use crc32fast::Hasher;
+
+use crate::error::{Error, LogUuid, RepairProblem, Result};
+use crate::format::crc32;
+use crate::format::segment::parse_file_name;
+use crate::format::superblock::FILE_NAME;
+use crate::io::{Access, Disk, File, read_full_at, write_all_at};
+use crate::recovery::TEMPORARY;
+
+/// The manifest's file name.
+pub(super) const MANIFEST: &str = "manifest";
+
+const TITLE: &str = "seawall repair 1";
+const PIECE: usize = 1 << 20;
+
+/// Length and checksum of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Print {
+    pub(super) len: u64,
+    pub(super) crc: u32,
+}
+
+/// A file as it was before the repair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The directory in the log's; `None` for the log's own.
+    pub(super) directory: Option<String>,
+    pub(super) name: String,
+    pub(super) print: Print,
+    /// Whether there is a copy of it.
+    pub(super) copied: bool,
+}
+
+/// What was there before the repair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Manifest {
+    pub(super) uuid: String,
+    /// Directories that were copied whole.
+    pub(super) directories: Vec<String>,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Whether a file of this name in the log's directory belongs to the log, and says something.
+pub(super) fn is_ours(name: &str) -> bool {
+    name == FILE_NAME || parse_file_name(name).is_some() || name.ends_with(TEMPORARY)
+}
+
+/// This directory, or the one in it.
+pub(super) fn place(disk: &Arc<dyn Disk>, directory: Option<&str>) -> Result<Arc<dyn Disk>> {
+    match directory {
+        None => Ok(Arc::clone(disk)),
+        Some(name) => disk.subdir(name).map_err(|e| Error::io("open", disk.path().join(name), e)),
+    }
+}
+
+/// Copies what a repair may change; says what. Where that fails, nothing is left of it.
+pub(super) fn save(
+    disk: &Arc<dyn Disk>,
+    aside: &Arc<dyn Disk>,
+    uuid: LogUuid,
+    untouched: &[&str],
+    directories: &[String],
+) -> Result<Vec<String>> {
+    if !list(aside)?.is_empty() {
+        let path = aside.path().to_owned();
+        return Err(Error::Repair { path, problem: RepairProblem::AsideInUse });
+    }
+    let mut manifest =
+        Manifest { uuid: uuid.to_string(), directories: directories.to_vec(), entries: Vec::new() };
+    let saved = copy_all(disk, aside, untouched, &mut manifest).and_then(|()| write(aside, &manifest));
+    if let Err(e) = saved {
+        for entry in manifest.entries.iter().filter(|e| e.copied) {
+            // Why a copy could not be removed adds nothing to why there is none.
+            drop(place(aside, entry.directory.as_deref()).map(|d| d.remove(&entry.name)));
+        }
+        return Err(e);
+    }
+    Ok(manifest.entries.into_iter().filter(|e| e.copied).map(|e| e.path()).collect())
+}
+
+impl Entry {
+    pub(super) fn path(&self) -> String {
+        match &self.directory {
+            None => self.name.clone(),
+            Some(directory) => format!("{directory}/{}", self.name),
+        }
+    }
+}
+
+fn copy_all(
+    disk: &Arc<dyn Disk>,
+    aside: &Arc<dyn Disk>,
+    untouched: &[&str],
+    manifest: &mut Manifest,
+) -> Result<()> {
+    let inner = manifest.directories.clone();
+    for directory in std::iter::once(None).chain(inner.into_iter().map(Some)) {
+        let (from, to) = (place(disk, directory.as_deref())?, place(aside, directory.as_deref())?);
+        let mut names = list(&from)?;
+        names.retain(|n| directory.is_some() || is_ours(n));
+        names.sort();
+        for name in names {
+            let copied = directory.is_some() || !untouched.contains(&name.as_str());
+            let print = Print { len: 0, crc: 0 };
+            // Named before it is there, so that half a copy is removed too.
+            manifest.entries.push(Entry { directory: directory.clone(), name: name.clone(), print, copied });
+            let print = if copied { copy(&from, &to, &name, &name)? } else { print_of(&from, &name)? };
+            if let Some(entry) = manifest.entries.last_mut() {
+                entry.print = print;
+            }
+        }
+        to.sync().map_err(|e| Error::io("fsync", to.path(), e))?;
+    }
+    Ok(())
+}
+
+pub(super) fn list(disk: &Arc<dyn Disk>) -> Result<Vec<String>> {
+    disk.list().map_err(|e| Error::io("list", disk.path(), e))
+}
+
+/// Length and checksum of a file.
+pub(super) fn print_of(disk: &Arc<dyn Disk>, name: &str) -> Result<Print> {
+    let path = disk.path().join(name);
+    let file = disk.open(name, Access::Read).map_err(|e| Error::io("open", &path, e))?;
+    read_through(&*file, |_, _| Ok(())).map_err(|e| Error::io("read", path, e))
+}
+
+/// Copies a file to another name or directory, synced; the name is not. A file of that name is written over.
+pub(super) fn copy(from: &Arc<dyn Disk>, to: &Arc<dyn Disk>, name: &str, new_name: &str) -> Result<Print> {
+    let path = from.path().join(name);
+    let source = from.open(name, Access::Read).map_err(|e| Error::io("open", &path, e))?;
+    let new_path = to.path().join(new_name);
+    let target = match to.create(new_name) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => to.open(new_name, Access::ReadWrite),
+        made => made,
+    };
+    let target = target.map_err(|e| Error::io("create", &new_path, e))?;
+    let mut failed = None;
+    let print = read_through(&*source, |bytes, at| {
+        write_all_at(&*target, bytes, at).inspect_err(|e| {
+            failed = Some(Error::io("write", &new_path, std::io::Error::from(e.kind())));
+        })
+    });
+    let print = print.map_err(|e| failed.take().unwrap_or_else(|| Error::io("read", &path, e)))?;
+    target.set_len(print.len).map_err(|e| Error::io("truncate", &new_path, e))?;
+    target.sync_all().map_err(|e| Error::io("fsync", &new_path, e))?;
+    Ok(print)
+}
+
+fn read_through(
+    file: &dyn File,
+    mut piece: impl FnMut(&[u8], u64) -> std::io::Result<()>,
+) -> std::io::Result<Print> {
+    let (mut hasher, mut len) = (Hasher::new(), 0);
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let got = read_full_at(file, &mut buffer, len)?;
+        let bytes = buffer.get(..got).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(Print { len, crc: hasher.finalize() });
+        }
+        hasher.update(bytes);
+        piece(bytes, len)?;
+        len += bytes.len() as u64;
+    }
+}
+
+fn write(aside: &Arc<dyn Disk>, manifest: &Manifest) -> Result<()> {
+    let temporary = format!("{MANIFEST}{TEMPORARY}");
+    let io = |op| {
+        let path = aside.path().join(&temporary);
+        move |e| Error::io(op, path, e)
+    };
+    let file = aside.create(&temporary).map_err(io("create"))?;
+    write_all_at(&*file, manifest.encode().as_bytes(), 0).map_err(io("write"))?;
+    file.sync_all().map_err(io("fsync"))?;
+    aside.rename(&temporary, MANIFEST).map_err(io("rename"))?;
+    aside.sync().map_err(|e| Error::io("fsync", aside.path(), e))
+}
+
+impl Manifest {
+    /// Lines that a person can read; the last one has the checksum of those before it.
+    fn encode(&self) -> String {
+        let mut text = format!("{TITLE}\nlog {}\n", self.uuid);
+        for directory in &self.directories {
+            text.push_str(&format!("directory {directory}\n"));
+        }
+        for e in &self.entries {
+            let what = if e.copied { "copied" } else { "left" };
+            text.push_str(&format!("{what} {} {:08x} {}\n", e.print.len, e.print.crc, e.path()));
+        }
+        let sum = crc32(text.as_bytes());
+        text.push_str(&format!("end {sum:08x}\n"));
+        text
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let (body, sum) = text.strip_suffix('\n')?.rsplit_once("end ")?;
+        if u32::from_str_radix(sum, 16).ok()? != crc32(body.as_bytes()) {
+            return None;
+        }
+        let mut lines = body.lines();
+        if lines.next()? != TITLE {
+            return None;
+        }
+        let uuid = lines.next()?.strip_prefix("log ")?.to_owned();
+        let mut manifest = Manifest { uuid, directories: Vec::new(), entries: Vec::new() };
+        for line in lines {
+            let (what, rest) = line.split_once(' ')?;
+            if what == "directory" {
+                manifest.directories.push(rest.to_owned());
+                continue;
+            }
+            let mut fields = rest.splitn(3, ' ');
+            let len = fields.next()?.parse().ok()?;
+            let crc = u32::from_str_radix(fields.next()?, 16).ok()?;
+            let path = fields.next()?;
+            let (directory, name) = match path.split_once('/') {
+                Some((directory, name)) => (Some(directory.to_owned()), name.to_owned()),
+                None => (None, path.to_owned()),
+            };
+            let copied = what == "copied";
+            manifest.entries.push(Entry { directory, name, print: Print { len, crc }, copied });
+        }
+        Some(manifest)
+    }
+
+    /// The manifest of a complete copy.
+    pub(super) fn read(aside: &Arc<dyn Disk>) -> Result<Self> {
+        let path = aside.path().join(MANIFEST);
+        let refuse = |problem| Err(Error::Repair { path: path.clone(), problem });
+        let file = match aside.open(MANIFEST, Access::Read) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return refuse(RepairProblem::NoManifest),
+            Err(e) => return Err(Error::io("open", path, e)),
+        };
+        let mut bytes = Vec::new();
+        read_through(&*file, |piece, _| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })
+        .map_err(|e| Error::io("read", &path, e))?;
+        match std::str::from_utf8(&bytes).ok().and_then(Manifest::decode) {
+            Some(manifest) => Ok(manifest),
+            None => refuse(RepairProblem::Manifest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_comes_back_and_every_byte_of_it_counts() {
+        let entry = |directory: Option<&str>, name: &str, copied| Entry {
+            directory: directory.map(str::to_owned),
+            name: name.to_owned(),
+            print: Print { len: 9000, crc: 0xbeef },
+            copied,
+        };
+        let manifest = Manifest {
+            uuid: LogUuid::from_bytes([7; 16]).to_string(),
+            directories: vec!["snapshots".to_owned()],
+            entries: vec![
+                entry(None, "superblock", true),
+                entry(Some("snapshots"), "a b", true),
+                entry(None, "x", false),
+            ],
+        };
+        let text = manifest.encode();
+        assert_eq!(Manifest::decode(&text).as_ref(), Some(&manifest));
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            let other = String::from_utf8(bytes).unwrap();
+            assert_ne!(Manifest::decode(&other).as_ref(), Some(&manifest), "byte {at}");
+            assert!(Manifest::decode(&text[..at]).is_none());
+        }
+    }
+}

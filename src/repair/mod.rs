@@ -1,0 +1,316 @@
+//! Repairing a damaged log: only what was chosen, only after what it changes was copied, and with a way back.
+//!
+//! ```text
+//!  Plan::of ──> what would be lost; nothing is changed
+//!     |
+//!   apply:  lock ── copies and manifest, synced ── new last segment, synced ── the rest removed ── superblock
+//!           \____ the log as it was, and refused ____/ \______ refused, or the new log; undo gives back the old ______/
+//! ```
+//!
+//! An open refuses a log of which something is damaged that was durable, because nobody but its owner can know what the
+//! loss means. Whoever has no replica and no backup can decide here to go on with what is left:
+//!
+//! * [`Choice::Cut`] gives up everything from the first damage on. What is whole before it stays, with its addresses. The
+//!   last segment that stays is written again into a new file, up to the damage, so that nothing of what lies behind can
+//!   come back to life: neither as blocks nor as evidence that something is missing.
+//! * [`Choice::RebuildFooters`] takes away footers whose summary is damaged. The next open reads those segments whole, and
+//!   writes new ones. No record is lost.
+//!
+//! **A Raft replica that lost entries it had acknowledged must not go on as the same node**: it may have voted, or counted
+//! towards a majority, with what is gone. Remove it from its groups and add it again under another id.
+
+mod aside;
+mod loss;
+mod undo;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Corruption, Error, RepairProblem, Result};
+use crate::format::superblock::Superblock;
+use crate::io::{Access, Disk, Lock};
+use crate::lsn::{Lsn, SegmentId};
+use crate::recovery::{Footing, Kept, Prefix, Rewrite};
+use crate::retention::random_salt;
+use crate::segment::{FoundSuperblock, Room, Segment, SegmentReader, SuperblockFile, clear_footer};
+use crate::verify::verify_on;
+use crate::view::LogView;
+use crate::wal::LOCK;
+
+pub use loss::Loss;
+pub use undo::{Undone, undo};
+
+/// What the directories for copies are called, in the log's own; a number follows.
+pub const ASIDE: &str = "repair-";
+
+/// What is to be done about the damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Give up everything from the first damage on. Damaged footers before it are taken away too.
+    Cut,
+    /// Take away damaged footers, so that they are written anew; nothing else.
+    RebuildFooters,
+}
+
+/// What a repair would do. Making one changes nothing.
+#[derive(Debug)]
+pub struct Plan {
+    disk: Arc<dyn Disk>,
+    choice: Choice,
+    superblock: Superblock,
+    prefix: Prefix,
+    problems: Vec<Corruption>,
+    loss: Option<Loss>,
+    accepted: bool,
+    directories: Vec<String>,
+}
+
+/// What a repair did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Repaired {
+    /// Where the copies are; `None` when there was nothing to do.
+    pub aside: Option<PathBuf>,
+    /// The files that were copied before anything was changed.
+    pub copied: Vec<String>,
+    /// The file that the last segment was written into.
+    pub written: Option<String>,
+    /// The files that are no longer part of the log.
+    pub removed: Vec<String>,
+    /// The files whose footer was taken away.
+    pub footers: Vec<String>,
+}
+
+impl Plan {
+    /// Looks at the log in `disk` and says what the repair would do. Takes no lock and changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Repair`] when nothing would be left; [`Error::Corruption`] when both slots of the superblock are damaged,
+    /// which no choice repairs; [`Error::Io`] when something cannot be read: copy the directory to a device that can be
+    /// read, and repair the copy. [`Error::UnsupportedVersion`], [`Error::Foreign`].
+    pub fn of(disk: &Arc<dyn Disk>, choice: Choice) -> Result<Plan> {
+        let superblock = match SuperblockFile::find(disk, Access::Read)? {
+            FoundSuperblock::Some(file) => *file.content(),
+            FoundSuperblock::Damaged(c) => return Err(c.into()),
+            FoundSuperblock::None => {
+                return Err(Error::io(
+                    crate::error::FIND_LOG,
+                    disk.path(),
+                    std::io::ErrorKind::NotFound.into(),
+                ));
+            }
+        };
+        let problems = verify_on(disk)?.problems;
+        let prefix = Prefix::read(disk, &superblock)?;
+        let broken = problems.iter().any(|p| p.reason != crate::error::CorruptionReason::Footer);
+        let loss = match (choice, prefix.kept.last()) {
+            (Choice::Cut, None) if broken => {
+                let path = disk.path().to_owned();
+                return Err(Error::Repair { path, problem: RepairProblem::NothingLeft });
+            }
+            (Choice::Cut, Some(last)) if broken => Some(Loss::behind(last, &prefix.beyond, &superblock)?),
+            _ => None,
+        };
+        let accepted = LogView::open_on(disk).is_ok();
+        let (disk, directories) = (Arc::clone(disk), Vec::new());
+        Ok(Plan { disk, choice, superblock, prefix, problems, loss, accepted, directories })
+    }
+
+    /// Copies also the files of this directory in the log's, which the layer above keeps there and may remove once the
+    /// log has lost what refers to them.
+    #[must_use]
+    pub fn with_directory(mut self, name: impl Into<String>) -> Self {
+        self.directories.push(name.into());
+        self
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.loss.is_none() && self.footers().next().is_none()
+    }
+
+    /// What does not verify.
+    #[must_use]
+    pub fn problems(&self) -> &[Corruption] {
+        &self.problems
+    }
+
+    /// What would be given up; `None` when no record is.
+    #[must_use]
+    pub fn loss(&self) -> Option<&Loss> {
+        self.loss.as_ref()
+    }
+
+    /// Whether an open takes the log as it is: then only reading what is damaged fails, and a cut gives up more than
+    /// that.
+    #[must_use]
+    pub fn opens_as_it_is(&self) -> bool {
+        self.accepted
+    }
+
+    /// The log as it would be. What it shows can be read now.
+    #[must_use]
+    pub fn remaining(&self) -> LogView {
+        let reader = |k: &Kept| SegmentReader::new(Arc::clone(&k.member.segment), k.end);
+        LogView::of(&self.superblock, self.prefix.kept.iter().map(reader).collect())
+    }
+
+    /// The files whose footer would be taken away.
+    #[must_use]
+    pub fn footers_to_rebuild(&self) -> Vec<String> {
+        self.footers().map(|k| k.member.segment.name.clone()).collect()
+    }
+
+    /// The files that would be no longer part of the log; one of them is written again, up to the damage.
+    #[must_use]
+    pub fn files_to_remove(&self) -> Vec<String> {
+        match (&self.loss, self.prefix.kept.last()) {
+            (Some(_), Some(last)) => {
+                let beyond = self.prefix.beyond.iter().map(|b| b.name.clone());
+                std::iter::once(last.member.segment.name.clone()).chain(beyond).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Does it: copies into `aside`, which must be empty, or into a new directory `repair-<n>` in the log's, and then changes
+    /// the log.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] beside a writer; [`Error::Repair`] when the log has changed since, or `aside` is in use: nothing
+    /// was changed then. [`Error::Io`]: until the copies are complete, nothing was changed; afterwards [`undo`] gives back
+    /// what was there.
+    pub fn apply(&self, aside: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
+        let lock = take_lock(&self.disk)?;
+        let again = Plan { directories: self.directories.clone(), ..Plan::of(&self.disk, self.choice)? };
+        if again.key() != self.key() {
+            let path = self.disk.path().to_owned();
+            return Err(Error::Repair { path, problem: RepairProblem::Changed });
+        }
+        let mut done = Repaired {
+            aside: None,
+            copied: Vec::new(),
+            written: None,
+            removed: again.files_to_remove(),
+            footers: again.footers_to_rebuild(),
+        };
+        if !again.is_empty() {
+            let aside = aside.map_or_else(|| fresh_aside(&self.disk), |given| Ok(Arc::clone(given)))?;
+            done.aside = Some(aside.path().to_owned());
+            done.copied = again.save(&aside)?;
+            done.written = again.change()?;
+        }
+        drop(lock);
+        Ok(done)
+    }
+
+    /// What decides about what a repair does.
+    fn key(&self) -> (Superblock, Option<Lsn>, Vec<String>, Vec<String>) {
+        (self.superblock, self.prefix.end(), self.files_to_remove(), self.footers_to_rebuild())
+    }
+
+    /// The segments that stay as they are, with a damaged footer.
+    fn footers(&self) -> impl Iterator<Item = &Kept> {
+        // The last one is written again without a footer.
+        let rewritten = self.loss.is_some().then(|| self.prefix.kept.len().saturating_sub(1));
+        let kept = self.prefix.kept.iter().enumerate().filter(move |(n, _)| Some(*n) != rewritten);
+        kept.map(|(_, k)| k).filter(|k| k.footing == Footing::Damaged)
+    }
+
+    /// The files that no later life of the log writes to: they may be released, that is all.
+    fn untouched(&self) -> Vec<&str> {
+        let ended = self.prefix.kept.split_last().map_or(&[][..], |(_, ended)| ended);
+        let good = ended.iter().filter(|k| k.footing == Footing::Good);
+        good.map(|k| k.member.segment.name.as_str()).collect()
+    }
+
+    fn save(&self, aside: &Arc<dyn Disk>) -> Result<Vec<String>> {
+        aside::save(&self.disk, aside, self.superblock.uuid, &self.untouched(), &self.directories)
+    }
+
+    /// From here on the log is changed. Says which file the last segment was written into.
+    fn change(&self) -> Result<Option<String>> {
+        let disk = &self.disk;
+        // What follows relies on names that an earlier life may have left in the cache only.
+        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+        for kept in self.footers() {
+            let segment = &kept.member.segment;
+            let file = disk.open(&segment.name, Access::ReadWrite);
+            let file = file.map_err(|e| Error::io("open", &segment.path, e))?;
+            clear_footer(&*file, segment, kept.end)?;
+        }
+        match (&self.loss, self.prefix.kept.last()) {
+            (Some(_), Some(last)) => self.cut(last).map(|s| Some(s.name.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    /// Until the superblock is written, what it says and what lies behind are evidence that something is missing; the new
+    /// segment has the highest number of all, so whatever is removed in whichever order, the log is refused or cut.
+    fn cut(&self, last: &Kept) -> Result<Arc<Segment>> {
+        let disk = &self.disk;
+        let segment = &last.member.segment;
+        let predecessor = last.member.header.predecessor;
+        let rewrite = Rewrite {
+            disk,
+            from: segment,
+            start: segment.first_lsn(),
+            end: last.end,
+            predecessor,
+            previous: predecessor.map_or(0, |p| p.digest),
+            id: self.prefix.highest_id.next(),
+            salt: random_salt(),
+            mmap: false,
+        };
+        let (written, _) = rewrite.run(Room::Ordinary)?;
+        for name in self.files_to_remove() {
+            disk.remove(&name).map_err(|e| Error::io("remove", disk.path().join(&name), e))?;
+        }
+        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+        self.settle_superblock(last.end, written.id())?;
+        Ok(written)
+    }
+
+    fn settle_superblock(&self, end: Lsn, newest: SegmentId) -> Result<()> {
+        match SuperblockFile::find(&self.disk, Access::ReadWrite)? {
+            FoundSuperblock::Some(mut file) => {
+                file.repair()?;
+                file.update(|sb| {
+                    sb.durable = end;
+                    sb.newest = Some(newest);
+                })
+            }
+            FoundSuperblock::Damaged(c) => Err(c.into()),
+            FoundSuperblock::None => Err(Error::io(
+                "open",
+                self.disk.path().join(crate::format::superblock::FILE_NAME),
+                std::io::ErrorKind::NotFound.into(),
+            )),
+        }
+    }
+}
+
+/// The first directory `repair-1`, `repair-2`, ... in the log's that holds nothing; made if it is missing.
+fn fresh_aside(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
+    let mut number = 1u32;
+    loop {
+        let name = format!("{ASIDE}{number}");
+        let io = |op| {
+            let path = disk.path().join(&name);
+            move |e| Error::io(op, path, e)
+        };
+        let aside = disk.subdir(&name).map_err(io("make"))?;
+        if aside.list().map_err(io("list"))?.is_empty() {
+            return Ok(aside);
+        }
+        number = number.saturating_add(1);
+    }
+}
+
+fn take_lock(disk: &Arc<dyn Disk>) -> Result<Box<dyn Lock>> {
+    disk.lock(LOCK).map_err(|e| match e.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked { dir: disk.path().to_owned() },
+        _ => Error::io("lock", disk.path().join(LOCK), e),
+    })
+}

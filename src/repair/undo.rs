@@ -1,0 +1,92 @@
+//! The way back: every file as it was before the repair, bit for bit.
+//!
+//! First everything is looked at: the copies against the manifest, and what was not copied against what it was. Then the
+//! copies are written under temporary names and synced; then they get their names, and what came since goes. Interrupted
+//! anywhere, it is finished by doing it again.
+
+use std::sync::Arc;
+
+use super::aside::{Entry, MANIFEST, Manifest, copy, is_ours, list, place, print_of};
+use super::take_lock;
+use crate::error::{Error, RepairProblem, Result};
+use crate::io::Disk;
+use crate::recovery::TEMPORARY;
+
+/// What an undo did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Undone {
+    /// The files that were put back.
+    pub restored: Vec<String>,
+    /// The files that came since and were removed.
+    pub removed: Vec<String>,
+}
+
+/// Puts back what [`Plan::apply`](super::Plan::apply) copied into `aside`, and removes the segments that came since: what
+/// was written to the repaired log is lost. Afterwards `aside` counts as used.
+///
+/// # Errors
+/// [`Error::Locked`] beside a writer; [`Error::Repair`] when there is no complete copy, when it does not verify, or when a
+/// file that was not copied is not what it was, because the repaired log has released it; nothing was changed then.
+/// [`Error::Io`]: do it again.
+pub fn undo(disk: &Arc<dyn Disk>, aside: &Arc<dyn Disk>) -> Result<Undone> {
+    let lock = take_lock(disk)?;
+    let manifest = Manifest::read(aside)?;
+    for entry in &manifest.entries {
+        check(disk, aside, entry)?;
+    }
+    let mut done = Undone::default();
+    let directories = manifest.directories.iter().map(|d| Some(d.as_str()));
+    for directory in directories.chain([None]) {
+        restore(disk, aside, &manifest, directory, &mut done)?;
+    }
+    let used = format!("{MANIFEST}.undone");
+    aside.rename(MANIFEST, &used).map_err(|e| Error::io("rename", aside.path().join(MANIFEST), e))?;
+    aside.sync().map_err(|e| Error::io("fsync", aside.path(), e))?;
+    drop(lock);
+    Ok(done)
+}
+
+fn check(disk: &Arc<dyn Disk>, aside: &Arc<dyn Disk>, entry: &Entry) -> Result<()> {
+    let (root, problem) = match entry.copied {
+        true => (aside, RepairProblem::CopyDamaged),
+        false => (disk, RepairProblem::ChangedSince),
+    };
+    let refuse = || Error::Repair { path: root.path().join(entry.path()), problem };
+    match print_of(&place(root, entry.directory.as_deref())?, &entry.name) {
+        Ok(print) if print == entry.print => Ok(()),
+        Ok(_) => Err(refuse()),
+        Err(e) if e.io_kind() == Some(std::io::ErrorKind::NotFound) => Err(refuse()),
+        Err(e) => Err(e),
+    }
+}
+
+/// One directory.
+fn restore(
+    disk: &Arc<dyn Disk>,
+    aside: &Arc<dyn Disk>,
+    manifest: &Manifest,
+    directory: Option<&str>,
+    done: &mut Undone,
+) -> Result<()> {
+    let (from, to) = (place(aside, directory)?, place(disk, directory)?);
+    let here: Vec<&Entry> = manifest.entries.iter().filter(|e| e.directory.as_deref() == directory).collect();
+    let copied = || here.iter().filter(|e| e.copied);
+    let temporary = |name: &str| format!("{name}.undo{TEMPORARY}");
+    for entry in copied() {
+        copy(&from, &to, &entry.name, &temporary(&entry.name))?;
+    }
+    for entry in copied() {
+        let name = temporary(&entry.name);
+        to.rename(&name, &entry.name).map_err(|e| Error::io("rename", to.path().join(&name), e))?;
+        done.restored.push(entry.path());
+    }
+    for name in list(&to)? {
+        let known = here.iter().any(|e| e.name == name);
+        if !known && (directory.is_some() || is_ours(&name)) {
+            to.remove(&name).map_err(|e| Error::io("remove", to.path().join(&name), e))?;
+            done.removed.push(name);
+        }
+    }
+    to.sync().map_err(|e| Error::io("fsync", to.path(), e))
+}

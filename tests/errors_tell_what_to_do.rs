@@ -1,0 +1,355 @@
+//! Errors as those meet them who use the log for the first time: each says what happened, where, and what to do next.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
+
+use std::path::Path;
+use std::sync::Arc;
+
+use seawall::format::segment::file_name;
+use seawall::format::superblock::FILE_NAME;
+use seawall::format::{PAGE, VERSION, crc32};
+use seawall::io::sim::{Call, Fault, FaultPlan, SimDisk, Trigger};
+use seawall::{Batch, Error, Lsn, Options, SegmentId, Wal, verify};
+
+/// The variants of an enum, as its source names them.
+fn variants(source: &str, name: &str) -> Vec<String> {
+    let body = source.split(&format!("pub enum {name} {{\n")).nth(1).unwrap().split("\n}\n").next().unwrap();
+    let heads = body
+        .lines()
+        .filter(|l| l.starts_with("    ") && l[4..].starts_with(|c: char| c.is_ascii_uppercase()));
+    heads.map(|l| l.trim().chars().take_while(char::is_ascii_alphanumeric).collect()).collect()
+}
+
+/// Whoever meets an error finds it in the guide.
+#[test]
+fn every_error_is_in_the_guide() {
+    let page = include_str!("../docs/guide/errors.md");
+    let (log, raft) = page.split_once("## Of the Raft layer").unwrap();
+    for (source, name, page) in [
+        (include_str!("../src/error.rs"), "Error", log),
+        (include_str!("../src/error.rs"), "CorruptionReason", log),
+        (include_str!("../src/error.rs"), "RepairProblem", log),
+        (include_str!("../src/raft/error.rs"), "Error", raft),
+        (include_str!("../src/raft/error.rs"), "Missing", raft),
+        (include_str!("../src/raft/error.rs"), "ContentProblem", raft),
+        (include_str!("../src/raft/node/error.rs"), "NodeError", raft),
+    ] {
+        let found = variants(source, name);
+        assert!(found.len() >= 5, "{name}: {found:?}");
+        for variant in found {
+            assert!(
+                page.contains(&format!("`{variant}`")),
+                "{name}::{variant} is not in docs/guide/errors.md"
+            );
+        }
+    }
+}
+
+fn options() -> Options {
+    Options::new().segment_size(64 << 10)
+}
+
+/// The message, with the directory as DIR.
+fn said(dir: &Path, e: &Error) -> String {
+    e.to_string().replace(dir.to_str().unwrap(), "DIR")
+}
+
+fn refused(dir: &Path, options: &Options) -> String {
+    said(dir, &options.open(dir).unwrap_err())
+}
+
+/// A closed log with one record; the name of its first segment.
+fn log(dir: &Path) -> String {
+    let wal = options().open(dir).unwrap();
+    wal.append([7; 300]).unwrap();
+    wal.close().unwrap();
+    file_name(SegmentId::new(1), Lsn::ZERO)
+}
+
+#[test]
+fn a_wrong_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let existing = options().create_if_missing(false);
+    assert_eq!(
+        refused(dir.path(), &existing),
+        "find a log in DIR: entity not found (no log is in this directory: check the path, or let \
+         `Options::create_if_missing` make one)"
+    );
+    assert_eq!(
+        refused(&dir.path().join("nowhere"), &existing),
+        "open directory DIR: No such file or directory (os error 2) (check the path, or let \
+         `Options::create_if_missing` make it)"
+    );
+    assert_eq!(said(dir.path(), &verify(dir.path()).unwrap_err()), refused(dir.path(), &existing));
+}
+
+#[test]
+fn a_file_in_the_place_of_a_directory_and_the_other_way_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    for create in [true, false] {
+        let said = refused(&file, &options().create_if_missing(create));
+        assert!(said.ends_with("(a log is a directory, this is a file)"), "{said}");
+        assert!(said.starts_with("open directory DIR: "), "{said}");
+    }
+    std::fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
+    assert_eq!(
+        refused(dir.path(), &options()),
+        "open DIR/superblock: Is a directory (os error 21) (this is a directory, where the log has a file)"
+    );
+}
+
+#[test]
+fn a_second_opener() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = options().open(dir.path()).unwrap();
+    assert_eq!(
+        refused(dir.path(), &options()),
+        "DIR is locked: another process, or another handle in this one, has this log open. \
+         Close it first; a killed process leaves no lock behind"
+    );
+    drop(wal);
+}
+
+/// Changes a file in place.
+fn edit(dir: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let path = dir.join(name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_newer_format() {
+    for slots in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = log(dir.path());
+        let (name, covered, pages) =
+            if slots { (FILE_NAME, 88, vec![0, PAGE]) } else { (segment.as_str(), 72, vec![0]) };
+        edit(dir.path(), name, |bytes| {
+            for at in pages {
+                bytes[at + 8..at + 12].copy_from_slice(&(VERSION + 1).to_le_bytes());
+                let sum = crc32(&bytes[at + 4..at + covered]);
+                bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+            }
+        });
+        assert_eq!(
+            refused(dir.path(), &options()),
+            format!(
+                "DIR/{name}: format version 2 is not supported, this build reads up to 1. \
+                 The file is not damaged: open it with a newer release"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_damaged_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = log(dir.path());
+    edit(dir.path(), &segment, |bytes| bytes[8192 + 100] ^= 1);
+    assert_eq!(
+        refused(dir.path(), &options()),
+        format!(
+            "DIR/{segment} at offset 8248: a payload does not match its checksum (LSN 0 to 8192); it was durable: \
+             the superblock says that all below 8192 was. Nothing was changed: keep the directory as it is and restore \
+             this node from a replica or a backup; where there is none, `seawall repair` shows what can be kept"
+        )
+    );
+}
+
+#[test]
+fn an_empty_file() {
+    let rest = "Nothing was changed: keep the directory as it is and restore this node from a replica or a backup; where \
+                there is none, `seawall repair` shows what can be kept";
+    let dir = tempfile::tempdir().unwrap();
+    let segment = log(dir.path());
+    edit(dir.path(), &segment, Vec::clear);
+    assert_eq!(
+        refused(dir.path(), &options()),
+        format!(
+            "DIR/{segment} at offset 0: the first page of the segment does not verify (LSN 0 to 8192); it was durable: \
+             the superblock says that all below 8192 was. {rest}"
+        )
+    );
+    let dir = tempfile::tempdir().unwrap();
+    log(dir.path());
+    edit(dir.path(), FILE_NAME, Vec::clear);
+    assert_eq!(
+        refused(dir.path(), &options()),
+        format!(
+            "DIR/superblock at offset 0: neither slot of the superblock verifies (LSN 0 to 18446744073709551615). {rest}"
+        )
+    );
+}
+
+#[test]
+fn another_log_and_another_owner() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (segment, _) = (log(one.path()), log(two.path()));
+    std::fs::copy(two.path().join(&segment), one.path().join(&segment)).unwrap();
+    let uuids = [&one, &two].map(|d| verify(d.path()).map(|r| r.uuid.unwrap().to_string()));
+    let said = refused(one.path(), &options());
+    assert_eq!(
+        said,
+        format!(
+            "DIR/{segment} belongs to log {}, this directory to log {}. Move the file to where it belongs",
+            uuids[1].as_ref().unwrap(),
+            said.rsplit_once("to log ").unwrap().1.split('.').next().unwrap()
+        )
+    );
+    let dir = tempfile::tempdir().unwrap();
+    drop(options().owner(3).open(dir.path()).unwrap());
+    assert_eq!(
+        refused(dir.path(), &options().owner(4)),
+        "DIR belongs to owner 3, it was opened as owner 4. \
+         Check the directory and the identity that the program was started with"
+    );
+}
+
+#[test]
+fn options_that_cannot_work() {
+    let dir = tempfile::tempdir().unwrap();
+    for (options, said) in [
+        (options().segment_size(1), "invalid options: segment_size is 1: 16 KiB to 4 GiB is needed"),
+        (
+            options().block_align(100),
+            "invalid options: block_align is 100: a power of two from 8 to 4096 is needed",
+        ),
+        (
+            options().max_record_size(1 << 20),
+            "invalid options: max_record_size is 1048576, a segment of 65536 bytes has room for 57264: make it smaller, or \
+             segment_size larger",
+        ),
+    ] {
+        assert_eq!(refused(dir.path(), &options), said);
+    }
+    assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing was made");
+}
+
+/// What a system call says, from a disk on which every call of this kind fails with this error.
+fn failing(call: Call, code: i32) -> String {
+    let disk = SimDisk::new();
+    let open = |disk: &SimDisk| options().threads(false).open_on(Arc::new(disk.clone()));
+    open(&disk).unwrap().append(b"x").unwrap();
+    disk.plan(FaultPlan::none().with(Trigger::From(call, 0), Fault::Os(code)));
+    said(Path::new("sim"), &open(&disk).unwrap_err())
+}
+
+#[test]
+fn no_permission_and_a_read_only_mount() {
+    assert_eq!(
+        failing(Call::Open, 13),
+        "open DIR/superblock: Permission denied (os error 13) \
+         (the process needs to read and write this directory and all files in it)"
+    );
+    assert_eq!(
+        failing(Call::Lock, 30),
+        "lock DIR/lock: Read-only file system (os error 30) \
+         (a log is opened for writing; `verify` reads one without)"
+    );
+}
+
+/// The same of the real system; root may do everything.
+#[test]
+fn no_permission_for_a_real_directory() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let locked = dir.path().join("locked");
+    std::fs::create_dir(&locked).unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o555)).unwrap();
+    if std::fs::write(locked.join("probe"), b"").is_ok() {
+        return;
+    }
+    assert_eq!(
+        refused(&locked, &options()),
+        "lock DIR/lock: Permission denied (os error 13) \
+         (the process needs to read and write this directory and all files in it)"
+    );
+}
+
+#[test]
+fn a_device_that_fails_and_too_many_files() {
+    assert_eq!(
+        failing(Call::Read, 5),
+        "read DIR/superblock: Input/output error (os error 5) \
+         (the device failed: look into the system's log, and copy what can be read to another one)"
+    );
+    let said = failing(Call::Open, 24);
+    assert!(
+        said.ends_with(
+            "(nothing is damaged: raise the limit of open files; a log has one open for each segment)"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_full_disk() {
+    let disk = SimDisk::new();
+    disk.set_space(Some(100 << 10));
+    let wal = options().threads(false).open_on(Arc::new(disk)).unwrap();
+    let mut e = None;
+    for _ in 0..40 {
+        e = e.or(wal.append([1; 4000]).err());
+    }
+    let e = e.unwrap();
+    assert!(e.is_full());
+    let said = said(Path::new("sim"), &e);
+    assert!(said.starts_with("allocate DIR/") || said.starts_with("write DIR/"), "{said}");
+    assert!(said.ends_with("(nothing is damaged: free space, or release records, and try again)"), "{said}");
+}
+
+#[test]
+fn an_open_log_that_refuses() {
+    let disk = SimDisk::new();
+    let wal = options().threads(false).open_on(Arc::new(disk.clone())).unwrap();
+    let lsn = wal.append([1; 100]).unwrap();
+    let said = |e: &Error| said(Path::new("sim"), e);
+    assert_eq!(
+        said(&wal.append([0; 60_000]).unwrap_err()),
+        "a record of 60000 bytes is over the limit of 57264 (`Options::max_record_size`). Nothing was submitted: \
+         raise the limit, or split the record"
+    );
+    let mut batch = Batch::new();
+    for _ in 0..3 {
+        batch.push([0; 30_000]);
+    }
+    assert_eq!(
+        said(&wal.commit(&batch).unwrap_err()),
+        "a batch of 90048 bytes is over the limit of 57304, which follows from `Options::segment_size`: a batch is atomic \
+         and so lies in one segment. Nothing was submitted: split it, or use larger segments"
+    );
+    assert_eq!(
+        said(&wal.read(lsn.plus(8)).unwrap_err()),
+        "no record starts at 48: the log ends at 4096. Addresses come from appending, from tickets, and from reading; none \
+         can be guessed"
+    );
+    for _ in 0..60 {
+        wal.append([2; 4000]).unwrap();
+    }
+    wal.release(wal.durable_lsn()).unwrap();
+    let first = wal.first_lsn();
+    assert_eq!(
+        said(&wal.read(lsn).unwrap_err()),
+        format!("record {lsn} was released: the log starts at {first}. Read from there on")
+    );
+    let other = options().threads(false).open_on(Arc::new(SimDisk::new())).unwrap();
+    other.close().unwrap();
+    assert_eq!(said(&other.append(b"x").unwrap_err()), "the log is closed; open it again");
+    poisoned(&disk, &wal);
+}
+
+fn poisoned(disk: &SimDisk, wal: &Wal) {
+    disk.plan(FaultPlan::none().with(Trigger::Nth(Call::Sync, 0), Fault::Os(5)));
+    wal.append(b"x").unwrap_err();
+    let e = said(Path::new("sim"), &wal.append(b"y").unwrap_err());
+    let (before, after) = e.split_once(" failed earlier ").unwrap();
+    assert!(before.starts_with("the log is poisoned: fdatasync DIR/"), "{e}");
+    assert_eq!(
+        after,
+        "(Input/output error (os error 5)). What was acknowledged is safe; \
+         close the log, look into the cause, and open it again"
+    );
+}

@@ -1,0 +1,353 @@
+//! A repair gives up what is damaged and what lies behind it, and nothing else; it says so first and can be undone, bit for
+//! bit; and a crash at any of its calls leaves the old log, the new one, or something that undoing makes the old one.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
+
+mod common;
+mod damage_support;
+
+use std::sync::Arc;
+
+use common::open;
+use damage_support::{Files, Records, disk_of, files_of, segments};
+use seawall::error::{CorruptionReason, RepairProblem};
+use seawall::format::segment::parse_file_name;
+use seawall::format::superblock::Superblock;
+use seawall::io::Disk;
+use seawall::io::sim::{CrashStyle, Rng, SimDisk};
+use seawall::repair::{Choice, Plan, undo};
+use seawall::{Batch, Error, Label, Lsn, Options, Wal, verify_on};
+
+fn options() -> Options {
+    common::options().segment_size(16 << 10).block_align(512)
+}
+
+fn append(wal: &Wal, n: u64, records: &mut Records) {
+    let payload = vec![u8::try_from(n % 251).unwrap(); 900];
+    let mut batch = Batch::new();
+    let label = Label { kind: 1, stream: 40 + n % 2, sequence: n, extra: 0 };
+    let offset = batch.push_labelled(label, &[&payload]);
+    records.push((offset.from_first(wal.commit(&batch).unwrap()), payload));
+}
+
+/// A closed log of a few segments, in two lives, with its oldest segment released.
+fn build() -> (Files, Records) {
+    let disk = SimDisk::new();
+    let mut records = Records::new();
+    for life in 0..2 {
+        let wal = open(&options(), &disk).unwrap();
+        (life * 20..life * 20 + 20).for_each(|n| append(&wal, n, &mut records));
+        if life == 1 {
+            wal.release(records[8].0).unwrap();
+            let first = wal.first_lsn();
+            records.retain(|(lsn, _)| *lsn >= first);
+        }
+        wal.close().unwrap();
+    }
+    let files = files_of(&disk);
+    assert!(segments(&files).len() >= 4, "{:?}", segments(&files));
+    (files, records)
+}
+
+/// The segments that are part of the log, oldest first.
+fn members(files: &Files) -> Vec<String> {
+    let sb = Superblock::decode(files["superblock"].first_chunk().unwrap()).unwrap();
+    let id = |name: &String| parse_file_name(name).unwrap().0;
+    segments(files).into_iter().filter(|n| id(n) >= sb.oldest && files[n][4096..8192] != [0; 4096]).collect()
+}
+
+fn on(disk: &SimDisk) -> Arc<dyn Disk> {
+    Arc::new(disk.clone())
+}
+
+fn found(wal: &Wal) -> Records {
+    wal.iter().map(|r| r.unwrap()).map(|r| (r.lsn(), r.payload().to_vec())).collect()
+}
+
+/// The log's own files, without what a repair keeps in its directory and without the empty lock.
+fn own(disk: &SimDisk) -> Files {
+    let mut files = files_of(disk);
+    files.retain(|name, _| !name.contains('/') && name != "lock");
+    files
+}
+
+fn is_refused(disk: &SimDisk) -> bool {
+    matches!(open(&options(), &disk.kill()), Err(Error::Corruption(_)))
+}
+
+fn repair(disk: &SimDisk, choice: Choice) -> Result<(), Error> {
+    let disk = on(disk);
+    let plan = Plan::of(&disk, choice)?;
+    plan.apply(None).map(|_| ())
+}
+
+fn undo_first(disk: &SimDisk) -> Result<(), Error> {
+    let disk = on(disk);
+    undo(&disk, &disk.subdir("repair-1").unwrap()).map(|_| ())
+}
+
+/// After a cut: what is before `cut` and nothing else, and it can be written on.
+fn check_cut(disk: &SimDisk, records: &Records, cut: Lsn) {
+    let before: Records = records.iter().filter(|(lsn, _)| *lsn < cut).cloned().collect();
+    assert!(verify_on(&on(disk)).unwrap().is_ok());
+    let mut expected = before;
+    for round in 0..2 {
+        let wal = open(&options(), disk).unwrap();
+        assert_eq!(found(&wal), expected, "round {round}");
+        (0..30).for_each(|n| append(&wal, 1000 * (round + 1) + n, &mut expected));
+        wal.close().unwrap();
+    }
+    let wal = open(&options(), disk).unwrap();
+    assert_eq!(found(&wal), expected);
+    assert!(verify_on(&on(disk)).unwrap().is_ok());
+}
+
+/// Damages a log in one place in each of many ways; everything that is refused can be cut, goes on, and comes back.
+#[test]
+fn a_cut_keeps_what_is_before_the_damage_and_can_be_undone() {
+    let (files, records) = build();
+    let mut rng = Rng::new(1);
+    let (mut cuts, mut lost, mut footers) = (0, 0, 0);
+    for _ in 0..150 {
+        let mut damaged = files.clone();
+        let names = segments(&damaged);
+        let name = names[usize::try_from(rng.below(names.len() as u64)).unwrap()].clone();
+        let bytes = damaged.get_mut(&name).unwrap();
+        match rng.below(8) {
+            0 => drop(damaged.remove(&name)),
+            1 => bytes[..4096].fill(0x5a),
+            2 => bytes[4096..8192].fill(0),
+            3 => bytes.truncate(9000),
+            _ => {
+                let at = usize::try_from(rng.below(bytes.len() as u64)).unwrap();
+                let end = (at + 40).min(bytes.len());
+                bytes[at..end].iter_mut().for_each(|b| *b ^= 0x11);
+            }
+        }
+        let disk = disk_of(&damaged);
+        let report = verify_on(&on(&disk)).unwrap();
+        let plan = match Plan::of(&on(&disk), Choice::Cut) {
+            Ok(plan) => plan,
+            Err(Error::Repair { problem: RepairProblem::NothingLeft, .. }) => {
+                assert_eq!(name, members(&files)[0], "{report}");
+                continue;
+            }
+            Err(e) => panic!("{e}"),
+        };
+        assert_eq!(own(&disk), own(&disk_of(&damaged)), "a plan changes nothing");
+        assert_eq!(plan.is_empty(), report.is_ok(), "{report}");
+        let Some(loss) = plan.loss() else {
+            footers += u64::from(!plan.is_empty());
+            continue;
+        };
+        let gone = records.iter().filter(|(lsn, _)| *lsn >= loss.lsns.start).count() as u64;
+        assert!(loss.records <= gone, "{loss:?} {gone}");
+        assert_eq!(plan.opens_as_it_is(), !is_refused(&disk));
+        let remaining: Vec<Lsn> = plan
+            .remaining()
+            .segments()
+            .iter()
+            .flat_map(|s| s.heads().map(|h| h.unwrap().lsn).collect::<Vec<_>>())
+            .collect();
+        let kept: Vec<Lsn> = records.iter().map(|r| r.0).filter(|l| *l < loss.lsns.start).collect();
+        assert_eq!(remaining, kept);
+        (cuts, lost) = (cuts + 1, lost + loss.records);
+        plan.apply(None).unwrap();
+        check_cut(&disk, &records, loss.lsns.start);
+        undo_first(&disk).unwrap();
+        let (mut back, mut was) = (own(&disk), own(&disk_of(&damaged)));
+        // The reserve holds nothing.
+        for files in [&mut back, &mut was] {
+            files.remove("reserve");
+        }
+        assert!(back == was, "undo does not give back what was there: {:?} {:?}", back.keys(), was.keys());
+    }
+    assert!(cuts > 60 && lost > 60, "{cuts} {lost} {footers}");
+}
+
+/// A log with damage in the second but last segment of the ended ones, which has no footer: refused.
+fn refused() -> (Files, Records, Lsn) {
+    let (mut files, records) = build();
+    let name = members(&files).into_iter().nth_back(1).unwrap();
+    let bytes = files.get_mut(&name).unwrap();
+    // The second block; and the footer, so that an open has to look.
+    let footer = (8192..bytes.len()).step_by(512).find(|at| bytes[at + 4..at + 8] == *b"SWFT");
+    footer.into_iter().for_each(|at| bytes[at] ^= 1);
+    let second = (8192 + 512..bytes.len()).step_by(512).find(|at| bytes[at + 4..at + 6] == *b"SB").unwrap();
+    bytes[second + 100] ^= 1;
+    let first = u64::from_str_radix(&name[21..37], 16).unwrap();
+    let cut = Lsn::new(first + second as u64 - 8192);
+    assert!(is_refused(&disk_of(&files)));
+    (files, records, cut)
+}
+
+#[test]
+fn a_crash_at_any_call_leaves_the_old_log_the_new_one_or_one_that_can_be_undone() {
+    let (files, records, cut) = refused();
+    let disk = disk_of(&files);
+    disk.keep_history();
+    repair(&disk, Choice::Cut).unwrap();
+    let expected: Records = records.iter().filter(|(lsn, _)| *lsn < cut).cloned().collect();
+    let before = own(&disk_of(&files));
+    let (mut old, mut new, mut undone) = (0, 0, 0);
+    for call in disk.history() {
+        let at = disk.before(call).unwrap();
+        let styles =
+            [CrashStyle::LoseAll, CrashStyle::KeepAll, CrashStyle::Chaos(call), CrashStyle::Chaos(!call)];
+        for style in styles {
+            let crashed = at.crash(style);
+            let kept = crashed.kill();
+            match open(&options(), &crashed) {
+                Ok(wal) => {
+                    assert_eq!(found(&wal), expected, "call {call} {style:?}");
+                    new += 1;
+                }
+                Err(Error::Corruption(_)) if own(&kept) == before => old += 1,
+                Err(Error::Corruption(_)) => undone += 1,
+                Err(e) => panic!("call {call} {style:?}: {e}"),
+            }
+            match undo_first(&kept) {
+                Err(Error::Repair { problem: RepairProblem::NoManifest, .. }) => {}
+                done => done.unwrap_or_else(|e| panic!("call {call} {style:?}: {e}")),
+            }
+            assert!(own(&kept) == before, "call {call} {style:?}: {:?}", own(&kept).keys());
+        }
+    }
+    assert!(old > 10 && new > 5 && undone > 5, "{old} {new} {undone}");
+}
+
+#[test]
+fn an_interrupted_undo_is_finished_by_undoing_again() {
+    let (files, ..) = refused();
+    let before = own(&disk_of(&files));
+    let disk = disk_of(&files);
+    repair(&disk, Choice::Cut).unwrap();
+    let wal = open(&options(), &disk).unwrap();
+    (0..30).for_each(|n| append(&wal, n, &mut Records::new()));
+    wal.close().unwrap();
+    let disk = disk_of(&files_of(&disk));
+    disk.keep_history();
+    undo_first(&disk).unwrap();
+    let mut again = 0;
+    for call in disk.history() {
+        for style in [CrashStyle::LoseAll, CrashStyle::KeepAll, CrashStyle::Chaos(call)] {
+            let crashed = disk.before(call).unwrap().crash(style);
+            match undo_first(&crashed) {
+                Err(Error::Repair { problem: RepairProblem::NoManifest, .. }) => {}
+                done => {
+                    done.unwrap();
+                    again += 1;
+                }
+            }
+            let mut back = own(&crashed);
+            back.insert("reserve".to_owned(), before["reserve"].clone());
+            assert!(back == before, "call {call} {style:?}");
+        }
+    }
+    assert!(again > 10, "{again}");
+}
+
+/// Damages the body of a footer, which an open does not look at.
+fn with_a_bad_footer() -> (Files, Records, String) {
+    let (mut files, records) = build();
+    let footer_at =
+        |bytes: &[u8]| (8192..bytes.len()).step_by(512).find(|at| bytes[at + 4..at + 8] == *b"SWFT");
+    let name = members(&files).into_iter().find(|n| footer_at(&files[n]).is_some()).unwrap();
+    let bytes = files.get_mut(&name).unwrap();
+    let at = footer_at(bytes).unwrap();
+    // A plain log's summary is empty; what can disagree is what the footer counts. Its checksum is made to fit.
+    bytes[at + 48] ^= 1;
+    let before = seawall::format::crc32(&files[&name][at + 4..at + 72]);
+    let bytes = files.get_mut(&name).unwrap();
+    bytes[at + 48] ^= 1;
+    let good = seawall::format::crc32(&bytes[at + 4..at + 72]);
+    bytes[at + 48] ^= 1;
+    let stored = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    bytes[at..at + 4].copy_from_slice(&(stored ^ good ^ before).to_le_bytes());
+    (files, records, name)
+}
+
+#[test]
+fn a_damaged_footer_is_taken_away_and_written_anew() {
+    for choice in [Choice::RebuildFooters, Choice::Cut] {
+        let (files, records, name) = with_a_bad_footer();
+        let disk = disk_of(&files);
+        let report = verify_on(&on(&disk)).unwrap();
+        assert!(report.problems.iter().all(|p| p.reason == CorruptionReason::Footer) && !report.is_ok());
+        let plan = Plan::of(&on(&disk), choice).unwrap();
+        assert_eq!((plan.loss().is_none(), plan.footers_to_rebuild()), (true, vec![name.clone()]));
+        plan.apply(None).unwrap();
+        assert!(verify_on(&on(&disk)).unwrap().is_ok());
+        let wal = open(&options(), &disk).unwrap();
+        assert_eq!(found(&wal), records);
+        wal.append(b"on").unwrap();
+        assert!(wal.segments()[0].footer_bytes > 0, "{:?}", wal.segments());
+        drop(wal);
+        undo_first(&disk).unwrap();
+        let mut back = own(&disk);
+        back.insert("reserve".to_owned(), files["reserve"].clone());
+        assert!(back == own(&disk_of(&files)));
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said_and_changes_nothing() {
+    let (files, ..) = refused();
+    let disk = disk_of(&files);
+    let problem = |e: Error| match e {
+        Error::Repair { problem, .. } => problem,
+        e => panic!("{e}"),
+    };
+    // Nothing to undo.
+    assert_eq!(problem(undo_first(&disk).unwrap_err()), RepairProblem::NoManifest);
+    // A directory that is in use.
+    let plan = Plan::of(&on(&disk), Choice::Cut).unwrap();
+    assert_eq!(problem(plan.apply(Some(&on(&disk))).unwrap_err()), RepairProblem::AsideInUse);
+    // A writer; a refused log has none, a tool may hold its lock all the same.
+    let lock = disk.lock("lock").unwrap();
+    let e = plan.apply(None).unwrap_err();
+    assert!(matches!(e, Error::Locked { .. }), "{e}");
+    assert!(matches!(undo_first(&disk).unwrap_err(), Error::Locked { .. }));
+    drop(lock);
+    // A log that changed in between.
+    let name = members(&files).pop().unwrap();
+    let bytes = disk.take(&name).unwrap();
+    assert_eq!(problem(plan.apply(None).unwrap_err()), RepairProblem::Changed);
+    disk.put(&name, bytes);
+    // A full disk.
+    disk.set_space(Some(files.values().map(|b| b.len() as u64).sum::<u64>() + 10_000));
+    let e = plan.apply(None).unwrap_err();
+    assert!(e.is_full(), "{e}");
+    assert!(files_of(&disk).keys().all(|n| !n.contains('/')), "{:?}", disk.files());
+    disk.set_space(None);
+    assert!(own(&disk) == own(&disk_of(&files)));
+    // A damaged copy, and then a damaged manifest.
+    plan.apply(None).unwrap();
+    let after = own(&disk);
+    let copy = disk.take("repair-1/superblock").unwrap();
+    assert_eq!(problem(undo_first(&disk).unwrap_err()), RepairProblem::CopyDamaged);
+    disk.put("repair-1/superblock", copy);
+    let mut manifest = disk.take("repair-1/manifest").unwrap();
+    manifest[30] ^= 1;
+    disk.put("repair-1/manifest", manifest);
+    assert_eq!(problem(undo_first(&disk).unwrap_err()), RepairProblem::Manifest);
+    assert!(own(&disk) == after);
+}
+
+/// Ended segments are not copied; once the repaired log has released one, what was there cannot come back.
+#[test]
+fn an_undo_that_would_not_give_the_log_back_is_refused() {
+    let (files, records, _) = refused();
+    let disk = disk_of(&files);
+    repair(&disk, Choice::Cut).unwrap();
+    let wal = open(&options(), &disk).unwrap();
+    (0..40).for_each(|n| append(&wal, n, &mut Records::new()));
+    assert!(records[0].0 < wal.durable_lsn());
+    wal.release(wal.durable_lsn()).unwrap();
+    wal.close().unwrap();
+    let after = own(&disk);
+    match undo_first(&disk) {
+        Err(Error::Repair { problem: RepairProblem::ChangedSince, .. }) => assert!(own(&disk) == after),
+        other => panic!("{other:?}"),
+    }
+}

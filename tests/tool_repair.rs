@@ -1,0 +1,224 @@
+//! `seawall repair` shows first, does what it showed, says what a Raft replica must not do afterwards, and puts everything
+//! back.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::field_reassign_with_default)] // outside #[test] functions too
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use raft::eraftpb::{ConfState, Entry, HardState};
+use seawall::raft::{Error, RaftLog, RaftOptions};
+use seawall::{Batch, LogView, Options};
+
+fn seawall(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_seawall")).args(args).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// All files below a directory, without copies that a repair made.
+fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(|e| e.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        if entry.path().is_dir() {
+            let inner = contents(&entry.path()).into_iter().map(|(n, b)| (format!("{name}/{n}"), b));
+            all.extend(inner.filter(|(n, _)| !n.starts_with("repair-")));
+        } else {
+            all.insert(name, std::fs::read(entry.path()).unwrap());
+        }
+    }
+    all
+}
+
+/// Spoils the record at this address, in the file that holds it.
+fn spoil(dir: &Path, lsn: seawall::Lsn) {
+    let view = LogView::open(dir).unwrap();
+    let segment = view.segments().iter().find(|s| s.first_lsn() <= lsn && lsn < s.end_lsn()).unwrap();
+    let path = dir.join(segment.file_name());
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8192 + usize::try_from(lsn.get() - segment.first_lsn().get()).unwrap() + 50] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn options() -> Options {
+    Options::new().segment_size(64 << 10)
+}
+
+#[test]
+fn a_plain_log_is_cut_written_on_and_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let wal = options().open(dir.path()).unwrap();
+    let lsns: Vec<_> = (0..10u8).map(|n| wal.append([n; 2000]).unwrap()).collect();
+    // While somebody writes.
+    let busy = seawall(&["repair", &at, "--cut", "--yes"]);
+    assert_eq!(busy.status.code(), Some(2), "{}", text(&busy));
+    assert!(text(&busy).contains("is locked"), "{}", text(&busy));
+    wal.close().unwrap();
+    spoil(dir.path(), lsns[6]);
+    let before = contents(dir.path());
+    options().open(dir.path()).unwrap_err();
+    for args in [vec![], vec!["--dry-run"]] {
+        let output = seawall(&[&["repair", at.as_str(), "--cut"][..], &args].concat());
+        assert_eq!(output.status.code(), Some(1));
+        for word in
+            ["a payload does not match", "with 4 records (8000 bytes)", "nothing was changed; --yes does it"]
+        {
+            assert!(text(&output).contains(word), "{word}: {}", text(&output));
+        }
+        assert!(!text(&output).contains("RAFT"));
+        assert!(contents(dir.path()) == before);
+    }
+    // It says what it wants; and it is not both.
+    for args in [
+        vec!["repair", &at],
+        vec!["repair", &at, "--cut", "--undo"],
+        vec!["repair", &at, "--cut", "--yes", "--dry-run"],
+    ] {
+        assert_eq!(seawall(&args).status.code(), Some(2), "{args:?}");
+    }
+    let output = seawall(&["repair", &at, "--cut", "--yes", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&document["done"], &document["loss"]["records"]), (&true.into(), &4.into()));
+    assert_eq!(seawall(&["verify", &at]).status.code(), Some(0));
+    let wal = options().open(dir.path()).unwrap();
+    assert_eq!(wal.iter().map(|r| r.unwrap().lsn()).collect::<Vec<_>>(), lsns[..6]);
+    wal.append([9; 30_000]).unwrap();
+    wal.append([9; 30_000]).unwrap();
+    wal.close().unwrap();
+    assert_eq!(options().open(dir.path()).unwrap().iter().count(), 8);
+    let look = seawall(&["repair", &at, "--undo"]);
+    assert_eq!(look.status.code(), Some(0), "{}", text(&look));
+    assert!(contents(dir.path()) != before);
+    assert_eq!(seawall(&["repair", &at, "--undo", "--yes"]).status.code(), Some(0));
+    let mut after = contents(dir.path());
+    after.insert("reserve".to_owned(), before["reserve"].clone());
+    assert!(after == before, "{:?} {:?}", after.keys(), before.keys());
+    // There is nothing more to undo.
+    let again = seawall(&["repair", &at, "--undo", "--yes"]);
+    assert_eq!(again.status.code(), Some(2), "{}", text(&again));
+}
+
+#[test]
+fn a_whole_log_and_what_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    assert_eq!(seawall(&["repair", &at, "--cut", "--yes"]).status.code(), Some(2));
+    let wal = options().open(dir.path()).unwrap();
+    wal.commit(Batch::new()).ok();
+    wal.append(b"x").unwrap();
+    wal.close().unwrap();
+    let before = contents(dir.path());
+    let output = seawall(&["repair", &at, "--cut", "--yes"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output).contains("nothing to repair"), "{}", text(&output));
+    assert!(contents(dir.path()) == before);
+}
+
+/// Two groups of thirty entries; the second commits each, and has snapshots at these indexes.
+fn raft_log(dir: &Path, snapshots: &[u64]) -> RaftLog {
+    let log = RaftOptions::new().node_id(3).wal(options()).open(dir).unwrap();
+    for group in [7, 8] {
+        log.create_group(group, ConfState::from((vec![3], vec![]))).unwrap();
+    }
+    for index in 1..=30 {
+        let mut batch = log.batch();
+        for group in [7, 8] {
+            let mut entry = Entry::default();
+            (entry.index, entry.term) = (index, 2);
+            entry.data = vec![b'x'; 700].into();
+            batch.append(group, &[entry]).unwrap();
+        }
+        let mut hard = HardState::default();
+        (hard.term, hard.vote, hard.commit) = (2, 3, index);
+        batch.set_hard_state(8, &hard).unwrap();
+        batch.set_applied(8, index, 2).unwrap();
+        log.commit(batch).unwrap();
+        if snapshots.contains(&index) {
+            let group = log.group(8).unwrap();
+            group.save_snapshot(index, group.conf_state(), b"state").unwrap();
+        }
+    }
+    log
+}
+
+#[test]
+fn a_raft_log_says_what_its_groups_lose_and_that_the_node_must_not_rejoin() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    raft_log(dir.path(), &[25]).close().unwrap();
+    let twentieth = LogView::open(dir.path())
+        .unwrap()
+        .segments()
+        .iter()
+        .flat_map(|s| s.heads().map(|h| h.unwrap()).collect::<Vec<_>>())
+        .find(|h| h.label.is_some_and(|l| (l.stream, l.sequence) == (7, 20)))
+        .unwrap();
+    spoil(dir.path(), twentieth.lsn);
+    let before = contents(dir.path());
+    let output = seawall(&["repair", &at, "--cut"]);
+    for word in [
+        "stream (group) 7: sequence numbers (indexes) 20 to 30",
+        "group 7 ends at index 19",
+        "MUST NOT VOTE OR REJOIN",
+    ] {
+        assert!(text(&output).to_uppercase().contains(&word.to_uppercase()), "{word}: {}", text(&output));
+    }
+    assert!(contents(dir.path()) == before);
+    assert_eq!(seawall(&["repair", &at, "--cut", "--yes"]).status.code(), Some(0));
+    let log = RaftOptions::new().node_id(3).wal(options()).open(dir.path()).unwrap();
+    let last = |group| raft::Storage::last_index(&log.group(group).unwrap()).unwrap();
+    assert_eq!((last(7), last(8)), (19, 19));
+    log.close().unwrap();
+    assert_eq!(seawall(&["repair", &at, "--undo", "--yes"]).status.code(), Some(0));
+    let mut after = contents(dir.path());
+    after.insert("reserve".to_owned(), before["reserve"].clone());
+    // The snapshot that only the cut part referred to is back, too.
+    assert!(after == before, "{:?} {:?}", after.keys(), before.keys());
+}
+
+#[test]
+fn a_group_that_is_not_whole_after_a_cut_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let log = raft_log(dir.path(), &[10, 29]);
+    // The head of the log goes: what group 8 still needs is written again behind the damage.
+    let mut batch = log.batch();
+    batch.compact(8, 25).unwrap();
+    log.commit(batch).unwrap();
+    let mut n = 0;
+    while log.wal().first_lsn() == seawall::Lsn::ZERO && n < 200 {
+        log.purge().unwrap();
+        n += 1;
+    }
+    let first = log.wal().first_lsn();
+    log.close().unwrap();
+    let head = LogView::open(dir.path())
+        .unwrap()
+        .segments()
+        .iter()
+        .flat_map(|s| s.heads().map(|h| h.unwrap()).collect::<Vec<_>>())
+        .filter(|h| h.lsn > first.plus(9000))
+        .find(|h| h.label.is_some_and(|l| l.stream == 7))
+        .unwrap();
+    spoil(dir.path(), head.lsn);
+    let output = seawall(&["repair", &at, "--cut", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let incomplete = document["raft"]["incomplete"].as_array().unwrap();
+    let done = seawall(&["repair", &at, "--cut", "--yes"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+    let opened = RaftOptions::new().node_id(3).wal(options()).open(dir.path());
+    match opened {
+        Ok(_) => assert!(incomplete.is_empty(), "{document}"),
+        Err(Error::Incomplete { .. } | Error::Log(seawall::Error::Corruption(_))) => {
+            assert!(incomplete.iter().any(|i| i.as_str().unwrap().starts_with("group 8 ")), "{document}");
+            assert!(text(&done).contains("an open of the Raft log will still refuse"), "{}", text(&done));
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
