@@ -15,7 +15,6 @@
 //! new life writes into another file.
 
 mod catalog;
-mod report;
 mod rewrite;
 mod scan;
 mod survey;
@@ -31,10 +30,11 @@ use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
+use crate::report::Recovery;
 use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, Tip};
+use crate::trace::span;
 
 pub(crate) use catalog::{Catalog, Member};
-pub use report::{Cut, Recovery};
 use rewrite::Rewrite;
 use survey::Tail;
 pub(crate) use survey::{Look, scan_sealed, survey};
@@ -89,6 +89,7 @@ pub(crate) type Random<'a> = &'a mut dyn FnMut() -> u64;
 
 /// Recovers the log in `disk`, or makes one. The lock must be held.
 pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) -> Result<Opened> {
+    let _span = span!(INFO, "recovery");
     let start = Instant::now();
     let (superblock, created) = find_superblock(disk, options, random)?;
     let sb = *superblock.content();
