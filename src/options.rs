@@ -1,12 +1,14 @@
 //! How a log is opened.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::block::BLOCK_HEADER;
 use crate::format::record::LABELLED_HEADER;
 use crate::format::{DATA_START, PAGE, align_up};
+use crate::observe::{Observed, Observer};
 
 /// What `open` does with the one case that no evidence decides: the newest block is damaged, and nothing that was
 /// written after it says whether it was durable.
@@ -35,6 +37,7 @@ pub struct Options {
     create: bool,
     slow_sync: Duration,
     threads: bool,
+    observed: Observed,
 }
 
 impl Default for Options {
@@ -56,6 +59,8 @@ impl fmt::Debug for Options {
             .field("mmap", &self.mmap)
             .field("owner", &self.owner)
             .field("create", &self.create)
+            .field("slow_sync", &self.slow_sync)
+            .field("observed", &self.observed)
             .finish()
     }
 }
@@ -77,6 +82,7 @@ impl Options {
             create: true,
             slow_sync: Duration::from_millis(500),
             threads: true,
+            observed: Observed::by_nobody(),
         }
     }
 
@@ -160,6 +166,13 @@ impl Options {
         self
     }
 
+    /// Who is told what the log does, beside its statistics.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observed = Observed::by(observer);
+        self
+    }
+
     /// Whether the log has threads of its own (the default). Without, what they do is done by the calling threads: the
     /// next segment is made when it is needed, and a submitted batch is flushed when somebody waits for it or for a later
     /// one. With one calling thread everything then happens in one order, which is what a simulation needs.
@@ -216,6 +229,7 @@ impl Options {
             create: self.create,
             slow_sync: self.slow_sync,
             threads: self.threads,
+            observed: self.observed.clone(),
             reserve: DATA_START
                 + capacity.min(align_up(self.max_staged.max(LEAST_RESERVE) + PAGE as u64, align)),
         })
@@ -245,6 +259,7 @@ pub(crate) struct Checked {
     pub(crate) slow_sync: Duration,
     /// Whether the log may start threads.
     pub(crate) threads: bool,
+    pub(crate) observed: Observed,
     /// The size of the reserve's file: room for the largest block that is staged, and no more than a segment.
     pub(crate) reserve: u64,
 }

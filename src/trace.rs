@@ -1,4 +1,6 @@
-//! Events for `tracing`; without that feature, nothing.
+//! Spans and events for `tracing`; without that feature, nothing.
+//!
+//! Spans: `open` with `recovery` in it, `rotation`, `prepare`, `seal`, `release`, `purge`, `close`.
 //!
 //! Targets: `seawall` for the log, `seawall::node` for the Raft driver, `seawall::raft` for raft's own lines.
 
@@ -20,4 +22,25 @@ macro_rules! event {
     };
 }
 
-pub(crate) use event;
+/// `let _span = span!(LEVEL, "name", key = value, ...);`: entered until the value goes.
+#[cfg(feature = "tracing")]
+macro_rules! span {
+    ($level:ident, $($body:tt)+) => {
+        ::tracing::span!(target: "seawall", ::tracing::Level::$level, $($body)+).entered()
+    };
+}
+
+/// Without the feature the fields are type-checked and never evaluated.
+#[cfg(not(feature = "tracing"))]
+macro_rules! span {
+    ($level:ident, $name:literal $(, $key:ident = $value:expr)*) => {{
+        if false { $(let _ = &$value;)* }
+        $crate::trace::NoSpan
+    }};
+}
+
+/// What a span is without the feature.
+#[cfg(not(feature = "tracing"))]
+pub(crate) struct NoSpan;
+
+pub(crate) use {event, span};

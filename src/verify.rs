@@ -9,7 +9,8 @@ use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result};
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::options::TailPolicy;
-use crate::recovery::{Catalog, Cut, Look, Member, scan_sealed, survey};
+use crate::recovery::{Catalog, Look, Member, scan_sealed, survey};
+use crate::report::Cut;
 use crate::segment::{FoundSuperblock, LoadedFooter, load_footer};
 
 /// What [`verify`] found.

@@ -8,7 +8,8 @@ use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::Lsn;
 use crate::options::TailPolicy;
-use crate::recovery::{Catalog, Cut, Look, survey};
+use crate::recovery::{Catalog, Look, survey};
+use crate::report::Cut;
 use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile, last_block_end};
 
 /// A log as it was at one moment, to be read. What a running writer adds later is not in it, and what it frees meanwhile

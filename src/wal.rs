@@ -12,13 +12,15 @@ use crate::commit::{Batch, Pipeline, Segments, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::io::{Disk, Lock, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
+use crate::observe::Observed;
 use crate::options::{Checked, Options};
 use crate::reader::{Follow, Iter, Reader};
-use crate::recovery::{self, Recovery};
-use crate::retention::{Keeper, KeeperParts, random_salt};
+use crate::recovery;
+use crate::report::Recovery;
+use crate::retention::{KEEPER, Keeper, KeeperParts, random_salt};
 use crate::segment::{Record, Room, Segment, SegmentReader, Summarizer, Summary, Tip};
 use crate::stats::{Counters, Stats};
-use crate::trace::event;
+use crate::trace::{event, span};
 
 /// The name of the file whose lock stands for the log.
 pub(crate) const LOCK: &str = "lock";
@@ -37,6 +39,7 @@ struct Inner {
     keeper: Arc<Keeper>,
     keeper_thread: Mutex<Option<JoinHandle<()>>>,
     counters: Arc<Counters>,
+    observed: Observed,
     recovery: Recovery,
     /// Given up last, when nothing of this handle writes any more.
     lock: Mutex<Option<Box<dyn Lock>>>,
@@ -113,6 +116,17 @@ struct Kept {
     pipeline: Weak<Pipeline>,
 }
 
+/// Where the keeper's thread brings the segments. It goes with the thread, and tells whether that ended as it should.
+struct Offered(Weak<Pipeline>);
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        if let Some(pipeline) = self.0.upgrade().filter(|_| std::thread::panicking()) {
+            pipeline.abandon(KEEPER);
+        }
+    }
+}
+
 impl Kept {
     fn offer(pipeline: &Weak<Pipeline>, segment: Result<Arc<Segment>>) {
         if let Some(pipeline) = pipeline.upgrade() {
@@ -153,6 +167,7 @@ impl Wal {
         options: &Checked,
         summarizer: Option<Arc<dyn Summarizer>>,
     ) -> Result<Self> {
+        let _span = span!(INFO, "open", dir = disk.path().display().to_string());
         let lock = disk.lock(LOCK).map_err(|e| match e.kind() {
             std::io::ErrorKind::WouldBlock => Error::Locked { dir: disk.path().to_owned() },
             _ => Error::io("lock", disk.path().join(LOCK), e),
@@ -188,26 +203,28 @@ impl Wal {
             let counters = Arc::clone(&counters);
             Pipeline::new(options.clone(), counters, Arc::new(kept), opened.tip, opened.current)
         });
-        let offered_to = Arc::downgrade(&pipeline);
+        let to = Offered(Arc::downgrade(&pipeline));
         let thread = match options.threads {
-            true => Some(keeper.start(Box::new(move |segment| Kept::offer(&offered_to, segment)))?),
+            true => Some(keeper.start(Box::new(move |segment| Kept::offer(&to.0, segment)))?),
             false => None,
         };
         keeper.want(next_first, Room::Ordinary);
         for (id, end, digest) in without_footer {
             keeper.want_footer(id, end, digest);
         }
-        Ok(Wal {
-            inner: Arc::new(Inner {
-                disk,
-                pipeline,
-                keeper,
-                keeper_thread: Mutex::new(thread),
-                counters,
-                recovery: opened.report,
-                lock: Mutex::new(Some(lock)),
-            }),
-        })
+        counters.opened(&opened.report);
+        let inner = Arc::new(Inner {
+            disk,
+            pipeline,
+            keeper,
+            keeper_thread: Mutex::new(thread),
+            counters,
+            observed: options.observed.clone(),
+            recovery: opened.report,
+            lock: Mutex::new(Some(lock)),
+        });
+        inner.observed.tell(|o| o.opened(&inner.recovery));
+        Ok(Wal { inner })
     }
 
     /// Appends one record; it is durable when this returns.
@@ -431,6 +448,7 @@ impl Wal {
 
 impl Inner {
     fn close(&self) -> Result<()> {
+        let _span = span!(INFO, "close", dir = self.disk.path().display().to_string());
         let drained = self.pipeline.close();
         self.keeper.stop();
         if let Some(thread) = self.keeper_thread.lock().take() {
@@ -445,6 +463,8 @@ impl Inner {
         if lock.take().is_some() {
             let durable = self.pipeline.durable().get();
             event!(info, dir = self.disk.path().display().to_string(), durable = durable, "log closed");
+            drop(lock);
+            self.observed.tell(|o| o.closed());
         }
         drained.and(finished)
     }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["lsn", "mutation", "trace"],
     &["error"],
+    &["report"],
+    &["observe"],
     &["format", "io", "options", "stats"],
     &["segment"],
     &["commit", "recovery", "retention"],

@@ -11,6 +11,22 @@ use super::sync::thread::{Builder, JoinHandle};
 use super::waiter::Outcome;
 use crate::error::{Error, Result};
 
+const COMMITTER: &str = "seawall-commit";
+
+/// Held by a thread that others wait for: if it panics, they are told.
+struct Ends<'a> {
+    pipeline: &'a Pipeline,
+    thread: &'static str,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.pipeline.abandon(self.thread);
+        }
+    }
+}
+
 impl Pipeline {
     /// Starts the committer unless it runs.
     pub(super) fn start_committer(self: &Arc<Self>) -> Result<()> {
@@ -20,7 +36,7 @@ impl Pipeline {
         let mut handle = self.committer.lock();
         if handle.is_none() {
             let pipeline = Arc::clone(self);
-            let spawned = Builder::new().name("seawall-commit".into()).spawn(move || pipeline.run());
+            let spawned = Builder::new().name(COMMITTER.into()).spawn(move || pipeline.run());
             *handle = Some(spawned.map_err(|e| Error::io("start a thread for", "the committer", e))?);
             self.committer_started.store(true, Ordering::Release);
         }
@@ -28,6 +44,8 @@ impl Pipeline {
     }
 
     fn run(&self) {
+        // Before the lock, so that it goes after it.
+        let _ends = Ends { pipeline: self, thread: COMMITTER };
         let mut state = self.state.lock();
         while !state.stopping {
             let usable = state.poison.is_none() && !state.flushing;
@@ -47,10 +65,14 @@ impl Pipeline {
     /// Flushes until nothing is staged, as the owner, and gives the flush up.
     fn flush_all<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         while state.has_work() && state.poison.is_none() {
-            let done;
-            (state, done) = self.flush_front(state);
-            if !done.is_empty() {
-                MutexGuard::unlocked(&mut state, || wake(done, Outcome::Done));
+            let (done, mut news);
+            news = Vec::new();
+            (state, done) = self.flush_front(state, &mut news);
+            if !done.is_empty() || !news.is_empty() {
+                MutexGuard::unlocked(&mut state, || {
+                    wake(done, Outcome::Done);
+                    self.options.observed.tell_all(news);
+                });
             }
         }
         self.release_flush(&mut state);
@@ -69,6 +91,7 @@ impl Pipeline {
 
     /// Flushes what is staged, marks the end, and stops the committer. Later calls find nothing to do.
     pub(crate) fn close(&self) -> Result<()> {
+        let _ends = Ends { pipeline: self, thread: "the thread that closed the log" };
         let mut state = self.state.lock();
         state.closed = true;
         self.changed.notify_all();

@@ -15,8 +15,9 @@ use crate::format::segment::SegmentHeader;
 use crate::io::write_all_at;
 use crate::lsn::Lsn;
 use crate::mutation::{Mutation, mutated};
+use crate::observe::{Flushed, News};
 use crate::segment::{Segment, Tip};
-use crate::trace::event;
+use crate::trace::{event, span};
 
 /// A block on its way to the file.
 struct Departure {
@@ -24,6 +25,10 @@ struct Departure {
     lsn: Lsn,
     kind: BlockKind,
     bytes: Arc<Vec<u8>>,
+    records: u32,
+    batches: u32,
+    /// When its first batch was staged.
+    staged: Instant,
     /// Where the log ends before the block.
     before: Tip,
     /// Where it ends once the block is durable.
@@ -35,15 +40,38 @@ impl Departure {
     fn starts_segment(&self) -> bool {
         self.before.segment != self.after.segment
     }
+
+    fn flushed(&self, written: &Written) -> Flushed {
+        Flushed {
+            lsn: self.lsn,
+            end: self.after.end,
+            bytes: self.bytes.len() as u64,
+            records: self.records,
+            batches: self.batches,
+            write: written.write,
+            sync: written.sync,
+            commit: written.at.duration_since(self.staged),
+        }
+    }
+}
+
+/// How long it took to make a block durable, and when it was.
+struct Written {
+    write: Duration,
+    sync: Duration,
+    at: Instant,
 }
 
 impl Pipeline {
     /// Owns the flush until everything below `end` is durable, then passes it on. The caller must have become the owner.
     pub(super) fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>, end: Lsn) -> Result<()> {
-        let mut done = Vec::new();
+        let (mut done, mut news) = (Vec::new(), Vec::new());
         while self.durable() < end && state.poison.is_none() && state.has_work() {
-            wake(std::mem::take(&mut done), Outcome::Done);
-            (state, done) = self.flush_front(state);
+            if !done.is_empty() {
+                // A waker is somebody else's code: it is never called under the lock.
+                MutexGuard::unlocked(&mut state, || wake(std::mem::take(&mut done), Outcome::Done));
+            }
+            (state, done) = self.flush_front(state, &mut news);
         }
         let result = match &state.poison {
             _ if self.durable() >= end => Ok(()),
@@ -51,6 +79,7 @@ impl Pipeline {
             None => Err(Error::Closed),
         };
         self.hand_over(state, done);
+        self.options.observed.tell_all(news);
         result
     }
 
@@ -80,9 +109,11 @@ impl Pipeline {
     }
 
     /// Flushes the oldest staged block. Returns those who waited for it; on failure nobody, for all have been woken.
+    /// What there is to tell an observer is added to `news`, to be told when no lock is held.
     pub(super) fn flush_front<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
+        news: &mut Vec<News>,
     ) -> (MutexGuard<'a, State>, Vec<Waiter>) {
         let Some(block) = state.take_front() else { return (state, Vec::new()) };
         self.count_block(&block);
@@ -90,17 +121,15 @@ impl Pipeline {
         drop(state);
 
         let written = self.write(&departure);
-        if written.is_ok() && departure.starts_segment() {
-            if departure.before.segment.is_some() {
-                self.counters.rotations.add(1);
-            }
-            self.segments.started(&departure.segment, departure.before);
+        if let Ok(written) = &written {
+            self.account(&departure, written, news);
         }
 
         let mut state = self.state.lock();
         let done = match written {
-            Ok(()) => self.arrive(&mut state, departure),
+            Ok(_) => self.arrive(&mut state, departure),
             Err(e) => {
+                self.options.observed.keep(news, || News::Poisoned(e.clone()));
                 let failed = self.fail(&mut state, &e);
                 // A waker is somebody else's code: it is never called under the lock.
                 MutexGuard::unlocked(&mut state, || wake(failed, Outcome::Failed));
@@ -111,9 +140,10 @@ impl Pipeline {
     }
 
     /// Writes a block, behind its segment's header page if it is the first, and syncs.
-    fn write(&self, d: &Departure) -> Result<()> {
+    fn write(&self, d: &Departure) -> Result<Written> {
         let segment = &*d.segment;
         let io = |op| move |e| Error::io(op, &segment.path, e);
+        let begun = Instant::now();
         if d.starts_segment() {
             let header = SegmentHeader {
                 id: segment.id(),
@@ -126,20 +156,34 @@ impl Pipeline {
             write_all_at(&*segment.file, &page, PAGE as u64).map_err(io("write"))?;
         }
         write_all_at(&*segment.file, &d.bytes, segment.offset(d.lsn)).map_err(io("write"))?;
-        let start = Instant::now();
+        let written = Instant::now();
         if mutated(Mutation::PublishEarly) {
             self.durable.store(d.after.end.get(), Ordering::Release);
         }
         if !mutated(Mutation::BlockSync) {
             segment.file.sync_data().map_err(io("fdatasync"))?;
         }
-        self.count_sync(segment, start.elapsed());
-        self.counters.written_bytes.add(d.bytes.len() as u64);
-        match d.kind {
-            BlockKind::Data => self.counters.blocks.add(1),
-            BlockKind::Mark => self.counters.marks.add(1),
+        let at = Instant::now();
+        Ok(Written { write: written.duration_since(begun), sync: at.duration_since(written), at })
+    }
+
+    /// Counts a block that is durable, and makes its segment known if it is the first one there.
+    fn account(&self, d: &Departure, written: &Written, news: &mut Vec<News>) {
+        let flushed = d.flushed(written);
+        self.counters.flushed(&flushed);
+        self.options.observed.keep(news, || News::Flushed(flushed));
+        if written.sync >= self.options.slow_sync {
+            self.slow_sync(&d.segment, written.sync, news);
         }
-        Ok(())
+        if !d.starts_segment() {
+            return;
+        }
+        let _span = span!(DEBUG, "rotation", segment = d.segment.id().get());
+        if d.before.segment.is_some() {
+            self.counters.rotations.add(1);
+            self.options.observed.keep(news, || News::Rotated(d.segment.id()));
+        }
+        self.segments.started(&d.segment, d.before);
     }
 
     fn count_block(&self, block: &StagedBlock) {
@@ -148,20 +192,15 @@ impl Pipeline {
         self.counters.payload_bytes.add((block.bytes.len() - BLOCK_HEADER) as u64);
     }
 
-    fn count_sync(&self, segment: &Segment, took: Duration) {
-        self.counters.sync_nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
-        self.counters.syncs.add(1);
-        #[cfg(feature = "metrics")]
-        metrics::histogram!("seawall_sync_seconds").record(took.as_secs_f64());
-        if took >= self.options.slow_sync {
-            self.counters.slow_syncs.add(1);
-            event!(
-                warn,
-                file = segment.path.display().to_string(),
-                milliseconds = took.as_millis(),
-                "slow fdatasync"
-            );
-        }
+    fn slow_sync(&self, segment: &Segment, took: Duration, news: &mut Vec<News>) {
+        self.counters.slow_syncs.add(1);
+        self.options.observed.keep(news, || News::SlowSync(took));
+        event!(
+            warn,
+            file = segment.path.display().to_string(),
+            milliseconds = took.as_millis(),
+            "slow fdatasync"
+        );
     }
 
     /// The block is durable: publishes that, and says who waited for it.
@@ -204,6 +243,20 @@ impl Pipeline {
         state.take_all_waiters()
     }
 
+    /// A thread that the log rests on has ended by a panic, in an observer or a summarizer say. Nobody is to wait for it.
+    pub(crate) fn abandon(&self, thread: &str) {
+        let mut state = self.state.lock();
+        state.flushing = false;
+        if state.poison.is_some() {
+            self.changed.notify_all();
+            return;
+        }
+        let panicked = std::io::Error::other("it panicked, and the panic's message says why");
+        let failed = self.fail(&mut state, &Error::io("go on without", thread, panicked));
+        drop(state);
+        wake(failed, Outcome::Failed);
+    }
+
     /// Stages a mark if the newest block needs one and it fits. Says whether it did.
     pub(super) fn stage_mark(&self, state: &mut State) -> bool {
         if !state.unwitnessed || state.has_work() || mutated(Mutation::Mark) {
@@ -227,6 +280,7 @@ fn depart(state: &mut State, mut block: StagedBlock, durable: Lsn) -> Departure 
     let digest = block.close(durable, before.digest);
     let after = Tip { segment: Some(block.segment.id()), end: block.padded_end(), digest };
     let bytes = Arc::new(block.bytes);
+    let (records, batches, staged) = (block.records, block.batches, block.staged);
     state.flight = Some(Flight {
         seq: block.seq,
         segment: Arc::clone(&block.segment),
@@ -234,7 +288,8 @@ fn depart(state: &mut State, mut block: StagedBlock, durable: Lsn) -> Departure 
         bytes: Arc::clone(&bytes),
         waiters: block.waiters,
     });
-    Departure { segment: block.segment, lsn: block.lsn, kind: block.kind, bytes, before, after }
+    let (segment, lsn, kind) = (block.segment, block.lsn, block.kind);
+    Departure { segment, lsn, kind, bytes, records, batches, staged, before, after }
 }
 
 pub(super) fn wake(waiters: Vec<Waiter>, outcome: Outcome) {

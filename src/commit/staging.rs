@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::batch::Batch;
 use super::waiter::Waiter;
@@ -33,6 +34,8 @@ pub(super) struct StagedBlock {
     pub(super) lsn: Lsn,
     pub(super) records: u32,
     pub(super) batches: u32,
+    /// When the block was opened, for its first batch.
+    pub(super) staged: Instant,
     /// Room for the header, then the records.
     pub(super) bytes: Vec<u8>,
     pub(super) waiters: Vec<Waiter>,
@@ -48,7 +51,8 @@ impl StagedBlock {
     ) -> Self {
         bytes.clear();
         bytes.resize(BLOCK_HEADER, 0);
-        StagedBlock { seq, kind, segment, lsn, records: 0, batches: 0, bytes, waiters: Vec::new() }
+        let staged = Instant::now();
+        StagedBlock { seq, kind, segment, lsn, records: 0, batches: 0, staged, bytes, waiters: Vec::new() }
     }
 
     /// The address behind the last record.

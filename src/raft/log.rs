@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use ::raft::eraftpb::ConfState;
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ use super::space::{self, Space};
 use super::state::{FullState, SnapshotRef};
 use super::storage::GroupStorage;
 use crate::io::Disk;
+use crate::stats::Counter;
 use crate::{BackupReport, Batch, Lsn, Options, Ticket, Wal};
 
 /// The Raft groups of one node, in one log.
@@ -56,7 +57,7 @@ pub(crate) struct Written {
     /// Where the log ended then.
     opened_at: Lsn,
     /// The bytes of records that were relocated.
-    pub(crate) relocated: AtomicU64,
+    pub(crate) relocated: Counter,
     /// What was appended when the log was last purged.
     pub(crate) at_last_purge: AtomicU64,
 }
@@ -93,7 +94,7 @@ impl RaftLog {
         let snapshots = open_snapshots(&wal, &groups, snapshot_chunk)?;
         let written = Written {
             opened_at: wal.next_lsn(),
-            relocated: AtomicU64::new(0),
+            relocated: Counter::named("seawall_raft_relocated_bytes_total"),
             at_last_purge: AtomicU64::new(0),
         };
         let purging = Mutex::new(());
@@ -320,7 +321,7 @@ impl RaftLog {
     /// How many bytes of log were appended on behalf of others since it was opened, headers and padding included.
     pub(crate) fn appended(&self) -> u64 {
         let grown = self.inner.wal.next_lsn().distance_from(self.inner.written.opened_at).unwrap_or(0);
-        grown.saturating_sub(self.inner.written.relocated.load(Ordering::Relaxed))
+        grown.saturating_sub(self.inner.written.relocated.get())
     }
 
     pub(crate) fn snapshots(&self) -> &Arc<Snapshots> {

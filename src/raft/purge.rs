@@ -40,6 +40,7 @@ use super::log::RaftLog;
 use super::relocate::Relocation;
 use super::space::{Account, GroupSpace, account, disk_bytes, span};
 use crate::mutation::{Mutation, mutated};
+use crate::trace::span;
 use crate::{Batch, Lsn, SegmentInfo};
 
 /// A segment of which no more than one part in so many is live is worth relocating at any time.
@@ -107,6 +108,7 @@ pub struct Pin {
 }
 
 pub(crate) fn purge(log: &RaftLog) -> Result<PurgeReport> {
+    let _span = span!(INFO, "purge");
     let wal = log.wal();
     let before = wal.segments();
     let mut report = PurgeReport { released_to: release(log)?, ..PurgeReport::default() };
@@ -157,7 +159,7 @@ impl Budget {
         let pace = recent.saturating_mul(PACE);
         let all = if limit == 0 { 0 } else { limit.max(pace) };
         let most = (appended / 2).saturating_mul(3).saturating_add(live);
-        let dear = all.min(most.saturating_sub(written.relocated.load(Ordering::Relaxed)));
+        let dear = all.min(most.saturating_sub(written.relocated.get()));
         // At most a call's, or where it takes several calls, what is appended between them.
         let calls = live.checked_div(all).unwrap_or(0);
         Budget { all, dear, ahead: calls.saturating_mul(recent).min(live / PACE) }
@@ -216,7 +218,7 @@ fn describe(log: &RaftLog, before: &[SegmentInfo], report: &mut PurgeReport) -> 
     report.pinned_by = pins(&account, log.wal().next_lsn());
     report.over_limit = account.groups_above(log.limits().group);
     report.total_appended = log.appended();
-    report.total_relocated = log.written().relocated.load(Ordering::Relaxed);
+    report.total_relocated = log.written().relocated.get();
     Ok(())
 }
 

@@ -35,7 +35,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::batch::label;
 use super::codec::entry::Shape;
@@ -183,7 +182,7 @@ impl<'a> Relocation<'a> {
             self.moved.entries += pieces.len();
             self.moved.states += restated.len();
             self.moved.bytes += batch.size_in_log();
-            self.log.written().relocated.fetch_add(batch.size_in_log(), Ordering::Relaxed);
+            self.log.written().relocated.add(batch.size_in_log());
             return Ok(());
         }
     }

@@ -16,7 +16,6 @@
 
 mod catalog;
 mod prefix;
-mod report;
 mod rewrite;
 mod scan;
 mod survey;
@@ -32,11 +31,12 @@ use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
+use crate::report::Recovery;
 use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, Tip};
+use crate::trace::span;
 
 pub(crate) use catalog::{Catalog, Member, TEMPORARY};
 pub(crate) use prefix::{Beyond, Footing, Kept, Prefix};
-pub use report::{Cut, Recovery};
 pub(crate) use rewrite::Rewrite;
 use survey::Tail;
 pub(crate) use survey::{Look, scan_sealed, survey};
@@ -91,6 +91,7 @@ pub(crate) type Random<'a> = &'a mut dyn FnMut() -> u64;
 
 /// Recovers the log in `disk`, or makes one. The lock must be held.
 pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) -> Result<Opened> {
+    let _span = span!(INFO, "recovery");
     let start = Instant::now();
     let (superblock, created) = find_superblock(disk, options, random)?;
     let sb = *superblock.content();

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::catalog::{Catalog, Member};
-use super::report::{Cut, Recovery};
 use super::scan::{Scan, Stop, scan};
 use super::verdict::{Found, Place, Proof, Verdict, decide};
 use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
@@ -12,6 +11,7 @@ use crate::format::superblock::Superblock;
 use crate::lsn::Lsn;
 use crate::mutation::{Mutation, mutated};
 use crate::options::TailPolicy;
+use crate::report::{Cut, Recovery};
 use crate::segment::{Segment, Tip, find_streams, load_footer};
 
 /// What reading the log showed. Nothing has been changed yet.

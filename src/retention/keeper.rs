@@ -13,6 +13,7 @@ use crate::mutation::{Mutation, mutated};
 use crate::segment::{
     Plan, RESERVE, Room, SealInput, Segment, SegmentReader, Summary, Tip, make_reserve, prepare, seal,
 };
+use crate::trace::span;
 
 /// What the keeper has to do. A commit may be waiting for a segment, so that goes first.
 #[derive(Debug)]
@@ -44,6 +45,9 @@ impl Jobs {
     }
 }
 
+/// The name of the thread.
+pub(crate) const KEEPER: &str = "seawall-keeper";
+
 /// Given each segment that was made ready, or why it could not be.
 pub(crate) type Offer = Box<dyn Fn(Result<Arc<Segment>>) + Send>;
 
@@ -52,7 +56,7 @@ impl Keeper {
     pub(crate) fn start(self: &Arc<Self>, offer: Offer) -> Result<JoinHandle<()>> {
         let keeper = Arc::clone(self);
         std::thread::Builder::new()
-            .name("seawall-keeper".into())
+            .name(KEEPER.into())
             .spawn(move || keeper.run(&offer))
             .map_err(|e| Error::io("start a thread for", self.disk.path(), e))
     }
@@ -106,11 +110,16 @@ impl Keeper {
                 let id = jobs.next_id;
                 jobs.next_id = id.next();
                 drop(jobs);
-                offer(self.prepare_segment(id, first_lsn, room));
+                let made = self.prepare_segment(id, first_lsn, room);
+                self.note(&made);
+                offer(made.clone());
                 self.hurry.store(false, Ordering::Relaxed);
+                self.tell_prepared(&made);
             } else if let Some(job) = jobs.queue.pop_front() {
                 drop(jobs);
-                self.note(self.run_job(&job));
+                let done = self.run_job(&job);
+                self.note(&done);
+                self.tell_failure(&done);
             } else {
                 return;
             }
@@ -122,16 +131,24 @@ impl Keeper {
             Room::Ordinary => self.prepare_ordinary(id, first_lsn),
             Room::Reserve => self.prepare_from_reserve(id, first_lsn),
         };
-        self.note(segment.as_ref().map(|_| ()).map_err(Error::clone));
+        self.counters.segments_prepared.add(u64::from(segment.is_ok()));
         segment.map(Arc::new)
     }
 
+    fn tell_prepared(&self, made: &Result<Arc<Segment>>) {
+        self.tell_failure(made);
+        if let Ok(segment) = made {
+            let recycled = segment.life.recycled && segment.room == Room::Ordinary;
+            self.options.observed.tell(|o| o.prepared(segment.id(), recycled));
+        }
+    }
+
     fn prepare_ordinary(&self, id: SegmentId, first_lsn: Lsn) -> Result<Segment> {
+        let _span = span!(DEBUG, "prepare", segment = id.get());
         self.replenish_reserve()?;
         let recycled = self.take_spare();
         let plan = Plan { id, first_lsn, ..self.plan(self.options.capacity, Room::Ordinary) };
         let segment = prepare(&self.disk, &plan, recycled.as_deref(), &self.hurry)?;
-        self.counters.segments_prepared.add(1);
         self.counters.segments_recycled.add(u64::from(recycled.is_some()));
         Ok(segment)
     }
@@ -199,6 +216,7 @@ impl Keeper {
     fn write_footer(&self, id: SegmentId, end: Lsn, digest: u32) -> Result<()> {
         // Released meanwhile: its file may already be in another life, which only this thread starts.
         let Some(segment) = self.table.get(id).filter(|s| s.footer().is_none()) else { return Ok(()) };
+        let _span = span!(DEBUG, "seal", segment = id.get());
         let reader = SegmentReader::new(Arc::clone(&segment), end);
         let (blocks, records) = reader.count()?;
         let summary = match &self.summarizer {
@@ -211,6 +229,7 @@ impl Keeper {
         if let (Some(summarizer), Some(footer)) = (&self.summarizer, segment.footer()) {
             summarizer.sealed(id, &footer.summary);
         }
+        self.options.observed.tell(|o| o.sealed(id));
         Ok(())
     }
 }

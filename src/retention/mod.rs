@@ -23,10 +23,10 @@ use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
 use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, Watch};
 use crate::stats::Counters;
-use crate::trace::event;
+use crate::trace::{event, span};
 
 use keeper::Jobs;
-pub(crate) use keeper::random_salt;
+pub(crate) use keeper::{KEEPER, random_salt};
 pub(crate) use table::SegmentTable;
 
 /// A released file that may start another life.
@@ -147,7 +147,8 @@ impl Keeper {
 
     /// Gives up the segments that end at or below `lsn`, oldest first. Says how many.
     pub(crate) fn release(&self, lsn: Lsn) -> Result<usize> {
-        let _one_at_a_time = self.hold_releases();
+        let _span = span!(DEBUG, "release", below = lsn.get());
+        let one_at_a_time = self.hold_releases();
         let mut superblock = self.superblock.lock();
         let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok(0) };
         let late = mutated(Mutation::ReleaseOrder);
@@ -157,12 +158,15 @@ impl Keeper {
         let released = self.table.remove_oldest(count);
         drop(superblock);
         event!(debug, segments = count, oldest = oldest.get(), "segments released");
-        for segment in released {
-            self.reuse_or_remove(segment)?;
-        }
+        self.counters.segments_released.add(count as u64);
+        let ids: Vec<SegmentId> = released.iter().map(|segment| segment.id()).collect();
+        let reused = released.into_iter().try_for_each(|segment| self.reuse_or_remove(segment));
         if late {
             self.superblock.lock().update(|sb| sb.oldest = oldest)?;
         }
+        drop(one_at_a_time);
+        ids.into_iter().for_each(|id| self.options.observed.tell(|o| o.released(id)));
+        reused?;
         Ok(count)
     }
 
@@ -193,7 +197,8 @@ impl Keeper {
         })
     }
 
-    fn note(&self, result: Result<()>) {
+    /// Counts and keeps a failure. It is told ([`Keeper::tell_failure`]) when all is done that was to be done.
+    fn note<T>(&self, result: &Result<T>) {
         if let Err(e) = result {
             event!(
                 warn,
@@ -201,7 +206,13 @@ impl Keeper {
                 "work off the commit path failed, nothing acknowledged is at risk"
             );
             self.counters.background_errors.add(1);
-            *self.last_error.lock() = Some(e);
+            *self.last_error.lock() = Some(e.clone());
+        }
+    }
+
+    fn tell_failure<T>(&self, result: &Result<T>) {
+        if let Err(e) = result {
+            self.options.observed.tell(|o| o.background_error(e));
         }
     }
 }

@@ -1,0 +1,200 @@
+//! With the features `metrics` and `tracing`, what a log does is told through those facades, under the names that the
+//! documentation gives.
+#![cfg(all(feature = "metrics", feature = "tracing", feature = "sim"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit,
+};
+use parking_lot::Mutex;
+use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, SimDisk, SyncFailure, Trigger};
+use seawall::{Options, Wal};
+
+/// Who is interested in a span is looked up where it is first come by, so a test beside this one, with no subscriber, can
+/// make it be missed.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// One thread does everything, so that a recorder and a subscriber of this thread are told all of it.
+fn open(disk: &SimDisk) -> Wal {
+    let options = Options::new().segment_size(64 << 10).slow_sync(Duration::ZERO).threads(false);
+    options.open_on(Arc::new(disk.clone())).unwrap()
+}
+
+fn use_it(wal: &Wal) {
+    for n in 0..100u8 {
+        let lsn = wal.append(vec![n; 3000]).unwrap();
+        if n % 10 == 9 {
+            wal.release(lsn).unwrap();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Cell {
+    sum: AtomicU64,
+    count: AtomicU64,
+}
+
+impl CounterFn for Cell {
+    fn increment(&self, value: u64) {
+        self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+    fn absolute(&self, _: u64) {
+        panic!("counters here are raised only");
+    }
+}
+
+impl HistogramFn for Cell {
+    fn record(&self, _: f64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Default)]
+struct Kept(Mutex<BTreeMap<String, Arc<Cell>>>);
+
+impl Kept {
+    fn cell(&self, key: &Key) -> Arc<Cell> {
+        Arc::clone(self.0.lock().entry(key.name().to_owned()).or_default())
+    }
+    fn sum(&self, name: &str) -> u64 {
+        self.0.lock().get(name).map_or(0, |cell| cell.sum.load(Ordering::Relaxed))
+    }
+    fn count(&self, name: &str) -> u64 {
+        self.0.lock().get(name).map_or(0, |cell| cell.count.load(Ordering::Relaxed))
+    }
+}
+
+impl metrics::Recorder for Kept {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.cell(key))
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        panic!("no gauge is documented: {key}")
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.cell(key))
+    }
+}
+
+#[test]
+fn metrics_have_the_documented_names_and_the_values_of_the_statistics() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let kept = Kept::default();
+    let disk = SimDisk::new();
+    let stats = metrics::with_local_recorder(&kept, || {
+        let wal = open(&disk);
+        use_it(&wal);
+        wal.close().unwrap();
+        wal.stats()
+    });
+    let counters = [
+        ("records", stats.records),
+        ("batches", stats.batches),
+        ("batch_bytes", stats.batch_bytes),
+        ("blocks", stats.blocks),
+        ("marks", stats.marks),
+        ("written_bytes", stats.written_bytes),
+        ("syncs", stats.syncs),
+        ("slow_syncs", stats.slow_syncs),
+        ("rotations", stats.rotations),
+        ("segment_waits", stats.segment_waits),
+        ("segments_prepared", stats.segments_prepared),
+        ("segments_recycled", stats.segments_recycled),
+        ("segments_released", stats.segments_released),
+        ("segments_sealed", stats.segments_sealed),
+    ];
+    for (name, value) in counters {
+        assert!(value > 0, "{name}");
+        assert_eq!(kept.sum(&format!("seawall_{name}_total")), value, "{name}");
+    }
+    for name in ["block_bytes", "block_records", "commit_seconds"] {
+        assert_eq!(kept.count(&format!("seawall_{name}")), stats.blocks, "{name}");
+    }
+    for name in ["write_seconds", "sync_seconds"] {
+        assert_eq!(kept.count(&format!("seawall_{name}")), stats.syncs, "{name}");
+    }
+}
+
+/// Writes spans as `(name`, `)` and events as `level message`.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<(u64, String)>>);
+
+impl tracing::Subscriber for Written {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("seawall")
+    }
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        let mut written = self.0.lock();
+        written.0 += 1;
+        writeln!(written.1, "new {}", span.metadata().name()).unwrap();
+        tracing::span::Id::from_u64(written.0)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Message(String);
+        impl tracing::field::Visit for Message {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        writeln!(self.0.lock().1, "{} {}", event.metadata().level(), message.0).unwrap();
+    }
+    fn enter(&self, _: &tracing::span::Id) {
+        self.0.lock().1.push_str("( ");
+    }
+    fn exit(&self, _: &tracing::span::Id) {
+        self.0.lock().1.push_str(") ");
+    }
+}
+
+#[test]
+fn spans_and_events_are_where_the_documentation_says() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let written = Written::default();
+    let disk = SimDisk::new();
+    tracing::subscriber::with_default(written.clone(), || {
+        let wal = open(&disk);
+        use_it(&wal);
+        disk.plan(FaultPlan::none().with(Trigger::From(Call::Sync, 0), Fault::Sync(SyncFailure::KeepsDirty)));
+        wal.append(vec![0; 9000]).unwrap_err();
+        drop(wal.close());
+        drop(wal);
+        let torn = (0..50).any(|seed| {
+            let wal = open(&disk.crash(CrashStyle::Chaos(seed)));
+            !wal.recovery().cut.is_empty()
+        });
+        assert!(torn);
+    });
+    let text = written.0.lock().1.clone();
+    for span in ["open", "recovery", "rotation", "prepare", "seal", "release", "close"] {
+        assert!(text.contains(&format!("new {span}\n")), "no span {span} in\n{text}");
+    }
+    let events = [
+        "INFO log opened",
+        "INFO log closed",
+        "WARN slow fdatasync",
+        "WARN unproven tail cut",
+        "ERROR the log is poisoned",
+        "DEBUG segment started",
+        "DEBUG segments released",
+    ];
+    for event in events {
+        assert!(text.contains(event), "no event {event} in\n{text}");
+    }
+    assert_eq!(text.matches("( ").count(), text.matches(") ").count());
+}
