@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use crate::SEGMENT;
 use crate::sample::Sample;
 
-const WIDTH: f64 = 900.0;
+const WIDTH: f64 = 940.0;
 const HEIGHT: f64 = 190.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 200.0;
+const RIGHT: f64 = 240.0;
 const TOP: f64 = 70.0;
 const GAP: f64 = 50.0;
 const MIB: f64 = 1_048_576.0;
