@@ -1,7 +1,5 @@
 //! The drawing: small charts of what was measured over one axis of time, in one SVG that needs nothing else.
 
-use std::fmt::Write as _;
-
 use crate::SEGMENT;
 use crate::sample::Sample;
 
@@ -121,8 +119,7 @@ impl Chart {
             let mut path = String::new();
             for (n, s) in samples.iter().enumerate() {
                 let letter = if n == 0 { 'M' } else { 'L' };
-                // Writing into a string cannot fail.
-                let _: std::fmt::Result = write!(path, "{letter}{:.1} {:.1}", x(s.seconds), y((line.of)(s)));
+                path += &format!("{letter}{:.1} {:.1}", x(s.seconds), y((line.of)(s)));
             }
             let dashes = if line.dashed { " stroke-dasharray=\"5 3\"" } else { "" };
             let stroke = format!("fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"{dashes}", line.color);

@@ -90,7 +90,7 @@ fn soak(args: &Args, dir: &Path) -> Fallible<Vec<Sample>> {
     while Instant::now() < end {
         let (shared, until) = (Shared::default(), end.min(Instant::now() + LIFE));
         live(&log, &mut workers, &shared, || record.watch(&log, &shared, until))?;
-        if record.restarts % 2 == 0 {
+        if record.restarts.is_multiple_of(2) {
             log.close()?;
         }
         drop(log);

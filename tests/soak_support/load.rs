@@ -30,7 +30,7 @@ pub struct Worker {
 
 /// Entries that gather before a group compacts.
 fn patience(id: u64, random: &mut Stream) -> u64 {
-    if id % LAGGARDS == 0 { 400 + random.below(1200) } else { 20 + random.below(60) }
+    if id.is_multiple_of(LAGGARDS) { 400 + random.below(1200) } else { 20 + random.below(60) }
 }
 
 /// Makes a group that has seen its first term.
