@@ -21,7 +21,7 @@ fn many_groups_live_side_by_side_in_bounded_space() {
     let mut log = open(dir.path(), SEGMENT).unwrap();
     let mut workers = start(&log, 60, 4, 1).unwrap();
     for life in 0..4 {
-        let shared = Shared::new(SEGMENT);
+        let shared = Shared::default();
         live(&log, &mut workers, &shared, || {
             std::thread::sleep(Duration::from_millis(700));
             Ok(())

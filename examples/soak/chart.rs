@@ -1,14 +1,12 @@
 //! The drawing: small charts of what was measured over one axis of time, in one SVG that needs nothing else.
 
-use std::fmt::Write as _;
-
 use crate::SEGMENT;
 use crate::sample::Sample;
 
-const WIDTH: f64 = 900.0;
+const WIDTH: f64 = 940.0;
 const HEIGHT: f64 = 190.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 200.0;
+const RIGHT: f64 = 240.0;
 const TOP: f64 = 70.0;
 const GAP: f64 = 50.0;
 const MIB: f64 = 1_048_576.0;
@@ -121,8 +119,7 @@ impl Chart {
             let mut path = String::new();
             for (n, s) in samples.iter().enumerate() {
                 let letter = if n == 0 { 'M' } else { 'L' };
-                // Writing into a string cannot fail.
-                let _: std::fmt::Result = write!(path, "{letter}{:.1} {:.1}", x(s.seconds), y((line.of)(s)));
+                path += &format!("{letter}{:.1} {:.1}", x(s.seconds), y((line.of)(s)));
             }
             let dashes = if line.dashed { " stroke-dasharray=\"5 3\"" } else { "" };
             let stroke = format!("fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"{dashes}", line.color);

@@ -4,7 +4,7 @@
 //!
 //! A thousand groups in one log, on real files. They grow, are overwritten by new leaders, take snapshots in one piece and in
 //! many, compact, are left behind and given a snapshot, are removed and created again; one in twenty lags and keeps many
-//! entries. The log is purged whenever a segment's worth was appended, and every few seconds it is opened again, after a
+//! entries. A thread of the log purges whenever a segment's worth was appended, and every few seconds it is opened again, after a
 //! close or with none. Reads, and all groups after each opening, are compared with a model.
 //!
 //! Once a second the load pauses and is measured. The exit status is 0 only if every read was right, the segments stayed
@@ -88,9 +88,9 @@ fn soak(args: &Args, dir: &Path) -> Fallible<Vec<Sample>> {
         Record { dir, start: Instant::now(), samples: Vec::new(), restarts: 0, operations: 0, bar };
     let end = record.start + Duration::from_secs_f64(args.seconds);
     while Instant::now() < end {
-        let (shared, until) = (Shared::new(SEGMENT), end.min(Instant::now() + LIFE));
+        let (shared, until) = (Shared::default(), end.min(Instant::now() + LIFE));
         live(&log, &mut workers, &shared, || record.watch(&log, &shared, until))?;
-        if record.restarts % 2 == 0 {
+        if record.restarts.is_multiple_of(2) {
             log.close()?;
         }
         drop(log);

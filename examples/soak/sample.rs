@@ -1,6 +1,5 @@
 //! What is measured once a second.
 
-use std::fmt::{self, Write as _};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -93,26 +92,14 @@ fn resident() -> Fallible<u64> {
 }
 
 pub(crate) fn to_csv(samples: &[Sample]) -> String {
-    let mut text =
-        "seconds,directory_bytes,segment_bytes,live_bytes,bound_bytes,resident_bytes,heap_bytes,descriptors,threads,\
-         operations_per_second\n"
-            .to_owned();
-    for s in samples {
-        // Writing into a string cannot fail.
-        let _: fmt::Result = writeln!(
-            text,
-            "{:.1},{},{},{},{},{},{},{},{},{:.0}",
-            s.seconds,
-            s.directory,
-            s.segments,
-            s.live,
-            s.bound(),
-            s.resident,
-            s.heap,
-            s.descriptors,
-            s.threads,
-            s.operations
-        );
-    }
-    text
+    let head = "seconds,directory_bytes,segment_bytes,live_bytes,bound_bytes,resident_bytes,heap_bytes,descriptors,threads,\
+                operations_per_second";
+    let line = |s: &Sample| {
+        let sizes =
+            [s.directory, s.segments, s.live, s.bound(), s.resident, s.heap, s.descriptors, s.threads];
+        let sizes: Vec<String> = sizes.iter().map(u64::to_string).collect();
+        format!("{:.1},{},{:.0}", s.seconds, sizes.join(","), s.operations)
+    };
+    let lines: Vec<String> = std::iter::once(head.to_owned()).chain(samples.iter().map(line)).collect();
+    lines.join("\n") + "\n"
 }

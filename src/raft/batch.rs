@@ -16,7 +16,7 @@ use super::error::{Error, Result};
 use super::group::{Cell, Group, Versions};
 use super::index::Written;
 use super::log::RaftLog;
-use super::snapshot::Meta;
+use super::snapshot::{Meta, ReceivedSnapshot};
 use super::state::{EntryId, FullState, Hard, SnapshotRef};
 use crate::{Batch, Label, Lsn, RecordOffset, Ticket};
 
@@ -110,8 +110,22 @@ impl WriteBatch {
     /// As [`WriteBatch::install_snapshot`] (but a snapshot at the commit index is taken: raft asks for one after
     /// `request_snapshot`), [`WriteBatch::append`] and [`WriteBatch::set_hard_state`].
     pub fn ready(&mut self, group: u64, rd: &Ready) -> Result<()> {
+        self.stage_ready(group, rd, None)
+    }
+
+    /// As [`WriteBatch::ready`], for a Ready with a snapshot whose data came beside it
+    /// ([`GroupStorage::snapshot_receiver`](super::GroupStorage::snapshot_receiver)); those in the Ready are not looked at.
+    ///
+    /// # Errors
+    /// As [`WriteBatch::ready`]; [`Error::OtherSnapshot`] when the Ready's snapshot is not the one that was received. What
+    /// was received is removed then.
+    pub fn ready_received(&mut self, group: u64, rd: &Ready, received: ReceivedSnapshot) -> Result<()> {
+        self.stage_ready(group, rd, Some(received))
+    }
+
+    fn stage_ready(&mut self, group: u64, rd: &Ready, received: Option<ReceivedSnapshot>) -> Result<()> {
         let snapshot = rd.snapshot();
-        let has_snapshot = snapshot.get_metadata().index != 0;
+        let has_snapshot = snapshot.get_metadata().index != 0 || received.is_some();
         let hard = rd.hs().map(Hard::of);
         if !has_snapshot && rd.entries().is_empty() && hard.is_none() {
             return self.view(group).map(|_| ());
@@ -119,6 +133,9 @@ impl WriteBatch {
         let (slot, mut view) = self.view(group)?;
         if has_snapshot {
             let (at, conf) = snapshot_meta(snapshot);
+            if let (Some(received), Some(slot)) = (&received, self.slots.get(slot)) {
+                received.check(&slot.cell, at, conf)?;
+            }
             view.install(at, conf, Newer::OrAtCommit)?;
         }
         let installed = view.hard();
@@ -127,7 +144,7 @@ impl WriteBatch {
             view.set_hard(hard)?;
         }
         if has_snapshot {
-            self.stage_install(slot, snapshot, installed)?;
+            self.stage_install(slot, snapshot, received, installed)?;
         }
         self.stage_entries(slot, rd.entries());
         if let Some(hard) = hard {
@@ -206,7 +223,7 @@ impl WriteBatch {
         let (slot, mut view) = self.view(group)?;
         let (at, conf) = snapshot_meta(snapshot);
         view.install(at, conf, Newer::ThanCommit)?;
-        self.stage_install(slot, snapshot, view.hard())?;
+        self.stage_install(slot, snapshot, None, view.hard())?;
         self.settle(slot, view, Side::Both);
         Ok(())
     }
@@ -258,14 +275,23 @@ impl WriteBatch {
         }
     }
 
-    /// The only staging that can fail: it writes the snapshot's file, before it stages anything.
-    fn stage_install(&mut self, slot: usize, snapshot: &Snapshot, hard: Hard) -> Result<()> {
+    /// The only staging that can fail: it writes the snapshot's file, if it was not received as one, before it stages
+    /// anything.
+    fn stage_install(
+        &mut self,
+        slot: usize,
+        snapshot: &Snapshot,
+        received: Option<ReceivedSnapshot>,
+        hard: Hard,
+    ) -> Result<()> {
         let Some((group, incarnation)) = self.slots.get(slot).map(|s| (s.cell.id, s.incarnation)) else {
             return Ok(());
         };
         let (at, conf) = snapshot_meta(snapshot);
-        let meta = Meta { group, at, conf };
-        let file = self.log.snapshots().write(&meta, &snapshot.data)?;
+        let file = match received {
+            Some(received) => received.take(),
+            None => self.log.snapshots().write(&Meta { group, at, conf }, &snapshot.data)?,
+        };
         self.files.push((group, file));
         let state = FullState::from_snapshot(incarnation, hard, file, Arc::new(conf.clone()));
         let label = label(Kind::State(StateKind::Installed), group, at.index, at.term);

@@ -226,6 +226,20 @@ pub enum Error {
         index: u64,
     },
 
+    /// The snapshot that was received is not the one that is to be installed.
+    #[error(
+        "group {group}: the snapshot to be installed is at {index}, what was received at {received} differs in index, term \
+         or members, or is another group's; receive that one"
+    )]
+    OtherSnapshot {
+        /// The group.
+        group: u64,
+        /// The index of the snapshot to be installed, 0 when there is none.
+        index: u64,
+        /// The index of the one that was received.
+        received: u64,
+    },
+
     /// A snapshot of a state that was not applied yet.
     #[error(
         "group {group}: snapshot at {index} is beyond the applied index {applied}; record what is \

@@ -95,7 +95,7 @@ pub use node::{
 };
 pub use options::RaftOptions;
 pub use purge::{Pin, PurgeReport};
-pub use snapshot::{SnapshotSink, SnapshotSource};
+pub use snapshot::{ReceivedSnapshot, SnapshotReceiver, SnapshotSink, SnapshotSource};
 pub use space::{GroupSpace, SegmentSpace, Space};
 pub use storage::{GroupStorage, Recovered};
 pub use view::RaftView;

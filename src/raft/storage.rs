@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ::raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use ::raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use ::raft::{GetEntriesContext, RaftState, Storage, StorageError};
 use parking_lot::RwLockReadGuard;
 
@@ -15,7 +15,7 @@ use super::codec::{Kind, entry};
 use super::error::{Error, Result};
 use super::group::{Cell, Group};
 use super::log::RaftLog;
-use super::snapshot::{SnapshotSink, SnapshotSource};
+use super::snapshot::{SnapshotReceiver, SnapshotSink, SnapshotSource};
 use crate::error::{Corruption, CorruptionReason};
 use crate::{Lsn, Reader, Record, StreamRange};
 
@@ -161,6 +161,15 @@ impl GroupStorage {
     /// As [`GroupStorage::save_snapshot`]; nothing is changed then.
     pub fn snapshot_sink(&self, index: u64, conf_state: &ConfState) -> Result<SnapshotSink> {
         SnapshotSink::begin(&self.log, &self.cell, index, conf_state)
+    }
+
+    /// Begins a leader's snapshot whose data come piece by piece, beside the message with this metadata. What comes of it
+    /// is installed by [`WriteBatch::ready_received`](super::WriteBatch::ready_received).
+    ///
+    /// # Errors
+    /// As [`WriteBatch::install_snapshot`](super::WriteBatch::install_snapshot); nothing is changed then.
+    pub fn snapshot_receiver(&self, metadata: &SnapshotMetadata) -> Result<SnapshotReceiver> {
+        SnapshotReceiver::begin(&self.log, &self.cell, metadata)
     }
 
     /// The newest snapshot, to be read piece by piece; none when the group has none.

@@ -15,28 +15,12 @@ use super::verify::{Depth, compare_snapshot, verify};
 const LAGGARDS: u64 = 20;
 
 /// What workers and the one who measures share.
+#[derive(Default)]
 pub struct Shared {
     pub stop: AtomicBool,
     pub operations: AtomicU64,
     /// Held by each step; whoever wants quiet takes it for writing.
     pub going: RwLock<()>,
-    /// Bytes appended since the last purge, roughly.
-    since_purge: AtomicU64,
-    /// The log is purged whenever so many were.
-    segment: u64,
-}
-
-impl Shared {
-    /// For one life of a log with segments of this size.
-    pub fn new(segment: u64) -> Self {
-        Shared {
-            stop: AtomicBool::new(false),
-            operations: AtomicU64::new(0),
-            going: RwLock::new(()),
-            since_purge: AtomicU64::new(0),
-            segment,
-        }
-    }
 }
 
 pub struct Worker {
@@ -46,7 +30,7 @@ pub struct Worker {
 
 /// Entries that gather before a group compacts.
 fn patience(id: u64, random: &mut Stream) -> u64 {
-    if id % LAGGARDS == 0 { 400 + random.below(1200) } else { 20 + random.below(60) }
+    if id.is_multiple_of(LAGGARDS) { 400 + random.below(1200) } else { 20 + random.below(60) }
 }
 
 /// Makes a group that has seen its first term.
@@ -89,14 +73,8 @@ impl Worker {
     fn work_on(&mut self, log: &RaftLog, shared: &Shared) -> Fallible<()> {
         while !shared.stop.load(Ordering::Acquire) {
             let _going = shared.going.read();
-            let before = log.wal().next_lsn();
             self.step(log)?;
             shared.operations.fetch_add(1, Ordering::Relaxed);
-            let appended = log.wal().next_lsn().distance_from(before).unwrap_or(0);
-            if shared.since_purge.fetch_add(appended, Ordering::Relaxed) >= shared.segment {
-                shared.since_purge.store(0, Ordering::Relaxed);
-                log.purge()?;
-            }
         }
         Ok(())
     }

@@ -26,7 +26,9 @@ pub type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 pub fn open(dir: &Path, segment: u64) -> Fallible<RaftLog> {
     let wal = Options::new().segment_size(segment);
-    Ok(RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(128 << 10).open(dir)?)
+    let options = RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(128 << 10);
+    // By a thread of its own, whenever a segment's worth was appended.
+    Ok(options.purge_in_background(segment).open(dir)?)
 }
 
 /// Shares groups out among workers, who create them.
@@ -49,6 +51,7 @@ pub fn live(
         shared.stop.store(true, Ordering::Release);
         let worked: Vec<_> = working.into_iter().map(|w| w.join().map_err(|_| "a worker panicked")).collect();
         worked.into_iter().try_for_each(|done| done?)?;
-        watched
+        watched?;
+        log.background_purge_error().map_or(Ok(()), |e| Err(e.into()))
     })
 }

@@ -88,7 +88,7 @@ impl Member {
         let mut stream = Stream::new([self.id, self.life, index, term]);
         // Mostly small, now and then a large one.
         let length = match stream.next() {
-            n if n % 64 == 0 => 4096,
+            n if n.is_multiple_of(64) => 4096,
             n => n % 400,
         };
         let mut data = vec![0; length as usize];
