@@ -9,7 +9,7 @@ mod damage_support;
 use std::sync::Arc;
 
 use common::open;
-use damage_support::{Files, Records, disk_of, files_of, segments};
+use damage_support::{Files, Left, Records, Sample, disk_of, files_of, segments, ways};
 use seawall::error::{CorruptionReason, RepairProblem};
 use seawall::format::segment::parse_file_name;
 use seawall::format::superblock::Superblock;
@@ -163,6 +163,39 @@ fn a_cut_keeps_what_is_before_the_damage_and_can_be_undone() {
         assert!(back == was, "undo does not give back what was there: {:?} {:?}", back.keys(), was.keys());
     }
     assert!(cuts > 60 && lost > 60, "{cuts} {lost} {footers}");
+}
+
+/// Every way in which the other tests damage a log: truncated, overwritten, moved, rolled back. What is refused is cut to
+/// what lies before, or it is said why not. A part of them: verifying waits a little each time it finds something.
+#[test]
+fn every_way_of_damage_can_be_cut_or_is_said_not_to_be() {
+    let (mut cut, mut nothing, mut superblock) = (0, 0, 0);
+    for left in [Left::Closed, Left::Killed] {
+        let sample = Sample::new(left);
+        let all =
+            [ways::truncations, ways::sectors, ways::moved_blocks, ways::moved_segments, ways::rolled_back];
+        for damage in all.iter().flat_map(|way| way(&sample)).step_by(13) {
+            let disk = damage.apply(&disk_of(&sample.files));
+            let what = &damage.what;
+            match Plan::of(&on(&disk), Choice::Cut) {
+                Ok(plan) => {
+                    let Some(loss) = plan.loss() else { continue };
+                    plan.apply(None).unwrap_or_else(|e| panic!("{what}: {e}"));
+                    assert!(verify_on(&on(&disk)).unwrap().is_ok(), "{what}");
+                    let wal = open(&damage_support::tight(), &disk).unwrap_or_else(|e| panic!("{what}: {e}"));
+                    let kept: Records =
+                        sample.records.iter().filter(|(lsn, _)| *lsn < loss.lsns.start).cloned().collect();
+                    assert_eq!(found(&wal), kept, "{what}");
+                    cut += 1;
+                }
+                Err(Error::Repair { problem: RepairProblem::NothingLeft, .. }) => nothing += 1,
+                Err(Error::Corruption(c)) if c.reason == CorruptionReason::Superblock => superblock += 1,
+                Err(Error::Foreign { .. }) => {}
+                Err(e) => panic!("{what}: {e}"),
+            }
+        }
+    }
+    assert!(cut > 20 && nothing > 2 && superblock > 0, "{cut} {nothing} {superblock}");
 }
 
 /// A log with damage in the second but last segment of the ended ones, which has no footer: refused.

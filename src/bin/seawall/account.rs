@@ -13,6 +13,9 @@ pub(crate) type Groups = seawall::raft::RaftView;
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
 pub(crate) enum Groups {}
 
+/// What a Raft log keeps its snapshots in, beside its segments.
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+
 /// What one stream has in one segment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Part {

@@ -30,7 +30,9 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     let log = LogView::open_damaged(&args.dir)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut health = Health::Good;
+    let bar = style::bar_beside_output(log.segments().len() as u64, "segments");
     for segment in log.segments() {
+        bar.inc(1);
         if segment.end_lsn().get() <= args.from || segment.first_lsn().get() >= args.to {
             continue;
         }
@@ -51,6 +53,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
         }
     }
     drop(out.flush());
+    bar.finish_and_clear();
     // Damage that is in no record of the newest segment, but in the proof of its end.
     if let Some(c) = log.damage().filter(|_| health == Health::Good) {
         return Err(Failure::Damaged(c.to_string()));

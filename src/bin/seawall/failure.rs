@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why a command ended early.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The log is damaged there: status 1.
     Damaged(String),
@@ -55,15 +55,15 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Does something with a log that a writer may be changing. It may write a block, or use a released file again, between
-/// two of our reads. What is really wrong is wrong in the same way the next time.
+/// Does something with a log that a writer may be changing. It may write a block, use a released file again, or remove it
+/// between two of our reads. What is really wrong is wrong in the same way the next time.
 pub(crate) fn beside_a_writer<T>(mut look: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut last = look();
     for _ in 0..5 {
-        let Err(Failure::Damaged(before)) = &last else { break };
+        let Err(before) = &last else { break };
         std::thread::sleep(std::time::Duration::from_millis(20));
         let again = look();
-        if matches!(&again, Err(Failure::Damaged(now)) if now == before) {
+        if again.as_ref().is_err_and(|now| now == before) {
             return again;
         }
         last = again;

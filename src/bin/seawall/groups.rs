@@ -6,7 +6,7 @@ use seawall::LogView;
 use seawall::raft::Recovered;
 use serde_json::{Value, json};
 
-use crate::account::{self, Part, Segment};
+use crate::account::{self, Part, SNAPSHOTS, Segment};
 use crate::failure::{Failure, beside_a_writer};
 use crate::{Health, style};
 
@@ -52,7 +52,7 @@ pub(crate) fn rows(groups: &account::Groups, segments: &[Segment]) -> Vec<Row> {
 pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
     let rows = beside_a_writer(|| {
         let log = LogView::open(dir)?;
-        let groups = account::groups(&log)?;
+        let groups = account::groups(&log).map_err(|e| no_raft_log(dir, e))?;
         Ok(rows(&groups, &account::segments(&log, Some(&groups))?))
     })?;
     if as_json {
@@ -64,6 +64,16 @@ pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
         println!("{}", line(row));
     }
     Ok(Health::Good)
+}
+
+/// Records with labels need not be Raft's. A Raft log has a directory for snapshots from its first opening on.
+fn no_raft_log(dir: &Path, e: Failure) -> Failure {
+    match e {
+        Failure::Damaged(_) if !dir.join(SNAPSHOTS).is_dir() => {
+            Failure::Undone(format!("{} is no Raft log: its records make no groups", dir.display()))
+        }
+        e => e,
+    }
 }
 
 pub(crate) fn heading() -> String {

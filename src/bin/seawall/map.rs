@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use seawall::LogView;
 use serde_json::json;
 
 use crate::Health;
@@ -19,13 +18,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let picture = Picture::of(&LogView::open_damaged(&args.dir)?)?;
+    let picture = Picture::look(&args.dir)?;
     std::fs::write(&args.svg, picture.svg())
         .map_err(|e| Failure::Undone(format!("cannot write {}: {e}", args.svg.display())))?;
     if as_json {
-        println!("{:#}", json!({ "file": args.svg.display().to_string(), "damaged": picture.damaged }));
+        println!("{:#}", json!({ "file": args.svg.display().to_string(), "damaged": picture.is_damaged() }));
     } else {
         println!("{}", args.svg.display());
     }
-    Ok(if picture.damaged { Health::Damaged } else { Health::Good })
+    Ok(if picture.is_damaged() { Health::Damaged } else { Health::Good })
 }

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 // Writing to a string does not fail.
 use std::fmt::Write as _;
+use std::path::Path;
 
 use seawall::{Error, LogView, SegmentReader};
 
 use crate::account::{self, Fate, Groups, fate, size};
-use crate::failure::Failure;
+use crate::failure::{Failure, beside_a_writer};
 
 /// What a byte is, in the order in which it wins a cell that holds several kinds: damage is never hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +35,7 @@ const KINDS: [(Kind, &str, &str); 5] = [
 
 /// The groups with most bytes get these; the rest is grey.
 const GROUPS: [&str; 8] =
-    ["#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#edc948", "#76b7b2", "#ff9da7", "#9c755f"];
+    ["#6a3d9a", "#e377c2", "#8c8c13", "#17becf", "#7f3b08", "#1b2a6b", "#b2df8a", "#ffe08a"];
 const OTHERS: &str = "#9aa0a6";
 
 const CELLS: usize = 200;
@@ -57,13 +58,15 @@ struct Strip {
     cells: Vec<Cell>,
     /// By kind, all cells.
     total: BTreeMap<Kind, u64>,
+    damage: Vec<(u64, u64)>,
 }
 
-/// The picture's data, and whether anything in it is damaged.
+/// The picture's data.
 pub(crate) struct Picture {
     strips: Vec<Strip>,
     raft: bool,
-    pub(crate) damaged: bool,
+    /// What is damaged: from and to which LSN.
+    damage: Vec<(u64, u64)>,
     title: String,
 }
 
@@ -121,20 +124,44 @@ impl Cell {
 }
 
 impl Picture {
-    /// Looks at the whole log, past what is damaged.
-    pub(crate) fn of(log: &LogView) -> Result<Picture, Failure> {
+    /// Looks at the whole log in `dir`, past what is damaged, also beside a writer: it may use a released file again while
+    /// we read it. What is really damaged is damaged at the same place the next time.
+    pub(crate) fn look(dir: &Path) -> Result<Picture, Failure> {
+        let once = || beside_a_writer(|| Picture::of(&LogView::open_damaged(dir)?));
+        let mut picture = once()?;
+        for _ in 0..5 {
+            if picture.damage.is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let again = once()?;
+            let same = again.damage == picture.damage;
+            picture = again;
+            if same {
+                break;
+            }
+        }
+        Ok(picture)
+    }
+
+    /// Whether anything is damaged that is proven to have been durable.
+    pub(crate) fn is_damaged(&self) -> bool {
+        !self.damage.is_empty()
+    }
+
+    fn of(log: &LogView) -> Result<Picture, Failure> {
         // Of a damaged log nobody knows what is live.
         let groups = if log.damage().is_none() { account::groups(log).ok() } else { None };
         let bar = crate::style::bar(log.segments().len() as u64, "segments");
         let mut picture = Picture {
             strips: Vec::new(),
             raft: groups.is_some(),
-            damaged: log.damage().is_some(),
+            damage: log.damage().iter().map(|c| (c.lsns.start.get(), c.lsns.end.get())).collect(),
             title: format!("{} to LSN {}", log.uuid(), log.end_lsn()),
         };
         for segment in log.segments() {
             let strip = strip(log, segment, groups.as_ref())?;
-            picture.damaged |= strip.total.contains_key(&Kind::Damaged);
+            picture.damage.extend(&strip.damage);
             picture.strips.push(strip);
             bar.inc(1);
         }
@@ -256,7 +283,14 @@ fn strip(log: &LogView, segment: &SegmentReader, groups: Option<&Groups>) -> Res
         .collect();
     let cut_end = torn.iter().map(|c| c.lsns.end.get()).max().unwrap_or(0);
     let end = segment.end_lsn().get().max(cut_end);
-    let mut strip = Strip { id, first, end, cells: vec![Cell::default(); CELLS], total: BTreeMap::new() };
+    let mut strip = Strip {
+        id,
+        first,
+        end,
+        cells: vec![Cell::default(); CELLS],
+        total: BTreeMap::new(),
+        damage: Vec::new(),
+    };
     for cut in torn {
         strip.paint(cut.lsns.start.get(), cut.lsns.end.get(), Kind::Torn, None);
     }
@@ -272,11 +306,34 @@ fn strip(log: &LogView, segment: &SegmentReader, groups: Option<&Groups>) -> Res
                 strip.paint(lsn, lsn + size(&head), kind, head.label.map(|l| l.stream));
             }
             Err(Error::Corruption(c)) => {
-                strip.paint(c.lsns.start.get(), c.lsns.end.get(), Kind::Damaged, None);
+                let (lo, hi) = (c.lsns.start.get(), c.lsns.end.get());
+                strip.damage.push((lo, hi));
+                strip.paint(lo, hi, Kind::Damaged, None);
             }
             Err(e) => return Err(e.into()),
         }
     }
     strip.fill_rest();
     Ok(strip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who looks at the picture tells a group from what a byte is, and from the other groups.
+    #[test]
+    fn no_two_colours_look_alike() {
+        let parts = |c: &str| [1, 3, 5].map(|i| i32::from_str_radix(&c[i..i + 2], 16).unwrap());
+        let apart = |a: &str, b: &str| -> i32 {
+            parts(a).iter().zip(parts(b)).map(|(x, y)| (x - y) * (x - y)).sum::<i32>().isqrt()
+        };
+        let others = KINDS.map(|(.., colour)| colour).into_iter().chain([OTHERS]);
+        let all: Vec<&str> = GROUPS.into_iter().chain(others).collect();
+        for (n, a) in GROUPS.iter().enumerate() {
+            for b in &all[n + 1..] {
+                assert!(apart(a, b) >= 60, "{a} {b}: {}", apart(a, b));
+            }
+        }
+    }
 }

@@ -7,15 +7,13 @@ use seawall::io::{Disk, RealDisk};
 use seawall::repair::{ASIDE, Choice, Loss, Plan, Repaired, Undone};
 use serde_json::{Value, json};
 
+use crate::account::SNAPSHOTS;
 use crate::failure::Failure;
 use crate::verify::problem;
 use crate::{Health, style};
 
 const REJOIN: &str = "THIS RAFT REPLICA LOSES ENTRIES AND VOTES THAT IT HAD ACKNOWLEDGED. It must not vote or rejoin as the same \
                       node: remove it from its groups, and add it again under a new id";
-
-/// What a Raft log keeps its snapshots in, beside its segments.
-const SNAPSHOTS: &str = "snapshots";
 
 /// Repairs a damaged log by giving something up. Without --yes it only shows what would be lost.
 ///

@@ -4,12 +4,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use seawall::{LogView, VerifyReport};
+use seawall::VerifyReport;
 use serde_json::json;
 
-use crate::Health;
 use crate::failure::Failure;
 use crate::picture::Picture;
+use crate::{Health, verify};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,9 +21,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let report = seawall::verify(&args.dir)?;
-    let picture = LogView::open_damaged(&args.dir).map_err(Failure::from).and_then(|log| Picture::of(&log));
-    let map = match picture {
+    let report = verify::watched(&args.dir)?;
+    let map = match Picture::look(&args.dir) {
         Ok(picture) => picture.svg(),
         // The chain of segments is broken: what verify says is all there is.
         Err(Failure::Damaged(why)) => format!("<p>No map: {}</p>", escape(&why)),

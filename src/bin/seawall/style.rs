@@ -16,3 +16,15 @@ pub(crate) fn wrong(text: &str) -> String {
 pub(crate) fn bar(steps: u64, what: &'static str) -> indicatif::ProgressBar {
     indicatif::ProgressBar::new(steps).with_message(what)
 }
+
+/// A sign on standard error that something is done; none when that is no terminal.
+pub(crate) fn spinner(what: &'static str) -> indicatif::ProgressBar {
+    let spinner = indicatif::ProgressBar::new_spinner().with_message(what);
+    spinner.enable_steady_tick(std::time::Duration::from_millis(200));
+    spinner
+}
+
+/// As [`bar`], for a command that writes to standard output while it goes on: only where that is no terminal too.
+pub(crate) fn bar_beside_output(steps: u64, what: &'static str) -> indicatif::ProgressBar {
+    if std::io::stdout().is_terminal() { indicatif::ProgressBar::hidden() } else { bar(steps, what) }
+}

@@ -6,10 +6,10 @@ use seawall::error::Corruption;
 use seawall::{Cut, Result, VerifyReport};
 use serde_json::{Value, json};
 
-use crate::Health;
+use crate::{Health, style};
 
 pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health> {
-    let report = seawall::verify(dir)?;
+    let report = watched(dir)?;
     if as_json {
         println!("{:#}", document(&report));
     } else {
@@ -20,6 +20,14 @@ pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health> {
         );
     }
     Ok(if report.is_ok() { Health::Good } else { Health::Damaged })
+}
+
+/// Verifies, and shows on a terminal that it is at work: how long it takes nobody knows before.
+pub(crate) fn watched(dir: &Path) -> Result<VerifyReport> {
+    let spinner = style::spinner("verifying");
+    let report = seawall::verify(dir);
+    spinner.finish_and_clear();
+    report
 }
 
 fn document(report: &VerifyReport) -> Value {
