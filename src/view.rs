@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::codec::{Codec, Decoder};
 use crate::error::{Corruption, Error, LogUuid, Result};
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::Lsn;
-use crate::options::TailPolicy;
+use crate::options::{MOST_DECODED, TailPolicy};
 use crate::recovery::{Catalog, Look, survey};
 use crate::report::Cut;
 use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile, good_blocks};
@@ -75,7 +76,9 @@ impl LogView {
         };
         let reader = |m: &crate::recovery::Member| {
             let own_end = m.segment.end().unwrap_or(end).max(m.segment.first_lsn());
-            SegmentReader::new(Arc::clone(&m.segment), own_end)
+            // A record is no longer than a segment of its log.
+            let most = usize::try_from(m.segment.life.capacity).unwrap_or(usize::MAX).max(MOST_DECODED);
+            SegmentReader::new(Arc::clone(&m.segment), own_end, Decoder::new(most))
         };
         Ok(LogView {
             uuid: sb.uuid,
@@ -86,6 +89,15 @@ impl LogView {
             cuts,
             damage,
         })
+    }
+
+    /// The same view, with a codec that records in the log were encoded by. Of two with one number the first one counts.
+    #[must_use]
+    pub fn decode_with(mut self, codec: Arc<dyn Codec>) -> Self {
+        for segment in &mut self.segments {
+            segment.decoder.add(Arc::clone(&codec));
+        }
+        self
     }
 
     /// The log's identity.

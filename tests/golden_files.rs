@@ -73,7 +73,7 @@ fn write() -> BTreeMap<String, Vec<u8>> {
         for block in &blocks {
             let mut body = Vec::new();
             for (label, payload) in &block.records {
-                encode_unsealed(&mut body, *label, &[payload], u32::try_from(payload.len()).unwrap());
+                encode_unsealed(&mut body, *label, None, &[payload], u32::try_from(payload.len()).unwrap());
             }
             let count = reseal(&mut body, lsn.plus(BLOCK_HEADER as u64), |l| identity.seal(l));
             let header = BlockHeader {

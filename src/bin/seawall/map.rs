@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use seawall::LogView;
 use serde_json::json;
 
-use crate::Health;
 use crate::failure::Failure;
 use crate::picture::Picture;
+use crate::{Health, view};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,7 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let picture = Picture::of(&LogView::open_damaged(&args.dir)?)?;
+    let picture = Picture::of(&view::open_damaged(&args.dir)?)?;
     std::fs::write(&args.svg, picture.svg())
         .map_err(|e| Failure::Undone(format!("cannot write {}: {e}", args.svg.display())))?;
     if as_json {

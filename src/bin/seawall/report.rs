@@ -4,12 +4,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use seawall::{LogView, VerifyReport};
+use seawall::VerifyReport;
 use serde_json::json;
 
-use crate::Health;
 use crate::failure::Failure;
 use crate::picture::Picture;
+use crate::{Health, view};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     let report = seawall::verify(&args.dir)?;
-    let picture = LogView::open_damaged(&args.dir).map_err(Failure::from).and_then(|log| Picture::of(&log));
+    let picture = view::open_damaged(&args.dir).map_err(Failure::from).and_then(|log| Picture::of(&log));
     let map = match picture {
         Ok(picture) => picture.svg(),
         // The chain of segments is broken: what verify says is all there is.
