@@ -338,6 +338,7 @@ impl Segment {
     }
 
     /// As [`Segment::read_record`], not decoded.
+    #[inline]
     pub(crate) fn read_stored(&self, lsn: Lsn, limit: Lsn) -> Result<StoredRecord> {
         match self.record_header(lsn, limit)? {
             Ok(header) => self.read_payload(lsn, limit, &header),
@@ -356,6 +357,7 @@ impl Segment {
         }
     }
 
+    #[inline]
     fn read_payload(&self, lsn: Lsn, limit: Lsn, header: &RecordHeader) -> Result<StoredRecord> {
         let start = lsn.plus(header.header_len() as u64);
         let len = header.payload_len as usize;
