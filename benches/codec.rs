@@ -26,7 +26,7 @@ fn record(c: &mut Criterion) {
     group.bench_function("encode", |b| {
         b.iter(|| {
             out.clear();
-            encode_unsealed(&mut out, Some(label), &[&payload], RECORD as u32);
+            encode_unsealed(&mut out, Some(label), None, &[&payload], RECORD as u32);
             black_box(&out);
         });
     });
@@ -34,7 +34,7 @@ fn record(c: &mut Criterion) {
         b.iter(|| black_box(reseal(&mut out, lsn, |l| identity.seal(l))));
     });
     out.clear();
-    encode_unsealed(&mut out, Some(label), &[&payload], RECORD as u32);
+    encode_unsealed(&mut out, Some(label), None, &[&payload], RECORD as u32);
     reseal(&mut out, lsn, |l| identity.seal(l));
     group.bench_function("decode_and_verify", |b| {
         b.iter(|| {

@@ -20,6 +20,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::codec::Decoder;
 use crate::commit::Batch;
 use crate::error::{Error, Result};
 use crate::format::DATA_START;
@@ -144,10 +145,11 @@ impl Capture {
 
     /// Reads every record of a segment up to the end of the copy.
     fn verify(&self, segment: &Arc<Segment>) -> Result<u64> {
-        let reader = SegmentReader::new(Arc::clone(segment), self.end_in(segment));
+        // Decoding is not needed to verify, and a copy is made without it.
+        let reader = SegmentReader::new(Arc::clone(segment), self.end_in(segment), Decoder::new(0));
         let mut records = 0;
         for head in reader.heads() {
-            reader.read(head?.lsn)?;
+            reader.read_stored(head?.lsn)?;
             records += 1;
         }
         Ok(records)

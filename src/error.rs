@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -132,6 +133,50 @@ pub enum Error {
         max: u64,
     },
 
+    /// A payload was encoded by a codec that this handle was not given.
+    #[error(
+        "{file}: the payload of the record at LSN {lsn} was encoded by codec {id}, which this handle does not have{hint}. \
+         Nothing is wrong with the log: give the codec with `Options::codec` or `Options::decode_with`, \
+         or with `LogView::decode_with`", file = file.display(), hint = codec_hint(*id)
+    )]
+    UnknownCodec {
+        /// The segment's file.
+        file: PathBuf,
+        /// The record's address.
+        lsn: Lsn,
+        /// The codec's number.
+        id: NonZeroU16,
+    },
+    /// A payload's stored bytes are those that were written, and its codec cannot decode them.
+    #[error(
+        "{file} at offset {offset}: codec {id} cannot decode the payload of the record at LSN {lsn}: {source}. \
+         The stored bytes are those that were written, for their checksum is right: check whether the codec has the \
+         key, and is the version, that they were written with", file = file.display()
+    )]
+    Undecodable {
+        /// The segment's file.
+        file: PathBuf,
+        /// Where in the file the record begins.
+        offset: u64,
+        /// The record's address.
+        lsn: Lsn,
+        /// The codec's number.
+        id: NonZeroU16,
+        /// What the codec said.
+        #[source]
+        source: DecodeError,
+    },
+    /// A batch's payloads did not go through the log's codec. Nothing of it was stored.
+    #[error(
+        "the log stores payloads through {log}, and the batch was made with {batch}: \
+         make batches for this log with `Wal::batch`", log = codec_name(*log), batch = codec_name(*batch)
+    )]
+    CodecMismatch {
+        /// The number of the log's codec, if it has one.
+        log: Option<NonZeroU16>,
+        /// The number of the codec that the batch was made with, if it was; if it is the same, the codec itself is another.
+        batch: Option<NonZeroU16>,
+    },
     /// A batch does not fit into one block.
     #[error(
         "a batch of {size} bytes is over the limit of {max}, which follows from `Options::segment_size`: \
@@ -224,6 +269,18 @@ impl Error {
     }
 }
 
+fn codec_hint(id: NonZeroU16) -> &'static str {
+    if id.get() < 256 {
+        " (numbers below 256 are this crate's: 1 is `Lz4`, with the feature `lz4`)"
+    } else {
+        ""
+    }
+}
+
+fn codec_name(id: Option<NonZeroU16>) -> String {
+    id.map_or_else(|| "no codec".to_owned(), |id| format!("codec {id}"))
+}
+
 /// What an operator can do about the failures that have a usual cause.
 fn io_hint(op: &str, e: &io::Error) -> &'static str {
     match e.kind() {
@@ -300,6 +357,25 @@ pub enum RepairProblem {
          The copies can be put back by hand"
     )]
     ChangedSince,
+}
+
+/// Why stored bytes could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The payload would be longer than the limit.
+    #[error(
+        "the payload has {len} bytes, and the limit is {max} (`Options::max_record_size`, 16 MiB at least)"
+    )]
+    TooLong {
+        /// Its length in bytes.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// The codec did not encode these bytes, or not with this key.
+    #[error("{0}")]
+    Invalid(String),
 }
 
 /// Damage to bytes that are proven to have been durable.

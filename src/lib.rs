@@ -73,11 +73,13 @@
 //! | `raft` (default) | the Raft layer, with exactly one of `raft-protobuf` (default) and `raft-prost` |
 //! | `sim` | [`io`]'s simulated disk, to test your own program on |
 //! | `cli` | the `seawall` command-line tool |
+//! | `lz4` | `Lz4`, a codec that compresses payloads |
 //! | `tracing`, `metrics` | events and counters through those facades |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backup;
+mod codec;
 mod commit;
 pub mod error;
 pub mod format;
@@ -103,14 +105,17 @@ mod view;
 mod wal;
 
 pub use backup::{BackupReport, Capture, UnfinishedBackup};
+pub use codec::Codec;
+#[cfg(feature = "lz4")]
+pub use codec::Lz4;
 pub use commit::{Batch, RecordOffset, Ticket};
-pub use error::{Error, LogUuid, Result};
+pub use error::{DecodeError, Error, LogUuid, Result};
 pub use lsn::{Label, Lsn, SegmentId, StreamRange};
 pub use observe::{Flushed, Observer};
 pub use options::{Options, TailPolicy};
 pub use reader::{Follow, Iter, Reader};
 pub use report::{Cut, Recovery};
-pub use segment::{Heads, Record, RecordHead, Salvage, SegmentReader, Summarizer, Summary};
+pub use segment::{Heads, Record, RecordHead, Salvage, SegmentReader, StoredRecord, Summarizer, Summary};
 pub use stats::{Bucket, Histogram, Stats};
 pub use verify::{SegmentCheck, VerifyReport, verify, verify_on};
 pub use view::LogView;

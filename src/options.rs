@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codec::{Codec, Decoder, Encoder};
 use crate::error::{Error, Result};
 use crate::format::block::BLOCK_HEADER;
 use crate::format::record::LABELLED_HEADER;
@@ -38,6 +39,9 @@ pub struct Options {
     slow_sync: Duration,
     threads: bool,
     observed: Observed,
+    codec: Option<Arc<dyn Codec>>,
+    /// Besides `codec`.
+    decoders: Vec<Arc<dyn Codec>>,
 }
 
 impl Default for Options {
@@ -61,6 +65,7 @@ impl fmt::Debug for Options {
             .field("create", &self.create)
             .field("slow_sync", &self.slow_sync)
             .field("observed", &self.observed)
+            .field("codec", &self.codec.as_ref().map(|codec| codec.id()))
             .finish()
     }
 }
@@ -83,6 +88,8 @@ impl Options {
             slow_sync: Duration::from_millis(500),
             threads: true,
             observed: Observed::by_nobody(),
+            codec: None,
+            decoders: Vec::new(),
         }
     }
 
@@ -173,6 +180,31 @@ impl Options {
         self
     }
 
+    /// What payloads of new records go through on their way into the log, and those that it encoded on their way back:
+    /// compression (`Lz4`, with the feature `lz4`) or encryption. Only the payload of a record, each by itself: labels,
+    /// lengths, payloads of no bytes, and files beside the log are as they are. Of the Raft layer that is a group's id,
+    /// and index, term and kind of each record, are as they are; entries' data and contexts, HardStates but for the term
+    /// and the commit index, ConfStates and States go through it; **snapshots' files do not**.
+    ///
+    /// Batches for the log are made by [`Wal::batch`](crate::Wal::batch), by the caller's thread as ever. Records that are
+    /// in the log stay as they are stored, whichever codec is given; those that the Raft layer relocates are decoded, and
+    /// encoded by the present one. So a log changes from one codec to another, or to none, by and by, as long as the
+    /// earlier one is given to [`Options::decode_with`].
+    ///
+    /// A record that was encoded and is longer than [`Options::max_record_size`], and than 16 MiB, is not decoded.
+    #[must_use]
+    pub fn codec(mut self, codec: Arc<dyn Codec>) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+
+    /// Another codec that records in the log were encoded by. New ones do not go through it.
+    #[must_use]
+    pub fn decode_with(mut self, codec: Arc<dyn Codec>) -> Self {
+        self.decoders.push(codec);
+        self
+    }
+
     /// Whether the log has threads of its own (the default). Without, what they do is done by the calling threads: the
     /// next segment is made when it is needed, and a submitted batch is flushed when somebody waits for it or for a later
     /// one. With one calling thread everything then happens in one order, which is what a simulation needs.
@@ -230,11 +262,27 @@ impl Options {
             slow_sync: self.slow_sync,
             threads: self.threads,
             observed: self.observed.clone(),
+            encoder: Encoder::new(self.codec.clone()),
+            decoder: self.decoder(max_record)?,
             reserve: DATA_START
                 + capacity.min(align_up(self.max_staged.max(LEAST_RESERVE) + PAGE as u64, align)),
         })
     }
+
+    fn decoder(&self, max_record: u32) -> Result<Decoder> {
+        let mut decoder = Decoder::new((max_record as usize).max(MOST_DECODED));
+        for codec in self.codec.iter().chain(&self.decoders) {
+            if !decoder.add(Arc::clone(codec)) {
+                let what = format!("two codecs have the number {}", codec.id());
+                return Err(Error::InvalidOptions { what });
+            }
+        }
+        Ok(decoder)
+    }
 }
+
+/// What is decoded is no longer than this, or than the longest record; also a record from before the limit was lowered.
+pub(crate) const MOST_DECODED: usize = 16 << 20;
 
 /// A commit that frees room takes a block; this is enough for a few hundred of them.
 const LEAST_RESERVE: u64 = 1 << 20;
@@ -260,6 +308,8 @@ pub(crate) struct Checked {
     /// Whether the log may start threads.
     pub(crate) threads: bool,
     pub(crate) observed: Observed,
+    pub(crate) encoder: Encoder,
+    pub(crate) decoder: Decoder,
     /// The size of the reserve's file: room for the largest block that is staged, and no more than a segment.
     pub(crate) reserve: u64,
 }

@@ -55,8 +55,8 @@ impl Cursor {
                 self.rest = Some((next, end));
                 continue;
             }
-            let record = segment.read_record(at, end)?;
-            let size = record_len(record.payload().len() as u64, record.label().is_some());
+            let record = segment.read_record(at, end, self.wal.decoder())?;
+            let size = record_len(u64::from(record.stored_len()), record.label().is_some());
             self.rest = Some((at.plus(size), end));
             return Ok(Some(record));
         }
@@ -124,7 +124,10 @@ impl Reader {
             self.last = self.wal.table().find(lsn);
         }
         match &self.last {
-            Some(segment) => segment.read_record(lsn, segment.end().map_or(durable, |end| end.min(durable))),
+            Some(segment) => {
+                let limit = segment.end().map_or(durable, |end| end.min(durable));
+                segment.read_record(lsn, limit, self.wal.decoder())
+            }
             None => self.wal.read(lsn),
         }
     }

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::codec::{Codec, Decoder};
 use crate::error::{Corruption, Error, LogUuid, Result};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::Lsn;
-use crate::options::TailPolicy;
+use crate::options::{MOST_DECODED, TailPolicy};
 use crate::recovery::{Catalog, Look, survey};
 use crate::report::Cut;
-use crate::segment::{FoundSuperblock, SegmentReader, SuperblockFile, last_block_end};
+use crate::segment::{FoundSuperblock, Segment, SegmentReader, SuperblockFile, last_block_end};
 
 /// A log as it was at one moment, to be read. What a running writer adds later is not in it, and what it frees meanwhile
 /// can still be read.
@@ -78,23 +79,24 @@ impl LogView {
             Err(Error::Corruption(c)) => (last_good(&catalog)?, false, Vec::new(), Some(*c)),
             Err(e) => return Err(e),
         };
-        let reader = |m: &crate::recovery::Member| {
+        let of = |m: &crate::recovery::Member| {
             let own_end = m.segment.end().unwrap_or(end).max(m.segment.first_lsn());
-            SegmentReader::new(Arc::clone(&m.segment), own_end)
+            reader(Arc::clone(&m.segment), own_end)
         };
         Ok(LogView {
             uuid: sb.uuid,
             owner: sb.owner,
             closed,
             end,
-            segments: catalog.members.iter().map(reader).collect(),
+            segments: catalog.members.iter().map(of).collect(),
             cuts,
             damage,
         })
     }
 
     /// The log that these segments would be.
-    pub(crate) fn of(sb: &Superblock, segments: Vec<SegmentReader>) -> Self {
+    pub(crate) fn of(sb: &Superblock, segments: Vec<(Arc<Segment>, Lsn)>) -> Self {
+        let segments: Vec<_> = segments.into_iter().map(|(segment, end)| reader(segment, end)).collect();
         LogView {
             uuid: sb.uuid,
             owner: sb.owner,
@@ -104,6 +106,15 @@ impl LogView {
             cuts: Vec::new(),
             damage: None,
         }
+    }
+
+    /// The same view, with a codec that records in the log were encoded by. Of two with one number the first one counts.
+    #[must_use]
+    pub fn decode_with(mut self, codec: Arc<dyn Codec>) -> Self {
+        for segment in &mut self.segments {
+            segment.decoder.add(Arc::clone(&codec));
+        }
+        self
     }
 
     /// The log's identity.
@@ -155,4 +166,11 @@ fn last_good(catalog: &Catalog) -> Result<Lsn> {
         Some(newest) => last_block_end(&newest.segment),
         None => Ok(Lsn::ZERO),
     }
+}
+
+/// A reader without a codec, up to `end`.
+fn reader(segment: Arc<Segment>, end: Lsn) -> SegmentReader {
+    // A record is no longer than a segment of its log.
+    let most = usize::try_from(segment.life.capacity).unwrap_or(usize::MAX).max(MOST_DECODED);
+    SegmentReader::new(segment, end, Decoder::new(most))
 }

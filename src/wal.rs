@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use crate::codec::Decoder;
 use crate::commit::{Batch, Pipeline, Segments, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::io::{Disk, Lock, RealDisk};
@@ -227,13 +228,19 @@ impl Wal {
         Ok(Wal { inner })
     }
 
+    /// An empty batch for this log: what is pushed goes through its codec, if it has one.
+    #[must_use]
+    pub fn batch(&self) -> Batch {
+        self.inner.pipeline.batch()
+    }
+
     /// Appends one record; it is durable when this returns.
     ///
     /// # Errors
     /// [`Error::RecordTooLarge`]; [`Error::Poisoned`] when this or an earlier write failed; [`Error::Closed`];
     /// [`Error::Io`] when the next segment cannot be made, in which case nothing was written and it may be tried again.
     pub fn append(&self, payload: impl AsRef<[u8]>) -> Result<Lsn> {
-        let mut batch = Batch::new();
+        let mut batch = self.batch();
         batch.push(payload);
         self.commit(&batch)
     }
@@ -241,7 +248,8 @@ impl Wal {
     /// Appends the records of a batch; all are durable when this returns. Says where the first one lies.
     ///
     /// # Errors
-    /// As [`Wal::append`]; [`Error::BatchTooLarge`].
+    /// As [`Wal::append`]; [`Error::BatchTooLarge`]; [`Error::CodecMismatch`] when the log has a codec and the batch was not
+    /// made by [`Wal::batch`].
     pub fn commit(&self, batch: impl AsRef<Batch>) -> Result<Lsn> {
         self.inner.pipeline.commit(batch.as_ref())
     }
@@ -268,13 +276,14 @@ impl Wal {
     /// The record at `lsn`, verified; also one that is submitted and not yet durable.
     ///
     /// # Errors
-    /// [`Error::Released`], [`Error::NotFound`]; [`Error::Corruption`] when it does not verify; [`Error::Io`].
+    /// [`Error::Released`], [`Error::NotFound`]; [`Error::Corruption`] when it does not verify; [`Error::UnknownCodec`] and
+    /// [`Error::Undecodable`] when it cannot be decoded; [`Error::Io`].
     pub fn read(&self, lsn: Lsn) -> Result<Record> {
         let durable = self.durable_lsn();
         if lsn < durable {
             return self.read_durable(lsn, durable);
         }
-        if let Some(record) = self.inner.pipeline.find_staged(lsn) {
+        if let Some(record) = self.inner.pipeline.find_staged(lsn)? {
             return Ok(record);
         }
         // It may have become durable in between.
@@ -287,7 +296,10 @@ impl Wal {
 
     fn read_durable(&self, lsn: Lsn, durable: Lsn) -> Result<Record> {
         match self.inner.keeper.table.find(lsn) {
-            Some(segment) => segment.read_record(lsn, segment.end().map_or(durable, |end| end.min(durable))),
+            Some(segment) => {
+                let limit = segment.end().map_or(durable, |end| end.min(durable));
+                segment.read_record(lsn, limit, self.decoder())
+            }
             None => Err(Error::Released { lsn, first: self.first_lsn() }),
         }
     }
@@ -374,7 +386,7 @@ impl Wal {
     pub fn segment_reader(&self, id: SegmentId) -> Result<SegmentReader> {
         let segment = self.segment(id)?;
         let end = segment.end().unwrap_or_else(|| self.durable_lsn());
-        Ok(SegmentReader::new(segment, end))
+        Ok(SegmentReader::new(segment, end, self.decoder().clone()))
     }
 
     fn segment(&self, id: SegmentId) -> Result<Arc<Segment>> {
@@ -439,6 +451,10 @@ impl Wal {
 
     pub(crate) fn keeper(&self) -> &Keeper {
         &self.inner.keeper
+    }
+
+    pub(crate) fn decoder(&self) -> &Decoder {
+        self.inner.pipeline.decoder()
     }
 
     pub(crate) fn table(&self) -> &crate::retention::SegmentTable {

@@ -1,11 +1,15 @@
 //! The format is pinned: old bytes are read, and the same input writes the same bytes.
 //!
-//! The files in `tests/golden/v1/` were written once and are never written again by a test. What is random in a log, its
+//! The files in `tests/golden/` were written once and are never written again by a test: `v1`, and `v1-encoded`, where
+//! codecs encoded some of the payloads. What is random in a log, its
 //! UUID and its salts, is fixed in them through the codecs.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)] // outside #[test] functions too
 
+mod codec_support;
+
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use seawall::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
@@ -14,10 +18,10 @@ use seawall::format::record::{RecordHeader, encode_unsealed, reseal};
 use seawall::format::segment::{Life, Predecessor, SegmentHeader, file_name, parse_file_name};
 use seawall::format::superblock::{FILE_NAME, Superblock};
 use seawall::format::{DATA_START, PAGE, crc32};
-use seawall::{Label, LogUuid, Lsn, Options, SegmentId, verify};
+use seawall::{Error, Label, LogUuid, Lsn, Options, SegmentId, verify};
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 fn uuid() -> LogUuid {
@@ -26,11 +30,19 @@ fn uuid() -> LogUuid {
 
 struct GoldenBlock {
     kind: BlockKind,
-    records: Vec<(Option<Label>, Vec<u8>)>,
+    records: Vec<GoldenRecord>,
+}
+
+struct GoldenRecord {
+    label: Option<Label>,
+    codec: u16,
+    /// As it is stored.
+    payload: Vec<u8>,
 }
 
 fn data(records: Vec<(Option<Label>, Vec<u8>)>) -> GoldenBlock {
-    GoldenBlock { kind: BlockKind::Data, records }
+    let plain = |(label, payload)| GoldenRecord { label, codec: 0, payload };
+    GoldenBlock { kind: BlockKind::Data, records: records.into_iter().map(plain).collect() }
 }
 
 /// What is in the golden log: two segments, the first one sealed.
@@ -48,12 +60,34 @@ fn content() -> [Vec<GoldenBlock>; 2] {
     ]
 }
 
-/// The golden log's files, written by the codecs alone.
-fn write() -> BTreeMap<String, Vec<u8>> {
+/// An LZ4 block of sixteen bytes: one literal, a match of 250 bytes one byte back, and five literals.
+const LZ4_OF_256: &[u8] = b"\0\x01\0\0\x1fz\x01\0\xe7\x50zzzzz";
+
+/// What is in the golden log with codecs: a record that is stored as it was given, one by LZ4, one by codec 300 of
+/// `codec_support`.
+fn encoded_content() -> [Vec<GoldenBlock>; 1] {
+    let label = Some(Label { kind: 7, stream: 1, sequence: 2, extra: 3 });
+    let hidden: Vec<u8> = b"hidden".iter().map(|b| b ^ 0x5a).collect();
+    let records = vec![
+        GoldenRecord { label: None, codec: 0, payload: b"as given".to_vec() },
+        GoldenRecord { label: None, codec: 1, payload: LZ4_OF_256.to_vec() },
+        GoldenRecord { label, codec: 300, payload: [&b"xor!\x5a"[..], &hidden].concat() },
+    ];
+    let mark = GoldenBlock { kind: BlockKind::Mark, records: Vec::new() };
+    [vec![GoldenBlock { kind: BlockKind::Data, records }, mark]]
+}
+
+/// Each golden log: its directory, and its files.
+fn logs() -> [(PathBuf, BTreeMap<String, Vec<u8>>); 2] {
+    [(golden("v1"), write(content())), (golden("v1-encoded"), write(encoded_content()))]
+}
+
+/// A golden log's files, written by this crate's encoders alone.
+fn write<const N: usize>(content: [Vec<GoldenBlock>; N]) -> BTreeMap<String, Vec<u8>> {
     let align = 512u32;
     let mut files = BTreeMap::new();
     let (mut first, mut predecessor, mut digest) = (Lsn::ZERO, None, 0);
-    for (n, blocks) in content().into_iter().enumerate() {
+    for (n, blocks) in content.into_iter().enumerate() {
         let id = SegmentId::new(n as u64 + 1);
         let salt = 0x5a17 + n as u64;
         let life = Life {
@@ -72,8 +106,9 @@ fn write() -> BTreeMap<String, Vec<u8>> {
         let (mut lsn, mut records) = (first, 0u64);
         for block in &blocks {
             let mut body = Vec::new();
-            for (label, payload) in &block.records {
-                encode_unsealed(&mut body, *label, &[payload], u32::try_from(payload.len()).unwrap());
+            for GoldenRecord { label, codec, payload } in &block.records {
+                let len = u32::try_from(payload.len()).unwrap();
+                encode_unsealed(&mut body, *label, NonZeroU16::new(*codec), &[payload], len);
             }
             let count = reseal(&mut body, lsn.plus(BLOCK_HEADER as u64), |l| identity.seal(l));
             let header = BlockHeader {
@@ -92,7 +127,7 @@ fn write() -> BTreeMap<String, Vec<u8>> {
             bytes.resize(usize::try_from(DATA_START + lsn.distance_from(first).unwrap()).unwrap(), 0);
             records += u64::from(count);
         }
-        if n == 0 {
+        if n + 1 < N {
             let footer = Footer {
                 id,
                 end: lsn,
@@ -117,7 +152,7 @@ fn write() -> BTreeMap<String, Vec<u8>> {
         uuid: uuid(),
         sequence: 9,
         oldest: SegmentId::new(1),
-        newest: Some(SegmentId::new(2)),
+        newest: Some(SegmentId::new(N as u64)),
         durable: predecessor.unwrap().end,
         owner: Some(42),
     };
@@ -127,22 +162,20 @@ fn write() -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn the_same_input_writes_the_same_bytes() {
-    for (name, bytes) in write() {
-        let path = golden().join(&name);
-        let pinned = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        assert_eq!(pinned.len(), bytes.len(), "{name}");
-        let differs = pinned.iter().zip(&bytes).position(|(a, b)| a != b);
-        assert_eq!(differs, None, "{name} differs at this byte");
+    for (dir, files) in logs() {
+        for (name, bytes) in files {
+            let path = dir.join(&name);
+            let pinned = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            assert_eq!(pinned.len(), bytes.len(), "{name}");
+            let differs = pinned.iter().zip(&bytes).position(|(a, b)| a != b);
+            assert_eq!(differs, None, "{} differs at this byte", path.display());
+        }
     }
 }
 
 #[test]
 fn old_bytes_are_read() {
-    let dir = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(golden()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
-    }
+    let dir = copy_of("v1");
     let report = verify(dir.path()).unwrap();
     assert!(report.is_ok(), "{report}");
     assert_eq!((report.uuid, report.owner), (Some(uuid()), Some(42)));
@@ -151,14 +184,44 @@ fn old_bytes_are_read() {
     let summary = wal.summary(SegmentId::new(1)).unwrap().unwrap();
     assert_eq!((&summary.head[..], &summary.body[..]), (&b"head"[..], &b"body!"[..]));
     let read: Vec<_> = wal.iter().map(|r| r.unwrap()).map(|r| (r.label(), r.payload().to_vec())).collect();
-    let written: Vec<_> = content().into_iter().flatten().flat_map(|b| b.records).collect();
+    let written: Vec<_> =
+        content().into_iter().flatten().flat_map(|b| b.records).map(|r| (r.label, r.payload)).collect();
     assert_eq!(read, written);
+}
+
+#[test]
+fn old_encoded_bytes_are_read() {
+    let dir = copy_of("v1-encoded");
+    assert!(verify(dir.path()).unwrap().is_ok());
+    let mut options = Options::new();
+    for codec in codec_support::all() {
+        options = options.decode_with(codec);
+    }
+    let wal = options.open(dir.path()).unwrap();
+    let heads: Vec<_> = wal.segment_reader(SegmentId::new(1)).unwrap().heads().map(|h| h.unwrap()).collect();
+    assert_eq!(heads.iter().map(|h| h.codec.map_or(0, NonZeroU16::get)).collect::<Vec<_>>(), [0, 1, 300]);
+    assert_eq!(wal.read(heads[0].lsn).unwrap().payload(), b"as given");
+    match wal.read(heads[1].lsn) {
+        Ok(record) => assert_eq!(record.payload(), [b'z'; 256]),
+        Err(e) => assert!(cfg!(not(feature = "lz4")) && matches!(e, Error::UnknownCodec { .. }), "{e}"),
+    }
+    let hidden = wal.read(heads[2].lsn).unwrap();
+    assert_eq!((hidden.payload(), hidden.label().unwrap().sequence), (&b"hidden"[..], 2));
+}
+
+fn copy_of(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(golden(name)).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+    }
+    dir
 }
 
 /// Byte by byte, what `docs/FORMAT.md` says.
 #[test]
 fn fields_lie_where_the_document_says() {
-    let files = write();
+    let files = write(content());
     let first = &files[&file_name(SegmentId::new(1), Lsn::ZERO)];
     let u32_at = |at: usize| u32::from_le_bytes(first[at..at + 4].try_into().unwrap());
     let u64_at = |at: usize| u64::from_le_bytes(first[at..at + 8].try_into().unwrap());
@@ -193,10 +256,10 @@ fn fields_lie_where_the_document_says() {
 #[test]
 #[ignore = "writes the golden files of a new format version; never changes those of a released one"]
 fn write_golden_files() {
-    std::fs::create_dir_all(golden()).unwrap();
-    for (name, bytes) in write() {
-        let path = golden().join(name);
-        assert!(!path.exists(), "{} is pinned", path.display());
-        std::fs::write(path, bytes).unwrap();
+    for (dir, files) in logs().into_iter().filter(|(dir, _)| !dir.exists()) {
+        std::fs::create_dir_all(&dir).unwrap();
+        for (name, bytes) in files {
+            std::fs::write(dir.join(name), bytes).unwrap();
+        }
     }
 }

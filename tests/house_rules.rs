@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["lsn", "mutation", "trace"],
     &["error"],
     &["report"],
-    &["observe"],
+    &["observe", "codec"],
     &["format", "io", "options", "stats"],
     &["segment"],
     &["commit", "recovery", "retention"],

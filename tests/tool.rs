@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::field_reassign_with_default)] // outside #[test] functions too
 
+mod codec_support;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -24,6 +26,36 @@ fn log(dir: &Path) -> Wal {
     batch.push_labelled(Label { kind: 1, stream: 77, sequence: 5, extra: 2 }, &[b"labelled words"]);
     wal.commit(batch).unwrap();
     wal
+}
+
+/// What the tool's build cannot decode it shows as it is stored, and says so.
+#[test]
+fn encoded_payloads_are_shown_as_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap();
+    let wal = Options::new().codec(codec_support::xor(1)).open(dir.path()).unwrap();
+    wal.append(b"hidden").unwrap();
+    wal.close().unwrap();
+    let shown = text(&seawall(&["dump", at]));
+    assert!(shown.contains("11 bytes encoded by codec 300: xor!"), "{shown}");
+    let record: serde_json::Value = serde_json::from_slice(&seawall(&["dump", at, "--json"]).stdout).unwrap();
+    // "xor!", the key, and each byte of the payload with its lowest bit turned.
+    assert_eq!((&record["encoded_by"], &record["payload"]), (&300.into(), &"786f72210169686565646f".into()));
+    assert_eq!(seawall(&["verify", at]).status.code(), Some(0));
+    assert_eq!(seawall(&["inspect", at]).status.code(), Some(0));
+}
+
+#[cfg(feature = "lz4")]
+#[test]
+fn the_tool_knows_lz4() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap();
+    let wal = Options::new().codec(std::sync::Arc::new(seawall::Lz4)).open(dir.path()).unwrap();
+    wal.append(b"again and ".repeat(100)).unwrap();
+    wal.close().unwrap();
+    let shown = text(&seawall(&["dump", at]));
+    assert!(shown.contains("1000 bytes: again and again"), "{shown}");
+    assert!(!shown.contains("encoded"), "{shown}");
 }
 
 fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {

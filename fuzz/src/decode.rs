@@ -75,7 +75,7 @@ fn record(input: &mut Cursor<'_>, signed: bool) {
     assert!(header.padded_len() >= u64::from(header.payload_len));
     let payload = input.take(300);
     let mut again = Vec::new();
-    encode_unsealed(&mut again, header.label, &[payload], payload.len() as u32);
+    encode_unsealed(&mut again, header.label, header.codec, &[payload], payload.len() as u32);
     assert_eq!(reseal(&mut again, lsn, |l| identity.seal(l)), 1);
     let read = RecordHeader::decode(&again, &identity, lsn).expect("an encoded record decodes");
     assert_eq!((read.label, read.payload_len as usize), (header.label, payload.len()));

@@ -187,7 +187,7 @@ impl Open {
         });
         let len = usize::from(input.below(48));
         let payload = input.take(len).repeat(usize::from(input.below(16)) + 1);
-        encode_unsealed(body, label, &[&payload], payload.len() as u32);
+        encode_unsealed(body, label, None, &[&payload], payload.len() as u32);
     }
 
     /// Zeros up to the capacity, when that is not too much.

@@ -1,5 +1,8 @@
 //! Batches: records framed and checksummed by the thread that has them, before anybody knows their address.
 
+use std::num::NonZeroU16;
+
+use crate::codec::Encoder;
 use crate::format::record::{RECORD_ALIGN, encode_unsealed, record_len};
 use crate::lsn::{Label, Lsn};
 
@@ -13,6 +16,10 @@ pub struct Batch {
     records: usize,
     /// The largest payload that was pushed.
     largest: u64,
+    /// What payloads go through: that of the log that the batch is for.
+    encoder: Encoder,
+    /// The encoded payload, before its length is known.
+    encoded: Vec<u8>,
 }
 
 /// Where a record of a batch lies, counted from the batch's first record. See [`Ticket::lsn_of`](crate::Ticket::lsn_of).
@@ -34,16 +41,22 @@ impl RecordOffset {
 }
 
 impl Batch {
-    /// An empty batch.
+    /// An empty batch, for a log that has no codec; [`Wal::batch`](crate::Wal::batch) makes one for any log.
     #[must_use]
     pub const fn new() -> Self {
-        Batch { body: Vec::new(), records: 0, largest: 0 }
+        Batch::through(Encoder::none())
     }
 
-    /// An empty batch with room for `bytes` of payload and headers.
+    pub(crate) const fn through(encoder: Encoder) -> Self {
+        Batch { body: Vec::new(), records: 0, largest: 0, encoder, encoded: Vec::new() }
+    }
+
+    /// As [`Batch::new`], with room for `bytes` of payload and headers.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        Batch { body: Vec::with_capacity(bytes), records: 0, largest: 0 }
+        let mut batch = Batch::new();
+        batch.body.reserve(bytes);
+        batch
     }
 
     /// Adds a record.
@@ -58,13 +71,16 @@ impl Batch {
 
     fn add(&mut self, label: Option<Label>, parts: &[&[u8]]) -> RecordOffset {
         let offset = RecordOffset(self.body.len() as u64);
-        let len: u64 = parts.iter().map(|p| p.len() as u64).sum();
         self.records += 1;
-        self.largest = self.largest.max(len);
-        // A payload that no log can hold is not copied; submitting the batch reports it.
-        if let Ok(len) = u32::try_from(len) {
-            encode_unsealed(&mut self.body, label, parts, len);
-        }
+        // The limit is on what is given. That what is stored may be longer matters only where no log could hold it.
+        let given = match self.encoder.encode(parts, &mut self.encoded) {
+            Some(codec) => match frame(&mut self.body, label, Some(codec), &[&self.encoded]) {
+                stored if stored > u64::from(u32::MAX) => stored,
+                _ => total(parts),
+            },
+            None => frame(&mut self.body, label, None, parts),
+        };
+        self.largest = self.largest.max(given);
         offset
     }
 
@@ -93,7 +109,7 @@ impl Batch {
         self.largest = 0;
     }
 
-    /// The size in the log of one record with a payload of `payload` bytes.
+    /// The size in the log of one record that stores `payload` bytes.
     #[must_use]
     pub fn record_size(payload: u64, labelled: bool) -> u64 {
         record_len(payload, labelled)
@@ -106,6 +122,23 @@ impl Batch {
     pub(crate) fn largest(&self) -> u64 {
         self.largest
     }
+
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+}
+
+fn total(parts: &[&[u8]]) -> u64 {
+    parts.iter().map(|p| p.len() as u64).sum()
+}
+
+/// Appends a record to `body`. A payload that no log can hold is not copied: submitting the batch reports its length.
+fn frame(body: &mut Vec<u8>, label: Option<Label>, codec: Option<NonZeroU16>, parts: &[&[u8]]) -> u64 {
+    let len = total(parts);
+    if let Ok(len) = u32::try_from(len) {
+        encode_unsealed(body, label, codec, parts, len);
+    }
+    len
 }
 
 impl AsRef<Batch> for Batch {

@@ -34,6 +34,7 @@ mod waiter;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::codec::Decoder;
 use crate::error::{Error, Result};
 use crate::format::align_up;
 use crate::format::block::{BLOCK_HEADER, BlockKind};
@@ -160,7 +161,7 @@ impl Pipeline {
 
     /// Fixes the order of a batch and makes it readable. On a full disk it may go into the reserve, if `room` says so.
     pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, room: Room) -> Result<Ticket> {
-        self.check_size(batch)?;
+        self.check(batch)?;
         self.start_committer()?;
         let mut state = self.state.lock();
         let placed = self.stage(&mut state, batch, room)?;
@@ -174,7 +175,7 @@ impl Pipeline {
 
     /// Makes a batch durable and says where its first record lies.
     pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<Lsn> {
-        self.check_size(batch)?;
+        self.check(batch)?;
         self.start_committer()?;
         let mut state = self.state.lock();
         let placed = self.stage(&mut state, batch, Room::Ordinary)?;
@@ -190,8 +191,19 @@ impl Pipeline {
     }
 
     /// The record at `lsn`, when it is submitted and not yet durable.
-    pub(crate) fn find_staged(&self, lsn: Lsn) -> Option<Record> {
-        self.state.lock().find(lsn)
+    pub(crate) fn find_staged(&self, lsn: Lsn) -> Result<Option<Record>> {
+        // Decoded when the lock is given up: a codec is somebody else's code.
+        let found = self.state.lock().find(lsn);
+        found.map(|(record, segment)| record.decode(&segment, &self.options.decoder)).transpose()
+    }
+
+    /// An empty batch whose payloads go through the log's codec.
+    pub(crate) fn batch(&self) -> Batch {
+        Batch::through(self.options.encoder.clone())
+    }
+
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.options.decoder
     }
 
     /// Blocks until something at or beyond `lsn` is durable. `false` when the log was closed before.
@@ -216,7 +228,11 @@ impl Pipeline {
         usable(&self.state.lock())
     }
 
-    fn check_size(&self, batch: &Batch) -> Result<()> {
+    fn check(&self, batch: &Batch) -> Result<()> {
+        let log = &self.options.encoder;
+        if !batch.encoder().is(log) && !batch.is_empty() {
+            return Err(Error::CodecMismatch { log: log.id(), batch: batch.encoder().id() });
+        }
         let max = u64::from(self.options.max_record);
         if batch.largest() > max {
             return Err(Error::RecordTooLarge { size: batch.largest(), max });

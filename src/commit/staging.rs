@@ -19,7 +19,7 @@ use crate::format::align_up;
 use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
 use crate::format::record::{RecordHeader, reseal};
 use crate::lsn::Lsn;
-use crate::segment::{Record, Segment, Tip};
+use crate::segment::{Segment, StoredRecord, Tip};
 
 /// Numbers blocks in the order of the log; lives only in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -228,8 +228,8 @@ impl State {
         all
     }
 
-    /// The record at `lsn`, copied, when it is submitted and not yet durable.
-    pub(super) fn find(&self, lsn: Lsn) -> Option<Record> {
+    /// The record at `lsn`, copied, when it is submitted and not yet durable; and the segment that it will lie in.
+    pub(super) fn find(&self, lsn: Lsn) -> Option<(StoredRecord, Arc<Segment>)> {
         let flight = self.flight.iter().map(|f| (&f.segment, f.lsn, f.bytes.as_slice()));
         let staged = self.queue.iter().chain(&self.open).map(|b| (&b.segment, b.lsn, b.bytes.as_slice()));
         for (segment, start, bytes) in flight.chain(staged) {
@@ -237,7 +237,9 @@ impl State {
             let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { continue };
             let header = RecordHeader::decode(rest, &segment.identity, lsn).ok()?;
             let payload = rest.get(header.header_len()..)?.get(..header.payload_len as usize)?;
-            return Some(Record::new(lsn, header.label, bytes::Bytes::copy_from_slice(payload)));
+            let bytes = bytes::Bytes::copy_from_slice(payload);
+            let record = StoredRecord { lsn, label: header.label, codec: header.codec, bytes };
+            return Some((record, Arc::clone(segment)));
         }
         None
     }

@@ -7,18 +7,22 @@
 //!  8  u32 checksum of the payload
 //! 12  u8  form: 1 = plain, header of 16 bytes; 2 = labelled, header of 40 bytes
 //! 13  u8  label kind (plain: 0)
-//! 14  u16 zero
+//! 14  u16 codec: 0 = the payload is as it was given, else the number of the codec that encoded it
 //! 16  u64 label stream       } labelled
 //! 24  u64 label sequence     } only
 //! 32  u64 label extra        }
 //! 16 or 40: payload, then zeros up to the next multiple of 8
 //! ```
 //!
+//! Length and checksum are those of the payload as it is stored, encoded or not: a record is verified without its codec.
+//!
 //! The payload's checksum is computed with no identity, by the thread that owns the payload; the header holds it, and
 //! the header is sealed. So a payload from elsewhere is accepted only if it is, to 32 bits, the same payload.
 //!
 //! The form decides how many bytes the header's checksum covers and so is looked at before it is proven; it chooses
 //! between two constants, and a wrong choice fails the checksum.
+
+use std::num::NonZeroU16;
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
@@ -40,9 +44,11 @@ const LABELLED: u8 = 2;
 pub struct RecordHeader {
     /// The record's label, if it has one.
     pub label: Option<Label>,
-    /// The payload's length in bytes.
+    /// Which codec encoded the payload, if any did.
+    pub codec: Option<NonZeroU16>,
+    /// The stored payload's length in bytes.
     pub payload_len: u32,
-    /// The payload's checksum.
+    /// The stored payload's checksum.
     pub payload_crc: u32,
 }
 
@@ -72,11 +78,12 @@ impl RecordHeader {
         if LE::read_u32(&plain[..4]) != checksum("record", covered) ^ identity.seal(lsn) {
             return Err(Invalid::Checksum);
         }
-        if !is_zero(&plain[14..]) || (label.is_none() && plain[13] != 0) {
+        if label.is_none() && plain[13] != 0 {
             return Err(Invalid::Field);
         }
         Ok(RecordHeader {
             label,
+            codec: NonZeroU16::new(LE::read_u16(&plain[14..16])),
             payload_len: LE::read_u32(&plain[4..8]),
             payload_crc: LE::read_u32(&plain[8..12]),
         })
@@ -107,9 +114,15 @@ pub fn record_len(payload: u64, labelled: bool) -> u64 {
     align_up((header_len(labelled) as u64).saturating_add(payload), RECORD_ALIGN as u64)
 }
 
-/// Appends a record to `out`, its header not sealed yet. The payload is the `parts`, joined; together they must be no
-/// longer than `payload_len` says, which the caller has computed from them.
-pub fn encode_unsealed(out: &mut Vec<u8>, label: Option<Label>, parts: &[&[u8]], payload_len: u32) {
+/// Appends a record to `out`, its header not sealed yet. The payload is the `parts`, joined, as `codec` encoded them, if
+/// one did; together they must be no longer than `payload_len` says, which the caller has computed from them.
+pub fn encode_unsealed(
+    out: &mut Vec<u8>,
+    label: Option<Label>,
+    codec: Option<NonZeroU16>,
+    parts: &[&[u8]],
+    payload_len: u32,
+) {
     let start = out.len();
     let header = header_len(label.is_some());
     out.reserve(header + payload_len as usize + RECORD_ALIGN);
@@ -132,6 +145,7 @@ pub fn encode_unsealed(out: &mut Vec<u8>, label: Option<Label>, parts: &[&[u8]],
         LE::write_u64(&mut h[24..32], label.sequence);
         LE::write_u64(&mut h[32..40], label.extra);
     }
+    LE::write_u16(&mut h[14..16], codec.map_or(0, NonZeroU16::get));
     let covered = h.get(4..header).unwrap_or_default();
     let header_crc = checksum("record", covered);
     LE::write_u32(&mut h[..4], header_crc);
@@ -173,9 +187,15 @@ mod tests {
         Identity::new(LogUuid([5; 16]), 77)
     }
 
-    fn record(label: Option<Label>, payload: &[u8], lsn: Lsn) -> Vec<u8> {
+    fn record(label: Option<Label>, codec: u16, payload: &[u8], lsn: Lsn) -> Vec<u8> {
         let mut out = Vec::new();
-        encode_unsealed(&mut out, label, &[payload], u32::try_from(payload.len()).unwrap());
+        encode_unsealed(
+            &mut out,
+            label,
+            NonZeroU16::new(codec),
+            &[payload],
+            u32::try_from(payload.len()).unwrap(),
+        );
         assert_eq!(reseal(&mut out, lsn, |l| identity().seal(l)), 1);
         out
     }
@@ -183,11 +203,11 @@ mod tests {
     #[test]
     fn every_bit_of_the_header_counts() {
         let label = Label { kind: 3, stream: 9, sequence: 100, extra: 4 };
-        for label in [None, Some(label)] {
+        for (label, codec) in [(None, 0), (Some(label), 0), (None, 1), (Some(label), 0x1234)] {
             let lsn = Lsn::new(4136);
-            let bytes = record(label, b"hello", lsn);
+            let bytes = record(label, codec, b"hello", lsn);
             let header = RecordHeader::decode(&bytes, &identity(), lsn).unwrap();
-            assert_eq!(header.label, label);
+            assert_eq!((header.label, header.codec), (label, NonZeroU16::new(codec)));
             assert_eq!(header.payload_len, 5);
             assert_eq!(header.payload_crc, crc32(b"hello"));
             assert_eq!(header.padded_len(), bytes.len() as u64);
@@ -204,8 +224,8 @@ mod tests {
     fn parts_are_joined_and_a_moved_record_verifies_in_its_new_life() {
         let (a, b) = (identity(), Identity::new(LogUuid([5; 16]), 78));
         let mut out = Vec::new();
-        encode_unsealed(&mut out, None, &[b"ab", b"", b"cde"], 5);
-        encode_unsealed(&mut out, Some(Label::default()), &[], 0);
+        encode_unsealed(&mut out, None, None, &[b"ab", b"", b"cde"], 5);
+        encode_unsealed(&mut out, Some(Label::default()), None, &[], 0);
         let lsn = Lsn::new(40);
         assert_eq!(reseal(&mut out, lsn, |l| a.seal(l)), 2);
         let first = RecordHeader::decode(&out, &a, lsn).unwrap();

@@ -86,8 +86,8 @@ enum Side {
 impl WriteBatch {
     pub(crate) fn new(log: RaftLog) -> Self {
         WriteBatch {
+            records: log.wal().batch(),
             log,
-            records: Batch::new(),
             ops: Vec::new(),
             entries: Vec::new(),
             slots: Vec::new(),

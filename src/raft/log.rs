@@ -26,7 +26,7 @@ use super::state::{FullState, SnapshotRef};
 use super::storage::GroupStorage;
 use crate::io::Disk;
 use crate::stats::Counter;
-use crate::{BackupReport, Batch, Lsn, Options, Ticket, Wal};
+use crate::{BackupReport, Lsn, Options, Ticket, Wal};
 
 /// The Raft groups of one node, in one log.
 ///
@@ -129,7 +129,7 @@ impl RaftLog {
             conf: self.inner.groups.members.share(Arc::new(conf_state)),
             ..FullState::default()
         };
-        let mut batch = Batch::new();
+        let mut batch = self.inner.wal.batch();
         let label = label(Kind::State(StateKind::Created), id, 0, 0);
         let record = batch.push_labelled(label, &[&encode_state(&full)]);
         let ticket = self.inner.wal.submit(&batch)?;
@@ -350,7 +350,7 @@ impl RaftLog {
         let order = self.inner.groups.order.lock();
         // Somebody may have installed or saved a newer one while the file was being written.
         let at = check::save_snapshot(cell.id, &cell.group.read(), file.at.index, conf)?;
-        let mut batch = Batch::new();
+        let mut batch = self.inner.wal.batch();
         batch.push_labelled(label(Kind::Snapshot, cell.id, at.index, at.term), &[&file.serial.to_le_bytes()]);
         // On a full disk too: without a snapshot nothing can be compacted.
         let ticket = self.inner.wal.submit_from_reserve(&batch)?;

@@ -11,7 +11,7 @@ use super::codec::Kind;
 use super::error::Result;
 use super::group::{Cell, Group};
 use super::log::RaftLog;
-use super::space::{Account, GroupLive, state_size};
+use super::space::{Account, GroupLive, StateSize};
 use crate::{Batch, RecordHead};
 
 /// The same account as [`super::space::account`], made the long way. Nothing enters the log meanwhile.
@@ -23,12 +23,13 @@ pub(crate) fn recount(log: &RaftLog) -> Result<Account> {
         log.groups_in_memory().all().into_iter().map(|cell| (cell.id, cell)).collect();
     let mut live: BTreeMap<u64, BTreeMap<usize, u64>> =
         cells.keys().map(|id| (*id, BTreeMap::new())).collect();
+    let mut states = StateSize::in_log(log.wal());
     let segments = log.wal().segments();
     for (n, segment) in segments.iter().enumerate() {
         for head in log.wal().segment_reader(segment.id)?.heads() {
             let head = head?;
             let Some(cell) = head.label.and_then(|label| cells.get(&label.stream)) else { continue };
-            let bytes = needed(&cell.group.read(), &head);
+            let bytes = needed(&cell.group.read(), &head, &mut states);
             if let (Some(of_group), true) = (live.get_mut(&cell.id), bytes > 0) {
                 *of_group.entry(n).or_insert(0) += bytes;
             }
@@ -45,11 +46,11 @@ pub(crate) fn recount(log: &RaftLog) -> Result<Account> {
 }
 
 /// How many live bytes this record is.
-fn needed(group: &Group, head: &RecordHead) -> u64 {
+fn needed(group: &Group, head: &RecordHead, states: &mut StateSize) -> u64 {
     let is_state = head.label.is_some_and(|l| matches!(Kind::from_u8(l.kind), Ok(Kind::State(_))));
     match (group.needs(head), is_state) {
         (false, _) => 0,
-        (true, true) => state_size(group),
+        (true, true) => states.of(group),
         (true, false) => Batch::record_size(u64::from(head.payload_len), true),
     }
 }

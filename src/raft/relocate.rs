@@ -44,7 +44,7 @@ use super::error::Result;
 use super::group::Cell;
 use super::index::Written;
 use super::log::RaftLog;
-use super::space::state_size;
+use super::space::StateSize;
 use crate::error::{Corruption, CorruptionReason};
 use crate::{Batch, Lsn, Record, RecordOffset, SegmentInfo, StreamRange, Ticket};
 
@@ -86,6 +86,7 @@ pub(crate) struct Relocation<'a> {
     states: Vec<(Arc<Cell>, Lsn)>,
     /// The bytes of both.
     staged: u64,
+    state_size: StateSize,
 }
 
 impl<'a> Relocation<'a> {
@@ -100,6 +101,7 @@ impl<'a> Relocation<'a> {
             pieces: Vec::new(),
             states: Vec::new(),
             staged: 0,
+            state_size: StateSize::in_log(log.wal()),
         }
     }
 
@@ -121,7 +123,7 @@ impl<'a> Relocation<'a> {
         for cell in cells {
             let group = cell.group.read();
             let state = group.state_lsn.filter(|lsn| lsns.contains(lsn) && !group.gone);
-            let size = state_size(&group);
+            let size = self.state_size.of(&group);
             drop(group);
             if let Some(lsn) = state {
                 if !self.make_room(size, limit)? {
@@ -131,7 +133,7 @@ impl<'a> Relocation<'a> {
             }
             for (index, term, from) in live_entries(cell, &lsns) {
                 let record = reader.read(from)?;
-                if !self.make_room(size_of(&record), limit)? {
+                if !self.make_room(most_bytes(&record), limit)? {
                     return Ok(false);
                 }
                 let shape = self.shape_of(cell.id, index, term, &record)?;
@@ -159,8 +161,8 @@ impl<'a> Relocation<'a> {
         let mut pieces = std::mem::take(&mut self.pieces);
         let states = std::mem::take(&mut self.states);
         loop {
-            let mut batch = Batch::new();
-            let offsets: Vec<RecordOffset> = pieces.iter().map(|piece| frame(&mut batch, piece)).collect();
+            let mut batch = self.log.wal().batch();
+            let framed: Vec<Framed> = pieces.iter().map(|piece| frame(&mut batch, piece)).collect();
             let order = self.log.groups_in_memory().order.lock();
             let before = pieces.len();
             // Overwritten, compacted or removed since: what is left is framed again, which ends because it gets less.
@@ -173,7 +175,7 @@ impl<'a> Relocation<'a> {
                 return Ok(());
             }
             let ticket = self.log.wal().submit_from_reserve(&batch)?;
-            note(&pieces, &offsets, &ticket);
+            note(&pieces, &framed, &ticket);
             for (cell, record) in &restated {
                 cell.group.write().state_lsn = Some(ticket.lsn_of(*record));
             }
@@ -207,8 +209,11 @@ impl<'a> Relocation<'a> {
     }
 }
 
-fn size_of(record: &Record) -> u64 {
-    Batch::record_size(record.payload().len() as u64, true)
+/// The size of the record when it is written again, at the most: decoded and encoded, and the codec may be another by
+/// then. How much it is, is known when it is framed.
+fn most_bytes(record: &Record) -> u64 {
+    let payload = record.payload().len() as u64;
+    Batch::record_size(payload.max(record.stored_len().into()), true)
 }
 
 /// Frames the States of the groups that have none newer. What is written is what the log says up to here, because the
@@ -237,9 +242,17 @@ fn live_entries(cell: &Cell, lsns: &Range<Lsn>) -> Vec<(u64, u64, Lsn)> {
     found.filter_map(|(index, lsn)| Some((index, group.terms.get(index)?, lsn))).collect()
 }
 
-fn frame(batch: &mut Batch, piece: &Piece) -> RecordOffset {
+/// Where in its batch an entry is, and how many bytes it takes.
+struct Framed {
+    at: RecordOffset,
+    size: u64,
+}
+
+fn frame(batch: &mut Batch, piece: &Piece) -> Framed {
     let label = label(Kind::Relocated(piece.shape), piece.cell.id, piece.index, piece.term);
-    batch.push_labelled(label, &[piece.record.payload()])
+    let before = batch.size_in_log();
+    let at = batch.push_labelled(label, &[piece.record.payload()]);
+    Framed { at, size: batch.size_in_log() - before }
 }
 
 fn is_current(piece: &Piece) -> bool {
@@ -247,13 +260,13 @@ fn is_current(piece: &Piece) -> bool {
     !group.gone && group.positions.lsn(piece.index) == Some(piece.from)
 }
 
-fn note(pieces: &[Piece], offsets: &[RecordOffset], ticket: &Ticket) {
-    let mut rest = pieces.iter().zip(offsets).peekable();
+fn note(pieces: &[Piece], framed: &[Framed], ticket: &Ticket) {
+    let mut rest = pieces.iter().zip(framed).peekable();
     while let Some((first, _)) = rest.peek().copied() {
         let mut written = Vec::new();
-        while let Some((piece, offset)) = rest.next_if(|(piece, _)| Arc::ptr_eq(&piece.cell, &first.cell)) {
-            let lsn = ticket.lsn_of(*offset);
-            written.push(Written { index: piece.index, lsn, size: size_of(&piece.record) });
+        while let Some((piece, framed)) = rest.next_if(|(piece, _)| Arc::ptr_eq(&piece.cell, &first.cell)) {
+            let lsn = ticket.lsn_of(framed.at);
+            written.push(Written { index: piece.index, lsn, size: framed.size });
         }
         first.cell.group.write().relocate(&written);
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use super::codec::state::encode_state;
 use super::error::Result;
 use super::group::{Cell, Group};
-use crate::{Batch, Lsn, SegmentId, SegmentInfo, SegmentReader, Wal};
+use crate::{Batch, Label, Lsn, SegmentId, SegmentInfo, SegmentReader, Wal};
 
 /// What the log's segments hold. See [`RaftLog::space`](super::RaftLog::space).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,9 +85,22 @@ impl GroupLive {
     }
 }
 
-/// How many bytes the group's State takes when it is written again.
-pub(crate) fn state_size(group: &Group) -> u64 {
-    Batch::record_size(encode_state(&group.full).len() as u64, true)
+/// Says how many bytes a group's State takes when it is written again.
+pub(crate) struct StateSize {
+    /// Of the log, for its codec decides.
+    batch: Batch,
+}
+
+impl StateSize {
+    pub(crate) fn in_log(wal: &Wal) -> Self {
+        StateSize { batch: wal.batch() }
+    }
+
+    pub(crate) fn of(&mut self, group: &Group) -> u64 {
+        self.batch.clear();
+        self.batch.push_labelled(Label::default(), &[&encode_state(&group.full)]);
+        self.batch.size_in_log()
+    }
 }
 
 /// Looks up how many bytes a record takes.
@@ -111,7 +124,7 @@ impl Sizes<'_> {
         let payload = match &self.reader {
             Some(reader) => u64::from(reader.head(lsn)?.payload_len),
             // Not durable yet.
-            None => self.wal.read(lsn)?.payload().len() as u64,
+            None => u64::from(self.wal.read(lsn)?.stored_len()),
         };
         Ok(Batch::record_size(payload, true))
     }
@@ -122,6 +135,7 @@ pub(crate) fn account(wal: &Wal, cells: Vec<Arc<Cell>>) -> Result<Account> {
     let segments = wal.segments();
     let bounds: Vec<Lsn> = segments.iter().map(|s| s.first_lsn).collect();
     let mut sizes = Sizes { wal, segments: &segments, reader: None };
+    let mut states = StateSize::in_log(wal);
     let mut groups = Vec::with_capacity(cells.len());
     for cell in cells {
         let mut group = cell.group.write();
@@ -129,7 +143,7 @@ pub(crate) fn account(wal: &Wal, cells: Vec<Arc<Cell>>) -> Result<Account> {
             continue;
         }
         let mut pieces = group.positions.measure(&bounds, &mut |lsn| sizes.size(lsn))?;
-        pieces.extend(group.state_lsn.map(|lsn| (lsn, state_size(&group))));
+        pieces.extend(group.state_lsn.map(|lsn| (lsn, states.of(&group))));
         drop(group);
         let mut by_segment = BTreeMap::new();
         for (lsn, bytes) in pieces {

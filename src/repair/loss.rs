@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::codec::Decoder;
 use crate::error::{Corruption, Error, Result};
 use crate::format::superblock::Superblock;
 use crate::lsn::{Lsn, StreamRange};
@@ -63,7 +64,7 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, segment: &Arc<Segment>) -> Result<()> {
-        let segment = SegmentReader::new(Arc::clone(segment), last_block_end(segment)?);
+        let segment = SegmentReader::new(Arc::clone(segment), last_block_end(segment)?, Decoder::new(0));
         self.loss.lsns.end = self.loss.lsns.end.max(segment.end_lsn());
         for head in segment.salvage() {
             match head {

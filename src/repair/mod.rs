@@ -32,7 +32,7 @@ use crate::io::{Access, Disk, Lock};
 use crate::lsn::{Lsn, SegmentId};
 use crate::recovery::{Footing, Kept, Prefix, Rewrite};
 use crate::retention::random_salt;
-use crate::segment::{FoundSuperblock, Room, Segment, SegmentReader, SuperblockFile, clear_footer};
+use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, clear_footer};
 use crate::verify::verify_on;
 use crate::view::LogView;
 use crate::wal::LOCK;
@@ -152,8 +152,8 @@ impl Plan {
     /// The log as it would be. What it shows can be read now.
     #[must_use]
     pub fn remaining(&self) -> LogView {
-        let reader = |k: &Kept| SegmentReader::new(Arc::clone(&k.member.segment), k.end);
-        LogView::of(&self.superblock, self.prefix.kept.iter().map(reader).collect())
+        let segment = |k: &Kept| (Arc::clone(&k.member.segment), k.end);
+        LogView::of(&self.superblock, self.prefix.kept.iter().map(segment).collect())
     }
 
     /// The files whose footer would be taken away.

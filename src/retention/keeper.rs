@@ -217,7 +217,7 @@ impl Keeper {
         // Released meanwhile: its file may already be in another life, which only this thread starts.
         let Some(segment) = self.table.get(id).filter(|s| s.footer().is_none()) else { return Ok(()) };
         let _span = span!(DEBUG, "seal", segment = id.get());
-        let reader = SegmentReader::new(Arc::clone(&segment), end);
+        let reader = SegmentReader::new(Arc::clone(&segment), end, self.options.decoder.clone());
         let (blocks, records) = reader.count()?;
         let summary = match &self.summarizer {
             Some(summarizer) => summarizer.summarize(&reader)?,

@@ -20,12 +20,14 @@ mod seal;
 mod superblock;
 mod walk;
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::codec::{Decoder, Refused};
 use crate::error::{Corruption, CorruptionReason, Error, Result};
 use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
 use crate::format::footer::Footer;
@@ -71,13 +73,10 @@ pub struct Record {
     lsn: Lsn,
     label: Option<Label>,
     payload: Bytes,
+    stored_len: u32,
 }
 
 impl Record {
-    pub(crate) fn new(lsn: Lsn, label: Option<Label>, payload: Bytes) -> Self {
-        Record { lsn, label, payload }
-    }
-
     /// The record's address.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
@@ -96,10 +95,67 @@ impl Record {
         &self.payload
     }
 
-    /// The payload, not copied: where the log is mapped, these bytes are the mapping, and keep it alive.
+    /// The payload, not copied: where the log is mapped, these bytes are the mapping, and keep it alive; unless a codec
+    /// has decoded them.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.payload
+    }
+
+    /// How many bytes the log stores for the payload: as many as it has, unless a codec encoded it.
+    #[must_use]
+    pub fn stored_len(&self) -> u32 {
+        self.stored_len
+    }
+}
+
+/// One record of the log as it is stored, verified and not decoded.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    pub(crate) lsn: Lsn,
+    pub(crate) label: Option<Label>,
+    pub(crate) codec: Option<NonZeroU16>,
+    pub(crate) bytes: Bytes,
+}
+
+impl StoredRecord {
+    /// The record's address.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// The record's label, if it was written with one.
+    #[must_use]
+    pub fn label(&self) -> Option<Label> {
+        self.label
+    }
+
+    /// Which codec encoded the payload; `None` when it is stored as it was given.
+    #[must_use]
+    pub fn codec(&self) -> Option<NonZeroU16> {
+        self.codec
+    }
+
+    /// The payload as it is stored.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The record with its payload, decoded if need be. `segment` is where it lies.
+    #[inline]
+    pub(crate) fn decode(self, segment: &Segment, decoder: &Decoder) -> Result<Record> {
+        // A record's length is a u32 in its header.
+        let stored_len = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let payload = match self.codec {
+            None => self.bytes,
+            Some(id) => match decoder.decode(id, &self.bytes) {
+                Ok(payload) => payload.into(),
+                Err(refused) => return Err(segment.refused(self.lsn, id, refused)),
+            },
+        };
+        Ok(Record { lsn: self.lsn, label: self.label, payload, stored_len })
     }
 }
 
@@ -110,7 +166,9 @@ pub struct RecordHead {
     pub lsn: Lsn,
     /// The record's label, if it was written with one.
     pub label: Option<Label>,
-    /// The payload's length in bytes.
+    /// Which codec encoded the payload, if any did.
+    pub codec: Option<NonZeroU16>,
+    /// The length of the stored payload in bytes.
     pub payload_len: u32,
 }
 
@@ -283,7 +341,14 @@ impl Segment {
     }
 
     /// The record at `lsn`, which must lie whole below `limit`.
-    pub(crate) fn read_record(&self, lsn: Lsn, limit: Lsn) -> Result<Record> {
+    #[inline]
+    pub(crate) fn read_record(&self, lsn: Lsn, limit: Lsn, decoder: &Decoder) -> Result<Record> {
+        self.read_stored(lsn, limit)?.decode(self, decoder)
+    }
+
+    /// As [`Segment::read_record`], not decoded.
+    #[inline]
+    pub(crate) fn read_stored(&self, lsn: Lsn, limit: Lsn) -> Result<StoredRecord> {
         match self.record_header(lsn, limit)? {
             Ok(header) => self.read_payload(lsn, limit, &header),
             Err(_) => Err(self.explain(lsn, limit)),
@@ -294,14 +359,15 @@ impl Segment {
     pub(crate) fn read_head(&self, lsn: Lsn, limit: Lsn) -> Result<(RecordHead, Lsn)> {
         match self.record_header(lsn, limit)? {
             Ok(h) => {
-                let head = RecordHead { lsn, label: h.label, payload_len: h.payload_len };
+                let head = RecordHead { lsn, label: h.label, codec: h.codec, payload_len: h.payload_len };
                 Ok((head, lsn.plus(h.padded_len())))
             }
             Err(_) => Err(self.explain(lsn, limit)),
         }
     }
 
-    fn read_payload(&self, lsn: Lsn, limit: Lsn, header: &RecordHeader) -> Result<Record> {
+    #[inline]
+    fn read_payload(&self, lsn: Lsn, limit: Lsn, header: &RecordHeader) -> Result<StoredRecord> {
         let start = lsn.plus(header.header_len() as u64);
         let len = header.payload_len as usize;
         if start.plus(len as u64) > limit {
@@ -315,7 +381,7 @@ impl Segment {
             let end = lsn.plus(header.padded_len());
             return Err(self.damage(start, end, CorruptionReason::Payload).hitting(hit).into());
         }
-        Ok(Record::new(lsn, header.label, payload))
+        Ok(StoredRecord { lsn, label: header.label, codec: header.codec, bytes: payload })
     }
 
     /// The header of the block at `lsn`, below `limit`.
@@ -333,6 +399,16 @@ impl Segment {
 
     pub(crate) fn damage(&self, from: Lsn, to: Lsn, reason: CorruptionReason) -> Corruption {
         Corruption::new(&self.path, self.offset(from), from..to, reason)
+    }
+
+    /// Why the payload of the record at `lsn` was not decoded.
+    #[cold]
+    fn refused(&self, lsn: Lsn, id: NonZeroU16, refused: Refused) -> Error {
+        let file = self.path.clone();
+        match refused {
+            Refused::Unknown => Error::UnknownCodec { file, lsn, id },
+            Refused::Failed(source) => Error::Undecodable { file, offset: self.offset(lsn), lsn, id, source },
+        }
     }
 
     /// Why no record verifies at `lsn`: either none starts there, or one does and is damaged. Walks the segment.

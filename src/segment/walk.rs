@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Record, RecordHead, Salvage, Segment, Summary};
+use super::{Record, RecordHead, Salvage, Segment, StoredRecord, Summary};
+use crate::codec::Decoder;
 use crate::error::Result;
 use crate::format::block::BLOCK_HEADER;
 use crate::lsn::{Lsn, SegmentId};
@@ -12,6 +13,7 @@ use crate::lsn::{Lsn, SegmentId};
 pub struct SegmentReader {
     segment: Arc<Segment>,
     end: Lsn,
+    pub(crate) decoder: Decoder,
 }
 
 /// Makes the summaries that footers keep. See [`Summary`].
@@ -28,8 +30,8 @@ pub trait Summarizer: Send + Sync + 'static {
 }
 
 impl SegmentReader {
-    pub(crate) fn new(segment: Arc<Segment>, end: Lsn) -> Self {
-        SegmentReader { segment, end }
+    pub(crate) fn new(segment: Arc<Segment>, end: Lsn, decoder: Decoder) -> Self {
+        SegmentReader { segment, end, decoder }
     }
 
     /// The segment's number.
@@ -86,9 +88,18 @@ impl SegmentReader {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) when none starts there, [`Error::Corruption`](crate::Error::Corruption)
-    /// when it does not verify, [`Error::Io`](crate::Error::Io).
+    /// when it does not verify, [`Error::UnknownCodec`](crate::Error::UnknownCodec) and
+    /// [`Error::Undecodable`](crate::Error::Undecodable) when it cannot be decoded, [`Error::Io`](crate::Error::Io).
     pub fn read(&self, lsn: Lsn) -> Result<Record> {
-        self.segment.read_record(lsn, self.end)
+        self.segment.read_record(lsn, self.end, &self.decoder)
+    }
+
+    /// As [`SegmentReader::read`], not decoded.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::read`], but for what is wrong with the decoding.
+    pub fn read_stored(&self, lsn: Lsn) -> Result<StoredRecord> {
+        self.segment.read_stored(lsn, self.end)
     }
 
     /// The header of a record of this segment; its payload is neither read nor verified.

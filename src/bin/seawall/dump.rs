@@ -4,13 +4,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use seawall::error::Corruption;
-use seawall::{Error, LogView, SegmentReader};
+use seawall::{Error, SegmentReader};
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::records::Choice;
+use crate::records::{Choice, Shown};
 use crate::verify::problem;
-use crate::{Health, style};
+use crate::{Health, style, view};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let log = LogView::open_damaged(&args.dir)?;
+    let log = view::open_damaged(&args.dir)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut health = Health::Good;
     let bar = style::bar_beside_output(log.segments().len() as u64, "segments");
@@ -69,7 +69,7 @@ fn lines<'a>(
 ) -> impl Iterator<Item = seawall::Result<String>> + 'a {
     segment.salvage().filter_map(move |head| match head {
         Ok(head) if !(args.from..args.to).contains(&head.lsn.get()) || !args.choice.takes(&head) => None,
-        Ok(head) => Some(segment.read(head.lsn).map(|record| args.choice.line(&record, as_json))),
+        Ok(head) => Some(Shown::read(segment, head.lsn).map(|record| args.choice.line(&record, as_json))),
         Err(Error::Corruption(c)) if c.lsns.end.get() <= args.from || c.lsns.start.get() >= args.to => None,
         Err(e) => Some(Err(e)),
     })
@@ -81,6 +81,6 @@ fn damage(c: &Corruption, as_json: bool) -> String {
 
 /// Whether a running writer freed the segment meanwhile: its file may be in use again.
 fn released(dir: &Path, segment: &SegmentReader) -> bool {
-    LogView::open_damaged(dir)
+    view::open_damaged(dir)
         .is_ok_and(|log| log.segments().first().is_some_and(|oldest| oldest.id() > segment.id()))
 }

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use seawall::LogView;
 use seawall::raft::Recovered;
 use serde_json::{Value, json};
 
 use crate::account::{self, Part, SNAPSHOTS, Segment};
 use crate::failure::{Failure, beside_a_writer};
-use crate::{Health, style};
+use crate::{Health, style, view};
 
 /// A group, and what it has where.
 pub(crate) struct Row {
@@ -51,7 +50,7 @@ pub(crate) fn rows(groups: &account::Groups, segments: &[Segment]) -> Vec<Row> {
 
 pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
     let rows = beside_a_writer(|| {
-        let log = LogView::open(dir)?;
+        let log = view::open(dir)?;
         let groups = account::groups(&log).map_err(|e| no_raft_log(dir, e))?;
         Ok(rows(&groups, &account::segments(&log, Some(&groups))?))
     })?;

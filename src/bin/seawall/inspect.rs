@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::account::{self, Groups, Segment};
 use crate::failure::{Failure, beside_a_writer};
 use crate::verify::torn;
-use crate::{Health, style};
+use crate::{Health, style, view};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     let (log, groups, segments) = beside_a_writer(|| {
-        let log = LogView::open(&args.dir)?;
+        let log = view::open(&args.dir)?;
         // A log that is not Raft's has no groups; what is wrong with a Raft log, `groups` and `verify` say.
         let groups = account::groups(&log).ok();
         let segments = account::segments(&log, groups.as_ref())?;

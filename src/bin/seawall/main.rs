@@ -20,6 +20,7 @@ mod report;
 mod style;
 mod tail;
 mod verify;
+mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

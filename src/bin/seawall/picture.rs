@@ -14,6 +14,7 @@ use seawall::{Error, LogView, SegmentReader};
 
 use crate::account::{self, Fate, Groups, fate, size};
 use crate::failure::{Failure, beside_a_writer};
+use crate::view;
 
 /// What a byte is, in the order in which it wins a cell that holds several kinds: damage is never hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,7 +128,7 @@ impl Picture {
     /// Looks at the whole log in `dir`, past what is damaged, also beside a writer: it may use a released file again while
     /// we read it. What is really damaged is damaged at the same place the next time.
     pub(crate) fn look(dir: &Path) -> Result<Picture, Failure> {
-        let once = || beside_a_writer(|| Picture::of(&LogView::open_damaged(dir)?));
+        let once = || beside_a_writer(|| Picture::of(&view::open_damaged(dir)?));
         let mut picture = once()?;
         for _ in 0..5 {
             if picture.damage.is_empty() {

@@ -1,8 +1,9 @@
 //! Which records are shown, and how: for `dump` and `tail`.
 
+use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 
-use seawall::{Record, RecordHead};
+use seawall::{Error, Label, Lsn, RecordHead, SegmentReader};
 use serde_json::json;
 
 #[derive(clap::Args)]
@@ -36,14 +37,18 @@ impl Choice {
     }
 
     /// One line, without its end.
-    pub(crate) fn line(&self, record: &Record, as_json: bool) -> String {
-        let payload = record.payload();
-        let label = record.label();
+    pub(crate) fn line(&self, record: &Shown, as_json: bool) -> String {
+        let payload = record.payload.as_slice();
+        let (lsn, label) = (record.lsn, record.label);
         if as_json {
             let label = label.map(
                 |l| json!({ "kind": l.kind, "stream": l.stream, "sequence": l.sequence, "extra": l.extra }),
             );
-            return json!({ "lsn": record.lsn().get(), "label": label, "payload": hex(payload) }).to_string();
+            let encoded_by = record.encoded_by.map(NonZeroU16::get);
+            let line = json!({
+                "lsn": lsn.get(), "label": label, "encoded_by": encoded_by, "payload": hex(payload),
+            });
+            return line.to_string();
         }
         let shown = if self.hex { payload } else { payload.get(..32).unwrap_or(payload) };
         let label = label.map_or(String::new(), |l| {
@@ -51,7 +56,34 @@ impl Choice {
         });
         let text = if self.hex { hex(shown) } else { shown.escape_ascii().to_string() };
         let more = if shown.len() < payload.len() { "..." } else { "" };
-        format!("{:>14}{label} {} bytes: {text}{more}", record.lsn(), payload.len())
+        let encoded = record.encoded_by.map_or(String::new(), |id| format!(" encoded by codec {id}"));
+        format!("{lsn:>14}{label} {} bytes{encoded}: {text}{more}", payload.len())
+    }
+}
+
+/// A record with its payload; or, where that cannot be decoded, with what is stored.
+pub(crate) struct Shown {
+    lsn: Lsn,
+    label: Option<Label>,
+    /// The codec that nobody has here, or that failed.
+    encoded_by: Option<NonZeroU16>,
+    payload: Vec<u8>,
+}
+
+impl Shown {
+    pub(crate) fn read(segment: &SegmentReader, lsn: Lsn) -> seawall::Result<Self> {
+        match segment.read(lsn) {
+            Ok(record) => {
+                let (label, payload) = (record.label(), record.payload().to_vec());
+                Ok(Shown { lsn, label, encoded_by: None, payload })
+            }
+            Err(Error::UnknownCodec { .. } | Error::Undecodable { .. }) => {
+                let record = segment.read_stored(lsn)?;
+                let (label, payload) = (record.label(), record.bytes().to_vec());
+                Ok(Shown { lsn, label, encoded_by: record.codec(), payload })
+            }
+            Err(e) => Err(e),
+        }
     }
 }
 

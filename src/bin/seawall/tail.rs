@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use seawall::{Error, LogView, Lsn, Record, SegmentReader};
+use seawall::{Error, Lsn, SegmentReader};
 
-use crate::Health;
 use crate::failure::{Failure, beside_a_writer};
-use crate::records::Choice;
+use crate::records::{Choice, Shown};
+use crate::{Health, view};
 
 /// Follows a running log until Ctrl-C. What is shown is written; whether it is durable yet, only the writer knows.
 #[derive(clap::Args)]
@@ -37,7 +37,7 @@ struct Place {
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let first = beside_a_writer(|| Ok(LogView::open(&args.dir)?))?;
+    let first = beside_a_writer(|| Ok(view::open(&args.dir)?))?;
     let mut at = Place { next: args.from.map_or(first.end_lsn(), Lsn::new), block: None };
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut out = std::io::stdout().lock();
@@ -59,8 +59,8 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
 }
 
 /// The records from a place on, and the place behind them.
-fn news(args: &Args, at: &Place) -> Result<(Vec<Record>, Place), Failure> {
-    let log = LogView::open(&args.dir)?;
+fn news(args: &Args, at: &Place) -> Result<(Vec<Shown>, Place), Failure> {
+    let log = view::open(&args.dir)?;
     let mut records = Vec::new();
     for segment in log.segments().iter().filter(|s| s.end_lsn() > at.next) {
         records.extend(of_segment(args, segment, at)?);
@@ -69,11 +69,11 @@ fn news(args: &Args, at: &Place) -> Result<(Vec<Record>, Place), Failure> {
     Ok((records, Place { next, block: (next == log.end_lsn()).then_some(next) }))
 }
 
-fn of_segment(args: &Args, segment: &SegmentReader, at: &Place) -> Result<Vec<Record>, Error> {
+fn of_segment(args: &Args, segment: &SegmentReader, at: &Place) -> Result<Vec<Shown>, Error> {
     let known = at.block.filter(|block| *block >= segment.first_lsn());
     let heads = known.map_or_else(|| segment.heads(), |block| segment.heads_from(block));
     heads
         .filter(|head| head.as_ref().map_or(true, |h| h.lsn >= at.next && args.choice.takes(h)))
-        .map(|head| segment.read(head?.lsn))
+        .map(|head| Shown::read(segment, head?.lsn))
         .collect()
 }
