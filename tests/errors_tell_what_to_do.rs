@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
 
+mod codec_support;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -282,6 +284,42 @@ fn a_device_that_fails_and_too_many_files() {
             "(nothing is damaged: raise the limit of open files; a log has one open for each segment)"
         ),
         "{said}"
+    );
+}
+
+#[test]
+fn a_codec_that_is_not_there_or_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = options().codec(codec_support::xor(1)).open(dir.path()).unwrap();
+    let mut batch = Batch::new();
+    batch.push(b"plain");
+    assert_eq!(
+        said(dir.path(), &wal.submit(&batch).unwrap_err()),
+        "the log stores payloads through codec 300, and the batch was made with no codec: make batches for this log \
+         with `Wal::batch`"
+    );
+    let lsn = wal.append(b"hidden").unwrap();
+    wal.close().unwrap();
+    drop(wal);
+    let file = file_name(SegmentId::new(1), Lsn::ZERO);
+    let without = options().open(dir.path()).unwrap().read(lsn).unwrap_err();
+    assert_eq!(
+        said(dir.path(), &without),
+        format!(
+            "DIR/{file}: the payload of the record at LSN {lsn} was encoded by codec 300, which this handle does not \
+             have. Nothing is wrong with the log: give the codec with `Options::codec` or `Options::decode_with`, or \
+             with `LogView::decode_with`"
+        )
+    );
+    let another = options().codec(codec_support::xor(2)).open(dir.path()).unwrap().read(lsn).unwrap_err();
+    assert_eq!(
+        said(dir.path(), &another),
+        format!(
+            "DIR/{file} at offset {}: codec 300 cannot decode the payload of the record at LSN {lsn}: another key. \
+             The stored bytes are those that were written, for their checksum is right: check whether the codec has \
+             the key, and is the version, that they were written with",
+            8192 + lsn.get()
+        )
     );
 }
 
