@@ -193,6 +193,9 @@ impl Options {
     /// encoded by the present one. So a log changes from one codec to another, or to none, by and by, as long as the
     /// earlier one is given to [`Options::decode_with`].
     ///
+    /// [`Options::max_record_size`] is on what is given. A codec that makes it longer needs a segment with room for that: a
+    /// record that does not fit is [`Error::BatchTooLarge`].
+    ///
     /// A record that was encoded and is longer than [`Options::max_record_size`], and than 16 MiB, is not decoded.
     #[must_use]
     pub fn codec(mut self, codec: Arc<dyn Codec>) -> Self {
