@@ -13,6 +13,24 @@ pub mod durability {}
 #[doc = include_str!("../docs/guide/raft.md")]
 pub mod raft {}
 
+/// Ten thousand groups in one log: writing for many at once, and giving space back.
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+#[doc = include_str!("../docs/guide/many_groups.md")]
+pub mod many_groups {}
+
+/// When to save a snapshot, what compaction gives up, and what becomes of members that lag.
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+#[doc = include_str!("../docs/guide/snapshots.md")]
+pub mod snapshots {}
+
+/// Statistics, metrics, traces, and an observer of your own.
+#[doc = include_str!("../docs/guide/observing.md")]
+pub mod observing {}
+
+/// A codec of your own between what you give and what is stored.
+#[doc = include_str!("../docs/guide/codec.md")]
+pub mod codec {}
+
 /// Sizes, copies, full disks, and what to watch.
 #[doc = include_str!("../docs/guide/operating.md")]
 pub mod operating {}

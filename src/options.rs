@@ -182,14 +182,19 @@ impl Options {
 
     /// What payloads of new records go through on their way into the log, and those that it encoded on their way back:
     /// compression (`Lz4`, with the feature `lz4`) or encryption. Only the payload of a record, each by itself: labels,
-    /// lengths, payloads of no bytes, and files beside the log are as they are. Of the Raft layer that is a group's id,
-    /// and index, term and kind of each record, are as they are; entries' data and contexts, HardStates but for the term
-    /// and the commit index, ConfStates and States go through it; **snapshots' files do not**.
+    /// lengths, payloads of no bytes, summaries in footers, and files beside the log are as they are.
+    ///
+    /// In the Raft layer entries' data and contexts go through it and are nowhere else. As they are: group, index, term and
+    /// kind of each record; term, vote, commit, applied index and members of each group, which the footers repeat; and
+    /// **the files of snapshots**.
     ///
     /// Batches for the log are made by [`Wal::batch`](crate::Wal::batch), by the caller's thread as ever. Records that are
     /// in the log stay as they are stored, whichever codec is given; those that the Raft layer relocates are decoded, and
     /// encoded by the present one. So a log changes from one codec to another, or to none, by and by, as long as the
     /// earlier one is given to [`Options::decode_with`].
+    ///
+    /// [`Options::max_record_size`] is on what is given. A codec that makes it longer needs a segment with room for that: a
+    /// record that does not fit is [`Error::BatchTooLarge`].
     ///
     /// A record that was encoded and is longer than [`Options::max_record_size`], and than 16 MiB, is not decoded.
     #[must_use]

@@ -113,6 +113,21 @@ proptest! {
     }
 }
 
+/// Copying needs no codec, and copies what is stored.
+#[test]
+fn a_backup_is_encoded_as_the_log_is() {
+    for codec in all() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let wal = options().codec(Arc::clone(&codec)).open(dir.path()).unwrap();
+        let written: Vec<(Lsn, Vec<u8>)> =
+            (0..100u8).map(|n| (wal.append([n; 2000]).unwrap(), vec![n; 2000])).collect();
+        drop(wal);
+        // By one that does not have the codec.
+        options().open(dir.path()).unwrap().backup(copy.path()).unwrap();
+        check(&options().codec(codec).open(copy.path()).unwrap(), &written);
+    }
+}
+
 const SECRET: &[u8] = b"a secret that must not be read from the disk";
 
 fn secret_log() -> (tempfile::TempDir, Vec<Lsn>) {

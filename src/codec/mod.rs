@@ -24,7 +24,8 @@ use crate::error::DecodeError;
 /// Encodes payloads for the log and decodes them: [`Options::codec`](crate::Options::codec).
 ///
 /// Each record is encoded by itself. What is not encoded: labels (in the Raft layer group, index and term), lengths,
-/// payloads of no bytes, and files beside the log, the snapshots' among them.
+/// payloads of no bytes, summaries in footers (in the Raft layer HardStates and ConfStates), and files beside the log, the
+/// snapshots' among them.
 ///
 /// The methods are called by the thread that pushes into a batch, or reads; under no lock of the log.
 pub trait Codec: Send + Sync {
