@@ -121,8 +121,8 @@ fn a_whole_log_and_what_is_none() {
 }
 
 /// Two groups of thirty entries; the second commits each, and has snapshots at these indexes.
-fn raft_log(dir: &Path, snapshots: &[u64]) -> RaftLog {
-    let log = RaftOptions::new().node_id(3).wal(options()).open(dir).unwrap();
+fn raft_log(dir: &Path, wal: Options, snapshots: &[u64]) -> RaftLog {
+    let log = RaftOptions::new().node_id(3).wal(wal).open(dir).unwrap();
     for group in [7, 8] {
         log.create_group(group, ConfState::from((vec![3], vec![]))).unwrap();
     }
@@ -149,9 +149,19 @@ fn raft_log(dir: &Path, snapshots: &[u64]) -> RaftLog {
 
 #[test]
 fn a_raft_log_says_what_its_groups_lose_and_that_the_node_must_not_rejoin() {
+    cut_and_put_back(options());
+}
+
+#[cfg(feature = "lz4")]
+#[test]
+fn so_does_a_compressed_one() {
+    cut_and_put_back(options().codec(std::sync::Arc::new(seawall::Lz4)));
+}
+
+fn cut_and_put_back(wal: Options) {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().to_str().unwrap().to_owned();
-    raft_log(dir.path(), &[25]).close().unwrap();
+    raft_log(dir.path(), wal.clone(), &[25]).close().unwrap();
     let twentieth = LogView::open(dir.path())
         .unwrap()
         .segments()
@@ -171,7 +181,7 @@ fn a_raft_log_says_what_its_groups_lose_and_that_the_node_must_not_rejoin() {
     }
     assert!(contents(dir.path()) == before);
     assert_eq!(seawall(&["repair", &at, "--cut", "--yes"]).status.code(), Some(0));
-    let log = RaftOptions::new().node_id(3).wal(options()).open(dir.path()).unwrap();
+    let log = RaftOptions::new().node_id(3).wal(wal).open(dir.path()).unwrap();
     let last = |group| raft::Storage::last_index(&log.group(group).unwrap()).unwrap();
     assert_eq!((last(7), last(8)), (19, 19));
     log.close().unwrap();
@@ -186,7 +196,7 @@ fn a_raft_log_says_what_its_groups_lose_and_that_the_node_must_not_rejoin() {
 fn a_group_that_is_not_whole_after_a_cut_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().to_str().unwrap().to_owned();
-    let log = raft_log(dir.path(), &[10, 29]);
+    let log = raft_log(dir.path(), options(), &[10, 29]);
     // The head of the log goes: what group 8 still needs is written again behind the damage.
     let mut batch = log.batch();
     batch.compact(8, 25).unwrap();

@@ -151,7 +151,7 @@ struct After {
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 fn after(plan: &Plan, snapshots: &Path) -> After {
     use seawall::raft::RaftView;
-    let (view, incomplete) = match RaftView::with_incomplete(&plan.remaining()) {
+    let (view, incomplete) = match RaftView::with_incomplete(&crate::view::decoding(plan.remaining())) {
         Ok(found) => found,
         Err(e) => return After { incomplete: Vec::new(), last: Vec::new(), unread: Some(e.to_string()) },
     };

@@ -13,11 +13,11 @@ pub(crate) fn open_damaged(dir: &Path) -> Result<LogView> {
 }
 
 #[cfg(feature = "lz4")]
-fn decoding(log: LogView) -> LogView {
+pub(crate) fn decoding(log: LogView) -> LogView {
     log.decode_with(std::sync::Arc::new(seawall::Lz4))
 }
 
 #[cfg(not(feature = "lz4"))]
-fn decoding(log: LogView) -> LogView {
+pub(crate) fn decoding(log: LogView) -> LogView {
     log
 }
