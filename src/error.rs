@@ -499,7 +499,7 @@ impl fmt::Display for CorruptionReason {
             CorruptionReason::RecordHeader => "a record header does not verify",
             CorruptionReason::Payload => "a payload does not match its checksum",
             CorruptionReason::Padding => "padding is not zero",
-            CorruptionReason::Footer => "the footer does not verify",
+            CorruptionReason::Footer => "the footer does not verify, or contradicts what follows",
             CorruptionReason::MissingSegment => "the segment is missing",
             CorruptionReason::SegmentChain => "the segments contradict each other",
             CorruptionReason::MissingTail => "the log ends too early",

@@ -43,6 +43,10 @@ pub mod errors {}
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}
 
+/// The promise about bytes, names and versions.
+#[doc = include_str!("../docs/guide/compatibility.md")]
+pub mod compatibility {}
+
 /// Which call becomes which.
 #[doc = include_str!("../docs/guide/from_raft_engine.md")]
 pub mod from_raft_engine {}
