@@ -26,6 +26,9 @@ pub struct LogView {
     damage: Option<Corruption>,
 }
 
+/// So many times is looked again when a file is gone.
+const LOOKS: usize = 20;
+
 impl LogView {
     /// Looks at the log in `dir`.
     ///
@@ -60,7 +63,19 @@ impl LogView {
         Self::look(&(Arc::new(disk) as Arc<dyn Disk>))
     }
 
+    /// A writer may give a released file another name, or remove it, between our listing it and our opening it: then the
+    /// next listing does not have it.
     fn look(disk: &Arc<dyn Disk>) -> Result<Self> {
+        for _ in 0..LOOKS {
+            match Self::look_once(disk) {
+                Err(Error::Io { op: "open", source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                looked => return looked,
+            }
+        }
+        Self::look_once(disk)
+    }
+
+    fn look_once(disk: &Arc<dyn Disk>) -> Result<Self> {
         let sb = match SuperblockFile::find(disk, Access::Read)? {
             FoundSuperblock::Some(file) => *file.content(),
             FoundSuperblock::Damaged(c) => return Err(c.into()),
