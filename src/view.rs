@@ -68,7 +68,8 @@ impl LogView {
     fn look(disk: &Arc<dyn Disk>) -> Result<Self> {
         for _ in 0..LOOKS {
             match Self::look_once(disk) {
-                Err(Error::Io { op: "open", source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(Error::Io { op: "open", source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound => {}
                 looked => return looked,
             }
         }

@@ -87,6 +87,9 @@ pub(crate) struct Relocation<'a> {
     /// The bytes of both.
     staged: u64,
     state_size: StateSize,
+    /// The batch that was submitted last. The next one waits for it, so that whoever commits meanwhile has at most one of
+    /// them ahead in the flush.
+    ahead: Option<Ticket>,
 }
 
 impl<'a> Relocation<'a> {
@@ -102,6 +105,7 @@ impl<'a> Relocation<'a> {
             states: Vec::new(),
             staged: 0,
             state_size: StateSize::in_log(log.wal()),
+            ahead: None,
         }
     }
 
@@ -158,6 +162,9 @@ impl<'a> Relocation<'a> {
     /// Submits what is staged.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.staged = 0;
+        if let Some(ahead) = self.ahead.take() {
+            ahead.wait()?;
+        }
         let mut pieces = std::mem::take(&mut self.pieces);
         let states = std::mem::take(&mut self.states);
         loop {
@@ -185,6 +192,7 @@ impl<'a> Relocation<'a> {
             self.moved.states += restated.len();
             self.moved.bytes += batch.size_in_log();
             self.log.written().relocated.add(batch.size_in_log());
+            self.ahead = Some(ticket);
             return Ok(());
         }
     }
