@@ -10,8 +10,8 @@
     missing_docs
 )]
 
-#[path = "support/heap.rs"]
-mod heap;
+#[path = "../tests/counting/mod.rs"]
+mod counting;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -20,9 +20,6 @@ use std::time::Instant;
 use raft::eraftpb::{ConfState, Entry, HardState};
 use raft::{GetEntriesContext, Storage as _};
 use seawall::raft::{RaftLog, RaftOptions};
-
-#[global_allocator]
-static ALLOCATOR: heap::Counting = heap::Counting;
 
 /// Entries have so many bytes of data.
 const DATA: usize = 256;
@@ -113,11 +110,11 @@ fn reopen(dir: &Path) -> (f64, usize) {
     let mut times = Vec::new();
     let mut held = 0;
     for _ in 0..3 {
-        let before = heap::in_use();
+        let before = counting::allocated();
         let start = Instant::now();
         let log = open(dir);
         times.push(start.elapsed().as_secs_f64() * 1e3);
-        held = heap::in_use().saturating_sub(before);
+        held = counting::allocated().saturating_sub(before);
         drop(log);
     }
     times.sort_unstable_by(f64::total_cmp);

@@ -11,7 +11,7 @@ use crate::lsn::Lsn;
 use crate::options::{MOST_DECODED, TailPolicy};
 use crate::recovery::{Catalog, Look, survey};
 use crate::report::Cut;
-use crate::segment::{FoundSuperblock, Segment, SegmentReader, SuperblockFile, last_block_end};
+use crate::segment::{Segment, SegmentReader, SuperblockFile, last_block_end};
 
 /// A log as it was at one moment, to be read. What a running writer adds later is not in it, and what it frees meanwhile
 /// can still be read.
@@ -77,17 +77,7 @@ impl LogView {
     }
 
     fn look_once(disk: &Arc<dyn Disk>) -> Result<Self> {
-        let sb = match SuperblockFile::find(disk, Access::Read)? {
-            FoundSuperblock::Some(file) => *file.content(),
-            FoundSuperblock::Damaged(c) => return Err(c.into()),
-            FoundSuperblock::None => {
-                return Err(Error::io(
-                    crate::error::FIND_LOG,
-                    disk.path(),
-                    std::io::ErrorKind::NotFound.into(),
-                ));
-            }
-        };
+        let sb = SuperblockFile::read(disk)?;
         let catalog = Catalog::read(disk, &sb, Access::Read, false)?;
         let look = Look { policy: TailPolicy::Truncate, mmap: false, threads: true };
         let (end, closed, cuts, damage) = match survey(&catalog, &sb, look) {

@@ -158,3 +158,29 @@ fn damage(node: &Node, content: &[u8]) {
     }
     assert_eq!(damaged, 1);
 }
+
+/// Whoever commits while a purge goes on waits for one relocated batch at the device, and not for all that is relocated.
+#[test]
+fn no_more_than_a_batch_is_relocated_ahead_of_commits() {
+    let wal = seawall::Options::new().segment_size(256 << 10).threads(false);
+    let node = Node::with(RaftOptions::new().node_id(1).wal(wal));
+    (1..=2).for_each(|id| node.create(id));
+    for _ in 0..150 {
+        grow(&node, 1);
+    }
+    // Group 2 replaces what it has again and again, so that nearly all of the rest is dead.
+    for term in 1..2000 {
+        node.append(2, &[entry(1, term)]);
+    }
+    let before = node.log().wal().stats();
+    let report = node.log().purge().unwrap();
+    let after = node.log().wal().stats();
+    assert!(report.bytes_relocated > 100 << 10, "{report:?}");
+    let batches = report.bytes_relocated / (32 << 10);
+    assert!(
+        after.blocks - before.blocks >= batches,
+        "{} blocks for {batches} batches",
+        after.blocks - before.blocks
+    );
+    assert!(after.block_bytes.max() <= 36 << 10, "a block of {} bytes", after.block_bytes.max());
+}

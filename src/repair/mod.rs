@@ -89,17 +89,7 @@ impl Plan {
     /// which no choice repairs; [`Error::Io`] when something cannot be read: copy the directory to a device that can be
     /// read, and repair the copy. [`Error::UnsupportedVersion`], [`Error::Foreign`].
     pub fn of(disk: &Arc<dyn Disk>, choice: Choice) -> Result<Plan> {
-        let superblock = match SuperblockFile::find(disk, Access::Read)? {
-            FoundSuperblock::Some(file) => *file.content(),
-            FoundSuperblock::Damaged(c) => return Err(c.into()),
-            FoundSuperblock::None => {
-                return Err(Error::io(
-                    crate::error::FIND_LOG,
-                    disk.path(),
-                    std::io::ErrorKind::NotFound.into(),
-                ));
-            }
-        };
+        let superblock = SuperblockFile::read(disk)?;
         let problems = verify_on(disk)?.problems;
         let prefix = Prefix::read(disk, &superblock)?;
         let broken = problems.iter().any(|p| p.reason != crate::error::CorruptionReason::Footer);

@@ -96,6 +96,17 @@ impl SuperblockFile {
         }
     }
 
+    /// What the superblock of a log says, for those who only look.
+    pub(crate) fn read(disk: &Arc<dyn Disk>) -> Result<Superblock> {
+        match SuperblockFile::find(disk, Access::Read)? {
+            FoundSuperblock::Some(file) => Ok(file.content),
+            FoundSuperblock::Damaged(c) => Err(c.into()),
+            FoundSuperblock::None => {
+                Err(Error::io(crate::error::FIND_LOG, disk.path(), std::io::ErrorKind::NotFound.into()))
+            }
+        }
+    }
+
     /// Writes the first superblock of a log. An earlier, unfinished one is written over.
     pub(crate) fn create(disk: &Arc<dyn Disk>, content: Superblock) -> Result<Self> {
         let path = disk.path().join(FILE_NAME);
