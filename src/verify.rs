@@ -120,7 +120,7 @@ pub fn verify_on(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
     // A running writer may write a block, start a segment or free one between two of our reads. What is really wrong is
     // wrong in the same way the next time.
     let mut last = check(disk);
-    for _ in 0..5 {
+    for _ in 0..50 {
         if last.as_ref().is_ok_and(VerifyReport::is_ok) {
             break;
         }

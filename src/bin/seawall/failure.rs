@@ -59,7 +59,7 @@ impl From<std::io::Error> for Failure {
 /// between two of our reads. What is really wrong is wrong in the same way the next time.
 pub(crate) fn beside_a_writer<T>(mut look: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut last = look();
-    for _ in 0..5 {
+    for _ in 0..50 {
         let Err(before) = &last else { break };
         std::thread::sleep(std::time::Duration::from_millis(20));
         let again = look();

@@ -130,7 +130,7 @@ impl Picture {
     pub(crate) fn look(dir: &Path) -> Result<Picture, Failure> {
         let once = || beside_a_writer(|| Picture::of(&view::open_damaged(dir)?));
         let mut picture = once()?;
-        for _ in 0..5 {
+        for _ in 0..50 {
             if picture.damage.is_empty() {
                 break;
             }
