@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use super::Pipeline;
-use super::flush::wake;
 use super::staging::State;
 use super::sync::MutexGuard;
 use super::sync::atomic::Ordering;
 use super::sync::thread::{Builder, JoinHandle};
-use super::waiter::Outcome;
 use crate::error::{Error, Result};
 
 const COMMITTER: &str = "seawall-commit";
@@ -70,7 +68,7 @@ impl Pipeline {
             (state, done) = self.flush_front(state, &mut news);
             if !done.is_empty() || !news.is_empty() {
                 MutexGuard::unlocked(&mut state, || {
-                    wake(done, Outcome::Done);
+                    done.done();
                     self.options.observed.tell_all(news);
                 });
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::staging::{Flight, StagedBlock, State};
 use super::sync::MutexGuard;
 use super::sync::atomic::Ordering;
-use super::waiter::{Outcome, Waiter, take_thread};
+use super::waiter::Waiters;
 use super::{Pipeline, mark_len};
 use crate::error::{Error, Result};
 use crate::format::PAGE;
@@ -65,11 +65,11 @@ struct Written {
 impl Pipeline {
     /// Owns the flush until everything below `end` is durable, then passes it on. The caller must have become the owner.
     pub(super) fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>, end: Lsn) -> Result<()> {
-        let (mut done, mut news) = (Vec::new(), Vec::new());
+        let (mut done, mut news) = (Waiters::default(), Vec::new());
         while self.durable() < end && state.poison.is_none() && state.has_work() {
             if !done.is_empty() {
                 // A waker is somebody else's code: it is never called under the lock.
-                MutexGuard::unlocked(&mut state, || wake(std::mem::take(&mut done), Outcome::Done));
+                MutexGuard::unlocked(&mut state, || std::mem::take(&mut done).done());
             }
             (state, done) = self.flush_front(state, &mut news);
         }
@@ -83,18 +83,24 @@ impl Pipeline {
         result
     }
 
-    /// Gives the flush to somebody who waits for the next block, or to the committer, or to nobody when nothing is left;
-    /// only then wakes `done`, so that the device is idle no longer than needed.
-    fn hand_over(&self, mut state: MutexGuard<'_, State>, done: Vec<Waiter>) {
-        let heir = state.front_waiters().and_then(take_thread);
+    /// Gives the flush to somebody who waits for the next block, or to the committer, or to nobody when nothing is left.
+    ///
+    /// Threads that waited are woken before that: what they submit next is then in the block that the heir flushes, and
+    /// not in the one after, which would split the writers into two halves that wait for each other. Tasks are woken
+    /// after it: a waker is somebody else's code, and takes as long as it likes.
+    fn hand_over(&self, mut state: MutexGuard<'_, State>, mut done: Waiters) {
+        if !done.is_empty() {
+            MutexGuard::unlocked(&mut state, || done.threads_done());
+        }
+        let heir = state.front_waiters().and_then(Waiters::heir);
         if heir.is_none() && !mutated(Mutation::HandOver) {
             self.release_flush(&mut state);
         }
         drop(state);
         if let Some(heir) = heir {
-            heir.wake(Outcome::Lead);
+            heir.lead();
         }
-        wake(done, Outcome::Done);
+        done.done();
     }
 
     /// Nobody owns the flush any more; if there is work, the committer is to take it.
@@ -114,8 +120,8 @@ impl Pipeline {
         &'a self,
         mut state: MutexGuard<'a, State>,
         news: &mut Vec<News>,
-    ) -> (MutexGuard<'a, State>, Vec<Waiter>) {
-        let Some(block) = state.take_front() else { return (state, Vec::new()) };
+    ) -> (MutexGuard<'a, State>, Waiters) {
+        let Some(block) = state.take_front() else { return (state, Waiters::default()) };
         self.count_block(&block);
         let departure = depart(&mut state, block, self.durable());
         drop(state);
@@ -132,8 +138,8 @@ impl Pipeline {
                 self.options.observed.keep(news, || News::Poisoned(e.clone()));
                 let failed = self.fail(&mut state, &e);
                 // A waker is somebody else's code: it is never called under the lock.
-                MutexGuard::unlocked(&mut state, || wake(failed, Outcome::Failed));
-                Vec::new()
+                MutexGuard::unlocked(&mut state, || failed.into_iter().for_each(Waiters::failed));
+                Waiters::default()
             }
         };
         (state, done)
@@ -204,7 +210,7 @@ impl Pipeline {
     }
 
     /// The block is durable: publishes that, and says who waited for it.
-    fn arrive(&self, state: &mut State, departure: Departure) -> Vec<Waiter> {
+    fn arrive(&self, state: &mut State, departure: Departure) -> Waiters {
         let Departure { kind, bytes, after, .. } = departure;
         state.tip = after;
         state.unwitnessed = kind == BlockKind::Data;
@@ -218,7 +224,7 @@ impl Pipeline {
                 }
                 flight.waiters
             }
-            None => Vec::new(),
+            None => Waiters::default(),
         };
         if state.committer_asleep && state.unwitnessed {
             self.work.notify_one();
@@ -228,7 +234,7 @@ impl Pipeline {
     }
 
     /// Nothing will be acknowledged any more. Returns everybody who waits, to be told.
-    fn fail(&self, state: &mut State, e: &Error) -> Vec<Waiter> {
+    fn fail(&self, state: &mut State, e: &Error) -> Vec<Waiters> {
         self.counters.poisonings.add(1);
         event!(error, error = e.to_string(), "the log is poisoned, nothing is acknowledged any more");
         // What was submitted stays readable: `flight`, `queue` and `open` are left where they are.
@@ -238,7 +244,7 @@ impl Pipeline {
         self.changed.notify_all();
         self.work.notify_all();
         if mutated(Mutation::PoisonWakesFew) {
-            return state.flight.take().map_or_else(Vec::new, |flight| flight.waiters);
+            return state.flight.take().map_or_else(Vec::new, |flight| vec![flight.waiters]);
         }
         state.take_all_waiters()
     }
@@ -254,7 +260,7 @@ impl Pipeline {
         let panicked = std::io::Error::other("it panicked, and the panic's message says why");
         let failed = self.fail(&mut state, &Error::io("go on without", thread, panicked));
         drop(state);
-        wake(failed, Outcome::Failed);
+        failed.into_iter().for_each(Waiters::failed);
     }
 
     /// Stages a mark if the newest block needs one and it fits. Says whether it did.
@@ -290,10 +296,4 @@ fn depart(state: &mut State, mut block: StagedBlock, durable: Lsn) -> Departure 
     });
     let (segment, lsn, kind) = (block.segment, block.lsn, block.kind);
     Departure { segment, lsn, kind, bytes, records, batches, staged, before, after }
-}
-
-pub(super) fn wake(waiters: Vec<Waiter>, outcome: Outcome) {
-    for waiter in waiters {
-        waiter.wake(outcome);
-    }
 }

@@ -17,8 +17,8 @@
 //! 4. After a failed write or sync, `poison` is set and never cleared: nothing is acknowledged any more, every waiter is
 //!    woken with the error, and the sync is not tried again.
 //!
-//! **Who flushes.** A blocking caller that finds nobody flushing leads: it flushes until its own block is durable, then
-//! hands over to a thread that waits for the next block, before it wakes the others. With tickets that nobody waits on,
+//! **Who flushes.** A blocking caller that finds nobody flushing leads: it flushes until its own block is durable, wakes
+//! those who waited for it, and hands over to a thread that waits for the next block. With tickets that nobody waits on,
 //! the committer thread leads; it also writes the idle mark.
 
 mod batch;
@@ -49,7 +49,7 @@ use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sync::thread::JoinHandle;
 use sync::{Condvar, Mutex, MutexGuard};
 pub use ticket::Ticket;
-use waiter::{Outcome, ThreadWaiter, Waiter};
+use waiter::Outcome;
 
 /// What the commit path asks of those who keep segments.
 pub(crate) trait Segments: Send + Sync + std::fmt::Debug {
@@ -350,14 +350,10 @@ impl Pipeline {
             state.flushing = true;
             return self.lead(state, end);
         }
-        let waiter = ThreadWaiter::this_thread();
-        match state.waiters(seq) {
-            Some(list) => list.push(Waiter::Thread(Arc::clone(&waiter))),
-            // Not staged and not durable: only a failed flush leaves this, and it was looked for above.
-            None => return Err(Error::Closed),
-        }
+        // Not staged and not durable: only a failed flush leaves this, and it was looked for above.
+        let gate = state.waiters(seq).ok_or(Error::Closed)?.enter();
         drop(state);
-        match waiter.wait() {
+        match gate.wait() {
             Outcome::Done => Ok(()),
             Outcome::Failed => Err(self.poison_error()),
             Outcome::Lead => self.lead(self.state.lock(), end),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::batch::Batch;
-use super::waiter::Waiter;
+use super::waiter::Waiters;
 use crate::error::Error;
 use crate::format::align_up;
 use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
@@ -38,7 +38,7 @@ pub(super) struct StagedBlock {
     pub(super) staged: Instant,
     /// Room for the header, then the records.
     pub(super) bytes: Vec<u8>,
-    pub(super) waiters: Vec<Waiter>,
+    pub(super) waiters: Waiters,
 }
 
 impl StagedBlock {
@@ -52,7 +52,17 @@ impl StagedBlock {
         bytes.clear();
         bytes.resize(BLOCK_HEADER, 0);
         let staged = Instant::now();
-        StagedBlock { seq, kind, segment, lsn, records: 0, batches: 0, staged, bytes, waiters: Vec::new() }
+        StagedBlock {
+            seq,
+            kind,
+            segment,
+            lsn,
+            records: 0,
+            batches: 0,
+            staged,
+            bytes,
+            waiters: Waiters::default(),
+        }
     }
 
     /// The address behind the last record.
@@ -112,7 +122,7 @@ pub(super) struct Flight {
     pub(super) segment: Arc<Segment>,
     pub(super) lsn: Lsn,
     pub(super) bytes: Arc<Vec<u8>>,
-    pub(super) waiters: Vec<Waiter>,
+    pub(super) waiters: Waiters,
 }
 
 /// The segment that comes after the current one.
@@ -203,12 +213,12 @@ impl State {
     }
 
     /// Those who wait for the block whose turn it is.
-    pub(super) fn front_waiters(&mut self) -> Option<&mut Vec<Waiter>> {
+    pub(super) fn front_waiters(&mut self) -> Option<&mut Waiters> {
         self.queue.front_mut().or(self.open.as_mut()).map(|block| &mut block.waiters)
     }
 
     /// The list of those who wait for block `seq`; `None` when it was flushed.
-    pub(super) fn waiters(&mut self, seq: BlockSeq) -> Option<&mut Vec<Waiter>> {
+    pub(super) fn waiters(&mut self, seq: BlockSeq) -> Option<&mut Waiters> {
         if let Some(flight) = self.flight.as_mut().filter(|f| f.seq == seq) {
             return Some(&mut flight.waiters);
         }
@@ -217,15 +227,10 @@ impl State {
     }
 
     /// All that wait for anything, taken out.
-    pub(super) fn take_all_waiters(&mut self) -> Vec<Waiter> {
-        let mut all = Vec::new();
-        if let Some(flight) = &mut self.flight {
-            all.append(&mut flight.waiters);
-        }
-        for block in self.queue.iter_mut().chain(self.open.as_mut()) {
-            all.append(&mut block.waiters);
-        }
-        all
+    pub(super) fn take_all_waiters(&mut self) -> Vec<Waiters> {
+        let flight = self.flight.iter_mut().map(|flight| &mut flight.waiters);
+        let staged = self.queue.iter_mut().chain(&mut self.open).map(|block| &mut block.waiters);
+        flight.chain(staged).map(std::mem::take).collect()
     }
 
     /// The record at `lsn`, copied, when it is submitted and not yet durable; and the segment that it will lie in.

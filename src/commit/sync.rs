@@ -7,12 +7,94 @@
 #[cfg(not(shuttle))]
 pub(super) use parking_lot::{Condvar, Mutex, MutexGuard};
 #[cfg(not(shuttle))]
-pub(super) use std::{sync::atomic, thread, thread_local};
+pub(super) use std::{sync::atomic, thread};
+
+#[cfg(all(target_os = "linux", not(shuttle)))]
+use rustix::thread::futex;
 
 #[cfg(shuttle)]
 pub(super) use modelled::{Condvar, Mutex, MutexGuard};
 #[cfg(shuttle)]
-pub(super) use shuttle::{sync::atomic, thread, thread_local};
+pub(super) use shuttle::{sync::atomic, thread};
+
+use atomic::{AtomicU32, Ordering};
+
+/// A word that threads wait at until it changes.
+///
+/// What was done before a [`Word::store`] is seen by whoever loads what was stored.
+#[derive(Debug, Default)]
+pub(super) struct Word {
+    value: AtomicU32,
+    #[cfg(any(shuttle, not(target_os = "linux")))]
+    queue: queue::Queue,
+}
+
+impl Word {
+    pub(super) fn load(&self) -> u32 {
+        self.value.load(Ordering::Acquire)
+    }
+
+    /// Nobody is woken by this.
+    pub(super) fn store(&self, value: u32) {
+        self.value.store(value, Ordering::Release);
+    }
+
+    /// Stores `new` if the value is `old`; says whether it was.
+    pub(super) fn replace(&self, old: u32, new: u32) -> bool {
+        self.value.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// The kernel's queue: `futex(2)`, where waking a hundred threads is one call.
+#[cfg(all(target_os = "linux", not(shuttle)))]
+impl Word {
+    /// Sleeps while the value is `value`. May return early.
+    pub(super) fn wait_while(&self, value: u32) {
+        // Not asleep because it changed, or awake because of a signal: the caller looks again in any case.
+        let _woken = futex::wait(&self.value, futex::Flags::PRIVATE, value, None);
+    }
+
+    pub(super) fn wake_one(&self) {
+        let _woken = futex::wake(&self.value, futex::Flags::PRIVATE, 1);
+    }
+
+    pub(super) fn wake_all(&self) {
+        let _woken = futex::wake(&self.value, futex::Flags::PRIVATE, i32::MAX.cast_unsigned());
+    }
+}
+
+/// Elsewhere, and in the model: a queue of our own.
+#[cfg(any(shuttle, not(target_os = "linux")))]
+mod queue {
+    use super::{Condvar, Mutex, Word};
+
+    #[derive(Debug, Default)]
+    pub(super) struct Queue {
+        lock: Mutex<()>,
+        changed: Condvar,
+    }
+
+    impl Word {
+        /// Sleeps while the value is `value`. May return early.
+        pub(crate) fn wait_while(&self, value: u32) {
+            let mut lock = self.queue.lock.lock();
+            if self.load() == value {
+                self.queue.changed.wait(&mut lock);
+            }
+        }
+
+        pub(crate) fn wake_one(&self) {
+            // Whoever saw the old value is in the queue by now, or has not looked yet.
+            drop(self.queue.lock.lock());
+            self.queue.changed.notify_one();
+        }
+
+        pub(crate) fn wake_all(&self) {
+            drop(self.queue.lock.lock());
+            self.queue.changed.notify_all();
+        }
+    }
+}
 
 /// Shuttle's primitives with the interface of `parking_lot`.
 #[cfg(shuttle)]

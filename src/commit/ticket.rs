@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use super::Pipeline;
 use super::batch::RecordOffset;
 use super::staging::BlockSeq;
-use super::waiter::{TaskSlot, Waiter};
+use super::waiter::TaskSlot;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 
@@ -113,7 +113,7 @@ impl Future for Ticket {
             let Some(list) = state.waiters(self.seq) else { return Poll::Ready(Err(Error::Closed)) };
             let slot = Arc::new(TaskSlot::default());
             slot.set(cx.waker());
-            list.push(Waiter::Task(Arc::clone(&slot)));
+            list.add_task(Arc::clone(&slot));
             self.slot = Some(slot);
         }
         Poll::Pending

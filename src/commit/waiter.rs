@@ -1,21 +1,25 @@
 //! Those who wait for a block to be durable.
 //!
-//! Each has a flag of its own, so that a flush wakes those it made durable and nobody else. A blocked thread can also be
-//! woken to lead: it then owns the flush, and must flush or pass it on.
+//! Blocked threads wait at the block's *gate*, one word that all of them look at, so that one system call wakes all that a
+//! flush made durable, and nobody else. A gate can also let one of them through to lead: that thread then owns the flush,
+//! and must flush or pass it on.
 //!
 //! ```text
-//!            flush covered it
-//! WAITING ---------------------> DONE
-//!    |    \-- log poisoned ----> FAILED
-//!    \------- chosen ----------> LEAD      (owns the flush)
+//!              flush covered it
+//!  WAITING ---------------------> DONE      all of them go on
+//!   |   ^  \--- log poisoned ---> FAILED    all of them go on
+//!   |   |
+//!   v   |  taken by exactly one, which owns the flush
+//!   LEAD
 //! ```
+//!
+//! **Invariant.** `LEAD` is stored by the owner of the flush only, for a block with a thread at its gate that nobody was told
+//! to lead before: it is taken, because no thread leaves a gate but by one of the three.
 
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::sync::atomic::{AtomicU8, Ordering};
-use super::sync::thread::{self, Thread};
-use super::sync::{Mutex, thread_local};
+use super::sync::{Mutex, Word};
 
 /// What a blocked thread was woken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,58 +32,38 @@ pub(super) enum Outcome {
     Lead,
 }
 
-const WAITING: u8 = 0;
+const WAITING: u32 = 0;
+const LEAD: u32 = 1;
+const DONE: u32 = 2;
+const FAILED: u32 = 3;
 
-impl Outcome {
-    const fn code(self) -> u8 {
-        match self {
-            Outcome::Done => 1,
-            Outcome::Failed => 2,
-            Outcome::Lead => 3,
-        }
-    }
-}
+/// Where threads wait for one block.
+#[derive(Debug, Default)]
+pub(super) struct Gate(Word);
 
-/// A blocked thread. One a thread is enough, used again for each wait.
-#[derive(Debug)]
-pub(super) struct ThreadWaiter {
-    state: AtomicU8,
-    thread: Thread,
-}
-
-thread_local! {
-    static THIS: Arc<ThreadWaiter> =
-        Arc::new(ThreadWaiter { state: AtomicU8::new(WAITING), thread: thread::current() });
-}
-
-impl ThreadWaiter {
-    /// This thread's waiter, ready to be put into one list. It must be waited on before it is asked for again.
-    pub(super) fn this_thread() -> Arc<Self> {
-        THIS.with(|this| {
-            this.state.store(WAITING, Ordering::Relaxed);
-            Arc::clone(this)
-        })
-    }
-
-    /// Blocks until [`ThreadWaiter::wake`].
+impl Gate {
+    /// Blocks until the gate opens, or this thread is the one that is to lead.
     pub(super) fn wait(&self) -> Outcome {
         loop {
-            // Acquire pairs with the release in `wake`: what the waker did before is seen after.
-            match self.state.load(Ordering::Acquire) {
-                1 => return Outcome::Done,
-                2 => return Outcome::Failed,
-                3 => return Outcome::Lead,
-                _ => thread::park(),
+            match self.0.load() {
+                DONE => return Outcome::Done,
+                FAILED => return Outcome::Failed,
+                LEAD if self.0.replace(LEAD, WAITING) => return Outcome::Lead,
+                LEAD => {}
+                _ => self.0.wait_while(WAITING),
             }
         }
     }
 
-    /// Ends the wait. Called once for each time the waiter was put into a list.
-    pub(super) fn wake(&self, outcome: Outcome) {
-        // Taken first: once the state is set the thread may go on, and away.
-        let thread = self.thread.clone();
-        self.state.store(outcome.code(), Ordering::Release);
-        thread.unpark();
+    /// Lets one thread through, as the owner of the flush.
+    pub(super) fn lead(&self) {
+        self.0.store(LEAD);
+        self.0.wake_one();
+    }
+
+    fn open(&self, state: u32) {
+        self.0.store(state);
+        self.0.wake_all();
     }
 }
 
@@ -105,28 +89,63 @@ impl TaskSlot {
     }
 }
 
-/// Somebody who waits for a block.
-#[derive(Debug)]
-pub(super) enum Waiter {
-    Thread(Arc<ThreadWaiter>),
-    Task(Arc<TaskSlot>),
+/// Everybody who waits for one block.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// There once a thread waits.
+    gate: Option<Arc<Gate>>,
+    /// How many threads wait at the gate and were not told to lead.
+    threads: usize,
+    tasks: Vec<Arc<TaskSlot>>,
 }
 
-impl Waiter {
-    /// A task is woken to look for itself, whatever the outcome.
-    pub(super) fn wake(self, outcome: Outcome) {
-        match self {
-            Waiter::Thread(thread) => thread.wake(outcome),
-            Waiter::Task(slot) => slot.wake(),
+impl Waiters {
+    /// A thread is going to wait at the gate.
+    pub(super) fn enter(&mut self) -> Arc<Gate> {
+        self.threads += 1;
+        Arc::clone(self.gate.get_or_insert_default())
+    }
+
+    pub(super) fn add_task(&mut self, slot: Arc<TaskSlot>) {
+        self.tasks.push(slot);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.threads == 0 && self.tasks.is_empty()
+    }
+
+    /// The gate at which a thread waits that can be told to lead, if there is one. The caller must tell it.
+    pub(super) fn heir(&mut self) -> Option<Arc<Gate>> {
+        self.threads = self.threads.checked_sub(1)?;
+        self.gate.clone()
+    }
+
+    /// Wakes them all. A task is woken to look for itself, whatever the outcome.
+    fn wake(mut self, state: u32) {
+        self.wake_threads(state);
+        self.tasks.iter().for_each(|task| task.wake());
+    }
+
+    fn wake_threads(&mut self, state: u32) {
+        let gate = self.gate.take().filter(|_| self.threads > 0);
+        self.threads = 0;
+        if let Some(gate) = gate {
+            gate.open(state);
         }
     }
-}
 
-/// Takes a blocked thread out of `waiters`, if there is one.
-pub(super) fn take_thread(waiters: &mut Vec<Waiter>) -> Option<Arc<ThreadWaiter>> {
-    let at = waiters.iter().position(|w| matches!(w, Waiter::Thread(_)))?;
-    match waiters.swap_remove(at) {
-        Waiter::Thread(thread) => Some(thread),
-        Waiter::Task(_) => None,
+    /// The block of the threads is durable; tasks are not told yet.
+    pub(super) fn threads_done(&mut self) {
+        self.wake_threads(DONE);
+    }
+
+    /// Their block is durable.
+    pub(super) fn done(self) {
+        self.wake(DONE);
+    }
+
+    /// The log is poisoned.
+    pub(super) fn failed(self) {
+        self.wake(FAILED);
     }
 }
