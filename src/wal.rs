@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use crate::codec::Decoder;
-use crate::commit::{Batch, Pipeline, Segments, Ticket};
+use crate::commit::{Batch, Pipeline, Segments, Then, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::io::{Disk, Lock, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
@@ -260,7 +260,7 @@ impl Wal {
     /// # Errors
     /// As [`Wal::commit`].
     pub fn submit(&self, batch: impl AsRef<Batch>) -> Result<Ticket> {
-        self.inner.pipeline.submit(batch.as_ref(), Room::Ordinary)
+        self.submit_then(batch.as_ref(), Room::Ordinary, Then::GoesOn)
     }
 
     /// As [`Wal::submit`], for what frees room: on a full disk the batch may go into the reserve, a file that the log keeps
@@ -270,7 +270,12 @@ impl Wal {
     /// # Errors
     /// As [`Wal::commit`].
     pub fn submit_from_reserve(&self, batch: impl AsRef<Batch>) -> Result<Ticket> {
-        self.inner.pipeline.submit(batch.as_ref(), Room::Reserve)
+        self.submit_then(batch.as_ref(), Room::Reserve, Then::GoesOn)
+    }
+
+    /// As [`Wal::submit`] or [`Wal::submit_from_reserve`], by a caller that says what it does next.
+    pub(crate) fn submit_then(&self, batch: &Batch, room: Room, then: Then) -> Result<Ticket> {
+        self.inner.pipeline.submit(batch, room, then)
     }
 
     /// The record at `lsn`, verified; also one that is submitted and not yet durable.

@@ -84,6 +84,15 @@ pub(crate) struct Pipeline {
     segments: Arc<dyn Segments>,
 }
 
+/// What the caller does once its batch is submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Something else, so the committer is told that there is work.
+    GoesOn,
+    /// It waits for the ticket, and leads then, if nobody does: to wake the committer would be to wait for it.
+    Waits,
+}
+
 /// Where a batch was placed.
 #[derive(Clone, Copy, Debug)]
 struct Placed {
@@ -160,12 +169,12 @@ impl Pipeline {
     }
 
     /// Fixes the order of a batch and makes it readable. On a full disk it may go into the reserve, if `room` says so.
-    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, room: Room) -> Result<Ticket> {
+    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, room: Room, then: Then) -> Result<Ticket> {
         self.check(batch)?;
         self.start_committer()?;
         let mut state = self.state.lock();
         let placed = self.stage(&mut state, batch, room)?;
-        if !state.flushing && state.has_work() {
+        if then == Then::GoesOn && !state.flushing && state.has_work() {
             self.work.notify_one();
         }
         drop(state);

@@ -24,7 +24,9 @@ use super::snapshot::{self, Snapshots};
 use super::space::{self, Space};
 use super::state::{FullState, SnapshotRef};
 use super::storage::GroupStorage;
+use crate::commit::Then;
 use crate::io::Disk;
+use crate::segment::Room;
 use crate::stats::Counter;
 use crate::{BackupReport, Lsn, Options, Ticket, Wal};
 
@@ -132,7 +134,7 @@ impl RaftLog {
         let mut batch = self.inner.wal.batch();
         let label = label(Kind::State(StateKind::Created), id, 0, 0);
         let record = batch.push_labelled(label, &[&encode_state(&full)]);
-        let ticket = self.inner.wal.submit(&batch)?;
+        let ticket = self.inner.wal.submit_then(&batch, Room::Ordinary, Then::Waits)?;
         order.incarnation = full.incarnation;
         let cell = Cell::new(id, Group::created(full, ticket.lsn_of(record)));
         self.inner.groups.put(Arc::clone(&cell));
@@ -165,7 +167,7 @@ impl RaftLog {
     /// # Errors
     /// As [`RaftLog::submit`]; and [`Error::Log`] when it cannot be made durable.
     pub fn commit(&self, batch: WriteBatch) -> Result<Lsn> {
-        Ok(self.submit(batch)?.wait()?)
+        Ok(self.put(batch, Then::Waits)?.wait()?)
     }
 
     /// Puts a batch into the log. When this returns its order is fixed and its entries can be read, but nothing is
@@ -176,16 +178,18 @@ impl RaftLog {
     /// [`Error::NoSuchGroup`] when one was removed, [`Error::ForeignBatch`] for a batch of another log; [`Error::Log`]:
     /// `RecordTooLarge`, `BatchTooLarge`, `Poisoned`, `Closed`. In all these cases nothing of the batch was done.
     pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
+        self.put(batch, Then::GoesOn)
+    }
+
+    fn put(&self, batch: WriteBatch, then: Then) -> Result<Ticket> {
         if !Arc::ptr_eq(&self.inner, &batch.log().inner) {
             return Err(Error::ForeignBatch);
         }
         let order = self.inner.groups.order.lock();
         batch.verify()?;
         let frees = batch.frees_room();
-        let ticket = match frees {
-            true => self.inner.wal.submit_from_reserve(batch.records())?,
-            false => self.inner.wal.submit(batch.records())?,
-        };
+        let room = if frees { Room::Reserve } else { Room::Ordinary };
+        let ticket = self.inner.wal.submit_then(batch.records(), room, then)?;
         batch.apply(&ticket);
         drop(order);
         self.inner.groups.adopt_left();
