@@ -21,13 +21,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::codec::Decoder;
-use crate::commit::Batch;
+use crate::commit::{Batch, Then};
 use crate::error::{Error, Result};
 use crate::format::DATA_START;
 use crate::format::superblock::Superblock;
 use crate::io::{Disk, File, Lock, RealDisk, copy_first};
 use crate::lsn::Lsn;
-use crate::segment::{Segment, SegmentReader, SuperblockFile};
+use crate::segment::{Room, Segment, SegmentReader, SuperblockFile};
 use crate::wal::{LOCK, Wal};
 
 /// What a backup holds.
@@ -88,7 +88,7 @@ impl Wal {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Closed`], [`Error::Io`].
     pub fn capture(&self) -> Result<Capture> {
-        self.submit(Batch::new())?.wait()?;
+        self.submit_then(&Batch::new(), Room::Ordinary, Then::Waits)?.wait()?;
         let keeper = self.keeper();
         let held = keeper.hold_releases();
         let end = self.durable_lsn();

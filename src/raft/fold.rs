@@ -3,7 +3,7 @@
 //! Records are folded in the order in which they were committed. Only headers are looked at, but for the few records
 //! whose label does not say everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::codec::state::{decode_conf, decode_hard, decode_state};
@@ -21,7 +21,7 @@ use crate::{Batch, Label, Lsn, SegmentReader};
 /// # Errors
 /// What reading gives; [`Error::Content`] for a record that this build does not understand.
 pub(crate) fn summarize(segment: &SegmentReader) -> Result<SegmentSummary> {
-    let mut folds: BTreeMap<u64, Fold> = BTreeMap::new();
+    let mut folds: HashMap<u64, Fold> = HashMap::new();
     for head in segment.heads() {
         let head = head?;
         // A record without a label is none of ours: somebody shares the log with us.
@@ -43,11 +43,13 @@ fn has_payload(kind: Kind) -> bool {
     matches!(kind, Kind::HardState | Kind::ConfState | Kind::Snapshot | Kind::State(_))
 }
 
-fn assemble(folds: BTreeMap<u64, Fold>, segment: &SegmentReader) -> SegmentSummary {
+fn assemble(folds: HashMap<u64, Fold>, segment: &SegmentReader) -> SegmentSummary {
+    let mut folds: Vec<_> = folds.into_iter().collect();
+    folds.sort_unstable_by_key(|(group, _)| *group);
     let (first_lsn, end_lsn) = (segment.first_lsn(), segment.end_lsn());
     let span = end_lsn.distance_from(first_lsn).unwrap_or(0);
     let width = if u32::try_from(span).is_ok() { Width::Four } else { Width::Eight };
-    let entries: usize = folds.values().map(|fold| fold.appended.len() + fold.relocated.len()).sum();
+    let entries: usize = folds.iter().map(|(_, fold)| fold.appended.len() + fold.relocated.len()).sum();
     let mut body = Vec::with_capacity(entries.saturating_mul(width.bytes()));
     let mut effects = BTreeMap::new();
     for (group, mut fold) in folds {

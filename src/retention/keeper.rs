@@ -15,7 +15,7 @@ use crate::segment::{
 };
 use crate::trace::span;
 
-/// What the keeper has to do. A commit may be waiting for a segment, so that goes first.
+/// What the keeper has to do. A commit may be waiting for a segment, so that goes first, as long as the rest is not far behind.
 #[derive(Debug)]
 pub(super) struct Jobs {
     prepare: Option<(Lsn, Room)>,
@@ -43,6 +43,31 @@ impl Jobs {
     fn is_empty(&self) -> bool {
         self.prepare.is_none() && self.queue.is_empty()
     }
+
+    fn take(&mut self) -> Option<Work> {
+        if self.queue.len() > MOST_BEHIND {
+            return self.queue.pop_front().map(Work::Job);
+        }
+        match self.prepare.take() {
+            Some((first_lsn, room)) => {
+                let id = self.next_id;
+                self.next_id = id.next();
+                Some(Work::Prepare(id, first_lsn, room))
+            }
+            None => self.queue.pop_front().map(Work::Job),
+        }
+    }
+}
+
+/// With more jobs than this the next segment waits for its turn, and commits may have to wait for it: a log that is written
+/// faster than its segments can be sealed would else be read whole when it opens after a crash. A rotation makes two jobs.
+const MOST_BEHIND: usize = 4;
+
+/// What is done next.
+#[derive(Debug)]
+enum Work {
+    Prepare(SegmentId, Lsn, Room),
+    Job(Job),
 }
 
 /// The name of the thread.
@@ -105,23 +130,21 @@ impl Keeper {
     /// Does what was asked so far.
     pub(crate) fn run_pending(&self, offer: &dyn Fn(Result<Arc<Segment>>)) {
         loop {
-            let mut jobs = self.jobs.lock();
-            if let Some((first_lsn, room)) = jobs.prepare.take() {
-                let id = jobs.next_id;
-                jobs.next_id = id.next();
-                drop(jobs);
-                let made = self.prepare_segment(id, first_lsn, room);
-                self.note(&made);
-                offer(made.clone());
-                self.hurry.store(false, Ordering::Relaxed);
-                self.tell_prepared(&made);
-            } else if let Some(job) = jobs.queue.pop_front() {
-                drop(jobs);
-                let done = self.run_job(&job);
-                self.note(&done);
-                self.tell_failure(&done);
-            } else {
-                return;
+            let work = self.jobs.lock().take();
+            match work {
+                Some(Work::Prepare(id, first_lsn, room)) => {
+                    let made = self.prepare_segment(id, first_lsn, room);
+                    self.note(&made);
+                    offer(made.clone());
+                    self.hurry.store(false, Ordering::Relaxed);
+                    self.tell_prepared(&made);
+                }
+                Some(Work::Job(job)) => {
+                    let done = self.run_job(&job);
+                    self.note(&done);
+                    self.tell_failure(&done);
+                }
+                None => return,
             }
         }
     }
