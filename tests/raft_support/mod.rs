@@ -103,6 +103,23 @@ impl Node {
     }
 }
 
+/// Group 7: entries 11..=40 (terms 2 up to 20, then 3), commit 25, applied 20, snapshot at 15, compacted to 10.
+pub fn seasoned() -> Node {
+    let node = Node::new();
+    node.create(7);
+    node.append_committed(7, 1, 20, 2);
+    node.snapshot_at(7, 15);
+    node.compact(7, 10);
+    let tail: Vec<_> = (21..=40).map(|i| entry(i, 3)).collect();
+    node.commit(|batch| {
+        batch.append(7, &tail)?;
+        batch.set_hard_state(7, &hard(3, 2, 25))?;
+        batch.set_conf_state(7, 18, &conf(&[1, 2, 3]))?;
+        batch.set_applied(7, 20, 2)
+    });
+    node
+}
+
 pub fn state_at(index: u64) -> Vec<u8> {
     format!("state at {index};").repeat(600).into_bytes()
 }

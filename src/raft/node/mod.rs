@@ -161,13 +161,15 @@ impl Node {
             return Err(NodeError::WrongDirectory { group, configured: config.id, log: log.node_id() });
         }
         let recovered = storage.recover();
-        check_conf_state(&recovered.conf_state)
-            .map_err(|why| NodeError::ConfChangeRefused { group, why: format!("cannot start, {why}") })?;
+        check_conf_state(&recovered.conf_state).map_err(|why| {
+            let what = format!("the group cannot be started, {why}; create it with the members that it has");
+            NodeError::Config { group, what }
+        })?;
         let (applied, _) = config.applied.unwrap_or((recovered.applied, recovered.applied_term));
         check_applied(&config, &storage, applied)?;
         raise_commit(&storage, applied)?;
         let raw = RawNode::new(&config.to_raft(applied), storage.clone(), &trace::logger(group))
-            .map_err(|e| NodeError::Raft { group, what: e.to_string() })?;
+            .map_err(|e| NodeError::of_raft(group, &e))?;
         let mut node = Node {
             last: drive::Seen::of(&raw),
             id: config.id,
@@ -252,7 +254,7 @@ impl Node {
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "the log is being written, no election now",
+                why: "the log is being written; drive the node, and try again",
             });
         }
         trace::event!(
@@ -305,12 +307,15 @@ impl Node {
             return Ok(());
         }
         if !self.raw.raft.promotable() {
-            return Err(NodeError::NotNow { group: self.group, why: "this node is no voter" });
+            return Err(NodeError::NotNow {
+                group: self.group,
+                why: "this node is no voter; add it as one first",
+            });
         }
         if !self.may_campaign() {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "the log is being written, no election now",
+                why: "the log is being written; drive the node, and try again",
             });
         }
         let done = self.raw.campaign().map_err(|e| self.raft_error(&e));
@@ -347,7 +352,7 @@ impl Node {
         if raft.state == StateRole::Leader && !log.match_term(log.committed, raft.term) {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "nothing of this leader's term is committed yet",
+                why: "nothing of this leader's term is committed yet; drive the node, and ask again",
             });
         }
         let context = self.contexts.next();
@@ -520,17 +525,21 @@ impl Node {
         let raft = &self.raw.raft;
         let why = match e {
             ::raft::Error::ProposalDropped if raft.lead_transferee.is_some() => {
-                "leadership is being transferred"
+                "leadership is being transferred; propose it again when that is over, at the leader of then"
             }
-            ::raft::Error::ProposalDropped if raft.prs().get(self.id).is_none() => "this leader was removed",
-            ::raft::Error::ProposalDropped => "too many bytes wait for being committed",
+            ::raft::Error::ProposalDropped if raft.prs().get(self.id).is_none() => {
+                "this leader was removed; propose it again at the next one"
+            }
+            ::raft::Error::ProposalDropped => {
+                "too many bytes wait for being committed (`NodeConfig::max_uncommitted_size`); propose it again later"
+            }
             other => return self.raft_error(other),
         };
         NodeError::Dropped { group: self.group, why }
     }
 
     fn raft_error(&self, e: &::raft::Error) -> NodeError {
-        NodeError::Raft { group: self.group, what: e.to_string() }
+        NodeError::of_raft(self.group, e)
     }
 
     fn note_role(&mut self) {
@@ -561,7 +570,7 @@ fn check_applied(config: &NodeConfig, storage: &GroupStorage, applied: u64) -> N
         return Err(NodeError::AppliedOutOfRange { group, index: applied, lowest, highest });
     }
     if let Some((index, given)) = config.applied {
-        let found = storage.term(index).map_err(|e| NodeError::Raft { group, what: e.to_string() })?;
+        let found = storage.term(index).map_err(|e| NodeError::of_raft(group, &e))?;
         if found != given {
             return Err(NodeError::AppliedTermMismatch { group, index, given, found });
         }
