@@ -427,6 +427,7 @@ impl Corruption {
     }
 
     /// The file is none of the log's own: a record names it, it has no addresses, and a repair of the log leaves it alone.
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
     pub(crate) fn beside_the_log(file: impl AsRef<Path>, offset: u64, reason: CorruptionReason) -> Self {
         Corruption { beside: true, ..Corruption::new(file, offset, Range::default(), reason) }
     }
