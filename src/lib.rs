@@ -77,6 +77,8 @@
 //! | `tracing`, `metrics` | events and counters through those facades |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![warn(clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
 
 mod backup;
 mod codec;

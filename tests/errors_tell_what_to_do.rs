@@ -1,7 +1,5 @@
 //! Errors as those meet them who use the log for the first time: each says what happened, where, and what to do next.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-
 mod codec_support;
 mod errors_support;
 

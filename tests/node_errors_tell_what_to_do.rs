@@ -1,8 +1,6 @@
 //! Errors of a `Node` and of its proposals as those meet them who drive it: each says what happened, to which group, node
 //! or index, and what to do next.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-#![allow(clippy::field_reassign_with_default)]
 
 mod errors_support;
 mod node_support;

@@ -1,13 +1,6 @@
 //! Groups in a log with a codec: nothing that went through it can be read from the log's files, an open without it is
 //! refused, and raft is given the entries that it would be given without.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::field_reassign_with_default
-)]
 
 mod codec_support;
 mod raft_support;

@@ -1,7 +1,6 @@
 //! Errors of the Raft layer as those meet them who drive it: each says what happened, to which group, index or file, and
 //! what to do next. Every variant of `raft::Error` is met here.
 #![cfg(feature = "raft")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
 
 mod codec_support;
 mod errors_support;

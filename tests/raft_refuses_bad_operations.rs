@@ -1,13 +1,6 @@
 //! An operation that would break a group's invariants is refused before anything is staged, with an error that names
 //! the group and the index; and the batch, the group and the log are as they were.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::field_reassign_with_default
-)]
 
 mod raft_support;
 

@@ -1,5 +1,5 @@
 //! What tests of error messages share: which cases an error has, and which of them were met.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of it
+#![allow(dead_code)] // each test file uses a part of it
 
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};

@@ -1,13 +1,6 @@
 //! What the tests of the Raft layer share.
-// Each test file uses a part of it, and none exports it.
-#![allow(dead_code, unreachable_pub)]
-// The codecs of the raft crate differ in the hidden fields of its messages, so none is built as a literal.
-#![allow(
-    clippy::field_reassign_with_default,
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    clippy::indexing_slicing
-)]
+// Each test file uses a part of it.
+#![allow(dead_code)]
 
 pub mod model;
 pub mod watched;
