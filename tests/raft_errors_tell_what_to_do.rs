@@ -6,12 +6,13 @@ mod codec_support;
 mod errors_support;
 mod raft_support;
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use codec_support::xor;
-use errors_support::{Met, check, met, met_in};
+use errors_support::{Met, check, met, met_in, variants};
 use raft_support::*;
 use seawall::io::sim::{Call, Fault, FaultPlan, SimDisk, Trigger};
 use seawall::raft::{Error, RaftOptions, Result, WriteBatch};
@@ -39,6 +40,25 @@ const SITUATIONS: &[fn() -> Vec<Met>] = &[
 fn each_error_says_what_happened_where_and_what_to_do() {
     let all: Vec<Met> = SITUATIONS.iter().flat_map(|situation| situation()).collect();
     check(include_str!("../src/raft/error.rs"), "Error", &all, &[]);
+}
+
+/// The reasons that two of the variants carry.
+#[test]
+fn each_reason_why_a_group_cannot_be_replayed_is_met() {
+    let source = include_str!("../src/raft/error.rs");
+    let reasons =
+        |all: Vec<(Error, String)>| all.into_iter().filter_map(|(e, _)| reason(&e)).collect::<BTreeSet<_>>();
+    assert_eq!(reasons(meaningless()), variants(source, "ContentProblem").into_iter().collect());
+    assert_eq!(reasons(lacking()), variants(source, "Missing").into_iter().collect());
+}
+
+fn reason(e: &Error) -> Option<String> {
+    let said = match e {
+        Error::Content { problem, .. } => format!("{problem:?}"),
+        Error::Incomplete { what, .. } => format!("{what:?}"),
+        _ => return None,
+    };
+    Some(said.chars().take_while(char::is_ascii_alphanumeric).collect())
 }
 
 /// What a new batch for group 7 of [`seasoned`] says to this.
@@ -354,69 +374,69 @@ fn opened_with(records: impl FnOnce(&mut Batch)) -> (Error, Lsn) {
     (options().open(node.dir.path()).unwrap_err(), lsn)
 }
 
-/// The kinds are those of `src/raft/codec/mod.rs`.
 fn records_that_mean_nothing() -> Vec<Met> {
-    let content = |label: (u8, u64, u64, u64), payload: &[u8], index: u64, problem: &str| {
+    meaningless().into_iter().map(|(e, expected)| met(e, expected)).collect()
+}
+
+/// The kinds are those of `src/raft/codec/mod.rs`.
+fn meaningless() -> Vec<(Error, String)> {
+    let content = |label: (u8, u64, u64, u64), payload: &[u8], problem: &str| {
         let (e, lsn) = opened_with(|batch| record(batch, label, payload));
-        let expected = format!(
-            "the record at LSN {lsn} (group 7, index {index}) cannot be understood: {problem}. Nothing was changed: open it \
-             with the release that wrote it; if that refuses too, restore this node from a replica or a backup"
-        );
-        met(e, expected)
+        (e, cannot_be_understood(lsn, label.2, problem))
     };
     vec![
-        content((0x3f, 7, 5, 0), b"", 5, "its kind 0x3f is unknown; it may come from a newer release"),
-        content((0x13, 7, 0, 0), &[9, 0], 0, "its version 9 is unknown; it comes from a newer release"),
-        content((0x10, 7, 0, 1), &[0; 23], 0, "it is cut short"),
-        content((0x10, 7, 0, 1), &[0; 25], 0, "it is too long"),
-        content((0x01, 7, 0, 1), b"x", 0, "its field \"index\" is out of range"),
-        content((0x13, 7, 0, 0), &[1, 2], 0, "its field \"auto_leave\" is out of range"),
+        content((0x3f, 7, 5, 0), b"", "its kind 0x3f is unknown; it may come from a newer release"),
+        content((0x13, 7, 0, 0), &[9, 0], "its version 9 is unknown; it comes from a newer release"),
+        content((0x10, 7, 0, 1), &[0; 23], "it is cut short"),
+        content((0x10, 7, 0, 1), &[0; 25], "it is too long"),
+        content((0x01, 7, 0, 1), b"x", "its field \"index\" is out of range"),
+        content((0x13, 7, 0, 0), &[1, 2], "its field \"auto_leave\" is out of range"),
         contradiction(),
     ]
 }
 
 /// Two entries of one segment with a gap between them.
-fn contradiction() -> Met {
+fn contradiction() -> (Error, String) {
     let (e, first) = opened_with(|batch| {
         record(batch, (0x01, 7, 1, 1), b"12345678");
         record(batch, (0x01, 7, 3, 1), b"12345678");
     });
     let second = first.plus(Batch::record_size(8, true));
-    met(
-        e,
-        format!(
-            "the record at LSN {second} (group 7, index 3) cannot be understood: it contradicts the records before it. \
-             Nothing was changed: open it with the release that wrote it; if that refuses too, restore this node from a \
-             replica or a backup"
-        ),
+    (e, cannot_be_understood(second, 3, "it contradicts the records before it"))
+}
+
+fn cannot_be_understood(lsn: Lsn, index: u64, problem: &str) -> String {
+    format!(
+        "the record at LSN {lsn} (group 7, index {index}) cannot be understood: {problem}. Nothing was changed: open it with \
+         the release that wrote it; if that refuses too, restore this node from a replica or a backup"
     )
 }
 
 fn groups_that_are_not_whole() -> Vec<Met> {
-    let whole = |label: (u8, u64, u64, u64), payload: &[u8], group: u64, what: &str| {
+    lacking().into_iter().map(|(e, expected)| met(e, expected)).collect()
+}
+
+fn lacking() -> Vec<(Error, String)> {
+    let whole = |label: (u8, u64, u64, u64), payload: &[u8], what: &str| {
         let (e, _) = opened_with(|batch| record(batch, label, payload));
         let expected = format!(
-            "group {group} is not whole: {what}. Nothing was changed: keep the directory as it is and restore this node \
-             from a replica or a backup"
+            "group {} is not whole: {what}. Nothing was changed: keep the directory as it is and restore this node from a \
+             replica or a backup",
+            label.1
         );
-        met(e, expected)
+        (e, expected)
     };
     let commit_five: Vec<u8> = [1u64, 0, 5].iter().flat_map(|n| n.to_le_bytes()).collect();
     vec![
-        whole((0x01, 9, 1, 1), b"x", 9, "its State record is missing at index 1"),
-        whole((0x01, 7, 2, 1), b"x", 7, "entries are missing at index 1"),
-        whole((0x10, 7, 5, 1), &commit_five, 7, "committed entries are missing at index 1"),
-        whole((0x11, 7, 3, 1), b"", 7, "the applied index lies outside the log at index 3"),
-        no_index_left(),
+        whole((0x01, 9, 1, 1), b"x", "its State record is missing at index 1"),
+        whole((0x01, 7, 2, 1), b"x", "entries are missing at index 1"),
+        whole((0x10, 7, 5, 1), &commit_five, "committed entries are missing at index 1"),
+        whole((0x11, 7, 3, 1), b"", "the applied index lies outside the log at index 3"),
+        // The last compacted index is the highest number there is.
+        whole(
+            (0x12, 7, u64::MAX, 1),
+            b"",
+            "an index after the last one is missing at index 18446744073709551615",
+        ),
     ]
-}
-
-/// The last compacted index is the highest number there is.
-fn no_index_left() -> Met {
-    let (e, _) = opened_with(|batch| record(batch, (0x12, 7, u64::MAX, 1), b""));
-    met(
-        e,
-        "group 7 is not whole: an index after the last one is missing at index 18446744073709551615. Nothing was changed: \
-         keep the directory as it is and restore this node from a replica or a backup",
-    )
 }
