@@ -161,13 +161,14 @@ fn proposals_that_are_not_taken() -> Vec<Met> {
     group.elect(1);
     group.cut = [1].into();
     let _open = group.propose(1, &[0; 900_000]);
+    group.settle();
     let too_much = group.node(1).propose(vec![0; 900_000], SOON).unwrap_err();
     group.node(1).transfer_leader(2).unwrap();
     vec![
         met(
             too_large,
-            "group 7: an entry of 1024 bytes is over the limit of 1000 (`NodeConfig::max_entry_size`): split it, or raise \
-             the limit on every member",
+            "group 7: an entry of 1024 bytes is over the limit of 1000 (`NodeConfig::max_entry_size`, and what a record of \
+             the log has room for): split it, or raise the limit on every member",
         ),
         met(busy, "group 7: 636 bytes wait for being written: drive the node, and try again"),
         met(

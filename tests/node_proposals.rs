@@ -197,6 +197,7 @@ fn too_many_uncommitted_bytes_are_dropped_at_once() {
     group.elect(1);
     group.cut = [1].into();
     let _first = group.propose(1, &[0; 900_000]);
+    group.settle();
     let result = group.node(1).propose(vec![0; 900_000], SOON);
     assert!(matches!(result, Err(NodeError::Dropped { .. })), "{result:?}");
 }

@@ -108,8 +108,8 @@ pub enum NodeError {
 
     /// An entry is larger than the limit.
     #[error(
-        "group {group}: an entry of {size} bytes is over the limit of {max} (`NodeConfig::max_entry_size`): split it, \
-         or raise the limit on every member"
+        "group {group}: an entry of {size} bytes is over the limit of {max} (`NodeConfig::max_entry_size`, and what a \
+         record of the log has room for): split it, or raise the limit on every member"
     )]
     EntryTooLarge {
         /// The group.

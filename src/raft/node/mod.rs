@@ -119,6 +119,9 @@ pub use self::proposal::{Applied, Proposal, ProposalError};
 pub use self::snapshot::SnapshotWriter;
 pub use self::status::{NodeStatus, PeerState, PeerStatus, Role};
 
+/// What a record takes besides an entry's data and context, at most: header, length of the context, padding.
+const RECORD: u64 = 40 + 4 + 7;
+
 /// Names a request of [`Node::read_index`] until its answer comes out of the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReadId(EntryContext);
@@ -157,6 +160,7 @@ impl Node {
         let group = storage.id();
         config.validate(group)?;
         let log = storage.log().clone();
+        let config = config.fitting(log.wal());
         if log.node_id() != Some(config.id) {
             return Err(NodeError::WrongDirectory { group, configured: config.id, log: log.node_id() });
         }
@@ -250,7 +254,7 @@ impl Node {
         };
         inbound.check(&message)?;
         let bytes: u64 = message.entries.iter().map(|e| e.data.len() as u64).sum();
-        self.check_room(bytes)?;
+        self.check_room(bytes, message.entries.len())?;
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
             return Err(NodeError::NotNow {
                 group: self.group,
@@ -290,7 +294,7 @@ impl Node {
                 max: self.config.max_entry_size,
             });
         }
-        self.check_room(size)?;
+        self.check_room(size, 1)?;
         if let Err(e) = self.raw.propose(context.as_bytes().to_vec(), data) {
             return Err(self.not_taken(&e));
         }
@@ -486,10 +490,14 @@ impl Node {
         }
     }
 
-    /// Whether `more` bytes can wait besides those that wait for the next Ready.
-    fn check_room(&self, more: u64) -> NodeResult<()> {
-        let unwritten = self.raw.raft.raft_log.unstable().entries_size as u64;
-        if more > 0 && unwritten > 0 && unwritten.saturating_add(more) > self.config.max_unwritten_size {
+    /// Whether `more` bytes in so many entries can wait besides those that wait for the next Ready.
+    fn check_room(&self, more: u64, entries: usize) -> NodeResult<()> {
+        let waiting = self.raw.raft.raft_log.unstable();
+        let unwritten = waiting.entries_size as u64;
+        let bytes = unwritten.saturating_add(more);
+        let in_log = bytes.saturating_add(RECORD.saturating_mul((waiting.entries.len() + entries) as u64));
+        let too_much = bytes > self.config.max_unwritten_size || in_log > self.config.room;
+        if more > 0 && unwritten > 0 && too_much {
             return Err(NodeError::Busy { group: self.group, bytes: unwritten });
         }
         Ok(())
