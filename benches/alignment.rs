@@ -2,13 +2,6 @@
 //! 512 and 8, with one writer that waits for each record and with many. Rounds are taken in turns; medians.
 //!
 //! `cargo bench --bench alignment -- --rounds 5 --millis 700`
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::cast_precision_loss,
-    missing_docs
-)]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

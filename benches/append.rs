@@ -1,5 +1,4 @@
 //! One writer, one record at a time, durable before the next: what the device's sync costs, and what we add.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod support;
 

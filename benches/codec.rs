@@ -1,5 +1,4 @@
 //! Bytes to values and back: record, block header, checksum.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, missing_docs)]
 
 mod support;
 

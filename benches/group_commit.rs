@@ -1,5 +1,4 @@
 //! Many batches on one sync: blocking writers that share it, and tickets that nobody waits for until the end.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod support;
 

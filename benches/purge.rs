@@ -4,13 +4,6 @@
 //! that it never compacts, which have to be relocated again and again. Rounds with and without are taken in turns.
 //!
 //! `cargo bench --bench purge -- --rounds 5 --commits 6000`
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, clippy::cast_precision_loss)]
-#![allow(
-    clippy::field_reassign_with_default,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    missing_docs
-)]
 
 use std::time::{Duration, Instant};
 

@@ -1,11 +1,5 @@
 //! The Raft layer: a batch of many groups with one sync, a group's entries in order, and one entry at random.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::field_reassign_with_default,
-    clippy::useless_conversion,
-    missing_docs
-)]
+#![allow(clippy::useless_conversion)]
 
 mod support;
 

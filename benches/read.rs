@@ -1,5 +1,4 @@
 //! Reading records, each verified: one at random, and all in order. The log is in the page cache.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, missing_docs)]
 
 mod support;
 

@@ -1,5 +1,4 @@
 //! Opening a log of 64 MiB: after a close, and as a killed process leaves it. Each open gets a directory of its own.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod support;
 

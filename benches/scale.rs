@@ -2,13 +2,6 @@
 //!
 //! `cargo bench --bench scale -- --groups 100000 --bytes 1000000000`; both are the largest that is tried, and each smaller
 //! size is a tenth. `--csv FILE` writes the curves to a file.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, clippy::cast_precision_loss)]
-#![allow(
-    clippy::field_reassign_with_default,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    missing_docs
-)]
 
 #[path = "../tests/counting/mod.rs"]
 mod counting;

@@ -1,7 +1,6 @@
 //! Tickets are futures: tasks of an async program await them, and no thread of the runtime waits for the disk.
 //!
 //! `cargo run --release --example async_tickets`
-#![allow(clippy::print_stdout)] // a program talks to people
 
 use std::cell::Cell;
 use std::error::Error;

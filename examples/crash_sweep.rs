@@ -3,8 +3,6 @@
 //! `cargo run --release --features sim --example crash_sweep -- --states N --seed S [--raft]` runs seeds from `S` on until
 //! `N` crash states were opened and judged. The exit status is 0 only when nothing was wrong; a finding is printed with
 //! its seed, what it did, and the smallest case found that still fails.
-// A program talks to people.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

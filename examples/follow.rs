@@ -1,7 +1,6 @@
 //! Following a log: a second thread that reads what becomes durable, and a look from outside, without the lock.
 //!
 //! `cargo run --release --example follow`
-#![allow(clippy::print_stdout)] // a program talks to people
 
 use std::error::Error;
 

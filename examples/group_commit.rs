@@ -1,7 +1,6 @@
 //! Many threads, few syncs: those that wait at the same time share one. And with tickets one thread does as well.
 //!
 //! `cargo run --release --example group_commit`
-#![allow(clippy::print_stdout, clippy::cast_precision_loss)] // a program talks to people
 
 use std::error::Error;
 use std::time::Instant;

@@ -1,7 +1,6 @@
 //! The log in one page: append, read, submit, iterate, reopen, release.
 //!
 //! `cargo run --release --example hello_log`
-#![allow(clippy::print_stdout)] // a program talks to people
 
 use std::error::Error;
 

@@ -2,7 +2,6 @@
 //! callgrind and subtracts, so that what is left is the cost of one.
 //!
 //! `instructions append|read|iterate|open N`
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::indexing_slicing)] // it has nobody to tell of errors
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! Ten thousand Raft groups in one log: one sync for all that have something to say.
 //!
 //! `cargo run --release --example multi_raft`
-#![allow(clippy::print_stdout)] // a program talks to people
 
 use std::error::Error;
 use std::time::Instant;

@@ -4,8 +4,6 @@
 //! seed `S` on and 10,000 steps each, until `N` steps were taken. `--paranoid 1` compares every output with the disk
 //! after a crash, not one in fifty. The exit status is 0 only when nothing was wrong; a finding is printed with its seed,
 //! its step and the events before. `--steps 10000 --seed S` runs that seed again.
-// A program talks to people.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "../tests/cluster_support/mod.rs"]
 mod cluster_support;

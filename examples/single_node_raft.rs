@@ -1,7 +1,6 @@
 //! A Raft group of one member, with a state machine: propose, apply, snapshot, compact, restart.
 //!
 //! `cargo run --release --example single_node_raft`
-#![allow(clippy::print_stdout)] // a program talks to people
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -386,7 +386,7 @@ pub struct Corruption {
     pub file: PathBuf,
     /// Where in the file the first byte lies that does not verify.
     pub offset: u64,
-    /// The LSNs that cannot be vouched for.
+    /// The LSNs that cannot be vouched for; none, from zero to zero, when the file is none of the log's own.
     pub lsns: Range<Lsn>,
     /// What is wrong there.
     pub reason: CorruptionReason,
@@ -394,6 +394,8 @@ pub struct Corruption {
     pub witness: Option<Witness>,
     /// The streams and sequence numbers that are hit, as far as surviving headers tell.
     pub hit: Vec<StreamRange>,
+    /// Whether the file is none of the log's own.
+    beside: bool,
 }
 
 impl Corruption {
@@ -403,7 +405,15 @@ impl Corruption {
         lsns: Range<Lsn>,
         reason: CorruptionReason,
     ) -> Self {
-        Corruption { file: file.as_ref().to_owned(), offset, lsns, reason, witness: None, hit: Vec::new() }
+        Corruption {
+            file: file.as_ref().to_owned(),
+            offset,
+            lsns,
+            reason,
+            witness: None,
+            hit: Vec::new(),
+            beside: false,
+        }
     }
 
     pub(crate) fn witnessed(mut self, witness: Option<Witness>) -> Self {
@@ -415,6 +425,12 @@ impl Corruption {
         self.hit = hit;
         self
     }
+
+    /// The file is none of the log's own: a record names it, it has no addresses, and a repair of the log leaves it alone.
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
+    pub(crate) fn beside_the_log(file: impl AsRef<Path>, offset: u64, reason: CorruptionReason) -> Self {
+        Corruption { beside: true, ..Corruption::new(file, offset, Range::default(), reason) }
+    }
 }
 
 impl From<Corruption> for Error {
@@ -425,15 +441,10 @@ impl From<Corruption> for Error {
 
 impl fmt::Display for Corruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at offset {}: {} (LSN {} to {})",
-            self.file.display(),
-            self.offset,
-            self.reason,
-            self.lsns.start,
-            self.lsns.end
-        )?;
+        write!(f, "{} at offset {}: {}", self.file.display(), self.offset, self.reason)?;
+        if !self.beside {
+            write!(f, " (LSN {} to {})", self.lsns.start, self.lsns.end)?;
+        }
         if let Some(witness) = &self.witness {
             write!(f, "; it was durable: {witness}")?;
         }
@@ -446,9 +457,12 @@ impl fmt::Display for Corruption {
         }
         write!(
             f,
-            ". Nothing was changed: keep the directory as it is and restore this node from a replica or a backup; \
-             where there is none, `seawall repair` shows what can be kept"
-        )
+            ". Nothing was changed: keep the directory as it is and restore this node from a replica or a backup"
+        )?;
+        if !self.beside {
+            write!(f, "; where there is none, `seawall repair` shows what can be kept")?;
+        }
+        Ok(())
     }
 }
 

@@ -77,6 +77,8 @@
 //! | `tracing`, `metrics` | events and counters through those facades |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![warn(clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
 
 mod backup;
 mod codec;
@@ -131,7 +133,7 @@ compile_error!(
      Disable the default features to choose `raft-prost`"
 );
 
-/// The README's code is compiled and run with the tests.
+/// The README's code is compiled with the tests; `examples/hello_log.rs` and `examples/single_node_raft.rs` are run.
 #[cfg(all(doctest, any(feature = "raft-protobuf", feature = "raft-prost")))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -93,7 +93,9 @@ impl Options {
         }
     }
 
-    /// The size of a segment file in bytes, footer not counted; 16 KiB to 4 GiB. Existing segments keep theirs.
+    /// The size of a segment file in bytes, footer not counted; 16 KiB to 4 GiB. Existing segments keep theirs. In a Raft
+    /// log an entry that is larger than a segment of this size cannot be relocated: [`Error::BatchTooLarge`], until the log
+    /// is opened with larger ones again.
     #[must_use]
     pub const fn segment_size(mut self, bytes: u64) -> Self {
         self.segment_size = bytes;
@@ -109,7 +111,8 @@ impl Options {
         self
     }
 
-    /// The largest payload in bytes; by default 16 MiB, or what fits into a segment.
+    /// The largest payload in bytes; by default 16 MiB, or what fits into a segment. What is in the log already may be
+    /// larger.
     #[must_use]
     pub const fn max_record_size(mut self, bytes: u32) -> Self {
         self.max_record_size = Some(bytes);
@@ -191,7 +194,8 @@ impl Options {
     /// Batches for the log are made by [`Wal::batch`](crate::Wal::batch), by the caller's thread as ever. Records that are
     /// in the log stay as they are stored, whichever codec is given; those that the Raft layer relocates are decoded, and
     /// encoded by the present one. So a log changes from one codec to another, or to none, by and by, as long as the
-    /// earlier one is given to [`Options::decode_with`].
+    /// earlier one is given to [`Options::decode_with`]. The exception is a record that would not fit into a segment then, or
+    /// is over a limit that was lowered: it is relocated as it is stored.
     ///
     /// [`Options::max_record_size`] is on what is given. A codec that makes it longer needs a segment with room for that: a
     /// record that does not fit is [`Error::BatchTooLarge`].

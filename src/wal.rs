@@ -339,6 +339,18 @@ impl Wal {
         self.inner.keeper.table.oldest().map_or_else(|| self.durable_lsn(), |s| s.first_lsn())
     }
 
+    /// The largest payload of a record, in bytes; as [`Options::max_record_size`] says, or what fits into a segment.
+    #[must_use]
+    pub fn max_record_size(&self) -> u64 {
+        self.inner.pipeline.max_record_size()
+    }
+
+    /// The largest [`Batch::size_in_log`] of a batch; it follows from [`Options::segment_size`].
+    #[must_use]
+    pub fn max_batch_size(&self) -> u64 {
+        self.inner.pipeline.max_batch_size()
+    }
+
     /// Records submitted from now on lie at or behind this address.
     #[must_use]
     pub fn next_lsn(&self) -> Lsn {

@@ -1,8 +1,6 @@
 //! A backup is a log that holds everything that was acknowledged when it began, up to one moment; made beside writers,
 //! rotation and releases. One that was interrupted, or met damage, is not taken for a log.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::cast_possible_truncation)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! What goes through a codec comes back as it was given, whatever way it is read; and who does not have the codec is told
 //! so, and is given no bytes that were never a payload.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
 
 mod codec_support;
 

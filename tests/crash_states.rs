@@ -1,8 +1,6 @@
 //! W1 to W6: whatever a crash or a failed call leaves, the log holds what was acknowledged, whole batches, and nothing
 //! else; what it then shows is on the device; and nothing is acknowledged once something failed.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)] // outside #[test] functions too
-
 mod common;
 mod crash;
 

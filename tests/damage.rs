@@ -1,8 +1,6 @@
 //! W4, W7, W9: damage below what is proven durable is refused and named, and not one byte is changed; damage to the
 //! unproven tail is cut and reported; no bytes make the log panic or show something wrong.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-
 mod common;
 mod damage_support;
 

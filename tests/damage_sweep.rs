@@ -5,8 +5,6 @@
 //! nobody can decide: the newest block, of which nothing says that it was durable, damaged after it was acknowledged.
 //! *Unseen* is the same where the damage also looks like a place that was never written.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)] // outside #[test] functions too
-
 mod common;
 mod damage_support;
 

@@ -1,26 +1,17 @@
 //! Errors as those meet them who use the log for the first time: each says what happened, where, and what to do next.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-
 mod codec_support;
+mod errors_support;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use errors_support::variants;
 use seawall::format::segment::file_name;
 use seawall::format::superblock::FILE_NAME;
 use seawall::format::{PAGE, VERSION, crc32};
 use seawall::io::sim::{Call, Fault, FaultPlan, SimDisk, Trigger};
 use seawall::{Batch, Error, Lsn, Options, SegmentId, Wal, verify};
-
-/// The variants of an enum, as its source names them.
-fn variants(source: &str, name: &str) -> Vec<String> {
-    let body = source.split(&format!("pub enum {name} {{\n")).nth(1).unwrap().split("\n}\n").next().unwrap();
-    let heads = body
-        .lines()
-        .filter(|l| l.starts_with("    ") && l[4..].starts_with(|c: char| c.is_ascii_uppercase()));
-    heads.map(|l| l.trim().chars().take_while(char::is_ascii_alphanumeric).collect()).collect()
-}
 
 /// Whoever meets an error finds it in the guide.
 #[test]
@@ -35,6 +26,7 @@ fn every_error_is_in_the_guide() {
         (include_str!("../src/raft/error.rs"), "Missing", raft),
         (include_str!("../src/raft/error.rs"), "ContentProblem", raft),
         (include_str!("../src/raft/node/error.rs"), "NodeError", raft),
+        (include_str!("../src/raft/node/proposal.rs"), "ProposalError", raft),
     ] {
         let found = variants(source, name);
         assert!(found.len() >= 5, "{name}: {found:?}");

@@ -1,7 +1,6 @@
 //! With the features `metrics` and `tracing`, what a log does is told through those facades, under the names that the
 //! documentation gives.
 #![cfg(all(feature = "metrics", feature = "tracing", feature = "sim"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -3,8 +3,6 @@
 //!
 //! Callers, committer and keeper run as they do in a program; the fault is bound to the n-th call of a kind, for every n.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,6 @@
 //! W6: after a failed write or sync nothing is acknowledged any more, every waiter gets the error, none hangs; and what
 //! could not be started at all (a segment that cannot be made) is an error that damages nothing.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-
 mod common;
 
 use std::io::ErrorKind;

@@ -1,7 +1,6 @@
 //! A full disk is an error on the write that needs room, and no damage: the log can be opened, read and compacted on it,
 //! what is freed can be used, and nothing has to be opened again for that.
 #![cfg(feature = "raft")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)] // outside #[test] functions too
 
 mod raft_support;
 

@@ -1,17 +1,8 @@
 //! W7: the bodies of the fuzz targets, over the committed seeds and pseudo-random inputs. A finding of the fuzzer becomes
 //! a seed, and so a test that stays.
 
-// The bodies are shared with the fuzz targets; they are code that fails by panicking.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    clippy::field_reassign_with_default,
-    clippy::useless_conversion
-)]
+// `Bytes` under one codec of the raft crate, `Vec<u8>` under the other.
+#![allow(clippy::useless_conversion)]
 
 #[path = "../fuzz/src/lib.rs"]
 mod bodies;

@@ -4,8 +4,6 @@
 //! codecs encoded some of the payloads. What is random in a log, its
 //! UUID and its salts, is fixed in them through the codecs.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)] // outside #[test] functions too
-
 mod codec_support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,4 @@
 //! Bytes that the log handed out stay what they were, whatever becomes of the file they came from.
-#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,6 @@
 //! The structure that the documents describe, held by reading the sources: imports go one way, `unsafe` lives in one
 //! file, and files and functions stay small enough to be read.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)] // outside #[test] functions too
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +25,12 @@ const SIDEWAYS: &[(&str, &str)] =
     &[("options", "format"), ("wal", "reader"), ("reader", "wal"), ("backup", "wal")];
 
 fn sources() -> Vec<(PathBuf, String)> {
+    let all = sources_in("src");
+    assert!(all.len() > 20);
+    all
+}
+
+fn sources_in(directory: &str) -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, into: &mut Vec<(PathBuf, String)>) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -39,8 +43,7 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let mut all = Vec::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
-    assert!(all.len() > 20);
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut all);
     all
 }
 
@@ -149,4 +152,29 @@ fn files_and_functions_can_be_read() {
             }
         }
     }
+}
+
+/// The lints of the library stand in the two roots, because tests, benchmarks and examples are held to others.
+#[test]
+fn both_roots_refuse_what_may_panic() {
+    for root in ["src/lib.rs", "src/bin/seawall/main.rs"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(root)).unwrap();
+        let attributes: String =
+            text.lines().filter(|l| l.starts_with("#![deny") || l.starts_with("#![warn")).collect();
+        for lint in ["unwrap_used", "expect_used", "panic", "indexing_slicing", "cast_possible_truncation"] {
+            assert!(attributes.contains(&format!("clippy::{lint}")), "{root} does not refuse {lint}");
+        }
+    }
+}
+
+/// An example is copied: it hands errors on. The one whose instructions are counted does nothing but its work.
+#[test]
+fn examples_hand_errors_on() {
+    let mut seen = 0;
+    for (path, text) in sources_in("examples") {
+        seen += 1;
+        let hands_on = !text.contains(".unwrap()") && !text.contains(".expect(");
+        assert!(hands_on || path.ends_with("instructions.rs"), "{}", path.display());
+    }
+    assert!(seen > 10);
 }

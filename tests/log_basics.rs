@@ -1,7 +1,5 @@
 //! The log does what its first page says: append, read, iterate, follow, release, reopen.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

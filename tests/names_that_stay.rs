@@ -1,6 +1,6 @@
 //! The names that programs outside the crate are compiled against.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-#![allow(clippy::unwrap_used, clippy::let_underscore_must_use)] // types are named, values are not wanted
+#![allow(clippy::let_underscore_must_use)] // types are named, values are not wanted
 
 use raft::Storage;
 use raft::eraftpb::{ConfState, Entry, HardState};

@@ -1,8 +1,5 @@
 //! What follows from durability comes out of a `Node` after it, and nothing that must come out is lost.
-// Helpers of tests are tests, which the lints cannot see.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default, missing_docs)]
 
 mod node_support;
 

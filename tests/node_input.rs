@@ -1,8 +1,5 @@
 //! What a `Node` is given wrongly is refused with an error that says what it was, and changes nothing.
-// Helpers of tests are tests, which the lints cannot see.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default, missing_docs)]
 
 mod node_support;
 
@@ -200,6 +197,31 @@ fn what_would_not_fit_into_a_batch_has_to_wait() {
     group.settle();
     open.push(group.propose(1, b"room again"));
     group.settle();
+    assert!(open.into_iter().all(|p| p.wait().is_ok()));
+}
+
+/// What the node takes it also writes: a limit above what the log has room for would end the node.
+#[test]
+fn what_the_log_has_no_room_for_is_refused_before_it_is_taken() {
+    let mut one = Member::new(1, &[1], &[]);
+    one.node().campaign().unwrap();
+    one.settle();
+    let most = one.log().wal().max_batch_size() - 1024 - 4 - 24;
+    let over = one.node().propose(vec![0; most as usize + 1], SOON).unwrap_err();
+    assert!(matches!(over, NodeError::EntryTooLarge { max, .. } if max == most + 24), "{over}");
+    let mut open = vec![one.node().propose(vec![0; most as usize], SOON).unwrap()];
+    one.settle();
+    // One by one and many at a time, of any size.
+    for size in [0, 1, 100, 10_000, 400_000] {
+        let busy = loop {
+            match one.node().propose(vec![0; size], SOON) {
+                Ok(proposal) => open.push(proposal),
+                Err(e) => break e,
+            }
+        };
+        assert!(matches!(busy, NodeError::Busy { .. }), "{busy}");
+        one.settle();
+    }
     assert!(open.into_iter().all(|p| p.wait().is_ok()));
 }
 

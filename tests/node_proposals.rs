@@ -1,8 +1,5 @@
 //! Every proposal ends, with what became of it.
-// Helpers of tests are tests, which the lints cannot see.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default, missing_docs)]
 
 mod node_support;
 
@@ -200,6 +197,7 @@ fn too_many_uncommitted_bytes_are_dropped_at_once() {
     group.elect(1);
     group.cut = [1].into();
     let _first = group.propose(1, &[0; 900_000]);
+    group.settle();
     let result = group.node(1).propose(vec![0; 900_000], SOON);
     assert!(matches!(result, Err(NodeError::Dropped { .. })), "{result:?}");
 }

@@ -1,6 +1,5 @@
 //! What a log does can be known from inside the program: each way of being told agrees with the others, and an observer
 //! that panics makes nobody wait.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

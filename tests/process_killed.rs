@@ -1,7 +1,5 @@
 //! A process that is killed with SIGKILL while it appends loses nothing that it acknowledged, and leaves no lock.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)] // outside #[test] functions too
-
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};

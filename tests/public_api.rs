@@ -6,8 +6,6 @@
 //!
 //! To renew it: `SEAWALL_API=write cargo test --test public_api`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,5 @@
 //! A log that purges by itself frees what can be freed, keeps the bound on space, and ends its thread before it closes.
 #![cfg(feature = "raft")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod raft_support;
 

@@ -1,7 +1,6 @@
 //! A backup of a Raft log opens with all groups as they were at one moment, their snapshots included, though batches,
 //! snapshots, compactions and purges went on.
 #![cfg(feature = "raft")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::cast_possible_truncation)]
 
 mod raft_support;
 

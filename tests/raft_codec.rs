@@ -1,17 +1,12 @@
 //! Groups in a log with a codec: nothing that went through it can be read from the log's files, an open without it is
 //! refused, and raft is given the entries that it would be given without.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::field_reassign_with_default
-)]
 
 mod codec_support;
 mod raft_support;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +14,7 @@ use codec_support::{Xor, all, xor};
 use raft::eraftpb::Entry;
 use raft_support::{Node, check_recount, conf, entries, entry, hard};
 use seawall::raft::{Error, RaftLog, RaftOptions, RaftView};
-use seawall::{Codec, LogView, Options};
+use seawall::{Codec, DecodeError, LogView, Options};
 
 const SECRET: &[u8] = b"this is nobody's business";
 
@@ -141,6 +136,28 @@ fn raft_is_given_as_much_as_it_asks_for() {
     }
 }
 
+/// Group 7 goes on by `each` entries from `first` on, and compacts what it has.
+fn turn(log: &RaftLog, first: u64, each: u64) {
+    let last = first + each - 1;
+    let mut batch = log.batch();
+    batch.append(7, &(first..=last).map(|i| secret_entry(i, 1)).collect::<Vec<_>>()).unwrap();
+    batch.set_hard_state(7, &hard(1, 2, last)).unwrap();
+    batch.set_applied(7, last, 1).unwrap();
+    log.commit(batch).unwrap();
+    log.group(7).unwrap().save_snapshot(last, conf(&[1, 2]), b"the snapshot").unwrap();
+    let mut batch = log.batch();
+    batch.compact(7, last).unwrap();
+    log.commit(batch).unwrap();
+}
+
+/// So many turns from `first` on, each with a purge after it, so that what others have in the oldest segments is relocated.
+fn churn(log: &RaftLog, first: u64, turns: u64, each: u64) {
+    for first in (first..).step_by(each as usize).take(turns as usize) {
+        turn(log, first, each);
+        log.purge().unwrap();
+    }
+}
+
 /// What is relocated goes through the codec of the day, so an old codec is needed only as long as there is something of it.
 #[test]
 fn relocation_moves_a_log_to_the_present_codec() {
@@ -150,18 +167,7 @@ fn relocation_moves_a_log_to_the_present_codec() {
     let wal = Options::new().segment_size(64 << 10).codec(Arc::clone(&second)).decode_with(xor(4));
     let log = RaftOptions::new().node_id(1).wal(wal).open(dir.path()).unwrap();
     check(&log);
-    for index in (401..2000).step_by(20) {
-        let mut batch = log.batch();
-        batch.append(7, &(index..index + 20).map(|i| secret_entry(i, 1)).collect::<Vec<_>>()).unwrap();
-        batch.set_hard_state(7, &hard(1, 2, index + 19)).unwrap();
-        batch.set_applied(7, index + 19, 1).unwrap();
-        log.commit(batch).unwrap();
-        log.group(7).unwrap().save_snapshot(index + 19, conf(&[1, 2]), b"the snapshot").unwrap();
-        let mut batch = log.batch();
-        batch.compact(7, index + 15).unwrap();
-        log.commit(batch).unwrap();
-        log.purge().unwrap();
-    }
+    churn(&log, 401, 80, 20);
     drop(log);
     let ids: std::collections::BTreeSet<u16> = LogView::open(dir.path())
         .unwrap()
@@ -172,4 +178,150 @@ fn relocation_moves_a_log_to_the_present_codec() {
     assert_eq!(ids.into_iter().collect::<Vec<_>>(), [301]);
     let log = with(second).open(dir.path()).unwrap();
     assert_eq!(entries(&log.group(8).unwrap(), 1, 61, None).unwrap().len(), 60);
+}
+
+/// A codec whose every record says more than its payload.
+struct Wordy;
+
+const WORDY: u16 = 302;
+const WORDS: usize = 200;
+
+impl Codec for Wordy {
+    fn id(&self) -> NonZeroU16 {
+        NonZeroU16::new(WORDY).unwrap()
+    }
+
+    fn encode(&self, payload: &[&[u8]], out: &mut Vec<u8>) -> bool {
+        out.extend([b'w'; WORDS]);
+        out.extend(payload.concat());
+        true
+    }
+
+    fn decode(&self, stored: &[u8], _: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        out.extend(&stored[WORDS..]);
+        Ok(())
+    }
+}
+
+fn sized(segment: u64) -> Options {
+    Options::new().segment_size(segment)
+}
+
+/// A log with an active group 7 and a group 8 that has these entries and lags, opened with options of its own; then with
+/// others, under which group 7 goes on until the first segment is freed. It stays so when it is opened once more.
+fn goes_on_with(before: Options, entries_of_8: &[Entry], after: Options) -> (tempfile::TempDir, RaftLog) {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |wal: &Options| RaftOptions::new().node_id(1).wal(wal.clone()).open(dir.path()).unwrap();
+    let log = open(&before);
+    for id in 7..=40 {
+        log.create_group(id, conf(&[1, 2])).unwrap();
+    }
+    for entry in entries_of_8 {
+        let mut batch = log.batch();
+        batch.append(8, std::slice::from_ref(entry)).unwrap();
+        log.commit(batch).unwrap();
+    }
+    let first = log.wal().segments()[0].id;
+    drop(log);
+    let log = open(&after);
+    churn(&log, 1, 60, 4);
+    assert!(log.wal().segments()[0].id > first, "nothing was freed");
+    let check = |log: &RaftLog| {
+        let read = entries(&log.group(8).unwrap(), 1, entries_of_8.len() as u64 + 1, None).unwrap();
+        assert!(read == entries_of_8, "not as they were given");
+        check_recount(log);
+    };
+    check(&log);
+    drop(log);
+    let log = open(&after);
+    check(&log);
+    (dir, log)
+}
+
+fn entry_of(index: u64, size: usize) -> Entry {
+    let mut e = entry(index, 1);
+    e.data = vec![b'z'; size].into();
+    e
+}
+
+/// The codecs of the records of group 8's entries, each once.
+fn codecs_of_8(log: &RaftLog) -> BTreeSet<Option<u16>> {
+    let mut newest = BTreeMap::new();
+    for segment in log.wal().segments() {
+        for head in log.wal().segment_reader(segment.id).unwrap().heads() {
+            let head = head.unwrap();
+            if let Some(label) = head.label.filter(|label| label.stream == 8 && label.kind & 0x3f == 1) {
+                newest.insert(label.sequence, head.codec.map(NonZeroU16::get));
+            }
+        }
+    }
+    newest.into_values().collect()
+}
+
+/// The most that a record of a 64 KiB segment may be.
+const MOST: usize = 57_264;
+
+#[test]
+fn an_entry_that_the_codec_of_the_day_makes_too_long_is_relocated_as_it_is_stored() {
+    let large = [entry_of(1, MOST), entry_of(2, 100)];
+    let plain = sized(64 << 10);
+    let (_dir, log) = goes_on_with(plain.clone(), &large, plain.clone().codec(xor(3)));
+    assert_eq!(codecs_of_8(&log), [None, Some(300)].into(), "what fits goes through the codec");
+    // From one codec to a longer one.
+    let large = [entry_of(1, MOST - 5), entry_of(2, 100)];
+    let both = plain.clone().codec(Arc::new(Wordy)).decode_with(xor(3));
+    let (_dir, log) = goes_on_with(plain.codec(xor(3)), &large, both);
+    assert_eq!(codecs_of_8(&log), [Some(300), Some(WORDY)].into());
+}
+
+#[test]
+fn many_small_entries_and_states_that_the_codec_of_the_day_makes_long_are_relocated() {
+    let small: Vec<Entry> = (1..=200).map(|index| entry_of(index, 1)).collect();
+    let plain = sized(16 << 10);
+    let (_dir, log) = goes_on_with(plain.clone(), &small, plain.codec(Arc::new(Wordy)));
+    assert_eq!(codecs_of_8(&log), [Some(WORDY)].into());
+}
+
+#[test]
+fn an_entry_over_a_limit_that_was_lowered_is_relocated() {
+    let large = [entry_of(1, 50_000), entry_of(2, 100)];
+    let plain = sized(64 << 10);
+    let lowered = plain.clone().max_record_size(5000);
+    goes_on_with(plain.clone(), &large, lowered.clone());
+    let (_dir, log) = goes_on_with(plain.clone().codec(xor(3)), &large, lowered.codec(xor(3)));
+    assert_eq!(codecs_of_8(&log), [Some(300)].into());
+    let e = log.commit({
+        let mut batch = log.batch();
+        batch.append(8, &[entry_of(3, 5001)]).unwrap();
+        batch
+    });
+    assert!(matches!(e, Err(Error::Log(seawall::Error::RecordTooLarge { size: 5001, max: 5000 }))), "{e:?}");
+}
+
+/// What no segment of the present size has room for stays where it is, and purge says so.
+#[test]
+fn segments_that_were_made_smaller_have_no_room_and_larger_ones_have_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |segment: u64| RaftOptions::new().node_id(1).wal(sized(segment)).open(dir.path()).unwrap();
+    let log = open(64 << 10);
+    for id in [7, 8] {
+        log.create_group(id, conf(&[1, 2])).unwrap();
+    }
+    let mut batch = log.batch();
+    batch.append(8, &[entry_of(1, 50_000)]).unwrap();
+    log.commit(batch).unwrap();
+    drop(log);
+    let log = open(16 << 10);
+    let mut refused = None;
+    for round in 0..80 {
+        turn(&log, 1 + 4 * round, 4);
+        refused = refused.or(log.purge().err());
+    }
+    let refused = refused.unwrap();
+    assert!(matches!(refused, Error::Log(seawall::Error::BatchTooLarge { .. })), "{refused}");
+    assert!(refused.to_string().ends_with("split it, or use larger segments"), "{refused}");
+    drop(log);
+    let log = open(64 << 10);
+    log.purge().unwrap();
+    assert_eq!(entries(&log.group(8).unwrap(), 1, 2, None).unwrap(), [entry_of(1, 50_000)]);
 }

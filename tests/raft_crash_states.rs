@@ -1,14 +1,6 @@
 //! Whatever a crash or a failed call leaves, the groups are as the last acknowledged operation left them, or as the one
 //! that was under way would have left them; and nothing is acknowledged once something failed.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::field_reassign_with_default
-)]
 
 mod common;
 mod crash;

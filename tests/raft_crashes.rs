@@ -1,13 +1,6 @@
 //! Whatever a crash leaves, the groups are as an acknowledged operation left them, or as the one that was under way
 //! would have left them, and never something between: entries, HardState, snapshot and its data change together.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::field_reassign_with_default
-)]
 
 mod raft_support;
 

@@ -3,14 +3,6 @@
 //!
 //! `cargo test --test raft_damage -- --nocapture` prints what became of each kind of damage.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::field_reassign_with_default
-)]
 
 mod common;
 mod damage_support;

@@ -1,13 +1,6 @@
 //! Whatever is done to several groups, and whenever the log is closed and opened again, they say what a plain list of
 //! entries says; and an operation is refused exactly when the list says that it must be.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::field_reassign_with_default
-)]
 
 mod codec_support;
 mod raft_support;

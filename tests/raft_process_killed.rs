@@ -3,8 +3,6 @@
 //!
 //! `SEAWALL_KILLS=N cargo test --release --test raft_process_killed` is the long form.
 #![cfg(feature = "raft")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-#![allow(clippy::print_stdout, clippy::print_stderr)] // the child talks to its parent
 
 mod killed_support;
 mod raft_support;

@@ -1,35 +1,11 @@
 //! An operation that would break a group's invariants is refused before anything is staged, with an error that names
 //! the group and the index; and the batch, the group and the log are as they were.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::field_reassign_with_default
-)]
 
 mod raft_support;
 
 use raft_support::*;
 use seawall::raft::{Error, RaftOptions, Result, WriteBatch};
-
-/// Group 7: entries 11..=40 (terms 2 up to 20, then 3), commit 25, applied 20, snapshot at 15, compacted to 10.
-fn node() -> Node {
-    let node = Node::new();
-    node.create(7);
-    node.append_committed(7, 1, 20, 2);
-    node.snapshot_at(7, 15);
-    node.compact(7, 10);
-    let tail: Vec<_> = (21..=40).map(|i| entry(i, 3)).collect();
-    node.commit(|batch| {
-        batch.append(7, &tail)?;
-        batch.set_hard_state(7, &hard(3, 2, 25))?;
-        batch.set_conf_state(7, 18, &conf(&[1, 2, 3]))?;
-        batch.set_applied(7, 20, 2)
-    });
-    node
-}
 
 /// The call is refused, and neither the batch nor the group has anything of it.
 fn refuses(node: &mut Node, call: impl Fn(&mut WriteBatch) -> Result<()>) -> Error {
@@ -55,7 +31,7 @@ macro_rules! refused {
 
 #[test]
 fn w10_entries_that_do_not_fit() {
-    let node = &mut node();
+    let node = &mut seasoned();
     refused!(node, |b| b.append(7, &[entry(42, 3)]), Error::Gap { group: 7, index: 42, expected: 41 });
     refused!(node, |b| b.append(7, &[entry(10, 2)]), Error::BelowFirst { group: 7, index: 10, first: 11 });
     refused!(node, |b| b.append(7, &[entry(0, 2)]), Error::BelowFirst { index: 0, .. });
@@ -89,7 +65,7 @@ fn w10_entries_that_do_not_fit() {
 
 #[test]
 fn w10_hard_states_that_fall_change_a_vote_or_commit_what_is_not_there() {
-    let node = &mut node();
+    let node = &mut seasoned();
     refused!(
         node,
         |b| b.set_hard_state(7, &hard(2, 2, 25)),
@@ -122,7 +98,7 @@ fn w10_hard_states_that_fall_change_a_vote_or_commit_what_is_not_there() {
 
 #[test]
 fn w10_snapshots_that_are_old_or_name_nobody() {
-    let node = &mut node();
+    let node = &mut seasoned();
     for index in [1, 24, 25] {
         refused!(
             node,
@@ -144,7 +120,7 @@ fn w10_snapshots_that_are_old_or_name_nobody() {
 
 #[test]
 fn w10_compaction_beyond_what_is_applied_or_in_a_snapshot() {
-    let node = &mut node();
+    let node = &mut seasoned();
     refused!(node, |b| b.compact(7, 21), Error::CompactBeyondApplied { group: 7, index: 21, applied: 20 });
     refused!(node, |b| b.compact(7, 16), Error::CompactBeyondSnapshot { group: 7, index: 16, snapshot: 15 });
     // What is gone already is no error, and stages nothing.
@@ -156,7 +132,7 @@ fn w10_compaction_beyond_what_is_applied_or_in_a_snapshot() {
 
 #[test]
 fn w10_applied_beyond_commit_falling_or_of_another_term() {
-    let node = &mut node();
+    let node = &mut seasoned();
     refused!(
         node,
         |b| b.set_applied(7, 26, 3),
@@ -173,7 +149,7 @@ fn w10_applied_beyond_commit_falling_or_of_another_term() {
 
 #[test]
 fn w10_conf_states_that_are_old_or_not_committed() {
-    let node = &mut node();
+    let node = &mut seasoned();
     let cs = conf(&[1, 2]);
     refused!(
         node,
@@ -189,7 +165,7 @@ fn w10_conf_states_that_are_old_or_not_committed() {
 
 #[test]
 fn snapshots_to_save_that_are_not_applied_not_newer_or_name_nobody() {
-    let node = node();
+    let node = seasoned();
     let group = node.group(7);
     let save = |index, voters: &[u64]| group.save_snapshot(index, conf(voters), b"x").unwrap_err();
     assert!(matches!(save(21, &[1]), Error::SnapshotBeyondApplied { group: 7, index: 21, applied: 20 }));
@@ -201,7 +177,7 @@ fn snapshots_to_save_that_are_not_applied_not_newer_or_name_nobody() {
 
 #[test]
 fn groups_that_are_not_there_or_there_already() {
-    let node = node();
+    let node = seasoned();
     let mut batch = node.log().batch();
     let missing = [
         batch.append(8, &[entry(1, 1)]),
@@ -226,7 +202,7 @@ fn groups_that_are_not_there_or_there_already() {
 
 #[test]
 fn a_removed_group_is_gone_for_its_old_handles_also_when_the_id_is_used_anew() {
-    let mut node = node();
+    let mut node = seasoned();
     let old = node.group(7);
     node.log().remove_group(7).unwrap();
     assert!(node.log().group(7).is_none());
@@ -247,7 +223,7 @@ fn a_removed_group_is_gone_for_its_old_handles_also_when_the_id_is_used_anew() {
 
 #[test]
 fn a_batch_that_was_checked_against_an_older_state() {
-    let node = node();
+    let node = seasoned();
     let mut first = node.log().batch();
     let mut second = node.log().batch();
     first.append(7, &[entry(41, 3)]).unwrap();
@@ -261,7 +237,7 @@ fn a_batch_that_was_checked_against_an_older_state() {
 
 #[test]
 fn a_batch_is_not_disturbed_by_another_group_a_saved_snapshot_the_applier_or_a_purge() {
-    let node = node();
+    let node = seasoned();
     node.create(8);
     let mut batch = node.log().batch();
     batch.append(7, &[entry(41, 3)]).unwrap();
@@ -275,7 +251,7 @@ fn a_batch_is_not_disturbed_by_another_group_a_saved_snapshot_the_applier_or_a_p
 
 #[test]
 fn a_batch_of_a_group_that_was_removed_meanwhile() {
-    let node = node();
+    let node = seasoned();
     let mut batch = node.log().batch();
     batch.append(7, &[entry(41, 3)]).unwrap();
     node.log().remove_group(7).unwrap();
@@ -287,7 +263,7 @@ fn a_batch_of_a_group_that_was_removed_meanwhile() {
 
 #[test]
 fn a_batch_of_another_log() {
-    let (here, there) = (node(), node());
+    let (here, there) = (seasoned(), seasoned());
     let mut batch = there.log().batch();
     batch.append(7, &[entry(41, 3)]).unwrap();
     assert!(matches!(here.log().submit(batch), Err(Error::ForeignBatch)));
@@ -296,7 +272,7 @@ fn a_batch_of_another_log() {
 /// Raft counts to the index after the last one.
 #[test]
 fn w10_the_highest_index_there_is() {
-    let mut node = node();
+    let mut node = seasoned();
     let install = |index| move |b: &mut WriteBatch| b.install_snapshot(7, &snapshot(index, 3, &[1]));
     let e = refuses(&mut node, install(u64::MAX));
     assert!(matches!(e, Error::IndexExhausted { group: 7, index: u64::MAX }), "{e:?}");
@@ -310,7 +286,7 @@ fn w10_the_highest_index_there_is() {
 
 #[test]
 fn a_record_that_is_too_large_leaves_the_group_as_it_was() {
-    let mut node = node();
+    let mut node = seasoned();
     let mut huge = entry(41, 3);
     huge.data = vec![0; 20 << 20].into();
     let mut batch = node.log().batch();
@@ -330,7 +306,7 @@ fn a_record_that_is_too_large_leaves_the_group_as_it_was() {
 
 #[test]
 fn a_node_id_of_zero_and_another_node_s_directory() {
-    let mut node = node();
+    let mut node = seasoned();
     node.close();
     let zero = RaftOptions::new().node_id(0).open(node.dir.path()).unwrap_err();
     assert!(matches!(zero, Error::InvalidNodeId));

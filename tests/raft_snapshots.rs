@@ -1,12 +1,5 @@
 //! Snapshots: durable before anything refers to them, never mixed up, never half there; and space comes back.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::field_reassign_with_default
-)]
 
 mod raft_support;
 

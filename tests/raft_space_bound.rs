@@ -1,13 +1,6 @@
 //! When purge is called regularly, the segments take at most twice the live bytes and three segments more, whatever the
 //! groups do; and what that costs in writes is bounded too.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::field_reassign_with_default
-)]
 
 mod raft_support;
 

@@ -1,7 +1,6 @@
 //! The bound on space holds with ten thousand groups in one log: one that never compacts among those that do, and one
 //! that is busy among those that are idle. The segments are of a mebibyte here.
 #![cfg(feature = "raft")]
-#![allow(clippy::unwrap_used)]
 
 mod raft_support;
 

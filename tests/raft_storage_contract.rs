@@ -1,12 +1,5 @@
 //! The contract of `raft::Storage`, as raft 0.7.0 reads it; each point also after closing and opening again.
 #![cfg(feature = "raft")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::field_reassign_with_default
-)]
 
 mod raft_support;
 

@@ -2,7 +2,6 @@
 //! network. The long form is `examples/raft_faults.rs`; what the checks find when something is broken on purpose is
 //! here, too.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::field_reassign_with_default)] // outside #[test] functions too
 
 mod cluster_support;
 

@@ -1,8 +1,6 @@
 //! A repair gives up what is damaged and what lies behind it, and nothing else; it says so first and can be undone, bit for
 //! bit; and a crash at any of its calls leaves the old log, the new one, or something that undoing makes the old one.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // outside #[test] functions too
-
 mod common;
 mod damage_support;
 

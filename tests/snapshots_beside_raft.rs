@@ -1,7 +1,6 @@
 //! A leader's snapshot whose data come beside raft's message is installed with the Ready that restores it, and is what it
 //! would be had the message carried it all; until then, and if it is not, nothing of it is there.
 #![cfg(feature = "raft-protobuf")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod raft_support;
 

@@ -2,7 +2,6 @@
 //! whatever crashes or fails, the older one stays, and nothing is left behind. One that is read piece by piece can be read
 //! to its end, whatever becomes of it meanwhile.
 #![cfg(feature = "raft")]
-#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod raft_support;
 

@@ -2,7 +2,6 @@
 //!
 //! The allocator counts, so there is one test in this program.
 #![cfg(feature = "raft")]
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod counting;
 mod raft_support;

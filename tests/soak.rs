@@ -4,7 +4,6 @@
 //!
 //! The quick form of the example `soak`, which also watches memory, file descriptors and threads for as long as one likes.
 #![cfg(feature = "raft")]
-#![allow(clippy::unwrap_used)]
 
 mod soak_support;
 

@@ -1,8 +1,6 @@
 //! Files that are used again: so many are kept and no more, a crash anywhere leaves neither an orphan nor a leak, and no
 //! byte of an earlier life is ever read, though all blocks are of one size and lie where others lay before.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::sync::Arc;
 use std::time::Duration;
 

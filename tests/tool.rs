@@ -1,7 +1,5 @@
 //! The `seawall` tool says what is there, changes nothing, and its exit status tells whole from damaged.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::field_reassign_with_default)] // outside #[test] functions too
-
 mod codec_support;
 
 use std::path::Path;

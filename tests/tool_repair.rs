@@ -1,8 +1,6 @@
 //! `seawall repair` shows first, does what it showed, says what a Raft replica must not do afterwards, and puts everything
 //! back.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::field_reassign_with_default)] // outside #[test] functions too
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,5 +1,5 @@
 //! What the benchmarks share: logs in temporary directories that do not fill the disk.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each benchmark uses its part, and has nobody to tell of errors
+#![allow(dead_code)] // each benchmark uses its part
 
 use std::path::Path;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufReader, Write as _};
+use std::io::{BufReader, IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -123,7 +123,14 @@ pub(crate) fn run(args: &ClientArgs) -> Fallible<()> {
             println!("{}", crate::report::table(&reports));
         }
         ["get", key] => match client.get(1, key)? {
-            Some(value) => std::io::stdout().write_all(&value)?,
+            Some(value) => {
+                let mut out = std::io::stdout();
+                out.write_all(&value)?;
+                // The value and nothing else, unless somebody reads it.
+                if out.is_terminal() {
+                    writeln!(out)?;
+                }
+            }
             None => return Err(format!("{key:?} is not there").into()),
         },
         // A value that names a file is that file's content.

@@ -12,8 +12,6 @@
 //!
 //! The same binary runs a single node: `kv_cluster --id 1 --listen ADDR --peers 1=ADDR,2=ADDR,3=ADDR --data DIR`, and is
 //! a client of it: `kv_cluster client ADDR,... status | get KEY | put KEY VALUE`.
-// A program talks to people, and indexes what it has made itself.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::cast_possible_truncation)]
 
 mod args;
 mod client;

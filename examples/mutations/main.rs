@@ -3,8 +3,6 @@
 //! `cargo run --example mutations` builds the tests with the switch of `src/mutation.rs`, sees them pass with no fault
 //! chosen, then runs for each fault the test that is to find it, and prints the table. A fault that nothing finds makes the
 //! exit status 1. With a word behind `--`, only faults whose name contains it are tried.
-// A program talks to people.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod faults;
 

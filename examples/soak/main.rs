@@ -10,13 +10,6 @@
 //! Once a second the load pauses and is measured. The exit status is 0 only if every read was right, the segments stayed
 //! within twice the live bytes and three segments, and every quantity is flat (`flat`). At the end there is a line for each
 //! quantity; `--svg` draws them all, `--csv` writes them down.
-// A program talks to people, and its figures fit.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
 
 mod args;
 mod chart;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! **Invariants.** A record says by which codec it was encoded, or that it is stored as it was given; nothing is guessed
-//! from its bytes. What is decoded has verified before. Into a log with a codec goes no batch that was made without it.
+//! from its bytes. What is decoded has verified before. Into a log with a codec goes no batch that was made without it; only
+//! what is stored in the log already may be written again as it is.
 
 #[cfg(feature = "lz4")]
 mod lz4;

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use crate::codec::Encoder;
 use crate::format::record::{RECORD_ALIGN, encode_unsealed, record_len};
 use crate::lsn::{Label, Lsn};
+use crate::segment::StoredRecord;
 
 /// Records that are committed together: after any crash all of them are there, or none.
 ///
@@ -67,6 +68,18 @@ impl Batch {
     /// Adds a record with a label; its payload is the `parts`, joined.
     pub fn push_labelled(&mut self, label: Label, parts: &[&[u8]]) -> RecordOffset {
         self.add(Some(label), parts)
+    }
+
+    /// Adds a record of a log once more, under another label, its payload as it is stored there: neither decoded nor
+    /// encoded. So it takes no more than it did, whatever codec the log has by now; and it was accepted before, so
+    /// [`Options::max_record_size`](crate::Options::max_record_size) is not applied to it again.
+    ///
+    /// The batch is for the log that the record is from, or one that has the codec of the record.
+    pub fn push_stored(&mut self, label: Label, record: &StoredRecord) -> RecordOffset {
+        let offset = RecordOffset(self.body.len() as u64);
+        self.records += 1;
+        frame(&mut self.body, Some(label), record.codec(), &[record.bytes()]);
+        offset
     }
 
     fn add(&mut self, label: Option<Label>, parts: &[&[u8]]) -> RecordOffset {

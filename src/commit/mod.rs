@@ -148,6 +148,16 @@ impl Pipeline {
         Lsn::new(self.durable.load(Ordering::Acquire))
     }
 
+    /// The largest payload.
+    pub(crate) fn max_record_size(&self) -> u64 {
+        u64::from(self.options.max_record)
+    }
+
+    /// The largest batch, as it lies in the log.
+    pub(crate) fn max_batch_size(&self) -> u64 {
+        self.options.max_body
+    }
+
     /// Where the next record would go, at the least.
     pub(crate) fn end(&self) -> Lsn {
         self.state.lock().end()
@@ -242,7 +252,7 @@ impl Pipeline {
         if !batch.encoder().is(log) && !batch.is_empty() {
             return Err(Error::CodecMismatch { log: log.id(), batch: batch.encoder().id() });
         }
-        let max = u64::from(self.options.max_record);
+        let max = self.max_record_size();
         if batch.largest() > max {
             return Err(Error::RecordTooLarge { size: batch.largest(), max });
         }

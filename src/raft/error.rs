@@ -25,7 +25,7 @@ pub enum Error {
     InvalidNodeId,
 
     /// The log has no such group, or it was removed.
-    #[error("group {group} does not exist in this log; create it with `create_group`")]
+    #[error("group {group} does not exist in this log, or was removed; create it with `create_group`")]
     NoSuchGroup {
         /// The group asked for.
         group: u64,
@@ -62,8 +62,8 @@ pub enum Error {
 
     /// An entry lies in the part of the log that was compacted away.
     #[error(
-        "group {group}: entry {index} is below the first index {first}: what lies there was compacted \
-         and cannot change"
+        "group {group}: entry {index} is below the first index {first}: what lies there was compacted. \
+         Go on from {first}, or from a snapshot"
     )]
     BelowFirst {
         /// The group.
@@ -353,8 +353,8 @@ pub enum Error {
 
     /// A `ConfState` for an index that is not committed.
     #[error(
-        "group {group}: ConfState of index {index} is beyond commit {commit}; only what is committed \
-         is applied"
+        "group {group}: ConfState of index {index} is beyond commit {commit}; store the HardState first or in \
+         the same batch"
     )]
     ConfStateBeyondCommit {
         /// The group.

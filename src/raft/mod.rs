@@ -57,9 +57,6 @@
 //! Records, and what they say of a group: `codec`. Segment summaries, by which a log is opened without reading it:
 //! `summary`. Snapshot files: `snapshot`. What is live: `space`. What is freed and when: `purge`, `relocate`.
 
-// The codecs of the raft crate differ in the hidden fields of its messages, so none is built as a literal.
-#![allow(clippy::field_reassign_with_default)]
-
 mod batch;
 mod check;
 mod codec;

@@ -30,6 +30,13 @@
 //! relocated several times lies where the newest record says. An append after a relocation that overwrites the entry lies
 //! above it, and replaces it in replay as any entry.
 //!
+//! # Why a relocated entry finds room
+//!
+//! Its payload is decoded, and encoded by the codec of the day, so that a log gets rid of an old codec. That may make it
+//! longer than it was, and a batch of many with it; and the limit on records may be lower by now. So a batch that is refused
+//! for its size is halved, and a single entry is written as it is stored: it had room once. Only a log whose segments were
+//! made smaller since may have none for it.
+//!
 //! A State that is written again states a fact of its place in the same way; it stands for itself and for all records
 //! before it that change a part of it.
 
@@ -40,13 +47,14 @@ use super::batch::label;
 use super::codec::entry::Shape;
 use super::codec::state::encode_state;
 use super::codec::{Kind, StateKind};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::group::Cell;
 use super::index::Written;
 use super::log::RaftLog;
 use super::space::StateSize;
+use crate::Error as LogError;
 use crate::error::{Corruption, CorruptionReason};
-use crate::{Batch, Lsn, Record, RecordOffset, SegmentInfo, StreamRange, Ticket};
+use crate::{Batch, Lsn, Record, RecordOffset, SegmentInfo, StoredRecord, StreamRange, Ticket};
 
 /// Batches are of this size at most, unless a single record is larger: the order lock is not held for long.
 const MOST_BATCH: u64 = 256 << 10;
@@ -71,7 +79,15 @@ struct Piece {
     shape: Shape,
     /// Where it lay when it was read.
     from: Lsn,
-    record: Record,
+    content: Content,
+}
+
+/// How an entry is written again.
+enum Content {
+    /// By the codec of the day.
+    Decoded(Record),
+    /// As it was, because it found no room otherwise.
+    Stored(StoredRecord),
 }
 
 /// Relocates segment after segment. What is left of several goes into one batch, because a block costs as much as its
@@ -137,11 +153,12 @@ impl<'a> Relocation<'a> {
             }
             for (index, term, from) in live_entries(cell, &lsns) {
                 let record = reader.read(from)?;
-                if !self.make_room(most_bytes(&record), limit)? {
+                if !self.make_room(likely_bytes(&record), limit)? {
                     return Ok(false);
                 }
                 let shape = self.shape_of(cell.id, index, term, &record)?;
-                self.pieces.push(Piece { cell: Arc::clone(cell), index, term, shape, from, record });
+                let (cell, content) = (Arc::clone(cell), Content::Decoded(record));
+                self.pieces.push(Piece { cell, index, term, shape, from, content });
             }
         }
         Ok(true)
@@ -162,11 +179,38 @@ impl<'a> Relocation<'a> {
     /// Submits what is staged.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.staged = 0;
+        let pieces = std::mem::take(&mut self.pieces);
+        let states = std::mem::take(&mut self.states);
+        self.write(pieces, &states)
+    }
+
+    /// Submits these in one batch, or in as many as it takes.
+    fn write(&mut self, mut pieces: Vec<Piece>, states: &[(Arc<Cell>, Lsn)]) -> Result<()> {
+        let refused = match self.submit(&mut pieces, states) {
+            Err(Error::Log(e @ (LogError::BatchTooLarge { .. } | LogError::RecordTooLarge { .. }))) => e,
+            done => return done,
+        };
+        if pieces.len() + states.len() > 1 {
+            // Each half has fewer: where there is one of each, the piece goes first and by itself.
+            let rest = pieces.split_off(pieces.len().div_ceil(2));
+            let (states, other_states) = states.split_at(states.len() / 2);
+            self.write(pieces, states)?;
+            return self.write(rest, other_states);
+        }
+        match pieces.pop() {
+            Some(piece) if matches!(piece.content, Content::Decoded(_)) => {
+                let content = Content::Stored(self.stored(piece.from)?);
+                self.write(vec![Piece { content, ..piece }], &[])
+            }
+            _ => Err(refused.into()),
+        }
+    }
+
+    /// Submits what of these is current still, in one batch.
+    fn submit(&mut self, pieces: &mut Vec<Piece>, states: &[(Arc<Cell>, Lsn)]) -> Result<()> {
         if let Some(ahead) = self.ahead.take() {
             ahead.wait()?;
         }
-        let mut pieces = std::mem::take(&mut self.pieces);
-        let states = std::mem::take(&mut self.states);
         loop {
             let mut batch = self.log.wal().batch();
             let framed: Vec<Framed> = pieces.iter().map(|piece| frame(&mut batch, piece)).collect();
@@ -177,12 +221,12 @@ impl<'a> Relocation<'a> {
             if pieces.len() < before {
                 continue;
             }
-            let restated = restate(&mut batch, &states);
+            let restated = restate(&mut batch, states);
             if batch.is_empty() {
                 return Ok(());
             }
             let ticket = self.log.wal().submit_from_reserve(&batch)?;
-            note(&pieces, &framed, &ticket);
+            note(pieces, &framed, &ticket);
             for (cell, record) in &restated {
                 cell.group.write().state_lsn = Some(ticket.lsn_of(*record));
             }
@@ -195,6 +239,14 @@ impl<'a> Relocation<'a> {
             self.ahead = Some(ticket);
             return Ok(());
         }
+    }
+
+    /// The record at `lsn`, which is kept until everything live in its segment was written again.
+    fn stored(&self, lsn: Lsn) -> Result<StoredRecord> {
+        let wal = self.log.wal();
+        let segment = wal.segments().into_iter().find(|s| (s.first_lsn..s.end_lsn).contains(&lsn));
+        let gone = LogError::Released { lsn, first: wal.first_lsn() };
+        Ok(wal.segment_reader(segment.ok_or(gone)?.id)?.read_stored(lsn)?)
     }
 
     /// The position may come from a mapped summary, so the label has to confirm it.
@@ -211,15 +263,15 @@ impl<'a> Relocation<'a> {
                 let hit = StreamRange { stream: group, first: index, last: index };
                 let file = self.log.wal().disk().path().join("index");
                 let damage = Corruption::new(file, 0, lsn..lsn, CorruptionReason::Content);
-                Err(crate::Error::from(damage.hitting(vec![hit])).into())
+                Err(LogError::from(damage.hitting(vec![hit])).into())
             }
         }
     }
 }
 
-/// The size of the record when it is written again, at the most: decoded and encoded, and the codec may be another by
-/// then. How much it is, is known when it is framed.
-fn most_bytes(record: &Record) -> u64 {
+/// The size of the record when it is written again, as far as it can be told: decoded and encoded, and the codec may be
+/// another by then. How much it is, is known when it is framed.
+fn likely_bytes(record: &Record) -> u64 {
     let payload = record.payload().len() as u64;
     Batch::record_size(payload.max(record.stored_len().into()), true)
 }
@@ -259,7 +311,10 @@ struct Framed {
 fn frame(batch: &mut Batch, piece: &Piece) -> Framed {
     let label = label(Kind::Relocated(piece.shape), piece.cell.id, piece.index, piece.term);
     let before = batch.size_in_log();
-    let at = batch.push_labelled(label, &[piece.record.payload()]);
+    let at = match &piece.content {
+        Content::Decoded(record) => batch.push_labelled(label, &[record.payload()]),
+        Content::Stored(record) => batch.push_stored(label, record),
+    };
     Framed { at, size: batch.size_in_log() - before }
 }
 

@@ -10,10 +10,8 @@
 //!
 //! An *episode* is one cluster: some thousands of steps with faults, then none, and all groups have to go on. It is on
 //! one thread and its logs have no threads, so a seed is a run.
-// The test and the example use their parts, and neither exports any. A helper that panics fails the test.
-#![allow(dead_code, unreachable_pub, missing_docs)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::cast_possible_truncation, clippy::field_reassign_with_default)]
+// The test and the example use their parts, and neither exports any.
+#![allow(dead_code)]
 
 mod cluster;
 mod events;

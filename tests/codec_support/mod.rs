@@ -1,6 +1,6 @@
 //! Codecs for tests.
-// Each test file uses a part of it, and none exports it.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+// Each test file uses a part of it.
+#![allow(dead_code)]
 
 use std::num::NonZeroU16;
 use std::sync::Arc;

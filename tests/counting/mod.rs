@@ -1,7 +1,7 @@
 //! An allocator that counts: how many bytes are allocated, now and at most.
 //!
 //! What the process takes of the machine's memory says less, because an allocator keeps what was freed.
-#![allow(dead_code, unreachable_pub, unsafe_code)]
+#![allow(dead_code, unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

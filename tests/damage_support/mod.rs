@@ -1,14 +1,7 @@
 //! Small logs, ways to damage them, and what became of it.
 
-// Each test file uses its part; a helper that panics fails the test.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout
-)]
+// Each test file uses its part.
+#![allow(dead_code)]
 
 pub mod ways;
 

@@ -1,7 +1,6 @@
 //! A Raft log whose process is killed: the operations, what a group looks like after them, the process that does them,
 //! and the parent's knowledge of what must be there afterwards.
-#![allow(dead_code, unreachable_pub, missing_docs)]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![allow(dead_code)]
 
 pub mod child;
 pub mod known;

@@ -1,13 +1,6 @@
 //! What the tests of the Raft layer share.
-// Each test file uses a part of it, and none exports it.
-#![allow(dead_code, unreachable_pub)]
-// The codecs of the raft crate differ in the hidden fields of its messages, so none is built as a literal.
-#![allow(
-    clippy::field_reassign_with_default,
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    clippy::indexing_slicing
-)]
+// Each test file uses a part of it.
+#![allow(dead_code)]
 
 pub mod model;
 pub mod watched;
@@ -101,6 +94,23 @@ impl Node {
         self.reopen();
         look(self);
     }
+}
+
+/// Group 7: entries 11..=40 (terms 2 up to 20, then 3), commit 25, applied 20, snapshot at 15, compacted to 10.
+pub fn seasoned() -> Node {
+    let node = Node::new();
+    node.create(7);
+    node.append_committed(7, 1, 20, 2);
+    node.snapshot_at(7, 15);
+    node.compact(7, 10);
+    let tail: Vec<_> = (21..=40).map(|i| entry(i, 3)).collect();
+    node.commit(|batch| {
+        batch.append(7, &tail)?;
+        batch.set_hard_state(7, &hard(3, 2, 25))?;
+        batch.set_conf_state(7, 18, &conf(&[1, 2, 3]))?;
+        batch.set_applied(7, 20, 2)
+    });
+    node
 }
 
 pub fn state_at(index: u64) -> Vec<u8> {

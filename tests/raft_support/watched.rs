@@ -1,5 +1,4 @@
 //! A log whose space is watched.
-#![allow(clippy::print_stdout, clippy::cast_precision_loss)]
 
 use raft::eraftpb::Entry;
 use seawall::Options;

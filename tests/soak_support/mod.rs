@@ -1,14 +1,7 @@
 //! The life of many groups in one log, with a model that says what each must be: for the test `soak`, which is quick, and the
 //! example `soak`, which takes its time and measures.
-// Each user takes a part; a helper that panics fails the test. On a 64-bit machine; the codecs of the raft crate differ in
-// the hidden fields of its messages.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    clippy::field_reassign_with_default
-)]
+// Each user takes a part.
+#![allow(dead_code)]
 
 pub mod load;
 pub mod model;

@@ -2,8 +2,11 @@
 //! writer; `bench` writes to logs of its own.
 //!
 //! Exit status: 0 when all is well, 1 when the log is damaged, 2 when the command could not be done.
-// A program talks to people.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+//!
+//! The lints are the library's, but that a program talks to people.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![warn(clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
 
 mod account;
 mod bench;

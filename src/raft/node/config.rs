@@ -5,6 +5,14 @@ use std::ops::Range;
 use ::raft::{Config, ReadOnlyOption};
 
 use super::error::{NodeError, NodeResult};
+use crate::Wal;
+
+/// What goes into a batch with an entry: its record's header, and the records of a HardState, an applied index and the
+/// ConfState of a hundred members.
+const BESIDE_AN_ENTRY: u64 = 1024;
+
+/// In front of an entry's context and data, in its record.
+const CONTEXT_LENGTH: u64 = 4;
 
 /// How a [`Node`](super::Node) is set up.
 ///
@@ -28,6 +36,8 @@ pub struct NodeConfig {
     pub(super) max_entry_size: u64,
     pub(super) max_unwritten_size: u64,
     pub(super) max_unapplied_size: u64,
+    /// Bytes of the log that the entries which wait for being written may take.
+    pub(super) room: u64,
 }
 
 impl NodeConfig {
@@ -51,6 +61,7 @@ impl NodeConfig {
             max_entry_size: 8 << 20,
             max_unwritten_size: 32 << 20,
             max_unapplied_size: 64 << 20,
+            room: u64::MAX,
         }
     }
 
@@ -104,7 +115,7 @@ impl NodeConfig {
         self
     }
 
-    /// Bytes of entries in one append message; one entry always goes.
+    /// Bytes of entries in one append message; one entry always goes. Never more than half a segment of the log.
     pub fn max_message_size(mut self, bytes: u64) -> Self {
         self.max_message_size = bytes;
         self
@@ -129,15 +140,16 @@ impl NodeConfig {
         self
     }
 
-    /// Bytes of one entry, proposed here or received; 8 MiB unless set. Must fit into a record of the log
-    /// ([`Options::max_record_size`](crate::Options::max_record_size)) with some tens of bytes besides.
+    /// Bytes of one entry, proposed here or received; 8 MiB unless set, and never more than a record of the log has room
+    /// for ([`Options::max_record_size`](crate::Options::max_record_size)).
     pub fn max_entry_size(mut self, bytes: u64) -> Self {
         self.max_entry_size = bytes;
         self
     }
 
-    /// Bytes of entries that may wait for the next call that hands them to the log, so that one batch stays within
-    /// what fits into a segment. What comes above is [`NodeError::Busy`](super::NodeError::Busy).
+    /// Bytes of entries that may wait for the next call that hands them to the log; 32 MiB unless set, and never more than
+    /// takes half a segment of the log, because they become one batch, which a codec may lengthen. What comes above is
+    /// [`NodeError::Busy`](super::NodeError::Busy).
     pub fn max_unwritten_size(mut self, bytes: u64) -> Self {
         self.max_unwritten_size = bytes;
         self
@@ -147,6 +159,15 @@ impl NodeConfig {
     /// raft has something else to say.
     pub fn max_unapplied_size(mut self, bytes: u64) -> Self {
         self.max_unapplied_size = bytes;
+        self
+    }
+
+    /// What the log has no room for is not taken in, or it would end the node when it is written.
+    pub(super) fn fitting(mut self, log: &Wal) -> Self {
+        let record = log.max_record_size().min(log.max_batch_size().saturating_sub(BESIDE_AN_ENTRY));
+        self.max_entry_size = self.max_entry_size.min(record.saturating_sub(CONTEXT_LENGTH));
+        self.room = log.max_batch_size() / 2;
+        self.max_message_size = self.max_message_size.min(self.room);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::raft::StorageError;
 use ::raft::eraftpb::MessageType;
 
 use crate::raft::Error;
@@ -61,7 +62,8 @@ pub enum NodeError {
     /// The entry that the state machine applied last is another one than the log's.
     #[error(
         "group {group}: the state machine applied index {index} of term {given}, the log has term {found} \
-         there: they do not belong together"
+         there: they do not belong together. Check which directory this process was given, or restore the state \
+         machine from this log's newest snapshot"
     )]
     AppliedTermMismatch {
         /// The group.
@@ -75,7 +77,10 @@ pub enum NodeError {
     },
 
     /// Only the leader can do this. The request was not taken: it can be sent to the leader as it is.
-    #[error("group {group}: this node is not the leader{}", leader.map_or_else(String::new, |id| format!(", node {id} is")))]
+    #[error(
+        "group {group}: this node is not the leader: {}",
+        leader.map_or_else(|| "none is known, ask again later".to_owned(), |id| format!("ask node {id}, which is"))
+    )]
     NotLeader {
         /// The group.
         group: u64,
@@ -88,7 +93,7 @@ pub enum NodeError {
     Dropped {
         /// The group.
         group: u64,
-        /// What stood in its way.
+        /// What stood in its way, and what to do.
         why: &'static str,
     },
 
@@ -103,7 +108,8 @@ pub enum NodeError {
 
     /// An entry is larger than the limit.
     #[error(
-        "group {group}: an entry of {size} bytes is over the limit of {max} (`NodeConfig::max_entry_size`)"
+        "group {group}: an entry of {size} bytes is over the limit of {max} (`NodeConfig::max_entry_size`, and what a \
+         record of the log has room for): split it, or raise the limit on every member"
     )]
     EntryTooLarge {
         /// The group.
@@ -116,7 +122,7 @@ pub enum NodeError {
 
     /// As many bytes wait for being handed to the log as the configuration allows. Drive the node and try again; a
     /// message that is lost this way is sent again by raft.
-    #[error("group {group}: {bytes} bytes wait for being written, drive the node first")]
+    #[error("group {group}: {bytes} bytes wait for being written: drive the node, and try again")]
     Busy {
         /// The group.
         group: u64,
@@ -136,7 +142,9 @@ pub enum NodeError {
     },
 
     /// A message that no correct peer sends, or that cannot be acted on now.
-    #[error("group {group}: {kind:?} from node {from} refused: {why}")]
+    #[error(
+        "group {group}: {kind:?} from node {from} refused: {why}. Drop it; raft sends again what is needed"
+    )]
     Refused {
         /// The group.
         group: u64,
@@ -165,8 +173,10 @@ pub enum NodeError {
         last: u64,
     },
 
-    /// The answer of a node, or about a node, that is not in this group's configuration.
-    #[error("group {group}: node {peer} is not a member")]
+    /// The answer of a node, or about a node, that is not in this group's configuration, or is this one.
+    #[error(
+        "group {group}: node {peer} is none of the other members: check the id, and drop what came from it"
+    )]
     UnknownPeer {
         /// The group.
         group: u64,
@@ -175,7 +185,10 @@ pub enum NodeError {
     },
 
     /// `applied` was reported out of order, or for what was never handed out.
-    #[error("group {group}: applied {index} reported, expected one of [{applied}, {handed_out}]")]
+    #[error(
+        "group {group}: applied {index} reported, expected one of [{applied}, {handed_out}]: report what was handed \
+         out, in its order"
+    )]
     AppliedOutOfOrder {
         /// The group.
         group: u64,
@@ -196,7 +209,7 @@ pub enum NodeError {
         what: &'static str,
         /// The index asked for.
         index: u64,
-        /// Which bound it breaks.
+        /// Which bound it breaks, and what to do.
         why: String,
     },
 
@@ -205,7 +218,7 @@ pub enum NodeError {
     NotNow {
         /// The group.
         group: u64,
-        /// What has to happen first.
+        /// Why not, and what has to happen first.
         why: &'static str,
     },
 
@@ -220,12 +233,25 @@ pub enum NodeError {
         cause: Arc<NodeError>,
     },
 
-    /// raft refused for a reason of its own.
-    #[error("group {group}: raft: {what}")]
+    /// raft refused for a reason of its own, which nothing that goes through a node gives it. What the store says to
+    /// raft comes as [`NodeError::Storage`].
+    #[error("group {group}: raft refused: {what}. Nothing was taken; this is not expected, please report it")]
     Raft {
         /// The group.
         group: u64,
         /// What it says.
         what: String,
     },
+}
+
+impl NodeError {
+    /// What raft says: its own word, or that of the store below it.
+    pub(super) fn of_raft(group: u64, e: &::raft::Error) -> NodeError {
+        if let ::raft::Error::Store(StorageError::Other(inner)) = e
+            && let Some(e) = inner.downcast_ref::<Error>()
+        {
+            return NodeError::Storage(e.clone());
+        }
+        NodeError::Raft { group, what: e.to_string() }
+    }
 }

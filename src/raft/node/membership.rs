@@ -50,7 +50,7 @@ impl Node {
         }
         for single in change.get_changes() {
             if single.node_id == 0 {
-                return refuse("0 is no node id");
+                return refuse("0 is no node id; number the nodes from 1");
             }
             if single.node_id == self.id && single.get_change_type() != ConfChangeType::AddNode {
                 return refuse("it removes or demotes the leader; transfer leadership first");
@@ -59,10 +59,14 @@ impl Node {
         let joint = !self.conf_state().get_voters_outgoing().is_empty();
         match (joint, change.get_changes().is_empty()) {
             (true, false) => {
-                return refuse("the group is between two configurations; leave that state first");
+                return refuse(
+                    "the group is between two configurations; leave that state with an empty change first",
+                );
             }
             (false, true) => {
-                return refuse("an empty change leaves a joint state, and the group is in none");
+                return refuse(
+                    "an empty change leaves a joint state, and the group is in none; there is nothing to do",
+                );
             }
             _ => {}
         }
@@ -74,7 +78,9 @@ impl Node {
         } else {
             changer.simple(change.get_changes())
         };
-        tried.map(|_| ()).or_else(|e| refuse(&e.to_string()))
+        tried
+            .map(|_| ())
+            .or_else(|e| refuse(&format!("{e}; look at `Node::conf_state`, and propose what fits it")))
     }
 
     /// Lets a committed configuration change take effect, in raft and for the next batch.

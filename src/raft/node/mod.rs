@@ -119,6 +119,9 @@ pub use self::proposal::{Applied, Proposal, ProposalError};
 pub use self::snapshot::SnapshotWriter;
 pub use self::status::{NodeStatus, PeerState, PeerStatus, Role};
 
+/// What a record takes besides an entry's data and context, at most: header, length of the context, padding.
+const RECORD: u64 = 40 + 4 + 7;
+
 /// Names a request of [`Node::read_index`] until its answer comes out of the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReadId(EntryContext);
@@ -157,17 +160,20 @@ impl Node {
         let group = storage.id();
         config.validate(group)?;
         let log = storage.log().clone();
+        let config = config.fitting(log.wal());
         if log.node_id() != Some(config.id) {
             return Err(NodeError::WrongDirectory { group, configured: config.id, log: log.node_id() });
         }
         let recovered = storage.recover();
-        check_conf_state(&recovered.conf_state)
-            .map_err(|why| NodeError::ConfChangeRefused { group, why: format!("cannot start, {why}") })?;
+        check_conf_state(&recovered.conf_state).map_err(|why| {
+            let what = format!("the group cannot be started, {why}; create it with the members that it has");
+            NodeError::Config { group, what }
+        })?;
         let (applied, _) = config.applied.unwrap_or((recovered.applied, recovered.applied_term));
         check_applied(&config, &storage, applied)?;
         raise_commit(&storage, applied)?;
         let raw = RawNode::new(&config.to_raft(applied), storage.clone(), &trace::logger(group))
-            .map_err(|e| NodeError::Raft { group, what: e.to_string() })?;
+            .map_err(|e| NodeError::of_raft(group, &e))?;
         let mut node = Node {
             last: drive::Seen::of(&raw),
             id: config.id,
@@ -248,11 +254,11 @@ impl Node {
         };
         inbound.check(&message)?;
         let bytes: u64 = message.entries.iter().map(|e| e.data.len() as u64).sum();
-        self.check_room(bytes)?;
+        self.check_room(bytes, message.entries.len())?;
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "the log is being written, no election now",
+                why: "the log is being written; drive the node, and try again",
             });
         }
         trace::event!(
@@ -288,7 +294,7 @@ impl Node {
                 max: self.config.max_entry_size,
             });
         }
-        self.check_room(size)?;
+        self.check_room(size, 1)?;
         if let Err(e) = self.raw.propose(context.as_bytes().to_vec(), data) {
             return Err(self.not_taken(&e));
         }
@@ -305,12 +311,15 @@ impl Node {
             return Ok(());
         }
         if !self.raw.raft.promotable() {
-            return Err(NodeError::NotNow { group: self.group, why: "this node is no voter" });
+            return Err(NodeError::NotNow {
+                group: self.group,
+                why: "this node is no voter; add it as one first",
+            });
         }
         if !self.may_campaign() {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "the log is being written, no election now",
+                why: "the log is being written; drive the node, and try again",
             });
         }
         let done = self.raw.campaign().map_err(|e| self.raft_error(&e));
@@ -347,7 +356,7 @@ impl Node {
         if raft.state == StateRole::Leader && !log.match_term(log.committed, raft.term) {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "nothing of this leader's term is committed yet",
+                why: "nothing of this leader's term is committed yet; drive the node, and ask again",
             });
         }
         let context = self.contexts.next();
@@ -481,10 +490,14 @@ impl Node {
         }
     }
 
-    /// Whether `more` bytes can wait besides those that wait for the next Ready.
-    fn check_room(&self, more: u64) -> NodeResult<()> {
-        let unwritten = self.raw.raft.raft_log.unstable().entries_size as u64;
-        if more > 0 && unwritten > 0 && unwritten.saturating_add(more) > self.config.max_unwritten_size {
+    /// Whether `more` bytes in so many entries can wait besides those that wait for the next Ready.
+    fn check_room(&self, more: u64, entries: usize) -> NodeResult<()> {
+        let waiting = self.raw.raft.raft_log.unstable();
+        let unwritten = waiting.entries_size as u64;
+        let bytes = unwritten.saturating_add(more);
+        let in_log = bytes.saturating_add(RECORD.saturating_mul((waiting.entries.len() + entries) as u64));
+        let too_much = bytes > self.config.max_unwritten_size || in_log > self.config.room;
+        if more > 0 && unwritten > 0 && too_much {
             return Err(NodeError::Busy { group: self.group, bytes: unwritten });
         }
         Ok(())
@@ -520,17 +533,21 @@ impl Node {
         let raft = &self.raw.raft;
         let why = match e {
             ::raft::Error::ProposalDropped if raft.lead_transferee.is_some() => {
-                "leadership is being transferred"
+                "leadership is being transferred; propose it again when that is over, at the leader of then"
             }
-            ::raft::Error::ProposalDropped if raft.prs().get(self.id).is_none() => "this leader was removed",
-            ::raft::Error::ProposalDropped => "too many bytes wait for being committed",
+            ::raft::Error::ProposalDropped if raft.prs().get(self.id).is_none() => {
+                "this leader was removed; propose it again at the next one"
+            }
+            ::raft::Error::ProposalDropped => {
+                "too many bytes wait for being committed (`NodeConfig::max_uncommitted_size`); propose it again later"
+            }
             other => return self.raft_error(other),
         };
         NodeError::Dropped { group: self.group, why }
     }
 
     fn raft_error(&self, e: &::raft::Error) -> NodeError {
-        NodeError::Raft { group: self.group, what: e.to_string() }
+        NodeError::of_raft(self.group, e)
     }
 
     fn note_role(&mut self) {
@@ -561,7 +578,7 @@ fn check_applied(config: &NodeConfig, storage: &GroupStorage, applied: u64) -> N
         return Err(NodeError::AppliedOutOfRange { group, index: applied, lowest, highest });
     }
     if let Some((index, given)) = config.applied {
-        let found = storage.term(index).map_err(|e| NodeError::Raft { group, what: e.to_string() })?;
+        let found = storage.term(index).map_err(|e| NodeError::of_raft(group, &e))?;
         if found != given {
             return Err(NodeError::AppliedTermMismatch { group, index, given, found });
         }

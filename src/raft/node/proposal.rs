@@ -60,7 +60,10 @@ pub enum ProposalError {
         leader: Option<u64>,
     },
     /// The configuration change was committed, and every node rejects it, as it does not fit the configuration.
-    #[error("group {group}: the configuration change at index {index} was rejected: {why}")]
+    #[error(
+        "group {group}: the configuration change at index {index} was rejected and has no effect: {why}; look at \
+         `Node::conf_state`, and propose what fits it"
+    )]
     Rejected {
         /// The group.
         group: u64,
@@ -71,7 +74,8 @@ pub enum ProposalError {
     },
     /// A snapshot took the place of its index. Whether it took effect is not known here.
     #[error(
-        "group {group}: a snapshot replaced index {index}, whether the proposal took effect is unknown here"
+        "group {group}: a snapshot replaced index {index}, whether the proposal took effect is unknown here: look into \
+         the state machine before it is proposed again"
     )]
     Unknown {
         /// The group.
@@ -80,16 +84,25 @@ pub enum ProposalError {
         index: u64,
     },
     /// The deadline passed. Whether it takes effect is not known: it may yet.
-    #[error("group {group}: no outcome within the deadline; the proposal may take effect yet")]
+    #[error(
+        "group {group}: no outcome within the deadline, the proposal may take effect yet: look into the state machine \
+         before it is proposed again"
+    )]
     TimedOut {
         /// The group.
         group: u64,
     },
     /// The node failed. Whether it takes effect is not known: it may yet.
-    #[error("the proposal's node failed, the proposal may take effect yet: {0}")]
+    #[error(
+        "the proposal's node failed, the proposal may take effect yet: look into the state machine before it is \
+         proposed again. {0}"
+    )]
     Failed(NodeError),
     /// The node was dropped. Whether it takes effect is not known: it may yet.
-    #[error("group {group}: the node was dropped, the proposal may take effect yet")]
+    #[error(
+        "group {group}: the node was dropped, the proposal may take effect yet: look into the state machine before it \
+         is proposed again"
+    )]
     NodeGone {
         /// The group.
         group: u64,

@@ -63,21 +63,29 @@ impl Node {
         let applied = self.applying.applied;
         let refuse = |why: String| NodeError::BadIndex { group: self.group, what: "snapshot", index, why };
         if index > applied || index == 0 {
-            return Err(refuse(format!("the state machine has applied {applied}")));
+            return Err(refuse(format!("the state machine has applied 1 to {applied}; take one of these")));
         }
         if let Some(coming) = self.coming_snapshot() {
-            return Err(refuse(format!("a leader's snapshot at {coming} is on its way in")));
+            return Err(refuse(format!(
+                "a leader's snapshot at {coming} is on its way in; take one above it when it is applied"
+            )));
         }
         if let Some((newest, _)) = recovered.snapshot.filter(|(newest, _)| *newest >= index) {
-            return Err(refuse(format!("the newest snapshot is at {newest}")));
+            return Err(refuse(format!(
+                "the newest snapshot is at {newest}; keep that one, or take one above it"
+            )));
         }
         let lowest = recovered.first_index.saturating_sub(1).max(self.configurations.known_from());
         if index < lowest {
-            return Err(refuse(format!("what is needed for it is kept from {lowest} on")));
+            return Err(refuse(format!(
+                "what is needed for it is kept from {lowest} on; take one from there on"
+            )));
         }
         let conf_state = match self.configurations.at(index) {
             Some(state) => state.clone(),
-            None => return Err(refuse("its configuration is not known any more".to_owned())),
+            None => {
+                return Err(refuse("its configuration is not known any more; take a higher one".to_owned()));
+            }
         };
         // The store takes a snapshot at what it knows to be applied.
         if self.storage.applied().0 < index {
@@ -104,11 +112,15 @@ impl Node {
         let applied = self.applying.applied;
         let refuse = |why: String| NodeError::BadIndex { group: self.group, what: "compaction", index, why };
         if index > applied {
-            return Err(refuse(format!("the state machine has applied {applied}")));
+            return Err(refuse(format!(
+                "the state machine has applied up to {applied}; apply first, or compact less"
+            )));
         }
         let snapshot = self.storage.recover().snapshot.map_or(0, |(index, _)| index);
         if index > snapshot {
-            return Err(refuse(format!("the newest durable snapshot is at {snapshot}")));
+            return Err(refuse(format!(
+                "the newest durable snapshot is at {snapshot}; save one first, or compact less"
+            )));
         }
         let first = self.storage.first_index().map_err(|e| self.raft_error(&e))?;
         if index < first {

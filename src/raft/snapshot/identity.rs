@@ -66,9 +66,7 @@ impl Identity {
     pub(super) fn corruption(&self, directory: &Path, offset: u64, reason: CorruptionReason) -> Error {
         let index = self.file.at.index;
         let hit = StreamRange { stream: self.group, first: index, last: index };
-        Corruption::new(self.path(directory), offset, std::ops::Range::default(), reason)
-            .hitting(vec![hit])
-            .into()
+        Corruption::beside_the_log(self.path(directory), offset, reason).hitting(vec![hit]).into()
     }
 }
 
