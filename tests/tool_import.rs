@@ -331,7 +331,7 @@ fn entries_of_another_type_are_refused() {
     source.write(|batch| batch.add_entries::<Snapshots>(8, &[metadata(1, 1, &[1])]).unwrap());
     source.put(8, "hs", &hard(1, 1, 1));
     source.close();
-    source.refused(&KEYS, 2, &["group 8", "only entries of the raft crate"]);
+    source.refused(&KEYS, 2, &["group 8: entry 1: ", "only entries of the raft crate"]);
     // The rest, if that is wanted.
     let log = source.imported(&[&KEYS[..], &["--skip-unimportable"]].concat());
     assert_eq!((log.groups(), read(&log, 7)), (vec![7], entries(1..=9, 1)));
@@ -429,12 +429,22 @@ fn damage_is_named_and_nothing_is_imported() {
     assert!(file(&source, 4).exists());
     let whole = std::fs::read(file(&source, 2)).unwrap();
     // An entry, which is found when it is read; and the start of a file, which is found at once.
-    for at in [whole.len() / 2, 3] {
+    // Of an entry that begins here, the number.
+    let number = |at: usize| {
+        let text: Vec<u8> = whole[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
+        String::from_utf8(text).unwrap().parse::<u64>().ok().filter(|_| whole[at - 1] == b';')
+    };
+    let (middle, index) = (whole.len() / 2..).find_map(|at| Some((at, number(at)?))).unwrap();
+    let last = (1..whole.len()).rev().find(|at| number(*at).is_some()).unwrap();
+    // Entries are checksummed by the batch. raft-engine cuts a file whose last batch is damaged, whichever file that is.
+    let entry = format!("group 7, entry {}: ", (index - 1) / 100 * 100 + 1);
+    let cases = [(middle, &entry[..]), (last, "0000000000000002.raftlog: "), (3, "header mismatch")];
+    for (at, word) in cases {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         std::fs::write(file(&source, 2), &bytes).unwrap();
         for more in [&[][..], &["--accept-recovery"], &["--skip-unimportable"]] {
-            source.refused(&[&KEYS[..], more].concat(), 1, &[]);
+            source.refused(&[&KEYS[..], more].concat(), 1, &[word]);
         }
     }
     std::fs::remove_file(file(&source, 2)).unwrap();

@@ -58,7 +58,7 @@ fn look(args: &Args, as_json: bool) -> Result<Health, Failure> {
     let left = plan.map_or(0, |plan| plan.left.len());
     if left > 0 && !args.skip_unimportable {
         return Err(Failure::Undone(format!(
-            "{left} groups cannot be imported; --skip-unimportable leaves them out"
+            "not all groups can be imported ({left} cannot); --skip-unimportable leaves them out"
         )));
     }
     Ok(Health::Good)
@@ -86,8 +86,7 @@ fn check_complete(args: &Args, plan: &Plan) -> Result<(), Failure> {
     if !plan.left.is_empty() && !args.skip_unimportable {
         let list: Vec<String> = plan.left.iter().map(|(id, why)| format!("\n  group {id}: {why}")).collect();
         return Err(Failure::Undone(format!(
-            "{} groups cannot be imported, so nothing was (--skip-unimportable leaves them out):{}",
-            plan.left.len(),
+            "nothing was imported, as these groups cannot be (--skip-unimportable leaves them out):{}",
             list.concat()
         )));
     }

@@ -8,10 +8,10 @@ pub(super) enum Reason {
     NoHardState,
     #[error("what is under the {what}'s key is none: {why}")]
     Value { what: &'static str, why: String },
-    #[error("{0}; only entries of the raft crate (eraftpb.Entry of protobuf 2) can be imported")]
-    NotEntries(String),
-    #[error("entry {index}: {why}")]
-    UnknownField { index: u64, why: String },
+    #[error(
+        "entry {index}: {why}; only entries of the raft crate (eraftpb.Entry of protobuf 2) can be imported"
+    )]
+    NotEntry { index: u64, why: String },
     #[error("the term falls from {before} to {term} at entry {index}: that is no Raft log")]
     TermFalls { index: u64, term: u64, before: u64 },
     #[error(

@@ -59,8 +59,11 @@ impl fmt::Display for Lost {
 #[derive(Debug)]
 pub(crate) enum Unread {
     Damaged(String),
-    /// They are whole, and no entries of the raft crate.
-    NotEntries(String),
+    /// It is whole, and no entry of the raft crate.
+    NotEntry {
+        index: u64,
+        why: String,
+    },
 }
 
 /// A key of a group, and how long its value is.
@@ -84,17 +87,23 @@ impl Source {
         let files = KeptFiles::default();
         let cuts = files.cuts();
         let config = config(dir, spill)?;
-        let engine = caught(|| Engine::open_with_file_system(config, Arc::new(files)))
-            .map_err(|said| Failure::Damaged(format!("{}: raft-engine panics: {said}", dir.display())))?
-            .map_err(|e| refused(dir, e))?;
+        let opened = caught(|| Engine::open_with_file_system(config, Arc::new(files)));
         lost.extend(cuts.lock().drain(..).filter(|cut| !cut.blank).map(Lost::Tail));
+        let list: String = lost.iter().map(|lost| format!("\n  {lost}")).collect();
+        let engine = match opened {
+            Ok(Ok(engine)) => engine,
+            Ok(Err(e)) => return Err(refused(dir, &e)),
+            Err(said) => {
+                let why =
+                    format!("{}: raft-engine panics: {said}. It left out before that:{list}", dir.display());
+                return Err(Failure::Damaged(why));
+            }
+        };
         if !lost.is_empty() && !accept_recovery {
-            let list: Vec<String> = lost.iter().map(|l| format!("\n  {l}")).collect();
             return Err(Failure::Damaged(format!(
                 "{}: raft-engine would leave out what it takes for torn or obsolete, and entries that this node acknowledged \
-                 may be in it:{}\nImport another replica, or what the program's next open would see: --accept-recovery",
+                 may be in it:{list}\nImport another replica, or what the program's next open would see: --accept-recovery",
                 dir.display(),
-                list.concat()
             )));
         }
         Ok(Source { dir: dir.to_owned(), engine, lost })
@@ -124,7 +133,7 @@ impl Source {
             keys.push(Key { key: key.to_vec(), value_len: value.len() });
             true
         };
-        self.engine.scan_raw_messages(group, None, None, false, each).map_err(|e| refused(&self.dir, e))?;
+        self.engine.scan_raw_messages(group, None, None, false, each).map_err(|e| refused(&self.dir, &e))?;
         Ok(keys)
     }
 
@@ -149,19 +158,33 @@ impl Source {
         })
     }
 
+    /// Entries from `first` on; where some cannot be read, those before, or the error of that one.
     fn some_entries(&self, group: u64, first: u64, last: u64) -> Result<Vec<Entry>, Unread> {
-        let end = last.saturating_add(1).min(first.saturating_add(ENTRIES));
+        let mut end = last.saturating_add(1).min(first.saturating_add(ENTRIES));
+        loop {
+            match self.fetch(group, first, end) {
+                Err(_) if end - first > 1 => end = first + (end - first) / 2,
+                Err(Unread::Damaged(why)) => {
+                    return Err(Unread::Damaged(format!("group {group}, entry {first}: {why}")));
+                }
+                fetched => return fetched,
+            }
+        }
+    }
+
+    fn fetch(&self, group: u64, first: u64, end: u64) -> Result<Vec<Entry>, Unread> {
         let mut some = Vec::new();
         let fetched =
             caught(|| self.engine.fetch_entries_to::<Entries>(group, first, end, Some(BYTES), &mut some));
-        let at = || format!("group {group}, from entry {first} on");
         match fetched {
             Ok(Ok(_)) if some.first().is_some_and(|e| e.index == first) => Ok(some),
-            Ok(Ok(_)) => Err(Unread::Damaged(format!("{}: raft-engine has it, and does not give it", at()))),
-            Ok(Err(raft_engine::Error::Protobuf(e))) => Err(Unread::NotEntries(format!("{}: {e}", at()))),
-            Ok(Err(e)) => Err(Unread::Damaged(format!("{}: {e}", at()))),
+            Ok(Ok(_)) => Err(Unread::Damaged("raft-engine has it, and does not give it".to_owned())),
+            Ok(Err(raft_engine::Error::Protobuf(e))) => {
+                Err(Unread::NotEntry { index: first, why: e.to_string() })
+            }
+            Ok(Err(e)) => Err(Unread::Damaged(e.to_string())),
             // It compares the index that it finds in the bytes with the one that it knows.
-            Err(said) => Err(Unread::NotEntries(format!("{}: {said}", at()))),
+            Err(said) => Err(Unread::NotEntry { index: first, why: format!("raft-engine panics: {said}") }),
         }
     }
 }
@@ -180,7 +203,7 @@ fn config(dir: &Path, spill: Option<&Path>) -> Result<Config, Failure> {
     })
 }
 
-fn refused(dir: &Path, e: raft_engine::Error) -> Failure {
+fn refused(dir: &Path, e: &raft_engine::Error) -> Failure {
     use raft_engine::Error as E;
     let why = format!("{}: {e}", dir.display());
     match e {

@@ -26,7 +26,7 @@ impl From<Unread> for Stop {
     fn from(unread: Unread) -> Self {
         match unread {
             Unread::Damaged(why) => Stop::All(Failure::Damaged(why)),
-            Unread::NotEntries(why) => Stop::Group(Reason::NotEntries(why)),
+            Unread::NotEntry { index, why } => Stop::Group(Reason::NotEntry { index, why }),
         }
     }
 }
@@ -57,7 +57,7 @@ impl Log {
     /// One more entry; raft-engine has compared its index with its place.
     pub(super) fn push(&mut self, entry: &Entry) -> Result<(), Reason> {
         let (index, term) = (entry.index, entry.term);
-        known(entry).map_err(|why| Reason::UnknownField { index, why })?;
+        known(entry).map_err(|why| Reason::NotEntry { index, why })?;
         let before = self.terms.last().map_or(0, |(_, term)| *term);
         // Terms begin with 1.
         if term < before.max(1) {

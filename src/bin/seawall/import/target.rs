@@ -215,7 +215,10 @@ fn in_group(group: u64, e: Failure) -> Failure {
     }
 }
 
+/// All of it was read before, when the import was planned.
 fn unread(e: Unread) -> Failure {
-    let (Unread::Damaged(why) | Unread::NotEntries(why)) = e;
-    Failure::Damaged(why)
+    match e {
+        Unread::Damaged(why) => Failure::Damaged(why),
+        Unread::NotEntry { index, why } => Failure::Damaged(format!("entry {index}: {why}")),
+    }
 }
