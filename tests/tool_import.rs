@@ -3,224 +3,62 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::field_reassign_with_default)] // outside #[test] functions too
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod import_support;
 
-use parking_lot::Mutex;
+use std::path::PathBuf;
+
+use import_support::*;
 use protobuf::Message as _;
-use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, SnapshotMetadata};
-use raft::{GetEntriesContext, Storage as _, StorageError};
-use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize};
-use seawall::raft::{Node, NodeConfig, RaftLog, RaftOptions};
-
-struct Entries;
-
-impl MessageExt for Entries {
-    type Entry = Entry;
-
-    fn index(entry: &Entry) -> u64 {
-        entry.index
-    }
-}
-
-const KEYS: [&str; 6] =
-    ["--hard-state-key", "hs", "--truncated-state-key", "meta", "--conf-state-key", "0x636f"];
-
-/// A raft-engine log, and room for what becomes of it.
-struct Source {
-    dir: tempfile::TempDir,
-    /// Batches of more bytes than this are compressed; 0 for none.
-    compress_from: u64,
-    engine: Option<Engine>,
-}
-
-/// Held while a process is started, and while a log is closed: a child that is not yet the tool has its lock.
-static STARTING: Mutex<()> = Mutex::new(());
-
-impl Source {
-    fn new() -> Source {
-        Source::compressing(8 << 10)
-    }
-
-    fn compressing(compress_from: u64) -> Source {
-        let dir = tempfile::tempdir().unwrap();
-        let mut source = Source { dir, compress_from, engine: None };
-        source.reopen();
-        source
-    }
-
-    fn old(&self) -> PathBuf {
-        self.dir.path().join("old")
-    }
-
-    fn made(&self) -> PathBuf {
-        self.dir.path().join("new")
-    }
-
-    fn reopen(&mut self) {
-        let config = Config {
-            dir: self.old().to_str().unwrap().to_owned(),
-            target_file_size: ReadableSize::kb(64),
-            batch_compression_threshold: ReadableSize(self.compress_from),
-            purge_threshold: ReadableSize::kb(128),
-            ..Config::default()
-        };
-        self.engine = Some(Engine::open(config).unwrap());
-    }
-
-    fn close(&mut self) {
-        let _no_child = STARTING.lock();
-        self.engine = None;
-    }
-
-    fn write(&self, stage: impl FnOnce(&mut LogBatch)) {
-        let mut batch = LogBatch::with_capacity(16);
-        stage(&mut batch);
-        self.engine.as_ref().unwrap().write(&mut batch, true).unwrap();
-    }
-
-    fn append(&self, group: u64, entries: &[Entry]) {
-        self.write(|batch| batch.add_entries::<Entries>(group, entries).unwrap());
-    }
-
-    fn put(&self, group: u64, key: &str, value: &impl protobuf::Message) {
-        self.write(|batch| batch.put_message(group, key.as_bytes().to_vec(), value).unwrap());
-    }
-
-    fn compact(&self, group: u64, first: u64) {
-        self.engine.as_ref().unwrap().compact_to(group, first);
-    }
-
-    /// A group with entries, HardState and members.
-    fn group(&self, id: u64, entries: &[Entry], hard: &HardState) {
-        self.append(id, entries);
-        self.put(id, "hs", hard);
-        self.put(id, "co", &ConfState::from((vec![1, 2, 3], vec![4])));
-    }
-
-    fn import(&self, more: &[&str]) -> Output {
-        let (from, into) = (self.old(), self.made());
-        let line = ["import-raft-engine", from.to_str().unwrap(), into.to_str().unwrap()];
-        seawall(&[&line, more].concat())
-    }
-
-    /// Imports, and opens what came of it.
-    fn imported(&self, more: &[&str]) -> RaftLog {
-        let output = self.import(more);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-        RaftOptions::new().open(self.made()).unwrap()
-    }
-
-    /// Is refused with this status and these words, and leaves nothing.
-    fn refused(&self, more: &[&str], status: i32, words: &[&str]) {
-        let before = contents(&self.old());
-        let output = self.import(more);
-        assert_eq!(output.status.code(), Some(status), "{}", text(&output));
-        for word in words {
-            assert!(text(&output).contains(word), "{word}: {}", text(&output));
-        }
-        assert!(contents(&self.old()) == before);
-        let left: Vec<_> =
-            std::fs::read_dir(self.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["old"]);
-    }
-}
-
-fn seawall(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
-    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let starting = STARTING.lock();
-    let child = command.spawn().unwrap();
-    drop(starting);
-    child.wait_with_output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let files = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap());
-    files.map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap())).collect()
-}
-
-fn entry(index: u64, term: u64) -> Entry {
-    let mut e = Entry::default();
-    e.index = index;
-    e.term = term;
-    e.data = format!("{index}@{term};").repeat(1 + usize::try_from(index % 40).unwrap()).into_bytes().into();
-    e
-}
-
-fn entries(range: std::ops::RangeInclusive<u64>, term: u64) -> Vec<Entry> {
-    range.map(|index| entry(index, term)).collect()
-}
-
-fn hard(term: u64, vote: u64, commit: u64) -> HardState {
-    let mut hs = HardState::default();
-    hs.term = term;
-    hs.vote = vote;
-    hs.commit = commit;
-    hs
-}
-
-fn metadata(index: u64, term: u64, voters: &[u64]) -> SnapshotMetadata {
-    let mut meta = SnapshotMetadata::default();
-    meta.index = index;
-    meta.term = term;
-    meta.set_conf_state(ConfState::from((voters.to_vec(), vec![])));
-    meta
-}
-
-fn read(log: &RaftLog, group: u64) -> Vec<Entry> {
-    let group = log.group(group).unwrap();
-    let (first, last) = (group.first_index().unwrap(), group.last_index().unwrap());
-    group.entries(first, last + 1, None, GetEntriesContext::empty(false)).unwrap()
-}
+use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, SnapshotMetadata};
+use raft::{Storage as _, StorageError};
+use raft_engine::MessageExt;
+use seawall::raft::{Node, NodeConfig};
 
 #[test]
 fn groups_come_over_with_entries_states_and_members() {
-    let mut source = Source::new();
-    // Several segments' worth of reading, of a log that raft overwrote twice.
-    source.append(7, &entries(1..=3000, 1));
-    source.append(7, &entries(2500..=2900, 2));
-    let mut special = entry(2800, 4);
-    special.context = b"whose proposal it was".to_vec().into();
-    source.append(7, &[special.clone()]);
-    source.append(7, &[Entry { data: vec![9; 3 << 20].into(), ..entry(2801, 4) }]);
-    source.append(7, &[Entry { data: Vec::new().into(), ..entry(2802, 5) }]);
-    source.put(7, "hs", &hard(6, 2, 2799));
-    source.put(7, "co", &ConfState::from((vec![1, 2, 3], vec![4])));
-    // One of another shape, and one that waits for its first snapshot.
-    source.group(1 << 40, &entries(1..=5, 3), &hard(3, 0, 5));
-    source.put(9, "hs", &hard(2, 1, 0));
-    source.close();
-    let before = contents(&source.old());
+    // With the default, batches of this size are compressed.
+    for compress_from in [0, 8 << 10] {
+        let mut source = Source::compressing(compress_from);
+        // One that moves to the other queue, and one that waits for its first snapshot.
+        source.group(1 << 40, &entries(1..=5, 3), &hard(3, 0, 5));
+        source.put(9, "hs", &hard(2, 1, 0));
+        // More than is read at a time, and overwritten twice.
+        source.append(7, &entries(1..=5000, 1));
+        source.append(7, &entries(4500..=4900, 2));
+        let mut special = entry(4800, 4);
+        special.context = b"whose proposal it was".to_vec().into();
+        let large = Entry { data: vec![9; 3 << 20].into(), ..entry(4801, 4) };
+        let empty = Entry { data: Vec::new().into(), ..entry(4802, 5) };
+        for entry in [&special, &large, &empty] {
+            source.append(7, std::slice::from_ref(entry));
+        }
+        source.put(7, "hs", &hard(6, 2, 4799));
+        source.put(7, "co", &ConfState::from((vec![1, 2, 3], vec![4])));
+        source.purge();
+        source.close();
+        let rewritten = source.old().join("0000000000000001.rewrite").metadata().unwrap().len() > 100;
+        assert_eq!(rewritten, compress_from == 0);
+        let before = contents(&source.old());
 
-    let log = source.imported(&KEYS);
-    assert!(contents(&source.old()) == before, "the source changed");
-    assert_eq!(log.groups(), [7, 9, 1 << 40]);
-    let want: Vec<Entry> = entries(1..=2499, 1)
-        .into_iter()
-        .chain(entries(2500..=2799, 2))
-        .chain([special, Entry { data: vec![9; 3 << 20].into(), ..entry(2801, 4) }])
-        .chain([Entry { data: Vec::new().into(), ..entry(2802, 5) }])
-        .collect();
-    let got = read(&log, 7);
-    assert_eq!(got.len(), want.len());
-    for (got, want) in got.iter().zip(&want) {
-        assert_eq!(got, want, "entry {}", want.index);
+        let log = source.imported(&KEYS);
+        assert!(contents(&source.old()) == before, "the source changed");
+        assert_eq!(log.groups(), [7, 9, 1 << 40]);
+        let mut want = [entries(1..=4499, 1), entries(4500..=4799, 2)].concat();
+        want.extend([special, large, empty]);
+        let got = read(&log, 7);
+        assert_eq!(got.len(), want.len());
+        let differing = got.iter().zip(&want).find(|(got, want)| got != want);
+        assert!(differing.is_none(), "entry {}", differing.unwrap().1.index);
+        let state = log.group(7).unwrap().recover();
+        assert_eq!((state.term, state.vote, state.commit, state.last_index), (6, 2, 4799, 4802));
+        assert_eq!(state.conf_state, ConfState::from((vec![1, 2, 3], vec![4])));
+        assert_eq!(read(&log, 1 << 40), entries(1..=5, 3));
+        let waits = log.group(9).unwrap().recover();
+        assert_eq!((waits.term, waits.vote, waits.last_index), (2, 1, 0));
+        assert_eq!(waits.conf_state, ConfState::default());
+        drop(log);
+        assert_eq!(seawall(&["verify", source.made().to_str().unwrap()]).status.code(), Some(0));
     }
-    let state = log.group(7).unwrap().recover();
-    assert_eq!((state.term, state.vote, state.commit, state.last_index), (6, 2, 2799, 2802));
-    assert_eq!(state.conf_state, ConfState::from((vec![1, 2, 3], vec![4])));
-    assert_eq!(read(&log, 1 << 40), entries(1..=5, 3));
-    let waits = log.group(9).unwrap().recover();
-    assert_eq!((waits.term, waits.vote, waits.last_index), (2, 1, 0));
-    assert_eq!(waits.conf_state, ConfState::default());
-    drop(log);
-    assert_eq!(seawall(&["verify", source.made().to_str().unwrap()]).status.code(), Some(0));
 }
 
 #[test]
