@@ -122,3 +122,25 @@ fn it_can_follow_a_removed_group_of_the_same_id() {
         check_space(node.log());
     });
 }
+
+/// Its State is written again like any other's when the segment that holds it goes.
+#[test]
+fn it_outlives_the_segment_that_it_began_in() {
+    let mut node = Node::new();
+    begin(&node, 7, 40, 3).unwrap();
+    node.append_committed(7, 41, 45, 3);
+    node.create(1);
+    let first = node.log().wal().segments()[0].id;
+    for from in (1..4000).step_by(200) {
+        node.append_committed(1, from, from + 199, 1);
+        node.snapshot_at(1, from + 199);
+        node.compact(1, from + 199);
+        node.log().purge().unwrap();
+    }
+    assert!(node.log().wal().segments()[0].id > first);
+    node.in_both_lives(|node| {
+        assert_eq!(shape(&node.group(7)), (41, 45, vec![3; 6]));
+        assert_eq!(node.group(7).recover().snapshot, None);
+        check_space(node.log());
+    });
+}

@@ -256,6 +256,23 @@ fn a_torn_tail_is_refused_until_it_is_accepted() {
 }
 
 #[test]
+fn files_in_a_second_directory_are_read() {
+    let mut source = Source::compressing(0);
+    for first in (1..2000).step_by(100) {
+        source.append(7, &entries(first..=first + 99, 1));
+    }
+    source.group(8, &entries(1..=3, 1), &hard(1, 1, 3));
+    source.put(7, "hs", &hard(1, 1, 2000));
+    source.put(7, "co", &ConfState::from((vec![1], vec![])));
+    source.close();
+    let spill = tempfile::tempdir().unwrap();
+    std::fs::rename(file(&source, 2), spill.path().join("0000000000000002.raftlog")).unwrap();
+    source.refused(&KEYS, 1, &["0000000000000001.raftlog and older ones"]);
+    let log = source.imported(&[&KEYS[..], &["--spill-dir", spill.path().to_str().unwrap()]].concat());
+    assert!(read(&log, 7) == entries(1..=2000, 1));
+}
+
+#[test]
 fn damage_is_named_and_nothing_is_imported() {
     let mut source = Source::compressing(0);
     for first in (1..4000).step_by(100) {

@@ -124,7 +124,10 @@ proptest! {
         prop_assert_eq!(log.groups(), groups.keys().copied().collect::<Vec<_>>());
         for (id, model) in &groups {
             let group = log.group(*id).unwrap();
-            prop_assert_eq!(read(&log, *id), model.entries.clone());
+            let got = read(&log, *id);
+            let differing = got.iter().zip(&model.entries).find(|(got, want)| got != want);
+            prop_assert!(differing.is_none(), "group {}: {:?}", id, differing);
+            prop_assert_eq!(got.len(), model.entries.len());
             prop_assert_eq!(group.hard_state(), hard(model.term, 2, model.commit));
             prop_assert_eq!((group.first_index().unwrap(), group.last_index().unwrap()), (model.compacted.0 + 1, model.last()));
             prop_assert_eq!(group.term(model.compacted.0).unwrap(), model.compacted.1);

@@ -16,7 +16,8 @@ pub(crate) struct Args {
     /// The directory of the new log: missing or empty
     #[arg(required_unless_present = "dry_run")]
     pub(super) into: Option<PathBuf>,
-    /// Where raft-engine went on when DIR was full (its `spill_dir`)
+    /// Where raft-engine went on when DIR was full, if the program sets its `spill_dir`. Nothing tells if it is forgotten:
+    /// the newest entries may be there
     #[arg(long, value_name = "DIR")]
     pub(super) spill_dir: Option<PathBuf>,
     /// The key of each group's HardState
