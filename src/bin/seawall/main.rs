@@ -77,7 +77,13 @@ enum Command {
     Tail(tail::Args),
     /// Gives up what is damaged, when nothing else is left to do; shows first what would be lost, and can be undone
     Repair(repair::Args),
-    /// Makes a log of a raft-engine log, for a program that moves from there
+    /// Makes a new log of a raft-engine log, for a program that moves from there
+    ///
+    /// Its entries must be the raft crate's (eraftpb.Entry of protobuf 2). The program that owns the log must be stopped; its
+    /// files are not changed. All groups are read and judged first, then written beside INTO, synced, read back and compared,
+    /// and only then does INTO get its name.
+    ///
+    /// --dry-run alone lists the groups and their keys. A KEY is text, or bytes in hexadecimal after 0x.
     #[cfg(feature = "import-raft-engine")]
     ImportRaftEngine(import::Args),
     /// How fast the device is, and a log on it; and whether its syncs can be believed

@@ -3,12 +3,6 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Makes a new Raft log of Seawall from a log of raft-engine with entries of the raft crate (eraftpb.Entry of protobuf 2).
-///
-/// The program that owns the log must be stopped; its files are not changed. All groups are read and judged first, then
-/// written beside INTO, synced, read back and compared, and only then does INTO get its name.
-///
-/// --dry-run without more lists the groups and their keys. A KEY is text, or bytes in hexadecimal after 0x.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The directory of the raft-engine log
@@ -23,12 +17,14 @@ pub(crate) struct Args {
     /// The key of each group's HardState
     #[arg(long, value_name = "KEY", required_unless_present = "dry_run")]
     pub(super) hard_state_key: Option<Key>,
-    #[arg(long, value_enum, default_value_t = HardStateFormat::Eraftpb)]
+    /// What lies under that key
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = HardStateFormat::Eraftpb)]
     pub(super) hard_state_format: HardStateFormat,
     /// The key of what is known of the entry before the first one, in groups whose earlier log was compacted
     #[arg(long, value_name = "KEY")]
     pub(super) truncated_state_key: Option<Key>,
-    #[arg(long, value_enum, default_value_t = TruncatedStateFormat::SnapshotMetadata)]
+    /// What lies under that key
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = TruncatedStateFormat::SnapshotMetadata)]
     pub(super) truncated_state_format: TruncatedStateFormat,
     /// The key of each group's members, an eraftpb.ConfState
     #[arg(long, value_name = "KEY")]
