@@ -47,6 +47,7 @@ pub mod testing {}
 #[doc = include_str!("../docs/guide/compatibility.md")]
 pub mod compatibility {}
 
-/// Which call becomes which.
+/// Which call becomes which, and how a log is taken along.
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 #[doc = include_str!("../docs/guide/from_raft_engine.md")]
 pub mod from_raft_engine {}

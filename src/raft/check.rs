@@ -238,6 +238,13 @@ impl View {
     }
 }
 
+/// Whether a group may begin behind this entry: as an empty one may install a snapshot there.
+pub(crate) fn begin_behind(id: u64, at: EntryId, conf: &ConfState) -> Result<()> {
+    let empty = Cell::new(id, Group::default());
+    let mut view = View::of(&empty, &Group::default());
+    view.install(at, conf, Newer::ThanCommit)
+}
+
 /// Whether the application may save a snapshot here; the entry it stands for.
 pub(crate) fn save_snapshot(id: u64, group: &Group, index: u64, conf: &ConfState) -> Result<EntryId> {
     let FullState { applied, snapshot, compacted, .. } = &group.full;
@@ -254,7 +261,7 @@ pub(crate) fn save_snapshot(id: u64, group: &Group, index: u64, conf: &ConfState
     if index <= current {
         return Err(Error::SnapshotNotNewer { group: id, index, current });
     }
-    // What is compacted is covered by a snapshot, so an index beyond the snapshot is one that the log has.
+    // Below the first index there is no term: the group began behind it, and has no snapshot yet.
     let term = group.term(index).ok_or(Error::BelowFirst {
         group: id,
         index,

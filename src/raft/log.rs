@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use ::raft::eraftpb::ConfState;
+use ::raft::eraftpb::{ConfState, SnapshotMetadata};
 use parking_lot::Mutex;
 
 use super::batch::{WriteBatch, label};
@@ -22,7 +22,7 @@ use super::recount;
 use super::replay::replay;
 use super::snapshot::{self, Snapshots};
 use super::space::{self, Space};
-use super::state::{FullState, SnapshotRef};
+use super::state::{EntryId, FullState, SnapshotRef};
 use super::storage::GroupStorage;
 use crate::commit::Then;
 use crate::io::Disk;
@@ -122,17 +122,40 @@ impl RaftLog {
     /// # Errors
     /// [`Error::GroupExists`]; [`Error::Log`].
     pub fn create_group(&self, id: u64, conf_state: ConfState) -> Result<GroupStorage> {
+        self.create(id, FullState { conf: Arc::new(conf_state), ..FullState::default() })
+    }
+
+    /// Makes a group whose log begins behind an entry that the state machine holds already: index, term and members are
+    /// the metadata's. For a node whose state and earlier log were kept elsewhere, and that goes on here.
+    ///
+    /// The log has no snapshot of the group then. `Storage::snapshot` answers `SnapshotTemporarilyUnavailable`, and nothing
+    /// can be compacted, until one is saved ([`GroupStorage::save_snapshot`]). The HardState has the metadata's term, no
+    /// vote, and its index as the commit index: a node that has one brings it with [`WriteBatch::set_hard_state`] before
+    /// it runs.
+    ///
+    /// The group is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::GroupExists`]; [`Error::EmptyConfState`]; [`Error::SnapshotOutOfDate`] for index 0, behind which
+    /// [`RaftLog::create_group`] makes a group; [`Error::IndexExhausted`]; [`Error::Log`].
+    pub fn create_group_behind(&self, id: u64, metadata: &SnapshotMetadata) -> Result<GroupStorage> {
+        let at = EntryId { index: metadata.index, term: metadata.term };
+        check::begin_behind(id, at, metadata.get_conf_state())?;
+        self.create(id, FullState::behind(at, Arc::new(metadata.get_conf_state().clone())))
+    }
+
+    fn create(&self, id: u64, full: FullState) -> Result<GroupStorage> {
         let mut order = self.inner.groups.order.lock();
         if self.inner.groups.get(id).is_some() {
             return Err(Error::GroupExists { group: id });
         }
         let full = FullState {
             incarnation: order.incarnation + 1,
-            conf: self.inner.groups.members.share(Arc::new(conf_state)),
-            ..FullState::default()
+            conf: self.inner.groups.members.share(full.conf),
+            ..full
         };
         let mut batch = self.inner.wal.batch();
-        let label = label(Kind::State(StateKind::Created), id, 0, 0);
+        let label = label(Kind::State(StateKind::Created), id, full.compacted.index, full.compacted.term);
         let record = batch.push_labelled(label, &[&encode_state(&full)]);
         let ticket = self.inner.wal.submit_then(&batch, Room::Ordinary, Then::Waits)?;
         order.incarnation = full.incarnation;

@@ -67,6 +67,20 @@ pub(crate) struct FullState {
 }
 
 impl FullState {
+    /// The state of a group whose log begins behind this entry, without a snapshot of it. Its incarnation is still to be
+    /// given.
+    pub(crate) fn behind(at: EntryId, conf: Arc<ConfState>) -> Self {
+        FullState {
+            incarnation: 0,
+            hard: Hard::default().raised_to(at),
+            applied: at,
+            compacted: at,
+            conf_index: at.index,
+            snapshot: None,
+            conf,
+        }
+    }
+
     /// The state of a group that starts over from a snapshot.
     pub(crate) fn from_snapshot(
         incarnation: u64,

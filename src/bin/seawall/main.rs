@@ -1,5 +1,5 @@
 //! `seawall`: looks at a log. All but `repair` take no lock and change not a byte of it, so they work beside a running
-//! writer; `bench` writes to logs of its own.
+//! writer; `bench` and `import-raft-engine` write to logs of their own.
 //!
 //! Exit status: 0 when all is well, 1 when the log is damaged, 2 when the command could not be done.
 //!
@@ -14,6 +14,8 @@ mod dump;
 mod failure;
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 mod groups;
+#[cfg(feature = "import-raft-engine")]
+mod import;
 mod inspect;
 mod map;
 mod picture;
@@ -78,6 +80,15 @@ enum Command {
     Tail(tail::Args),
     /// Gives up what is damaged, when nothing else is left to do; shows first what would be lost, and can be undone
     Repair(repair::Args),
+    /// Makes a new log of a raft-engine log, for a program that moves from there
+    ///
+    /// Its entries must be the raft crate's (eraftpb.Entry of protobuf 2). The program that owns the log must be stopped; its
+    /// files are not changed. All groups are read and judged first, then written beside INTO, synced, read back and compared,
+    /// and only then does INTO get its name.
+    ///
+    /// --dry-run alone lists the groups and their keys. A KEY is text, or bytes in hexadecimal after 0x.
+    #[cfg(feature = "import-raft-engine")]
+    ImportRaftEngine(import::Args),
     /// How fast the device is, and a log on it; and whether its syncs can be believed
     Bench(bench::Args),
 }
@@ -105,6 +116,8 @@ fn run(args: &Args) -> Result<Health, Failure> {
         Command::Report(report) => report::run(report, args.json),
         Command::Tail(tail) => tail::run(tail, args.json),
         Command::Repair(repair) => repair::run(repair, args.json),
+        #[cfg(feature = "import-raft-engine")]
+        Command::ImportRaftEngine(import) => import::run(import, args.json),
         Command::Bench(bench) => bench::run(bench, args.json),
     }
 }

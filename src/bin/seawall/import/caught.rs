@@ -1,0 +1,39 @@
+//! raft-engine answers some contradictions with a panic. Here one becomes an error, and nothing is printed.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Does this work; if it panics, on whatever thread, `Err` has what it said. What it was working on is not to be used
+/// again then.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let said = Arc::new(Mutex::new(None));
+    let note = Arc::clone(&said);
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        note.lock().get_or_insert_with(|| words(info.payload()));
+    }));
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(before);
+    done.map_err(|payload| said.lock().take().unwrap_or_else(|| words(&*payload)))
+}
+
+fn words(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it did not say why").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_what_it_said() {
+        assert_eq!(caught(|| 1), Ok(1));
+        assert_eq!(caught(|| assert_eq!(2, 3, "numbers")).unwrap_err().lines().count(), 3);
+        let elsewhere = caught(|| std::thread::spawn(|| panic!("on {}", "a thread")).join().map_err(drop));
+        assert_eq!(elsewhere, Ok(Err(())));
+    }
+}

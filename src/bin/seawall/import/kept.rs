@@ -1,0 +1,245 @@
+//! The files of a raft-engine log, read through raft-engine's own file system trait and never changed.
+//!
+//! raft-engine writes when it opens: it cuts what it takes for a torn tail, deletes files that it keeps for later use,
+//! creates the first file of a queue that has none. Here a cut moves the end up to which a file is read, and is noted;
+//! what is written goes nowhere; a file that is created is empty and only imagined; deleting and renaming are refused,
+//! which raft-engine does not mind at an open. One thing goes past this trait: the file LOCK, which raft-engine creates
+//! where it is missing, and locks.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use raft_engine::env::{FileSystem, Handle, Permission, WriteExt};
+
+/// What an open by the program that owns the log would have cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) file: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// Whether it is room that was never written to, as a killed program leaves it behind the last record.
+    pub(crate) blank: bool,
+}
+
+/// A directory whose files stay as they are.
+#[derive(Default)]
+pub(crate) struct KeptFiles {
+    cuts: Arc<Mutex<Vec<Cut>>>,
+}
+
+impl KeptFiles {
+    /// What was cut so far. Grows while the log is opened.
+    pub(crate) fn cuts(&self) -> Arc<Mutex<Vec<Cut>>> {
+        Arc::clone(&self.cuts)
+    }
+}
+
+/// One file, up to where it was cut.
+pub(crate) struct Kept {
+    path: PathBuf,
+    /// None for a file that is only imagined.
+    file: Option<File>,
+    end: Mutex<u64>,
+    cuts: Arc<Mutex<Vec<Cut>>>,
+}
+
+impl Kept {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let Some(file) = &self.file else { return Ok(0) };
+        let left = usize::try_from(self.end.lock().saturating_sub(at)).unwrap_or(usize::MAX);
+        let most = left.min(buf.len());
+        match buf.get_mut(..most) {
+            Some(room) => file.read_at(room, at),
+            None => Ok(0),
+        }
+    }
+
+    fn is_blank(&self, from: u64, to: u64) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(true) };
+        let mut chunk = vec![0; 1 << 16];
+        let mut at = from;
+        while at < to {
+            let read = file.read_at(&mut chunk, at)?;
+            if read == 0 {
+                break;
+            }
+            if chunk.iter().take(read).any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += read as u64;
+        }
+        Ok(true)
+    }
+}
+
+impl Handle for Kept {
+    fn truncate(&self, offset: usize) -> io::Result<()> {
+        let mut end = self.end.lock();
+        let offset = offset as u64;
+        if offset < *end {
+            let blank = self.is_blank(offset, *end)?;
+            self.cuts.lock().push(Cut { file: self.path.clone(), offset, bytes: *end - offset, blank });
+            *end = offset;
+        }
+        Ok(())
+    }
+
+    fn file_size(&self) -> io::Result<usize> {
+        usize::try_from(*self.end.lock()).map_err(|e| io::Error::new(ErrorKind::InvalidData, e))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a file from a position on.
+pub(crate) struct KeptReader {
+    kept: Arc<Kept>,
+    at: u64,
+}
+
+impl Read for KeptReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.kept.read_at(buf, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for KeptReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let end = *self.kept.end.lock();
+        self.at = place(to, self.at, end)?;
+        Ok(self.at)
+    }
+}
+
+/// Writes to nowhere.
+#[derive(Default)]
+pub(crate) struct Nowhere {
+    at: u64,
+}
+
+impl Write for Nowhere {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.at += buf.len() as u64;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Nowhere {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = place(to, self.at, self.at)?;
+        Ok(self.at)
+    }
+}
+
+impl WriteExt for Nowhere {
+    fn truncate(&mut self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn allocate(&mut self, _: usize, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn place(to: SeekFrom, at: u64, end: u64) -> io::Result<u64> {
+    let place = match to {
+        SeekFrom::Start(place) => Some(place),
+        SeekFrom::Current(by) => at.checked_add_signed(by),
+        SeekFrom::End(by) => end.checked_add_signed(by),
+    };
+    place.ok_or_else(|| ErrorKind::InvalidInput.into())
+}
+
+impl FileSystem for KeptFiles {
+    type Handle = Kept;
+    type Reader = KeptReader;
+    type Writer = Nowhere;
+
+    fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<Kept> {
+        let path = path.as_ref().to_owned();
+        Ok(Kept { path, file: None, end: Mutex::new(0), cuts: self.cuts() })
+    }
+
+    fn open<P: AsRef<Path>>(&self, path: P, _: Permission) -> io::Result<Kept> {
+        let path = path.as_ref().to_owned();
+        let file = File::open(&path)?;
+        let end = Mutex::new(file.metadata()?.len());
+        Ok(Kept { path, file: Some(file), end, cuts: self.cuts() })
+    }
+
+    fn delete<P: AsRef<Path>>(&self, _: P) -> io::Result<()> {
+        Err(ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn rename<P: AsRef<Path>>(&self, _: P, _: P) -> io::Result<()> {
+        Err(ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn new_reader(&self, kept: Arc<Kept>) -> io::Result<KeptReader> {
+        Ok(KeptReader { kept, at: 0 })
+    }
+
+    fn new_writer(&self, _: Arc<Kept>) -> io::Result<Nowhere> {
+        Ok(Nowhere::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_moves_the_end_and_leaves_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.raftlog");
+        std::fs::write(&path, b"record, torn").unwrap();
+        let files = KeptFiles::default();
+        let kept = Arc::new(files.open(&path, Permission::ReadWrite).unwrap());
+        kept.truncate(20).unwrap();
+        kept.truncate(6).unwrap();
+        assert_eq!(kept.file_size().unwrap(), 6);
+        let mut read = String::new();
+        files.new_reader(Arc::clone(&kept)).unwrap().read_to_string(&mut read).unwrap();
+        assert_eq!(read, "record");
+        files.new_writer(kept).unwrap().write_all(b"RECORD").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"record, torn");
+        let cut = Cut { file: path, offset: 6, bytes: 6, blank: false };
+        assert_eq!(*files.cuts().lock(), [cut]);
+    }
+
+    #[test]
+    fn zeros_are_blank_wherever_they_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.raftlog");
+        let mut bytes = vec![0; 200_000];
+        bytes[0] = 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let kept = KeptFiles::default().open(&path, Permission::ReadOnly).unwrap();
+        assert!(kept.is_blank(1, 200_000).unwrap());
+        bytes[199_999] = 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(!kept.is_blank(1, 200_000).unwrap());
+    }
+
+    #[test]
+    fn what_is_created_is_only_imagined() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = KeptFiles::default();
+        let kept = files.create(dir.path().join("1.rewrite")).unwrap();
+        assert_eq!(kept.file_size().unwrap(), 0);
+        files.delete(dir.path()).unwrap_err();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
