@@ -1,7 +1,6 @@
 //! `seawall import-raft-engine`: a log of raft-engine becomes one of Seawall with the same groups, entries and states, whole
 //! or not at all; and what raft could not be started on, or was not all there, is refused with its reason.
 
-
 mod import_support;
 
 use std::path::PathBuf;

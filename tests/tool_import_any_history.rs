@@ -1,6 +1,5 @@
 //! Whatever a program did with raft-engine that Raft allows: what is imported is what it has.
 
-
 mod import_support;
 
 use std::collections::BTreeMap;
