@@ -265,3 +265,25 @@ pub(crate) fn random_salt() -> u64 {
     hasher.write_u128(now.as_nanos());
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal(n: u64) -> Job {
+        Job::Seal { id: SegmentId::new(n), end: Lsn::ZERO, digest: 0 }
+    }
+
+    #[test]
+    fn the_next_segment_goes_first_unless_footers_are_far_behind() {
+        let mut jobs = Jobs::new(SegmentId::new(1), Vec::new());
+        jobs.queue.extend((0..MOST_BEHIND as u64 + 2).map(seal));
+        jobs.prepare = Some((Lsn::ZERO, Room::Ordinary));
+        let before =
+            std::iter::from_fn(|| jobs.take()).take_while(|work| matches!(work, Work::Job(_))).count();
+        assert_eq!(before, 2);
+        let after = std::iter::from_fn(|| jobs.take()).filter(|work| matches!(work, Work::Job(_))).count();
+        assert_eq!(after, MOST_BEHIND);
+        assert_eq!(jobs.next_id, SegmentId::new(2));
+    }
+}
