@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use errors_support::{Met, check, met, met_in};
-use node_support::{GROUP, Group, Member, SOON};
-use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, Message, MessageType};
+use node_support::{GROUP, Group, Member, SOON, change};
+use raft::eraftpb::{ConfChangeType, ConfChangeV2, ConfState, Entry, Message, MessageType};
 use seawall::format::DATA_START;
 use seawall::raft::{Node, NodeConfig, NodeError, Proposal, RaftOptions};
 
@@ -182,15 +182,6 @@ fn proposals_that_are_not_taken() -> Vec<Met> {
              the leader of then",
         ),
     ]
-}
-
-fn change(id: u64, kind: ConfChangeType) -> ConfChangeV2 {
-    let mut single = ConfChangeSingle::default();
-    single.node_id = id;
-    single.set_change_type(kind);
-    let mut change = ConfChangeV2::default();
-    change.set_changes(vec![single].into());
-    change
 }
 
 fn changes_of_the_configuration() -> Vec<Met> {
@@ -421,23 +412,7 @@ fn overwritten() -> Met {
 
 fn passed_by_a_snapshot(look: &str) -> Met {
     let mut group = Group::new(&[1, 2, 3]);
-    group.elect(1);
-    group.cut = [1].into();
-    let open = group.propose(1, b"?");
-    group.settle();
-    group.elect(2);
-    for n in 0..10_u8 {
-        let _open = group.propose(2, &[n]);
-    }
-    group.settle();
-    let applied = group.node(2).status().applied;
-    let data = group.member(2).snapshot_data();
-    group.node(2).save_snapshot(applied, data).unwrap();
-    group.node(2).compact(applied).unwrap();
-    group.cut.clear();
-    for _ in 0..5 {
-        group.tick();
-    }
+    let open = group.proposal_passed_by_a_snapshot();
     let (index, _) = open.position();
     let expected = format!(
         "group 7: a snapshot replaced index {index}, whether the proposal took effect is unknown here: {look}"

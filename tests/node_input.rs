@@ -3,11 +3,9 @@
 
 mod node_support;
 
-use node_support::{GROUP, Group, LARGE, Member, SMALL, SOON, open_log};
+use node_support::{GROUP, Group, LARGE, Member, SMALL, SOON, change, open_log};
 use proptest::prelude::*;
-use raft::eraftpb::{
-    ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, Message, MessageType, Snapshot,
-};
+use raft::eraftpb::{ConfChangeType, ConfChangeV2, ConfState, Entry, Message, MessageType, Snapshot};
 use seawall::raft::{Node, NodeConfig, NodeError, RaftOptions};
 
 fn message(kind: MessageType, from: u64, to: u64, term: u64) -> Message {
@@ -286,15 +284,6 @@ fn an_election_timeout_of_one_value_is_certain() {
         two.node().tick().unwrap();
         assert_eq!(two.settle().len(), 2, "asks both others");
     }
-}
-
-fn change(id: u64, kind: ConfChangeType) -> ConfChangeV2 {
-    let mut single = ConfChangeSingle::default();
-    single.node_id = id;
-    single.set_change_type(kind);
-    let mut change = ConfChangeV2::default();
-    change.set_changes(vec![single].into());
-    change
 }
 
 /// raft turns a change that it does not want into an empty entry, silently; and panics when a leader that removed

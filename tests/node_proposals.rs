@@ -94,23 +94,7 @@ fn a_proposal_outlives_its_leaders_term() {
 #[test]
 fn a_proposal_that_a_snapshot_passed_says_that_nothing_is_known() {
     let mut group = Group::new(&[1, 2, 3]);
-    group.elect(1);
-    group.cut = [1].into();
-    let open = group.propose(1, b"?");
-    group.settle();
-    group.elect(2);
-    for n in 0..10_u8 {
-        let _open = group.propose(2, &[n]);
-    }
-    group.settle();
-    let applied = group.node(2).status().applied;
-    let data = group.member(2).snapshot_data();
-    group.node(2).save_snapshot(applied, data).unwrap();
-    group.node(2).compact(applied).unwrap();
-    group.cut.clear();
-    for _ in 0..5 {
-        group.tick();
-    }
+    let open = group.proposal_passed_by_a_snapshot();
     assert_eq!(group.commands(1), group.commands(2));
     assert!(matches!(open.wait(), Err(ProposalError::Unknown { .. })));
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use raft::prelude::{ConfState, Message};
+use raft::prelude::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Message};
 use seawall::Options;
 use seawall::io::{Access, Disk, File, Lock, RealDisk};
 use seawall::raft::{Apply, Node, NodeConfig, NodeError, Output, Proposal, RaftLog, RaftOptions, Role};
@@ -339,6 +339,28 @@ impl Group {
         Group { members, cut: BTreeSet::new() }
     }
 
+    /// A proposal at node 1 that is cut off, while node 2 goes on and compacts, so that node 1 gets a snapshot in the end.
+    pub fn proposal_passed_by_a_snapshot(&mut self) -> Proposal {
+        self.elect(1);
+        self.cut = [1].into();
+        let open = self.propose(1, b"?");
+        self.settle();
+        self.elect(2);
+        for n in 0..10_u8 {
+            let _open = self.propose(2, &[n]);
+        }
+        self.settle();
+        let applied = self.node(2).status().applied;
+        let data = self.member(2).snapshot_data();
+        self.node(2).save_snapshot(applied, data).unwrap();
+        self.node(2).compact(applied).unwrap();
+        self.cut.clear();
+        for _ in 0..5 {
+            self.tick();
+        }
+        open
+    }
+
     pub fn member(&mut self, id: u64) -> &mut Member {
         self.members.get_mut(&id).unwrap()
     }
@@ -436,4 +458,14 @@ impl Group {
     pub fn commands(&mut self, id: u64) -> Vec<Vec<u8>> {
         self.member(id).commands.values().cloned().collect()
     }
+}
+
+/// A change of one member.
+pub fn change(id: u64, kind: ConfChangeType) -> ConfChangeV2 {
+    let mut single = ConfChangeSingle::default();
+    single.node_id = id;
+    single.set_change_type(kind);
+    let mut change = ConfChangeV2::default();
+    change.set_changes(vec![single].into());
+    change
 }
