@@ -83,6 +83,7 @@
 mod backup;
 mod codec;
 mod commit;
+mod cores;
 pub mod error;
 pub mod format;
 #[cfg(any(doc, doctest))]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cores::Cores;
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result};
 use crate::io::{Access, Disk, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
@@ -170,7 +171,11 @@ fn check(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
     };
     report.first_lsn = catalog.members.first().map_or(Lsn::ZERO, |m| m.segment.first_lsn());
     check_sealed(&catalog, &mut report)?;
-    match survey(&catalog, &sb, Look { policy: TailPolicy::Truncate, mmap: false, threads: true }) {
+    match survey(
+        &catalog,
+        &sb,
+        Look { policy: TailPolicy::Truncate, mmap: false, cores: Cores::available(true) },
+    ) {
         Ok(survey) => {
             report.end_lsn = survey.end();
             if let (Some(newest), Some((blocks, records))) = (catalog.members.last(), survey.newest_counts())

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::codec::{Codec, Decoder};
+use crate::cores::Cores;
 use crate::error::{Corruption, Error, LogUuid, Result};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, RealDisk};
@@ -79,7 +80,7 @@ impl LogView {
     fn look_once(disk: &Arc<dyn Disk>) -> Result<Self> {
         let sb = SuperblockFile::read(disk)?;
         let catalog = Catalog::read(disk, &sb, Access::Read, false)?;
-        let look = Look { policy: TailPolicy::Truncate, mmap: false, threads: true };
+        let look = Look { policy: TailPolicy::Truncate, mmap: false, cores: Cores::available(true) };
         let (end, closed, cuts, damage) = match survey(&catalog, &sb, look) {
             Ok(found) => (found.end(), found.was_closed(), found.into_cuts(), None),
             Err(Error::Corruption(c)) => (last_good(&catalog)?, false, Vec::new(), Some(*c)),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["lsn", "mutation", "trace"],
     &["error"],
-    &["report"],
+    &["cores", "report"],
     &["observe", "codec"],
     &["format", "io", "options", "stats"],
     &["segment"],

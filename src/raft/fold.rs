@@ -4,6 +4,7 @@
 //! whose label does not say everything.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::codec::state::{decode_conf, decode_hard, decode_state};
@@ -21,8 +22,16 @@ use crate::{Batch, Label, Lsn, SegmentReader};
 /// # Errors
 /// What reading gives; [`Error::Content`] for a record that this build does not understand.
 pub(crate) fn summarize(segment: &SegmentReader) -> Result<SegmentSummary> {
+    summarize_piece(segment, &(segment.first_lsn()..segment.end_lsn()))
+}
+
+/// The summary of what some blocks of a sealed segment do; one of a segment may be several of these, one after the other.
+///
+/// # Errors
+/// As [`summarize`].
+pub(crate) fn summarize_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> Result<SegmentSummary> {
     let mut folds: HashMap<u64, Fold> = HashMap::new();
-    for head in segment.heads() {
+    for head in segment.heads_within(blocks) {
         let head = head?;
         // A record without a label is none of ours: somebody shares the log with us.
         let Some(label) = head.label else { continue };

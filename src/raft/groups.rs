@@ -63,6 +63,10 @@ impl Groups {
         self.cells.write().insert(cell.id, cell);
     }
 
+    pub(crate) fn put_all(&self, cells: impl Iterator<Item = Arc<Cell>>) {
+        self.cells.write().extend(cells.map(|cell| (cell.id, cell)));
+    }
+
     pub(crate) fn remove(&self, id: u64) -> Option<Arc<Cell>> {
         self.cells.write().remove(&id)
     }

@@ -25,6 +25,7 @@ use super::space::{self, Space};
 use super::state::{EntryId, FullState, SnapshotRef};
 use super::storage::GroupStorage;
 use crate::commit::Then;
+use crate::cores::Cores;
 use crate::io::Disk;
 use crate::segment::Room;
 use crate::stats::Counter;
@@ -91,7 +92,7 @@ impl RaftLog {
         let groups = Arc::new(Groups::default());
         let summarizer = GroupSummarizer::new(Arc::clone(&groups), options.has_threads());
         let wal = options.open_with_summarizer(disk, Arc::new(summarizer))?;
-        replay(&wal, &groups)?;
+        replay(&wal, &groups, Cores::available(options.has_threads()))?;
         groups.adopt_left();
         let snapshots = open_snapshots(&wal, &groups, snapshot_chunk)?;
         let written = Written {

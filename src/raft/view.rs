@@ -4,13 +4,12 @@
 //! is trusted, and none is needed. What is live follows from the groups, by the same definition as
 //! [`RaftLog::space`](super::RaftLog::space): an entry at its newest place, and one State record a group.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::codec::Kind;
 use super::error::{Error, Result};
-use super::fold;
 use super::group::Group;
-use super::replay::apply;
+use super::replay::{Part, merge};
 use super::storage::Recovered;
 use crate::{LogView, RecordHead};
 
@@ -37,22 +36,15 @@ impl RaftView {
     /// # Errors
     /// As [`RaftView::of`], but for [`Error::Incomplete`].
     pub fn with_incomplete(log: &LogView) -> Result<(RaftView, Vec<Error>)> {
-        let mut groups: HashMap<u64, Group> = HashMap::new();
-        for segment in log.segments() {
-            let summary = fold::summarize(segment)?;
-            for (id, effect) in &summary.effects {
-                apply(&mut groups, *id, effect, &summary)?;
+        let parts = log.segments().iter().map(Part::fold).collect::<Result<Vec<_>>>()?;
+        let (mut groups, mut incomplete) = (HashMap::new(), Vec::new());
+        for (id, group) in merge(&parts)?.groups {
+            match group.verify_whole(id) {
+                Ok(()) => drop(groups.insert(id, group)),
+                Err(e) => incomplete.push(e),
             }
         }
-        let mut incomplete = BTreeMap::new();
-        groups.retain(|id, group| match group.verify_whole(*id) {
-            Ok(()) => true,
-            Err(e) => {
-                incomplete.insert(*id, e);
-                false
-            }
-        });
-        Ok((RaftView { groups }, incomplete.into_values().collect()))
+        Ok((RaftView { groups }, incomplete))
     }
 
     /// The ids of all groups, ascending.

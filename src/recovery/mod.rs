@@ -24,6 +24,7 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::cores::Cores;
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result};
 use crate::format::segment::{Predecessor, has_room};
 use crate::format::superblock::Superblock;
@@ -98,7 +99,8 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     check_owner(disk, options, &sb)?;
     let catalog = Catalog::read(disk, &sb, Access::ReadWrite, options.mmap)?;
     let mut report = Recovery { created, ..Recovery::default() };
-    let look = Look { policy: options.tail_policy, mmap: options.mmap, threads: options.threads };
+    let cores = Cores::available(options.threads);
+    let look = Look { policy: options.tail_policy, mmap: options.mmap, cores };
     let survey = survey(&catalog, &sb, look)?;
     // A file below the oldest kept number is junk to the next open.
     let next_id = catalog.highest_id.next().max(sb.oldest);

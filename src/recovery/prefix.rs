@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::catalog::{Candidate, Member, check_neighbours, open_candidate, segment_names};
 use super::scan::scan;
+use crate::cores::Cores;
 use crate::error::{Error, Result};
 use crate::format::segment::Predecessor;
 use crate::format::superblock::Superblock;
@@ -69,7 +70,7 @@ impl Prefix {
         while let Some(member) = next.take() {
             let successor = pool.successor(&member);
             let previous = member.header.predecessor.map_or(0, |p| p.digest);
-            let found = scan(&member.segment, previous, successor.map(|(_, p)| p.end))?;
+            let found = scan(&member.segment, previous, successor.map(|(_, p)| p.end), Cores::ONE)?;
             let whole = successor.filter(|(_, p)| found.end == p.end && found.digest == p.digest);
             let footing = match whole {
                 Some((_, p)) => footing(&member, p.end, (found.blocks, found.records))?,

@@ -1,12 +1,16 @@
 //! Reading a segment block by block until something does not verify, and looking for evidence behind that.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
+use crate::cores::Cores;
 use crate::error::{CorruptionReason, Error, Result, Witness, WitnessSource};
 use crate::format::Invalid;
 use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
 use crate::lsn::Lsn;
-use crate::segment::{BlockDamage, Segment, Sighting, Window, check_block, look_around, records_end};
+use crate::segment::{
+    BlockDamage, Segment, Sighting, Window, check_block, look_within, records_end, room_behind,
+};
 
 /// What lies where the scan stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +43,9 @@ pub(crate) struct Scan {
     pub(crate) unproven: VecDeque<(Lsn, u32)>,
 }
 
-/// Scans a segment from its first block to `end`, or to where nothing verifies.
-pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>) -> Result<Scan> {
+/// Scans a segment from its first block to `end`, or to where nothing verifies. What lies behind that is looked at with
+/// as many cores as it may.
+pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>, cores: Cores) -> Result<Scan> {
     let io = |e| Error::io("read", &segment.path, e);
     let file_end = segment.file.len().map_err(io)?;
     let mut window =
@@ -67,7 +72,7 @@ pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>) -> Result
     }
     scan.written = scan.end;
     if end.is_none() && scan.stop != Stop::End {
-        look_beyond(&mut scan, segment)?;
+        look_beyond(&mut scan, segment, cores)?;
     }
     if end.is_none() && matches!(scan.stop, Stop::Unwritten | Stop::End) {
         if file_end < segment.offset(segment.limit()) {
@@ -142,22 +147,29 @@ fn next_block(window: &mut Window<'_>, segment: &Segment, at: Lsn, previous: u32
 }
 
 /// Looks at everything behind the stop: for blocks and a footer that testify, and for how far something was written.
-fn look_beyond(scan: &mut Scan, segment: &Segment) -> Result<()> {
+fn look_beyond(scan: &mut Scan, segment: &Segment, cores: Cores) -> Result<()> {
     let align = segment.life.block_align;
+    let mut written = None;
     // The block at the stop itself may have a header that verifies: it testifies too, and says how long it is.
-    let written = look_around(&*segment.file, &segment.life, scan.end, |sighting| match sighting {
-        Sighting::Block(header) => {
-            scan.testify(&header);
-            scan.written = scan.written.max(header.lsn.plus(header.padded_len(align)));
-        }
-        Sighting::Footer(end) => {
-            if scan.witness.is_none_or(|w| w.durable < end) {
-                scan.witness = Some(Witness { source: WitnessSource::Footer, durable: end });
-                scan.written = scan.written.max(end);
+    for (sightings, last) in
+        cores.map(&stretches(segment, scan.end, cores), |lsns| seen_within(segment, lsns))?
+    {
+        written = written.max(last);
+        for sighting in sightings {
+            match sighting {
+                Sighting::Block(header) => {
+                    scan.testify(&header);
+                    scan.written = scan.written.max(header.lsn.plus(header.padded_len(align)));
+                }
+                Sighting::Footer(end) => {
+                    if scan.witness.is_none_or(|w| w.durable < end) {
+                        scan.witness = Some(Witness { source: WitnessSource::Footer, durable: end });
+                        scan.written = scan.written.max(end);
+                    }
+                }
             }
         }
-    })
-    .map_err(|e| Error::io("read", &segment.path, e))?;
+    }
     if segment.life.recycled {
         scan.written = scan.written.max(records_behind(scan.end, segment)?.unwrap_or(scan.written));
     } else {
@@ -167,6 +179,28 @@ fn look_beyond(scan: &mut Scan, segment: &Segment) -> Result<()> {
         scan.tear(scan.written, CorruptionReason::BlockHeader);
     }
     Ok(())
+}
+
+/// Parts of what lies behind `at`: one for each core, unless there is little to be looked at.
+fn stretches(segment: &Segment, at: Lsn, cores: Cores) -> Vec<Range<Lsn>> {
+    const LEAST: u64 = 2 << 20;
+    let room = room_behind(&segment.life, at).unwrap_or(0);
+    let per = room.div_ceil(cores.get() as u64).max(LEAST);
+    let starts = (0..cores.get() as u64).map(|n| n * per).take_while(|start| *start <= room);
+    let mut stretches: Vec<_> = starts.map(|start| at.plus(start)..at.plus(start + per)).collect();
+    if let Some(last) = stretches.last_mut() {
+        last.end = Lsn::MAX;
+    }
+    stretches
+}
+
+type Seen = (Vec<Sighting>, Option<Lsn>);
+
+fn seen_within(segment: &Segment, lsns: &Range<Lsn>) -> Result<Seen> {
+    let mut sightings = Vec::new();
+    let last = look_within(&*segment.file, &segment.life, lsns.clone(), |seen| sightings.push(seen))
+        .map_err(|e| Error::io("read", &segment.path, e))?;
+    Ok((sightings, last))
 }
 
 /// Where the records end that lie behind `at`, which no block header leads to. In a recycled file a damaged block header

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::catalog::{Catalog, Member};
 use super::scan::{Scan, Stop, scan};
 use super::verdict::{Found, Place, Proof, Verdict, decide};
+use crate::cores::Cores;
 use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
 use crate::format::segment::{Predecessor, SegmentHeader};
 use crate::format::superblock::Superblock;
@@ -91,8 +92,7 @@ impl Survey {
 pub(crate) struct Look {
     pub(crate) policy: TailPolicy,
     pub(crate) mmap: bool,
-    /// Whether large scans may run in parallel.
-    pub(crate) threads: bool,
+    pub(crate) cores: Cores,
 }
 
 /// Reads what must be read of every segment and decides about the newest one's tail. Changes nothing on the disk.
@@ -123,9 +123,8 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<S
         return Ok(survey);
     };
     read_sealed(catalog, look, &mut survey)?;
-
     let previous = newest.header.predecessor.map_or(0, |p| p.digest);
-    let scan = scan(&newest.segment, previous, None)?;
+    let scan = scan(&newest.segment, previous, None, look.cores)?;
     let own = Witness { source: WitnessSource::Successor, durable: newest.header.durable };
     let witness = [Some(own), Some(super_witness), scan.witness]
         .into_iter()
@@ -209,8 +208,7 @@ fn read_sealed(catalog: &Catalog, look: Look, survey: &mut Survey) -> Result<()>
             None => without.push((member, end)),
         }
     }
-    for result in scan_all(&without, look.threads) {
-        let (blocks, records) = result?;
+    for (blocks, records) in look.cores.map(&without, |(member, end)| scan_sealed(member, end))? {
         survey.scanned += 1;
         survey.blocks += blocks;
         survey.records += records;
@@ -218,30 +216,11 @@ fn read_sealed(catalog: &Catalog, look: Look, survey: &mut Survey) -> Result<()>
     Ok(())
 }
 
-/// Scans sealed segments, several at a time if there may be threads.
-fn scan_all(members: &[(&Member, Predecessor)], threads: bool) -> Vec<Result<(u64, u64)>> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = if threads { cores.min(members.len()) } else { 1 };
-    if threads <= 1 {
-        return members.iter().map(|(m, end)| scan_sealed(m, end)).collect();
-    }
-    let per = members.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = members
-            .chunks(per)
-            .map(|chunk| {
-                scope.spawn(move || chunk.iter().map(|(m, end)| scan_sealed(m, end)).collect::<Vec<_>>())
-            })
-            .collect();
-        handles.into_iter().flat_map(|h| h.join().unwrap_or_else(|_| vec![Err(Error::Closed)])).collect()
-    })
-}
-
 /// Everything in a segment that a successor ends must verify, up to that end and to the digest it keeps.
 pub(crate) fn scan_sealed(member: &Member, end: &Predecessor) -> Result<(u64, u64)> {
     let segment = &member.segment;
     let previous = member.header.predecessor.map_or(0, |p| p.digest);
-    let found = scan(segment, previous, Some(end.end))?;
+    let found = scan(segment, previous, Some(end.end), Cores::ONE)?;
     let reason = match found.stop {
         _ if found.end == end.end && found.digest == end.digest => return Ok((found.blocks, found.records)),
         Stop::Torn(damage) => damage.reason,

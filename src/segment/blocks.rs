@@ -2,6 +2,8 @@
 //!
 //! Reads go through the file, not the mapping: there a failing device is an error that can be told from damage.
 
+use std::ops::Range;
+
 use crate::error::CorruptionReason;
 use crate::format::block::{BLOCK_HEADER, BlockHeader};
 use crate::format::footer::{FOOTER_HEADER, Footer};
@@ -101,20 +103,35 @@ pub(crate) enum Sighting {
     Footer(Lsn),
 }
 
+/// How many bytes behind `from` the segment may have. None when `from` lies before the segment.
+pub(crate) fn room_behind(life: &Life, from: Lsn) -> Option<u64> {
+    from.distance_from(life.first_lsn).map(|position| life.capacity.saturating_sub(position))
+}
+
 /// Looks at every position at or behind `from` where a block or a footer could be, and tells `see` of those that verify.
 /// Says where the last byte that is not zero was.
 pub(crate) fn look_around(
     file: &dyn File,
     life: &Life,
     from: Lsn,
+    see: impl FnMut(Sighting),
+) -> std::io::Result<Option<Lsn>> {
+    look_within(file, life, from..Lsn::MAX, see)
+}
+
+/// As [`look_around`], at the positions in `lsns` only. What begins there is looked at even if it ends behind.
+pub(crate) fn look_within(
+    file: &dyn File,
+    life: &Life,
+    lsns: Range<Lsn>,
     mut see: impl FnMut(Sighting),
 ) -> std::io::Result<Option<Lsn>> {
     let identity = life.identity();
     let mut window = Window::new(file, file.len()?);
     let mut last = None;
-    let Some(start) = from.distance_from(life.first_lsn) else { return Ok(None) };
+    let Some(start) = lsns.start.distance_from(life.first_lsn) else { return Ok(None) };
     let mut position = start;
-    while position <= life.capacity {
+    while position <= life.capacity && life.first_lsn.plus(position) < lsns.end {
         let bytes = window.get(DATA_START + position, WINDOW)?;
         if bytes.len() < BLOCK_HEADER {
             break;
@@ -129,10 +146,11 @@ pub(crate) fn look_around(
             let lsn = life.first_lsn.plus(position);
             last = bytes.iter().rposition(|b| *b != 0).map(|i| lsn.plus(i as u64 + 1));
             let first = align_up(position, u64::from(life.block_align)) - position;
+            let to_end = lsns.end.distance_from(lsn).and_then(|rest| usize::try_from(rest).ok());
             look_at(
                 bytes,
                 usize::try_from(first).unwrap_or(usize::MAX),
-                seen,
+                seen.min(to_end.unwrap_or(usize::MAX)),
                 life,
                 &identity,
                 lsn,

@@ -38,7 +38,10 @@ use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 
-pub(crate) use blocks::{BlockDamage, Sighting, Window, check_block, find_streams, look_around, records_end};
+pub(crate) use blocks::{
+    BlockDamage, Sighting, Window, check_block, find_streams, look_around, look_within, records_end,
+    room_behind,
+};
 pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
 pub(crate) use reserve::{RESERVE, Room, make_reserve};

@@ -1,5 +1,6 @@
 //! Going through an ended segment, record by record, and what the layer above makes of it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Record, RecordHead, Salvage, Segment, StoredRecord, Summary};
@@ -75,6 +76,36 @@ impl SegmentReader {
     #[must_use]
     pub fn heads_from(&self, block: Lsn) -> Heads<'_> {
         Heads { blocks: Blocks::new(&self.segment, block.max(self.first_lsn()), self.end), in_block: None }
+    }
+
+    /// As [`SegmentReader::heads`], in the blocks of one of the [`pieces`](SegmentReader::pieces).
+    pub(crate) fn heads_within(&self, blocks: &Range<Lsn>) -> Heads<'_> {
+        Heads { blocks: Blocks::new(&self.segment, blocks.start, blocks.end.min(self.end)), in_block: None }
+    }
+
+    /// The segment in at most so many pieces of whole blocks, in order, of at least so many bytes but for the last. Only
+    /// the headers of blocks are read.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`](crate::Error::Corruption) when a block header does not verify.
+    pub(crate) fn pieces(&self, most: usize, least: u64) -> Result<Vec<Range<Lsn>>> {
+        let (first, end) = (self.first_lsn(), self.end);
+        let span = end.distance_from(first).unwrap_or(0);
+        let per = span.div_ceil(most.max(1) as u64).max(least);
+        let mut pieces = Vec::new();
+        let (mut start, mut blocks) = (first, Blocks::new(&self.segment, first, end));
+        while per < span && blocks.position() < end {
+            let at = blocks.position();
+            if at.distance_from(start).is_some_and(|len| len >= per) {
+                pieces.push(start..at);
+                start = at;
+            }
+            if let Some(Err(e)) = blocks.next() {
+                return Err(e);
+            }
+        }
+        pieces.push(start..end);
+        Ok(pieces)
     }
 
     /// As [`SegmentReader::heads`], past what is damaged: each stretch that does not verify is one error, and what

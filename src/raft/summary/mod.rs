@@ -32,20 +32,20 @@
 //!
 //! Version 1 knew neither relocated entries nor SIZED.
 
+mod decode;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::raft::eraftpb::ConfState;
 
-use super::codec::state::{
-    decode_conf, decode_state, encode_conf, encode_hard, encode_state, put_id, put_snapshot, take_hard,
-    take_id, take_snapshot,
-};
-use super::codec::{Cursor, Put};
-use super::error::ContentProblem;
+use super::codec::Put;
+use super::codec::state::{encode_conf, encode_hard, encode_state, put_id, put_snapshot};
 use super::index::{SegmentPositions, Slice, Width};
 use super::state::{EntryId, FullState, Hard, SnapshotRef};
-use crate::{Lsn, SegmentId, Summary};
+use crate::{Lsn, Summary};
+
+pub(crate) use decode::Effects;
 
 const VERSION: u16 = 2;
 const UNSIZED: u16 = 1;
@@ -134,40 +134,6 @@ impl SegmentSummary {
         }
         Summary { head: head.into(), body: positions.body.clone() }
     }
-
-    pub(crate) fn decode(segment: SegmentId, summary: &Summary) -> Result<SegmentSummary, ContentProblem> {
-        let mut cursor = Cursor::new(&summary.head);
-        let version = cursor.u16()?;
-        if version != VERSION && version != UNSIZED {
-            return Err(ContentProblem::UnknownVersion(u32::from(version)));
-        }
-        let width = match cursor.u8()? {
-            4 => Width::Four,
-            8 => Width::Eight,
-            _ => return Err(ContentProblem::Field("width")),
-        };
-        if cursor.u8()? != 0 {
-            return Err(ContentProblem::Field("reserved"));
-        }
-        let groups = cursor.u32()?;
-        let positions = SegmentPositions {
-            segment,
-            first_lsn: Lsn::new(cursor.u64()?),
-            end_lsn: Lsn::new(cursor.u64()?),
-            width,
-            body: summary.body.clone(),
-        };
-        let mut effects = BTreeMap::new();
-        for _ in 0..groups {
-            let group = cursor.u64()?;
-            let effect = take_effect(&mut cursor, version, summary.body.len() / width.bytes())?;
-            if effects.insert(group, effect).is_some() {
-                return Err(ContentProblem::Field("group"));
-            }
-        }
-        cursor.finish()?;
-        Ok(SegmentSummary { effects, positions: Arc::new(positions) })
-    }
 }
 
 fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
@@ -241,105 +207,11 @@ fn flags_of(effect: &Effect) -> u16 {
     .fold(before, |flags, (_, flag)| flags | flag)
 }
 
-fn take_effect(cursor: &mut Cursor<'_>, version: u16, positions: usize) -> Result<Effect, ContentProblem> {
-    let flags = cursor.u16()?;
-    let ranges = if version == UNSIZED { u32::from(cursor.u16()?) } else { cursor.u32()? };
-    let before = match flags & (FRESH | RESET) {
-        0 => Before::Stands,
-        RESET => Before::EntriesGone,
-        FRESH => Before::Gone,
-        _ => return Err(ContentProblem::Field("flags")),
-    };
-    if flags & !ALL_FLAGS != 0 || (version == UNSIZED && ranges > 1) {
-        return Err(ContentProblem::Field("flags"));
-    }
-    let mut effect = Effect { before, removed: flags & REMOVED != 0, ..Effect::default() };
-    if flags & STATE != 0 {
-        let lsn = Lsn::new(cursor.u64()?);
-        effect.state = Some((lsn, decode_state(sized(cursor)?)?));
-    }
-    if flags & HARD != 0 {
-        effect.hard = Some(take_hard(cursor)?);
-    }
-    if flags & APPLIED != 0 {
-        effect.applied = Some(take_id(cursor)?);
-    }
-    if flags & COMPACTED != 0 {
-        effect.compacted = Some(take_id(cursor)?);
-    }
-    if flags & CONF != 0 {
-        let index = cursor.u64()?;
-        effect.conf = Some((index, Arc::new(decode_conf(sized(cursor)?)?)));
-    }
-    if flags & SNAPSHOT != 0 {
-        effect.snapshot = Some(take_snapshot(cursor)?);
-    }
-    take_ranges(cursor, version, ranges, positions, &mut effect)?;
-    Ok(effect)
-}
-
-/// The ranges ascend, are disjoint, and only the last one may have been appended; readers rely on it.
-fn take_ranges(
-    cursor: &mut Cursor<'_>,
-    version: u16,
-    ranges: u32,
-    positions: usize,
-    effect: &mut Effect,
-) -> Result<(), ContentProblem> {
-    let mut end = 0;
-    for _ in 0..ranges {
-        let flags = cursor.u8()?;
-        let known = if version == UNSIZED { RANGE_CUTS } else { RANGE_CUTS | RANGE_SIZED };
-        let must = if version == UNSIZED { RANGE_CUTS } else { 0 };
-        if flags & !known != 0 || flags & must != must || effect.appended.is_some() {
-            return Err(ContentProblem::Field("range flags"));
-        }
-        let range = take_range(cursor, flags & RANGE_SIZED != 0, positions)?;
-        if range.slice.first < end {
-            return Err(ContentProblem::Field("ranges"));
-        }
-        end = range.slice.first.saturating_add(u64::from(range.slice.count));
-        if flags & RANGE_CUTS != 0 {
-            effect.appended = Some(range);
-        } else {
-            effect.relocated.push(range);
-        }
-    }
-    Ok(())
-}
-
-fn sized<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ContentProblem> {
-    let len = cursor.u32()? as usize;
-    cursor.bytes(len)
-}
-
-fn take_range(
-    cursor: &mut Cursor<'_>,
-    is_sized: bool,
-    positions: usize,
-) -> Result<EntryRange, ContentProblem> {
-    let (first, count, at) = (cursor.u64()?, cursor.u32()?, cursor.u32()?);
-    let bytes = if is_sized { Some(cursor.u64()?) } else { None };
-    let runs = cursor.count(16)?;
-    let mut terms = Vec::with_capacity(runs);
-    for _ in 0..runs {
-        terms.push((cursor.u64()?, cursor.u64()?));
-    }
-    // Every index of the range has a position and a term, and the terms rise; readers rely on it.
-    let end = first.checked_add(u64::from(count)).ok_or(ContentProblem::Field("entries"))?;
-    let inside = at.checked_add(count).is_some_and(|e| e as usize <= positions);
-    let covered =
-        terms.first().map(|run| run.0) == Some(first) && terms.last().is_some_and(|run| run.0 < end);
-    let rising = terms.iter().zip(terms.iter().skip(1)).all(|(a, b)| a.0 < b.0 && a.1 <= b.1);
-    if first == 0 || count == 0 || !inside || !covered || !rising {
-        return Err(ContentProblem::Field("entries"));
-    }
-    Ok(EntryRange { slice: Slice { first, count, at, bytes }, terms })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SegmentId;
+    use crate::raft::error::ContentProblem;
     use bytes::Bytes;
     use proptest::prelude::*;
 
