@@ -13,6 +13,11 @@ impl Cores {
     /// The caller's thread, and no other.
     pub(crate) const ONE: Cores = Cores(1);
 
+    #[cfg(test)]
+    pub(crate) const fn of(threads: usize) -> Cores {
+        Cores(threads)
+    }
+
     /// All there are, if the log may have threads.
     pub(crate) fn available(threads: bool) -> Cores {
         if !threads {

@@ -212,3 +212,63 @@ fn records_behind(at: Lsn, segment: &Segment) -> Result<Option<Lsn>> {
     let bytes = window.get(segment.offset(at), MOST).map_err(io)?;
     Ok(records_end(bytes.get(..MOST).unwrap_or(bytes), &segment.identity, at))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Access, Disk, RealDisk};
+    use crate::options::TailPolicy;
+    use crate::recovery::Catalog;
+    use crate::segment::SuperblockFile;
+    use crate::{Options, Wal};
+    use std::os::unix::fs::FileExt as _;
+    use std::sync::Arc;
+
+    /// A segment of 16 MiB, half full, and where its blocks begin.
+    fn written(dir: &tempfile::TempDir) -> Vec<Lsn> {
+        let options = Options::new().segment_size(16 << 20).tail_policy(TailPolicy::Truncate);
+        let log: Wal = options.open(dir.path()).unwrap();
+        (0..200u8).map(|n| log.append(vec![n; 40_000]).unwrap()).collect()
+    }
+
+    fn newest(dir: &tempfile::TempDir) -> Arc<Segment> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(dir.path()).unwrap());
+        let superblock = SuperblockFile::read(&disk).unwrap();
+        let catalog = Catalog::read(&disk, &superblock, Access::Read, false).unwrap();
+        Arc::clone(&catalog.members.last().unwrap().segment)
+    }
+
+    #[test]
+    fn several_cores_see_behind_the_end_what_one_sees() {
+        let dir = tempfile::tempdir().unwrap();
+        let blocks = written(&dir);
+        let segment = newest(&dir);
+        let file = std::fs::OpenOptions::new().write(true).open(&segment.path).unwrap();
+        for damaged in [199, 150, 10, 1, 0] {
+            file.write_all_at(&[0x55; 64], segment.offset(blocks[damaged])).unwrap();
+            let seen = |cores| {
+                let scan = scan(&segment, 0, None, cores).unwrap();
+                assert!(scan.end < blocks[damaged]);
+                format!("{scan:?}")
+            };
+            let one = seen(Cores::ONE);
+            assert!(one.contains("Torn") && one.contains("written"), "{one}");
+            for cores in [2, 3, 8] {
+                assert_eq!(seen(Cores::of(cores)), one, "{cores} cores, damage at block {damaged}");
+            }
+        }
+    }
+
+    #[test]
+    fn stretches_go_from_the_end_to_the_segments_and_adjoin() {
+        let dir = tempfile::tempdir().unwrap();
+        let blocks = written(&dir);
+        let segment = newest(&dir);
+        for (at, most) in [(blocks[0], 7), (blocks[0], 3), (blocks[199], 7), (segment.limit(), 7)] {
+            let all = stretches(&segment, at, Cores::of(most));
+            assert_eq!((all[0].start, all[all.len() - 1].end), (at, Lsn::MAX));
+            assert!(all.len() <= most && all.iter().zip(&all[1..]).all(|(a, b)| a.end == b.start));
+        }
+        assert_eq!(stretches(&segment, blocks[0], Cores::of(7)).len(), 7);
+    }
+}
