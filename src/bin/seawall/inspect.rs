@@ -6,7 +6,8 @@ use seawall::LogView;
 use serde_json::{Value, json};
 
 use crate::account::{self, Groups, Segment};
-use crate::failure::{Failure, beside_a_writer};
+use crate::failure::Failure;
+use crate::looks::beside_a_writer;
 use crate::verify::torn;
 use crate::{Health, style, view};
 
