@@ -37,11 +37,11 @@ fn late_bytes_on(
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {bytes} of {total_bytes}") {
         bar.set_style(style);
     }
-    // It waits for nobody, and nobody for it: a bar that is gone or finished is not shown.
+    // Nobody waits for this thread. A bar that is gone by then, or finished and cleared, is not drawn.
     let later = bar.downgrade();
     std::thread::spawn(move || {
         std::thread::sleep(wait);
-        if let Some(bar) = later.upgrade().filter(|bar| !bar.is_finished()) {
+        if let Some(bar) = later.upgrade() {
             bar.set_draw_target(target());
             bar.tick();
         }
@@ -125,6 +125,16 @@ mod tests {
 
     #[test]
     fn what_is_soon_done_shows_nothing() {
+        let (bar, kept) = half_done(Duration::from_secs(3600));
+        std::thread::sleep(Duration::from_millis(200));
+        bar.inc(1 << 20);
+        bar.tick();
+        bar.finish_and_clear();
+        assert_eq!(kept.text(), "");
+    }
+
+    #[test]
+    fn what_is_done_shows_nothing_afterwards() {
         let (bar, kept) = half_done(Duration::from_millis(50));
         bar.finish_and_clear();
         let (dropped, and_kept) = half_done(Duration::from_millis(50));
