@@ -154,7 +154,7 @@ impl Picture {
 
     fn of(log: &LogView) -> Result<Picture, Failure> {
         // Of a damaged log nobody knows what is live.
-        let groups = if log.damage().is_none() { account::groups(log).ok() } else { None };
+        let groups = if log.damage().is_none() { account::groups_if_any(log) } else { None };
         let bar = crate::style::bar(log.segments().len() as u64, "segments");
         let mut picture = Picture {
             strips: Vec::new(),
