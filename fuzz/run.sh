@@ -19,7 +19,7 @@ for target in "$@"; do
         open_arbitrary | raft_arbitrary) max_len=2048 sanitizer=address ;;
         *) max_len=2048 sanitizer=none ;;
     esac
-    cargo +nightly fuzz run -O -s $sanitizer --target-dir "target/$sanitizer" "$target" "corpus/$target" "seeds/$target" -- \
+    cargo +nightly fuzz run -O -s $sanitizer --target-dir "target/$sanitizer" "$target" "corpus/$target" "../tests/fuzz_seeds/$target" -- \
         -max_total_time=$((minutes * 60)) -max_len=$max_len -timeout=20 -rss_limit_mb=2048 \
         -malloc_limit_mb=$malloc_limit_mb -print_final_stats=1 >"$log" 2>&1
     status=$?

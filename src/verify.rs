@@ -102,15 +102,74 @@ impl fmt::Display for VerifyReport {
     }
 }
 
+/// So often is looked at most.
+const LOOKS: usize = 50;
+
+/// How far [`verify_with`] is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyProgress {
+    /// The bytes that were read.
+    pub done: u64,
+    /// The bytes that are to be read: more than before when something was found and all is read once more, to tell damage
+    /// from what a running writer is doing.
+    pub total: u64,
+}
+
+/// Counts what is read, over all looks.
+struct Meter<'a> {
+    tell: &'a mut dyn FnMut(VerifyProgress),
+    at: VerifyProgress,
+}
+
+impl<'a> Meter<'a> {
+    fn new(tell: &'a mut dyn FnMut(VerifyProgress)) -> Self {
+        Meter { tell, at: VerifyProgress::default() }
+    }
+
+    /// A look at all of this begins. What an earlier look left unread nobody will read.
+    fn begin(&mut self, catalog: &Catalog) {
+        let sealed: u64 = catalog.sealed().map(|(member, end)| extent(member, end.end)).sum();
+        let newest = catalog.members.last().map_or(0, room);
+        self.at.total = self.at.done.saturating_add(sealed).saturating_add(newest);
+        (self.tell)(self.at);
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.at.done = self.at.done.saturating_add(bytes);
+        (self.tell)(self.at);
+    }
+}
+
+/// The bytes of a segment up to its end.
+fn extent(member: &Member, end: Lsn) -> u64 {
+    end.distance_from(member.segment.first_lsn()).unwrap_or(0)
+}
+
+/// What is read of the newest segment: where its blocks end, the rest is searched for evidence that there were more.
+fn room(newest: &Member) -> u64 {
+    extent(newest, newest.segment.limit())
+}
+
 /// Reads and verifies everything in the log in `dir`. Takes no lock and changes nothing, ever.
 ///
 /// # Errors
 /// [`Error::Io`] when something cannot be read, [`Error::UnsupportedVersion`], [`Error::Foreign`]. Damage is no error
 /// here: it is what the report is about.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
+    verify_with(dir, |_| {})
+}
+
+/// As [`verify`], and tells how far it is: at the beginning, after each segment, and so at the end. Each call has read at
+/// least as much as the one before.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(dir: impl AsRef<Path>, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
     let dir = dir.as_ref();
     let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
-    verify_on(&(Arc::new(disk) as Arc<dyn Disk>))
+    let (disk, mut meter) = (Arc::new(disk) as Arc<dyn Disk>, Meter::new(&mut progress));
+    look_until_sure(|| check(&disk, &mut meter))
 }
 
 /// As [`verify`], for a directory of a given disk.
@@ -118,14 +177,18 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_on(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
+    look_until_sure(|| check(disk, &mut Meter::new(&mut |_| {})))
+}
+
+fn look_until_sure(mut look: impl FnMut() -> Result<VerifyReport>) -> Result<VerifyReport> {
     // A running writer may write a block, start a segment or free one between two of our reads. What is really wrong is
     // wrong in the same way the next time.
-    let mut last = check(disk);
-    for _ in 0..50 {
+    let mut last = look();
+    for _ in 1..LOOKS {
         if last.as_ref().is_ok_and(VerifyReport::is_ok) {
             break;
         }
-        let again = check(disk);
+        let again = look();
         if same(&last, &again) {
             return again;
         }
@@ -149,7 +212,7 @@ fn same(a: &Result<VerifyReport>, b: &Result<VerifyReport>) -> bool {
     }
 }
 
-fn check(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
+fn check(disk: &Arc<dyn Disk>, meter: &mut Meter<'_>) -> Result<VerifyReport> {
     let mut report = VerifyReport::empty();
     let sb = match crate::segment::SuperblockFile::find(disk, Access::Read)? {
         FoundSuperblock::Some(file) => *file.content(),
@@ -170,12 +233,10 @@ fn check(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
         }
     };
     report.first_lsn = catalog.members.first().map_or(Lsn::ZERO, |m| m.segment.first_lsn());
-    check_sealed(&catalog, &mut report)?;
-    match survey(
-        &catalog,
-        &sb,
-        Look { policy: TailPolicy::Truncate, mmap: false, cores: Cores::available(true) },
-    ) {
+    meter.begin(&catalog);
+    check_sealed(&catalog, &mut report, meter)?;
+    let look = Look { policy: TailPolicy::Truncate, mmap: false, cores: Cores::available(true) };
+    match survey(&catalog, &sb, look) {
         Ok(survey) => {
             report.end_lsn = survey.end();
             if let (Some(newest), Some((blocks, records))) = (catalog.members.last(), survey.newest_counts())
@@ -186,11 +247,14 @@ fn check(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
         }
         Err(e) => report.add(Err(e))?,
     }
+    if let Some(newest) = catalog.members.last() {
+        meter.add(room(newest));
+    }
     Ok(report)
 }
 
 /// Every byte of the ended segments, footers included.
-fn check_sealed(catalog: &Catalog, report: &mut VerifyReport) -> Result<()> {
+fn check_sealed(catalog: &Catalog, report: &mut VerifyReport, meter: &mut Meter<'_>) -> Result<()> {
     for (member, end) in catalog.sealed() {
         let footer = load_footer(&member.segment, end.end, false)?;
         match scan_sealed(member, &end) {
@@ -202,6 +266,7 @@ fn check_sealed(catalog: &Catalog, report: &mut VerifyReport) -> Result<()> {
             }
             Err(e) => report.add(Err(e))?,
         }
+        meter.add(extent(member, end.end));
     }
     Ok(())
 }
@@ -223,5 +288,70 @@ fn segment_check(member: &Member, end: Lsn, blocks: u64, records: u64, footer: b
         blocks,
         records,
         footer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(at: u64) -> Result<VerifyReport> {
+        let lsns = Lsn::new(at)..Lsn::new(at + 1);
+        let found = Corruption::new("a segment", at, lsns, CorruptionReason::Payload);
+        Ok(VerifyReport { problems: vec![found], ..VerifyReport::empty() })
+    }
+
+    fn gone(at: usize) -> Result<VerifyReport> {
+        Err(Error::io("open", format!("file {at}"), std::io::ErrorKind::NotFound.into()))
+    }
+
+    /// What these looks come to in the end, and how many there were.
+    fn seen(finds: impl Fn(usize) -> Result<VerifyReport>) -> (String, usize) {
+        let mut looks = 0;
+        let found = look_until_sure(|| {
+            looks += 1;
+            finds(looks)
+        });
+        (told(found), looks)
+    }
+
+    fn told(found: Result<VerifyReport>) -> String {
+        found.map_or_else(|e| e.to_string(), |report| report.to_string())
+    }
+
+    #[test]
+    fn what_differs_from_look_to_look_is_a_writers_doing() {
+        let whole = || Ok(VerifyReport::empty());
+        assert_eq!(seen(|_| whole()), (told(whole()), 1));
+        for wrong in [1, 2, 9, LOOKS - 1] {
+            let damaged = |n| if n > wrong { whole() } else { problem(n as u64) };
+            assert_eq!(seen(damaged), (told(whole()), wrong + 1));
+            let changing = |n| if n > wrong { whole() } else { gone(n) };
+            assert_eq!(seen(changing), (told(whole()), wrong + 1));
+        }
+        // One fault in every other look is not the same one twice.
+        let mixed = |n| {
+            if n > 8 {
+                whole()
+            } else if n % 2 == 0 {
+                problem(1)
+            } else {
+                gone(1)
+            }
+        };
+        assert_eq!(seen(mixed), (told(whole()), 9));
+    }
+
+    #[test]
+    fn what_two_looks_find_alike_is_so() {
+        assert_eq!(seen(|_| problem(1)), (told(problem(1)), 2));
+        assert_eq!(seen(|n| problem(n.min(4) as u64)), (told(problem(4)), 5));
+        assert_eq!(seen(|n| gone(n.min(4))), (told(gone(4)), 5));
+    }
+
+    #[test]
+    fn what_never_stays_the_same_is_told_as_it_was_last() {
+        assert_eq!(seen(|n| problem(n as u64)), (told(problem(LOOKS as u64)), LOOKS));
+        assert_eq!(seen(gone), (told(gone(LOOKS)), LOOKS));
     }
 }

@@ -4,7 +4,7 @@
 // `Bytes` under one codec of the raft crate, `Vec<u8>` under the other.
 #![allow(clippy::useless_conversion)]
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "fuzz_support/mod.rs"]
 mod bodies;
 
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use bodies::TARGETS;
 use bodies::seeds::pseudo_random;
 
 fn seeds(target: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz_seeds").join(target)
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn records_that_claim_to_be_the_raft_layers_do_no_harm() {
 
 /// Makes the seeds anew: inputs that go different ways, as far as that can be told from outside.
 #[test]
-#[ignore = "writes fuzz/seeds"]
+#[ignore = "writes tests/fuzz_seeds"]
 fn make_seeds() {
     for (target, _) in TARGETS {
         let dir = seeds(target);

@@ -42,7 +42,7 @@ fn a_seed_says_what_happens() {
 }
 
 /// The lives of the sweep do what it is about: conflicts, snapshots of both kinds, compaction, rotation, recycling,
-/// relocation, removal and re-creation of groups.
+/// relocation, removal and re-creation of groups, also behind an entry.
 #[test]
 fn the_sweep_goes_where_it_is_meant_to_go() {
     let groups = Groups::new();
@@ -81,6 +81,8 @@ fn the_sweep_goes_where_it_is_meant_to_go() {
         "compacted",
         "removed",
         "created",
+        "created behind",
+        "went on behind",
     ];
     for what in all {
         assert!(seen.get(what).is_some_and(|n| *n >= 10), "{what}: {seen:?}");
@@ -93,7 +95,10 @@ fn differences(before: &Known, after: &Known) -> Vec<(&'static str, u64)> {
     all.push(("removed", before.keys().filter(|id| !after.contains_key(id)).count() as u64));
     all.push(("created", after.keys().filter(|id| !before.contains_key(id)).count() as u64));
     for (id, now) in after {
+        let behind = now.compacted.0 > 0 && now.snapshot.is_none();
+        all.push(("created behind", u64::from(behind && !before.contains_key(id))));
         let Some(was) = before.get(id) else { continue };
+        all.push(("went on behind", u64::from(behind && now.last().0 > was.last().0)));
         let overwritten = was.entries.iter().any(|e| now.term(e.index).is_some_and(|t| t != e.term));
         let installed = now.entries.is_empty() && now.compacted.0 > was.last().0;
         all.push(("conflict", u64::from(overwritten)));

@@ -26,6 +26,7 @@ fn step() -> impl Strategy<Value = (u64, Step)> {
         1 => (0u64..30, 0u64..2).prop_map(|(ahead, rise)| Step::Install { ahead, rise }),
         1 => Just(Step::Remove),
         1 => Just(Step::Create),
+        2 => (0u64..25, 1u64..4).prop_map(|(index, term)| Step::CreateBehind { index, term }),
         3 => Just(Step::Purge),
         2 => Just(Step::Reopen),
     ];
@@ -76,6 +77,19 @@ fn run(steps: Vec<(u64, Step)>, together: usize, relocate: u64, codec: Option<Ar
                 (Step::Create, None) => {
                     node.create(*id);
                     models.insert(*id, Arc::new(Model::new(&[1, 2, 3])));
+                }
+                (Step::CreateBehind { index, term }, known) => {
+                    let known = known.is_some();
+                    let create = |models: &mut Models| {
+                        create_behind(node.log(), *id, models, (*index, *term), &[1, 2, 3]).unwrap()
+                    };
+                    create(&mut models);
+                    // What is there is in its way, and nothing of it is left once it is removed.
+                    if known {
+                        node.log().remove_group(*id).unwrap();
+                        models.remove(id);
+                        create(&mut models);
+                    }
                 }
                 (Step::Purge, _) => drop(node.log().purge().unwrap()),
                 (Step::Reopen, _) => node.reopen(),

@@ -361,6 +361,27 @@ fn maps_and_reports_show_what_is_there() {
     assert_eq!(contents(dir.path()), before);
 }
 
+/// What of a log is dead its owner knows, unless it is Raft's; nothing is called dead that may be needed.
+#[test]
+fn a_log_of_plain_records_is_drawn_and_counted_as_live() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let svg = format!("{at}/log.svg");
+    let wal = Options::new().segment_size(64 << 10).open(dir.path()).unwrap();
+    for n in 0..20 {
+        wal.append([n; 9000]).unwrap();
+    }
+    wal.close().unwrap();
+    let found = json(&["inspect", &at, "--json"]);
+    for segment in found["segments"].as_array().unwrap() {
+        assert!(segment["live_bytes"].is_null() && segment["dead_bytes"].is_null(), "{segment}");
+    }
+    assert_eq!(seawall(&["map", &at, "--svg", &svg]).status.code(), Some(0));
+    let picture = std::fs::read_to_string(&svg).unwrap();
+    assert!(picture.contains("Which records are dead is not known here"), "{picture}");
+    assert!(picture.matches("#2a9d8f").count() > found["segments"].as_array().unwrap().len(), "{picture}");
+}
+
 /// It measures beside a log, and leaves nothing behind.
 #[test]
 fn bench_says_what_it_measured_and_touches_no_log() {

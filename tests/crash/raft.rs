@@ -66,6 +66,10 @@ fn operate(log: &RaftLog, after: &mut Models, rng: &mut Rng) -> Result<()> {
     match rng.below(16) {
         _ if !known => {
             let voters = [id, 1 + rng.below(5) + id];
+            if rng.below(3) == 0 {
+                let at = (1 + rng.below(60), 1 + rng.below(4));
+                return model::create_behind(log, id, after, at, &voters);
+            }
             after.insert(id, Arc::new(Model::new(&voters)));
             log.create_group(id, conf(&voters)).map(|_| ())
         }

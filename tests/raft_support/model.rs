@@ -32,6 +32,17 @@ impl Model {
         Model { conf: (0, conf(voters)), ..Model::default() }
     }
 
+    /// A group that was just created behind this entry.
+    pub fn behind(at: (u64, u64), voters: &[u64]) -> Self {
+        Model {
+            compacted: at,
+            hard: (at.1, 0, at.0),
+            applied: at,
+            conf: (at.0, conf(voters)),
+            ..Model::default()
+        }
+    }
+
     pub fn last(&self) -> (u64, u64) {
         self.entries.last().map_or(self.compacted, |e| (e.index, e.term))
     }
@@ -97,6 +108,10 @@ pub enum Step {
     },
     Remove,
     Create,
+    CreateBehind {
+        index: u64,
+        term: u64,
+    },
     Purge,
     Reopen,
 }
@@ -169,7 +184,12 @@ pub fn take(batch: &mut WriteBatch, id: u64, m: &mut Model, step: &Step) -> Resu
             }
         }
         Step::Install { .. } => return take_install(batch, id, m, step),
-        Step::Save { .. } | Step::Remove | Step::Create | Step::Purge | Step::Reopen => {}
+        Step::Save { .. }
+        | Step::Remove
+        | Step::Create
+        | Step::CreateBehind { .. }
+        | Step::Purge
+        | Step::Reopen => {}
     }
     Ok(())
 }
@@ -216,10 +236,29 @@ fn take_install(batch: &mut WriteBatch, id: u64, m: &mut Model, step: &Step) -> 
     Ok(())
 }
 
+/// Creates a group behind an entry, if that may be.
+pub fn create_behind(
+    log: &RaftLog,
+    id: u64,
+    models: &mut Models,
+    (index, term): (u64, u64),
+    voters: &[u64],
+) -> Result<()> {
+    let fits = index > 0 && !models.contains_key(&id);
+    // Taken in the model first: an error of the log may leave it created.
+    if fits {
+        models.insert(id, Arc::new(Model::behind((index, term), voters)));
+    }
+    let metadata = snapshot(index, term, voters).take_metadata();
+    let created = log.create_group_behind(id, &metadata).map(|_| ());
+    agreed(created, fits, &Step::CreateBehind { index, term }).map(|_| ())
+}
+
 /// Saves a snapshot `ahead` of the last one, if that may be.
 pub fn save(log: &RaftLog, id: u64, m: &mut Model, ahead: u64, size: usize) -> Result<()> {
     let index = m.snapshot_index() + ahead;
-    let fits = ahead > 0 && index <= m.applied.0;
+    // A group that begins behind an entry knows no term before it.
+    let fits = ahead > 0 && index <= m.applied.0 && index >= m.compacted.0;
     let data = vec![index as u8; size];
     // Taken in the model first: an error of the log may leave it saved.
     let term = m.term(index);

@@ -76,6 +76,14 @@ pub(crate) fn groups(_: &LogView) -> Result<Groups, Failure> {
     Err(Failure::Undone("this build has no Raft layer".to_owned()))
 }
 
+/// The groups of a log that is Raft's. Others may have none either way: their records have no labels, as none of Raft's is
+/// without one, or they do not add up to groups.
+pub(crate) fn groups_if_any(log: &LogView) -> Option<Groups> {
+    let first = log.segments().iter().find_map(|segment| segment.heads().next());
+    let labelled = !first.is_some_and(|head| head.is_ok_and(|head| head.label.is_none()));
+    if labelled { groups(log).ok() } else { None }
+}
+
 /// How a record counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {

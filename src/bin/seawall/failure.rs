@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why a command ended early.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The log is damaged there: status 1.
     Damaged(String),
@@ -53,20 +53,4 @@ impl From<std::io::Error> for Failure {
     fn from(e: std::io::Error) -> Self {
         Failure::Undone(e.to_string())
     }
-}
-
-/// Does something with a log that a writer may be changing. It may write a block, use a released file again, or remove it
-/// between two of our reads. What is really wrong is wrong in the same way the next time.
-pub(crate) fn beside_a_writer<T>(mut look: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-    let mut last = look();
-    for _ in 0..50 {
-        let Err(before) = &last else { break };
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        let again = look();
-        if again.as_ref().is_err_and(|now| now == before) {
-            return again;
-        }
-        last = again;
-    }
-    last
 }

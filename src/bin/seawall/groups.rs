@@ -6,7 +6,8 @@ use seawall::raft::Recovered;
 use serde_json::{Value, json};
 
 use crate::account::{self, Part, SNAPSHOTS, Segment};
-use crate::failure::{Failure, beside_a_writer};
+use crate::failure::Failure;
+use crate::looks::beside_a_writer;
 use crate::{Health, style, view};
 
 /// A group, and what it has where.

@@ -6,7 +6,8 @@ use seawall::LogView;
 use serde_json::{Value, json};
 
 use crate::account::{self, Groups, Segment};
-use crate::failure::{Failure, beside_a_writer};
+use crate::failure::Failure;
+use crate::looks::beside_a_writer;
 use crate::verify::torn;
 use crate::{Health, style, view};
 
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     let (log, groups, segments) = beside_a_writer(|| {
         let log = view::open(&args.dir)?;
         // A log that is not Raft's has no groups; what is wrong with a Raft log, `groups` and `verify` say.
-        let groups = account::groups(&log).ok();
+        let groups = account::groups_if_any(&log);
         let segments = account::segments(&log, groups.as_ref())?;
         Ok((log, groups, segments))
     })?;

@@ -17,6 +17,7 @@ mod groups;
 #[cfg(feature = "import-raft-engine")]
 mod import;
 mod inspect;
+mod looks;
 mod map;
 mod picture;
 mod records;

@@ -21,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let report = verify::watched(&args.dir)?;
+    let report = verify::watched(&args.dir, as_json)?;
     let map = match Picture::look(&args.dir) {
         Ok(picture) => picture.svg(),
         // The chain of segments is broken: what verify says is all there is.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use seawall::{Error, Lsn, SegmentReader};
 
-use crate::failure::{Failure, beside_a_writer};
+use crate::failure::Failure;
+use crate::looks::beside_a_writer;
 use crate::records::{Choice, Shown};
 use crate::{Health, view};
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{Health, style};
 
 pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health> {
-    let report = watched(dir)?;
+    let report = watched(dir, as_json)?;
     if as_json {
         println!("{:#}", document(&report));
     } else {
@@ -22,11 +22,17 @@ pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health> {
     Ok(if report.is_ok() { Health::Good } else { Health::Damaged })
 }
 
-/// Verifies, and shows on a terminal that it is at work: how long it takes nobody knows before.
-pub(crate) fn watched(dir: &Path) -> Result<VerifyReport> {
-    let spinner = style::spinner("verifying");
-    let report = seawall::verify(dir);
-    spinner.finish_and_clear();
+/// Verifies, and shows how far it is when that takes a while. Who reads JSON is a program.
+pub(crate) fn watched(dir: &Path, as_json: bool) -> Result<VerifyReport> {
+    if as_json {
+        return seawall::verify(dir);
+    }
+    let bar = style::late_bytes("verifying");
+    let report = seawall::verify_with(dir, |at| {
+        bar.set_length(at.total);
+        bar.set_position(at.done);
+    });
+    bar.finish_and_clear();
     report
 }
 

@@ -10,7 +10,7 @@ use seawall::raft::{Error, RaftLog, RaftOptions, Result};
 
 use super::cursor::Cursor;
 use super::directory::{options, shared};
-use super::raft_model::{Groups, Model, Taken, conf, observe, save, stage};
+use super::raft_model::{Groups, Model, Taken, conf, metadata, observe, save, stage};
 
 /// One input.
 pub fn run(input: &[u8]) {
@@ -118,12 +118,31 @@ impl Node {
         let mut state = self.now();
         if state.contains_key(&id) {
             assert!(matches!(self.log.create_group(id, conf(1)), Err(Error::GroupExists { .. })));
+            let behind = self.log.create_group_behind(id, &metadata((1, 1), 1));
+            assert!(matches!(behind, Err(Error::GroupExists { .. })));
             return;
         }
-        let voters = u64::from(input.below(4)) + 1;
+        let choice = input.u8();
+        let voters = u64::from(choice % 4) + 1;
+        // The plain choice for all values that older seeds have here: they mean what they meant.
+        if choice >= 200 {
+            return self.create_behind(input, id, voters);
+        }
         let created = below(self.log.create_group(id, conf(voters)));
         state.insert(id, Model::new(voters));
         self.settle(state, created, true);
+    }
+
+    fn create_behind(&mut self, input: &mut Cursor<'_>, id: u64, voters: u64) {
+        let at = (u64::from(input.below(64)), u64::from(input.below(4)));
+        let created = self.log.create_group_behind(id, &metadata(at, voters));
+        if at.0 == 0 {
+            assert!(matches!(created, Err(Error::SnapshotOutOfDate { .. })));
+            return;
+        }
+        let mut state = self.now();
+        state.insert(id, Model::behind(at, voters));
+        self.settle(state, below(created), true);
     }
 
     fn remove(&mut self, input: &mut Cursor<'_>) {

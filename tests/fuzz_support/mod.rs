@@ -1,8 +1,8 @@
 //! The bodies of the fuzz targets.
 //!
 //! A body takes bytes, decides by them what to do, and panics when the engine breaks a promise. The targets in
-//! `fuzz_targets/` hand them libFuzzer's inputs; `tests/fuzz_corpus.rs` includes these sources and hands them the
-//! committed seeds and pseudo-random bytes, on stable.
+//! `fuzz/fuzz_targets/` hand them libFuzzer's inputs: these sources are the library of that package. `tests/fuzz_corpus.rs`
+//! hands them the committed seeds and pseudo-random bytes, on stable.
 //!
 //! ```text
 //!   input ── Cursor ──> directory (forged, or a real log with damage) ── open ──> refused: not one byte changed

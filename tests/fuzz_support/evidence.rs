@@ -8,7 +8,7 @@ use seawall::{Error, Lsn, Wal};
 
 use super::directory::{Files, files_of};
 
-#[path = "../../tests/common/evidence.rs"]
+#[path = "../common/evidence.rs"]
 mod proof;
 
 pub use proof::proven;

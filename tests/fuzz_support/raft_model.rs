@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use raft::{GetEntriesContext, Storage};
 use seawall::raft::{Error, RaftLog, Result, WriteBatch};
 
@@ -49,10 +49,26 @@ fn snapshot(at: (u64, u64), voters: u64, data: Vec<u8>) -> Snapshot {
     s
 }
 
+/// What stands for an entry and the members there.
+pub fn metadata((index, term): (u64, u64), voters: u64) -> SnapshotMetadata {
+    snapshot((index, term), voters, Vec::new()).take_metadata()
+}
+
 impl Model {
     /// A new group.
     pub fn new(voters: u64) -> Self {
         Model { conf: (0, conf(voters)), ..Model::default() }
+    }
+
+    /// A new group behind this entry.
+    pub fn behind(at: (u64, u64), voters: u64) -> Self {
+        Model {
+            compacted: at,
+            hard: (at.1, 0, at.0),
+            applied: at,
+            conf: (at.0, conf(voters)),
+            ..Model::default()
+        }
     }
 
     fn last(&self) -> (u64, u64) {
@@ -209,9 +225,11 @@ fn install(input: &mut Cursor<'_>, batch: &mut WriteBatch, id: u64, m: &mut Mode
 
 /// Saves the application's snapshot.
 pub fn save(input: &mut Cursor<'_>, log: &RaftLog, id: u64, m: &mut Model) -> Taken {
-    let index = m.snapshot_index() + u64::from(input.below(32));
+    // A group that begins behind an entry has no snapshot at first, and knows no term before that entry.
+    let from = m.snapshot_index().max(m.compacted.0.saturating_sub(2));
+    let index = from + u64::from(input.below(32));
     let (voters, data) = (u64::from(input.below(4)) + 1, vec![input.u8(); usize::from(input.u8()) * 20]);
-    let fits = index > m.snapshot_index() && index <= m.applied.0;
+    let fits = index > m.snapshot_index() && index <= m.applied.0 && index >= m.compacted.0;
     let term = m.term(index);
     let Some(group) = log.group(id) else { panic!("group {id} is gone") };
     let answer = group.save_snapshot(index, conf(voters), &data);
