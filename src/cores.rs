@@ -50,7 +50,7 @@ impl Cores {
         };
         let (mut done, panicked) = std::thread::scope(|scope| {
             // Without the threads that cannot be had, it only takes longer.
-            let helpers = (1..self.0.min(items.len())).map(|_| Builder::new().spawn_scoped(scope, &work));
+            let helpers = (1..self.0.min(items.len())).map(|_| Builder::new().spawn_scoped(scope, work));
             let helpers: Vec<_> = helpers.filter_map(Result::ok).collect();
             let mut done = work();
             let mut panicked = false;
