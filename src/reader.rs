@@ -108,6 +108,14 @@ impl Reader {
         Reader { wal, last: None }
     }
 
+    /// Says that the record at `lsn` will be read soon. Of another segment than the last one nothing is fetched.
+    #[inline]
+    pub(crate) fn prefetch(&self, lsn: Lsn) {
+        if let Some(segment) = self.last.as_ref().filter(|s| s.holds(lsn)) {
+            segment.prefetch(lsn);
+        }
+    }
+
     /// The record at `lsn`, verified; also one that is submitted and not yet durable.
     ///
     /// A record of the segment that was read last may still be read after it was released.

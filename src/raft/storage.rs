@@ -22,6 +22,10 @@ use crate::{Lsn, Reader, Record, StreamRange};
 /// So many positions are looked up under one lock.
 const STRIDE: usize = 256;
 
+/// So many entries before its turn an entry's record is fetched from memory: where groups interleave, each lies on a page
+/// of its own.
+const AHEAD: usize = 4;
+
 /// What a group was when it was last written: what a node starts raft and its state machine with.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -316,7 +320,10 @@ impl GroupStorage {
         let mut next = range.start;
         while next < range.end {
             self.look_up(next..range.end, &mut lsns, &mut terms)?;
-            for (lsn, term) in lsns.iter().zip(&terms) {
+            for (n, (lsn, term)) in lsns.iter().zip(&terms).enumerate() {
+                if let Some(ahead) = lsns.get(n + AHEAD) {
+                    reader.prefetch(*ahead);
+                }
                 let entry = self.entry_at(&mut reader, next, *term, *lsn)?;
                 if !limit.admits(&entry) {
                     return Ok(entries);
