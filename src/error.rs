@@ -357,6 +357,33 @@ pub enum RepairProblem {
          The copies can be put back by hand"
     )]
     ChangedSince,
+    /// Single groups cannot be dropped: damage in a segment without a good footer.
+    #[error(
+        "it is damaged, and has no good footer to tell whose records lie there, votes included: single groups cannot be \
+         dropped for it. Restore this node from a replica or a backup, or give up everything from here on \
+         (`seawall repair --cut`)"
+    )]
+    NoFooter,
+    /// Single groups cannot be dropped: damage in the newest segment.
+    #[error(
+        "it is damaged, and is the newest segment, which has no footer yet to tell whose records lie there, votes included: \
+         single groups cannot be dropped for it. Restore this node from a replica or a backup, or give up everything from \
+         here on (`seawall repair --cut`)"
+    )]
+    NewestSegment,
+    /// Single groups cannot be dropped before a damaged footer was taken away.
+    #[error(
+        "its footer is damaged, and its records are not: have it written anew first (`seawall repair --rebuild-footers`), \
+         then look again"
+    )]
+    DamagedFooter,
+    /// Single groups cannot be dropped: a segment is missing, or cannot be told to be one.
+    #[error(
+        "the chain of segments is broken here, and what is missing may be anybody's: single groups cannot be dropped for it. \
+         Get the file back, restore this node from a replica or a backup, or give up everything from here on \
+         (`seawall repair --cut`)"
+    )]
+    BrokenChain,
 }
 
 /// Why stored bytes could not be decoded.
