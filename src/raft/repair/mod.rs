@@ -32,6 +32,7 @@
 mod attribute;
 mod losses;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ pub struct DropPlan {
     /// The files that neither this repair nor a later life of the log writes to.
     untouched: Vec<String>,
     dropped: Vec<Dropped>,
-    survivors: Vec<u64>,
+    survivors: BTreeMap<u64, Recovered>,
     accepted: bool,
 }
 
@@ -137,18 +138,17 @@ impl DropPlan {
             untouched: untouched(&view, &damaged),
             problems: Vec::new(),
             dropped: Vec::new(),
-            survivors: Vec::new(),
+            survivors: BTreeMap::new(),
             accepted: snapshots.values().all(|lost| lost.opens),
         };
         for (id, group) in &groups {
             let entries = losses::lost_entries(*id, group, &damaged)?;
             let snapshot = snapshots.get(id).map(|lost| lost.what);
-            match entries.is_empty() && snapshot.is_none() {
-                true => plan.survivors.push(*id),
-                false => {
-                    let state = Recovered::of(group);
-                    plan.dropped.push(Dropped { group: *id, state, entries, snapshot });
-                }
+            let state = Recovered::of(group);
+            if entries.is_empty() && snapshot.is_none() {
+                plan.survivors.insert(*id, state);
+            } else {
+                plan.dropped.push(Dropped { group: *id, state, entries, snapshot });
             }
         }
         problems.extend(snapshots.into_values().map(|lost| lost.problem));
@@ -174,9 +174,9 @@ impl DropPlan {
         &self.dropped
     }
 
-    /// The groups that would stay as they are, ascending.
+    /// The groups that would stay, with all they have, and what is known of each.
     #[must_use]
-    pub fn survivors(&self) -> &[u64] {
+    pub fn survivors(&self) -> &BTreeMap<u64, Recovered> {
         &self.survivors
     }
 
