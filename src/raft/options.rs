@@ -101,6 +101,11 @@ impl RaftOptions {
         self
     }
 
+    /// Whose directory it is to be.
+    pub(crate) fn node(&self) -> Option<u64> {
+        self.node_id
+    }
+
     /// The options of the log below, with its owner.
     pub(crate) fn below(&self) -> Result<Options> {
         match self.node_id {

@@ -116,11 +116,13 @@ impl DropPlan {
     /// [`Error::Log`](super::Error::Log) with [`LogError::Repair`] when there is damage of which nobody can know whom it
     /// hits: its problem says why, and what else can be done. With `Corruption` when both slots of the superblock are damaged,
     /// with `Io` when something cannot be read: copy the directory to a device that can be read, and repair the copy.
+    /// With `OwnerMismatch` for another node's directory.
     /// [`Error::Incomplete`](super::Error::Incomplete) when a group lacks something that is not damaged but gone, as after
     /// a cut; [`Error::Content`](super::Error::Content).
     pub fn of(disk: &Arc<dyn Disk>, options: &RaftOptions) -> Result<DropPlan> {
         let below = options.below()?;
         let superblock = SuperblockFile::read(disk)?;
+        check_owner(disk, options.node(), superblock.owner)?;
         let mut problems = verify_on(disk)?.problems;
         let view = below.codecs().fold(LogView::open_damaged_on(disk), |view, codec| {
             view.map(|view| view.decode_with(Arc::clone(codec)))
@@ -251,6 +253,16 @@ impl DropPlan {
         }
         wal.submit_from_reserve(&batch)?.wait()?;
         Ok(wal.close()?)
+    }
+}
+
+/// Found out before anything is copied; opening would only tell after that.
+fn check_owner(disk: &Arc<dyn Disk>, expected: Option<u64>, found: Option<u64>) -> Result<()> {
+    match (expected, found) {
+        (Some(expected), Some(found)) if expected != found => {
+            Err(LogError::OwnerMismatch { dir: disk.path().to_owned(), expected, found }.into())
+        }
+        _ => Ok(()),
     }
 }
 
