@@ -460,8 +460,7 @@ fn a_log_that_is_in_use_or_was_changed_in_between_is_left_alone() {
     assert!(matches!(e, Error::Log(seawall::Error::OwnerMismatch { .. })), "{e}");
 }
 
-/// Two groups are hit, one by its snapshot, so that an open refuses until it is gone; and many are, so that it takes
-/// several batches.
+/// Two groups are hit, one of them by its snapshot, so that an open refuses the log until that group is gone.
 fn hit_twice() -> (Files, Models) {
     let (mut files, models) = sample();
     spoil(&mut files, 2, 10);
@@ -592,12 +591,8 @@ impl Disk for Guarded {
 fn nobody_comes_in_between_the_copies_and_the_change() {
     let (files, models) = hit_twice();
     let disk = disk_of(&files);
-    let guarded = Guarded {
-        inner: on(&disk),
-        root: disk.clone(),
-        taken: Arc::default(),
-        changes: Arc::default(),
-    };
+    let guarded =
+        Guarded { inner: on(&disk), root: disk.clone(), taken: Arc::default(), changes: Arc::default() };
     let watched: Arc<dyn Disk> = Arc::new(guarded.clone());
     DropPlan::of(&watched, &options()).unwrap().apply(None).unwrap();
     // Once, and held to the end: whoever gives it up between and takes it again lets others in.
@@ -615,20 +610,27 @@ fn more_groups_than_fit_into_a_batch_are_dropped() {
     for id in 1..=500 {
         log.create_group(id, conf(&[1])).unwrap();
     }
-    for ids in (1..=500).collect::<Vec<u64>>().chunks(40) {
+    for ids in (1..=500).collect::<Vec<u64>>().chunks(30) {
         let mut batch = log.batch();
         for id in ids {
-            batch.append(*id, &[entry(1, 1)]).unwrap();
+            let mut e = entry(1, 1);
+            e.data = vec![7; 100].into();
+            batch.append(*id, &[e]).unwrap();
         }
         log.commit(batch).unwrap();
     }
     log.close().unwrap();
-    let log = open(&disk).unwrap();
-    append(&log, keeper, 1..=2, 1);
-    log.close().unwrap();
+    for life in 0..2 {
+        let log = open(&disk).unwrap();
+        append(&log, keeper, life * 2 + 1..=life * 2 + 2, 1);
+        log.close().unwrap();
+    }
     let mut files = files_of(&disk);
-    for group in 1..=500 {
-        spoil(&mut files, group, 1);
+    let is_hit = |h: &RecordHead| {
+        h.label.is_some_and(|l| l.stream <= 500 && l.sequence == 1 && matches!(l.kind & 0x3f, 1..=3))
+    };
+    for head in heads(&files).into_iter().filter(is_hit) {
+        spoil_range(&mut files, head.lsn.plus(60)..head.lsn.plus(64));
     }
     let models = Models::from([(keeper, Arc::new(see_one(&open(&disk).unwrap(), keeper).unwrap()))]);
     let disk = disk_of(&files);
