@@ -201,27 +201,19 @@ fn block_of(files: &Files, group: u64, index: u64) -> Lsn {
 fn what_no_group_needs_any_more_drops_none() {
     let (files, models) = sample();
     // Compacted; the header of a block, whose records have checksums of their own; and what a summary says as well.
-    let ways: Vec<(&str, Box<dyn Fn(&mut Files)>)> = vec![
-        ("compacted", Box::new(|f| drop(spoil(f, 1, 3)))),
-        (
-            "block header",
-            Box::new(|f| {
-                let at = block_of(f, 3, 9);
-                spoil_range(f, at..at.plus(8));
-            }),
-        ),
-        (
-            "states",
-            Box::new(|f| {
-                let is_entry = |h: &RecordHead| h.label.is_some_and(|l| matches!(l.kind & 0x3f, 1..=3));
-                let end = LogView::open_on(&on(&disk_of(f))).unwrap().segments()[3].end_lsn();
-                let states = heads(f).into_iter().filter(|h| !is_entry(h) && h.lsn < end);
-                for head in states.collect::<Vec<_>>() {
-                    spoil_range(f, head.lsn..head.lsn.plus(16));
-                }
-            }),
-        ),
-    ];
+    let compacted: fn(&mut Files) = |f| drop(spoil(f, 1, 3));
+    let block_header: fn(&mut Files) = |f| {
+        let at = block_of(f, 3, 9);
+        spoil_range(f, at..at.plus(8));
+    };
+    let states: fn(&mut Files) = |f| {
+        let is_entry = |h: &RecordHead| h.label.is_some_and(|l| matches!(l.kind & 0x3f, 1..=3));
+        let end = LogView::open_on(&on(&disk_of(f))).unwrap().segments()[3].end_lsn();
+        for head in heads(f).into_iter().filter(|h| !is_entry(h) && h.lsn < end) {
+            spoil_range(f, head.lsn..head.lsn.plus(16));
+        }
+    };
+    let ways = [("compacted", compacted), ("block header", block_header), ("states", states)];
     for (what, way) in ways {
         let mut damaged = files.clone();
         way(&mut damaged);
@@ -278,6 +270,37 @@ fn purging_frees_what_is_damaged_and_the_log_verifies_again() {
     let log = open(&disk).unwrap();
     let old = raft_support::entries(&log.group(3).unwrap(), 1, 9, None).unwrap();
     assert_eq!(old, models[&3].entries[..8]);
+}
+
+/// What was damaged may be released next, as nobody needs it any more: so there is a copy of it.
+#[test]
+fn it_can_be_undone_after_purging_has_freed_what_is_damaged() {
+    let disk = SimDisk::new();
+    for life in 0..4u64 {
+        let log = open(&disk).unwrap();
+        match life {
+            0 => drop(log.create_group(2, conf(&[1])).unwrap()),
+            1 => drop(log.create_group(3, conf(&[1])).unwrap()),
+            _ => {}
+        }
+        append(&log, if life == 0 { 2 } else { 3 }, life.max(1) * 8 - 7..=life.max(1) * 8, 1);
+        log.close().unwrap();
+    }
+    let mut files = files_of(&disk);
+    let damaged = spoil(&mut files, 2, 5);
+    let disk = disk_of(&files);
+    assert_eq!(drop_groups(&disk), [2]);
+    let newest =
+        segments(&files_of(&disk)).into_iter().filter(|n| !files.contains_key(n)).collect::<Vec<_>>();
+    assert!(newest.iter().any(|n| disk.contents(n).unwrap().len() == 16 << 10), "segments are as they were");
+    let log = open(&disk).unwrap();
+    log.purge().unwrap();
+    log.close().unwrap();
+    assert!(verify_on(&on(&disk)).unwrap().is_ok());
+    assert_ne!(disk.contents(&damaged), files.get(&damaged).cloned());
+    undo(&on(&disk), &on(&disk).subdir("repair-1").unwrap()).unwrap();
+    assert!(own(&disk) == own(&disk_of(&files)), "undo does not give back what was there");
+    assert_eq!(dropped(&plan(&disk).unwrap()), [2]);
 }
 
 #[test]
