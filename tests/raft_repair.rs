@@ -2,6 +2,7 @@
 //! groups that stay, can be undone bit for bit, and survives a crash at any of its calls.
 #![cfg(feature = "raft")]
 
+mod codec_support;
 mod common;
 mod damage_support;
 mod raft_support;
@@ -23,14 +24,17 @@ use seawall::raft::{Error, RaftLog, RaftOptions};
 use seawall::repair::undo;
 use seawall::{LogView, Lsn, Options, RecordHead, verify_on};
 
-fn options() -> RaftOptions {
-    let wal = Options::new()
+fn wal() -> Options {
+    Options::new()
         .segment_size(16 << 10)
         .block_align(512)
         .mmap(false)
         .threads(false)
-        .idle_mark(Duration::from_secs(3600));
-    RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(100)
+        .idle_mark(Duration::from_secs(3600))
+}
+
+fn options() -> RaftOptions {
+    RaftOptions::new().node_id(1).wal(wal()).snapshot_chunk(100)
 }
 
 fn on(disk: &SimDisk) -> Arc<dyn Disk> {
@@ -303,6 +307,38 @@ fn it_can_be_undone_after_purging_has_freed_what_is_damaged() {
     assert_eq!(dropped(&plan(&disk).unwrap()), [2]);
 }
 
+/// What is damaged is known by checksums; but what groups say in segments without a footer has to be understood.
+#[test]
+fn a_log_with_a_codec_of_its_own_needs_it() {
+    let with = || options().wal(wal().codec(codec_support::xor(7)));
+    let disk = SimDisk::new();
+    for life in 0..4u64 {
+        let log = with().open_on(on(&disk)).unwrap();
+        if life == 0 {
+            (2..=3).for_each(|id| drop(log.create_group(id, conf(&[1])).unwrap()));
+        }
+        (2..=3).for_each(|id| append(&log, id, life * 8 + 1..=life * 8 + 8, 1));
+        log.close().unwrap();
+    }
+    let mut files = files_of(&disk);
+    spoil(&mut files, 2, 10);
+    let disk = disk_of(&files);
+    let e = plan(&disk).unwrap_err();
+    assert!(matches!(e, Error::Log(seawall::Error::UnknownCodec { .. })), "{e}");
+    let mut expected = Models::new();
+    for given in [with(), options().wal(wal().decode_with(codec_support::xor(7)))] {
+        let disk = disk_of(&files);
+        let log = with().open_on(on(&disk)).unwrap();
+        expected.insert(3, Arc::new(see_one(&log, 3).unwrap()));
+        log.close().unwrap();
+        let plan = DropPlan::of(&on(&disk), &given).unwrap();
+        assert_eq!(dropped(&plan), [2]);
+        plan.apply(None).unwrap();
+        let log = with().open_on(on(&disk)).unwrap();
+        assert!(see(&log).unwrap() == expected);
+    }
+}
+
 #[test]
 fn a_dropped_id_can_be_created_again() {
     let (mut files, models) = sample();
@@ -410,6 +446,16 @@ fn damage_of_which_nobody_knows_whom_it_hits_is_refused_with_what_else_there_is(
         bytes[at..at + 48].fill(0);
     };
     let body: fn(&mut Vec<u8>) = |bytes| *bytes.last_mut().unwrap() ^= 1;
+    // A footer that verifies, and counts other records than there are. What seals its checksum stays as it was.
+    let count: fn(&mut Vec<u8>) = |bytes| {
+        let at = footer_at(bytes).unwrap();
+        let sum = |bytes: &[u8]| seawall::format::crc32(&bytes[at + 4..at + 72]);
+        let stored = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let before = sum(bytes);
+        bytes[at + 48] ^= 1;
+        let other = stored ^ before ^ sum(bytes);
+        bytes[at..at + 4].copy_from_slice(&other.to_le_bytes());
+    };
     let mut newest = files.clone();
     let newest_name = spoil(&mut newest, 3, 40);
     let mut missing = files.clone();
@@ -418,6 +464,7 @@ fn damage_of_which_nobody_knows_whom_it_hits_is_refused_with_what_else_there_is(
         (change(clear, true), &middle, RepairProblem::NoFooter, "--cut"),
         (change(body, true), &middle, RepairProblem::NoFooter, "--cut"),
         (change(body, false), &middle, RepairProblem::DamagedFooter, "--rebuild-footers"),
+        (change(count, false), &middle, RepairProblem::DamagedFooter, "--rebuild-footers"),
         (newest, &newest_name, RepairProblem::NewestSegment, "--cut"),
         (missing, &middle, RepairProblem::BrokenChain, "--cut"),
         (change(|b| b[4100] ^= 1, false), &middle, RepairProblem::BrokenChain, "--cut"),
@@ -477,6 +524,13 @@ fn a_log_that_is_in_use_or_was_changed_in_between_is_left_alone() {
     assert_eq!(problem(&shown.apply(None).unwrap_err()), RepairProblem::Changed);
     disk.put(&name, &was);
     shown.apply(None).unwrap();
+    // Another log, in which the same groups have the same.
+    let (mut other, _) = sample();
+    spoil(&mut other, 2, 10);
+    let theirs = disk_of(&files);
+    let shown_of_theirs = plan(&theirs).unwrap();
+    other.iter().for_each(|(name, bytes)| theirs.put(name, bytes));
+    assert_eq!(problem(&shown_of_theirs.apply(None).unwrap_err()), RepairProblem::Changed);
     // What was dropped is dropped; once more there is nothing to do.
     assert!(plan(&disk).unwrap().is_empty());
     let e = DropPlan::of(&on(&disk_of(&files)), &options().node_id(9)).unwrap_err();

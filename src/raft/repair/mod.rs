@@ -29,6 +29,24 @@
 //! **A replica that was dropped must not go on under its old id**: it has acknowledged entries and given votes that nobody
 //! remembers. Remove it from the group, and add this node again under a new one.
 
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use seawall::Options;
+//! use seawall::raft::RaftOptions;
+//! use seawall::raft::repair::DropPlan;
+//!
+//! let disk = Options::new().create_if_missing(false).disk("/var/lib/node-1".as_ref())?;
+//! let plan = DropPlan::of(&disk, &RaftOptions::new())?;
+//! for dropped in plan.dropped() {
+//!     println!("group {} cannot go on: {:?} {:?}", dropped.group, dropped.entries, dropped.snapshot);
+//! }
+//! let done = plan.apply(None)?;
+//! println!("the copies are in {:?}", done.aside);
+//! # Ok(())
+//! # }
+//! ```
+
 mod attribute;
 mod losses;
 
