@@ -16,7 +16,8 @@ use super::fold;
 use super::group::{Cell, Group};
 use super::groups::Groups;
 use super::summary::{Before, Effect, SegmentSummary};
-use crate::{SegmentReader, Summary, Wal};
+use crate::error::Result as LogResult;
+use crate::{SegmentInfo, Wal};
 
 /// Fills `groups` with what the log holds.
 pub(crate) fn replay(wal: &Wal, groups: &Groups) -> Result<()> {
@@ -27,7 +28,7 @@ pub(crate) fn replay(wal: &Wal, groups: &Groups) -> Result<()> {
         if segment.first_lsn == segment.end_lsn {
             continue;
         }
-        let summary = summary_of(wal.summary(segment.id)?.as_ref(), &wal.segment_reader(segment.id)?)?;
+        let summary = summary_of(wal, &segment)?;
         for (id, effect) in &summary.effects {
             if let Some((_, state)) = &effect.state {
                 order.incarnation = order.incarnation.max(state.incarnation);
@@ -45,15 +46,15 @@ pub(crate) fn replay(wal: &Wal, groups: &Groups) -> Result<()> {
     Ok(())
 }
 
-/// What a segment did, by the summary that is kept of it, else by its records. A summary that this build does not
-/// understand is as good as none.
-pub(crate) fn summary_of(kept: Option<&Summary>, segment: &SegmentReader) -> Result<SegmentSummary> {
-    if let Some(summary) = kept
-        && let Ok(summary) = SegmentSummary::decode(segment.id(), summary)
+/// A footer's summary that this build does not understand is as good as none.
+fn summary_of(wal: &Wal, segment: &SegmentInfo) -> Result<SegmentSummary> {
+    let kept: LogResult<_> = wal.summary(segment.id);
+    if let Some(summary) = kept?
+        && let Ok(summary) = SegmentSummary::decode(segment.id, &summary)
     {
         return Ok(summary);
     }
-    fold::summarize(segment)
+    fold::summarize(&wal.segment_reader(segment.id)?)
 }
 
 /// Adds what one segment did to one group.

@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use super::super::codec::Kind;
 use super::super::error::Result;
+use super::super::fold;
 use super::super::group::Group;
-use super::super::replay::{apply, summary_of};
+use super::super::replay::apply;
 use super::super::snapshot::{DIRECTORY, Snapshots};
+use super::super::summary::SegmentSummary;
 use super::{LostEntries, LostSnapshot};
 use crate::error::{Corruption, Error as LogError};
 use crate::format::superblock::Superblock;
@@ -23,7 +25,7 @@ use crate::{LogView, Lsn, SegmentReader, StoredRecord};
 pub(super) fn groups_of(view: &LogView) -> Result<BTreeMap<u64, Group>> {
     let mut groups: HashMap<u64, Group> = HashMap::new();
     for segment in view.segments().iter().filter(|s| s.first_lsn() < s.end_lsn()) {
-        let summary = summary_of(segment.summary().as_ref(), segment)?;
+        let summary = summary_of(segment)?;
         for (id, effect) in &summary.effects {
             apply(&mut groups, *id, effect, &summary)?;
         }
@@ -33,6 +35,16 @@ pub(super) fn groups_of(view: &LogView) -> Result<BTreeMap<u64, Group>> {
         group.verify_whole(*id)?;
     }
     Ok(groups)
+}
+
+/// A footer's summary, of which every byte verified, or one made of the records, which is as good where nothing is damaged.
+fn summary_of(segment: &SegmentReader) -> Result<SegmentSummary> {
+    if let Some(summary) = segment.summary()
+        && let Ok(summary) = SegmentSummary::decode(segment.id(), &summary)
+    {
+        return Ok(summary);
+    }
+    fold::summarize(segment)
 }
 
 /// The entries that a group has in these segments and that cannot be read, ascending.
