@@ -1,5 +1,7 @@
 //! What can go wrong, said so that the person on call knows where to look and what to do.
 
+mod repair_problem;
+
 use std::fmt;
 use std::io;
 use std::num::NonZeroU16;
@@ -8,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::lsn::{Lsn, SegmentId, StreamRange};
+
+pub use repair_problem::RepairProblem;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -318,46 +322,6 @@ pub(crate) const OPEN_DIRECTORY: &str = "open directory";
 const EIO: i32 = 5;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
-
-/// Why a repair, or its undoing, cannot be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RepairProblem {
-    /// No segment is whole before the first damage.
-    #[error(
-        "nothing is whole before the first damage, so a cut would leave nothing. \
-         Restore this node from a replica or a backup, or start with an empty directory"
-    )]
-    NothingLeft,
-    /// The log is not what the plan was made for.
-    #[error("the log has changed since it was looked at; look again")]
-    Changed,
-    /// The directory for the copies holds something.
-    #[error("the directory for the copies is not empty; name another one")]
-    AsideInUse,
-    /// No copy was completed there.
-    #[error(
-        "there is no manifest of a complete copy: either that repair was undone already, or it ended before it \
-         changed anything; there is nothing to undo"
-    )]
-    NoManifest,
-    /// The manifest is damaged.
-    #[error(
-        "the manifest does not verify, so nothing is put back by it; the copies beside it can be put back by hand"
-    )]
-    Manifest,
-    /// A copy is damaged.
-    #[error(
-        "the copy is missing or not what the manifest says it was; get it back, or put the others back by hand"
-    )]
-    CopyDamaged,
-    /// A file that was not copied is not what it was.
-    #[error(
-        "it was left alone by the repair, and was changed or released since: the log cannot be given back as it was. \
-         The copies can be put back by hand"
-    )]
-    ChangedSince,
-}
 
 /// Why stored bytes could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

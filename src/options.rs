@@ -230,6 +230,26 @@ impl Options {
         self.threads
     }
 
+    /// For going on in a log as it is: segments of this size and alignment, no limit on records but what fits, read without
+    /// a mapping, and never a new log.
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
+    pub(crate) fn as_found(&self, segment_size: u64, block_align: u32) -> Self {
+        Options {
+            segment_size,
+            block_align,
+            max_record_size: None,
+            mmap: false,
+            create: false,
+            ..self.clone()
+        }
+    }
+
+    /// All codecs that records may have gone through.
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
+    pub(crate) fn codecs(&self) -> impl Iterator<Item = &Arc<dyn Codec>> {
+        self.codec.iter().chain(&self.decoders)
+    }
+
     pub(crate) fn check(&self) -> Result<Checked> {
         let refuse = |what: String| Err(Error::InvalidOptions { what });
         if !self.block_align.is_power_of_two() || !(8..=4096).contains(&self.block_align) {

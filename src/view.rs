@@ -61,7 +61,15 @@ impl LogView {
     pub fn open_damaged(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
-        Self::look(&(Arc::new(disk) as Arc<dyn Disk>))
+        Self::open_damaged_on(&(Arc::new(disk) as Arc<dyn Disk>))
+    }
+
+    /// As [`LogView::open_damaged`], for a directory of a given disk.
+    ///
+    /// # Errors
+    /// As [`LogView::open_damaged`].
+    pub fn open_damaged_on(disk: &Arc<dyn Disk>) -> Result<Self> {
+        Self::look(disk)
     }
 
     /// A writer may give a released file another name, or remove it, between our listing it and our opening it: then the

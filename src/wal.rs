@@ -26,6 +26,14 @@ use crate::trace::{event, span};
 /// The name of the file whose lock stands for the log.
 pub(crate) const LOCK: &str = "lock";
 
+/// Takes the lock that stands for the log in this directory.
+pub(crate) fn take_lock(disk: &Arc<dyn Disk>) -> Result<Box<dyn Lock>> {
+    disk.lock(LOCK).map_err(|e| match e.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked { dir: disk.path().to_owned() },
+        _ => Error::io("lock", disk.path().join(LOCK), e),
+    })
+}
+
 /// A write-ahead log, open for writing. Clones are handles on the same log; the last one to go closes it.
 ///
 /// See the crate's documentation for what is guaranteed.
@@ -98,6 +106,17 @@ impl Options {
         Wal::open_with(disk, &self.check()?, Some(summarizer))
     }
 
+    /// As [`Options::open_with_summarizer`], by who holds the lock already: nobody else comes in between.
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
+    pub(crate) fn open_locked(
+        &self,
+        disk: Arc<dyn Disk>,
+        lock: Box<dyn Lock>,
+        summarizer: Arc<dyn Summarizer>,
+    ) -> Result<Wal> {
+        Wal::open_locked(disk, lock, &self.check()?, Some(summarizer))
+    }
+
     /// The directory `dir` as the disk that [`Options::open_on`] takes.
     ///
     /// # Errors
@@ -168,11 +187,17 @@ impl Wal {
         options: &Checked,
         summarizer: Option<Arc<dyn Summarizer>>,
     ) -> Result<Self> {
+        let lock = take_lock(&disk)?;
+        Wal::open_locked(disk, lock, options, summarizer)
+    }
+
+    fn open_locked(
+        disk: Arc<dyn Disk>,
+        lock: Box<dyn Lock>,
+        options: &Checked,
+        summarizer: Option<Arc<dyn Summarizer>>,
+    ) -> Result<Self> {
         let _span = span!(INFO, "open", dir = disk.path().display().to_string());
-        let lock = disk.lock(LOCK).map_err(|e| match e.kind() {
-            std::io::ErrorKind::WouldBlock => Error::Locked { dir: disk.path().to_owned() },
-            _ => Error::io("lock", disk.path().join(LOCK), e),
-        })?;
         let opened = recovery::open(&disk, options, &mut random_salt).inspect_err(|e| {
             event!(error, dir = disk.path().display().to_string(), error = e.to_string(), "open refused")
         })?;

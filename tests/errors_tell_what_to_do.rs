@@ -21,7 +21,7 @@ fn every_error_is_in_the_guide() {
     for (source, name, page) in [
         (include_str!("../src/error.rs"), "Error", log),
         (include_str!("../src/error.rs"), "CorruptionReason", log),
-        (include_str!("../src/error.rs"), "RepairProblem", log),
+        (include_str!("../src/error/repair_problem.rs"), "RepairProblem", log),
         (include_str!("../src/raft/error.rs"), "Error", raft),
         (include_str!("../src/raft/error.rs"), "Missing", raft),
         (include_str!("../src/raft/error.rs"), "ContentProblem", raft),

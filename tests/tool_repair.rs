@@ -75,6 +75,7 @@ fn a_plain_log_is_cut_written_on_and_put_back() {
     for args in [
         vec!["repair", &at],
         vec!["repair", &at, "--cut", "--undo"],
+        vec!["repair", &at, "--cut", "--drop-groups"],
         vec!["repair", &at, "--cut", "--yes", "--dry-run"],
     ] {
         assert_eq!(seawall(&args).status.code(), Some(2), "{args:?}");
@@ -229,4 +230,160 @@ fn a_group_that_is_not_whole_after_a_cut_is_named() {
         }
         Err(e) => panic!("{e}"),
     }
+}
+
+/// Three groups of two hundred entries, in several segments; 8 has a snapshot at 150 and keeps what follows it.
+fn three_groups(dir: &Path, wal: Options) -> RaftLog {
+    let log = RaftOptions::new().node_id(3).wal(wal).open(dir).unwrap();
+    for group in 7..=9 {
+        log.create_group(group, ConfState::from((vec![3, group], vec![]))).unwrap();
+    }
+    for index in 1..=200 {
+        let mut batch = log.batch();
+        for group in 7..=9 {
+            let mut entry = Entry::default();
+            (entry.index, entry.term) = (index, 1 + index / 100);
+            // Neither so regular that a codec leaves little of it, nor so irregular that it does nothing.
+            entry.data =
+                (0..700u64).map(|n| if n % 2 == 0 { b'x' } else { (n * n * index / 7) as u8 }).collect();
+            batch.append(group, &[entry]).unwrap();
+            let mut hard = HardState::default();
+            (hard.term, hard.vote, hard.commit) = (1 + index / 100, 3, index);
+            batch.set_hard_state(group, &hard).unwrap();
+            batch.set_applied(group, index, 1 + index / 100).unwrap();
+        }
+        log.commit(batch).unwrap();
+    }
+    log.group(8).unwrap().save_snapshot(150, ConfState::from((vec![3], vec![])), b"state").unwrap();
+    let mut batch = log.batch();
+    batch.compact(8, 150).unwrap();
+    log.commit(batch).unwrap();
+    log
+}
+
+/// Where this entry lies.
+fn entry_at(dir: &Path, group: u64, index: u64) -> seawall::Lsn {
+    let view = LogView::open(dir).unwrap();
+    let mut heads = view.segments().iter().flat_map(|s| s.heads().map(|h| h.unwrap()).collect::<Vec<_>>());
+    let is_it =
+        |l: seawall::Label| (l.stream, l.sequence) == (group, index) && matches!(l.kind & 0x3f, 1..=3);
+    heads.find(|h| h.label.is_some_and(is_it)).unwrap().lsn
+}
+
+/// All entries of a group, and what else a node starts with.
+fn all_of(log: &RaftLog, group: u64) -> (Vec<Entry>, seawall::raft::Recovered, Option<Vec<u8>>) {
+    let group = log.group(group).unwrap();
+    let state = group.recover();
+    let context = raft::GetEntriesContext::empty(false);
+    let entries =
+        raft::Storage::entries(&group, state.first_index, state.last_index + 1, None, context).unwrap();
+    let snapshot = group.snapshot_data().unwrap().map(|s| s.data.to_vec());
+    (entries, state, snapshot)
+}
+
+#[test]
+fn single_groups_are_dropped_and_put_back() {
+    drop_and_put_back(options());
+}
+
+#[cfg(feature = "lz4")]
+#[test]
+fn so_are_compressed_ones() {
+    drop_and_put_back(options().codec(std::sync::Arc::new(seawall::Lz4)));
+}
+
+fn drop_and_put_back(wal: Options) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let log = three_groups(dir.path(), wal.clone());
+    let kept = [8, 9].map(|group| all_of(&log, group));
+    log.close().unwrap();
+    spoil(dir.path(), entry_at(dir.path(), 7, 20));
+    // What 8 has compacted is nobody's.
+    spoil(dir.path(), entry_at(dir.path(), 8, 21));
+    let before = contents(dir.path());
+    for args in [vec![], vec!["--dry-run"]] {
+        let output = seawall(&[&["repair", at.as_str(), "--drop-groups"][..], &args].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        for word in [
+            "damaged: ",
+            "group 7 is dropped: it needs entries 20 to 20 (term 1), which cannot be read",
+            "all else that it has goes as well: entries 1 to 200, commit 200, term 3",
+            "2 groups stay, with all they have",
+            "must not vote or rejoin as the same node",
+            "nothing was changed; --yes does it",
+        ] {
+            assert!(text(&output).contains(word), "{word}: {}", text(&output));
+        }
+        assert!(contents(dir.path()) == before);
+    }
+    let output = seawall(&["repair", &at, "--drop-groups", "--yes", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&document["done"], &document["opens_as_it_is"]), (&true.into(), &true.into()));
+    let expected = serde_json::json!([{
+        "group": 7, "entries": [{ "first": 20, "last": 20, "term": 1 }], "snapshot": null,
+        "first": 1, "last": 200, "commit": 200, "term": 3, "vote": 3
+    }]);
+    assert_eq!(document["dropped"], expected);
+    let raft = serde_json::json!({
+        "must_not_rejoin": true, "incomplete": [], "unread": null,
+        "groups": [{ "group": 8, "last": 200 }, { "group": 9, "last": 200 }]
+    });
+    assert_eq!(document["raft"], raft);
+    // The same fields as a cut's.
+    let cut = seawall(&["repair", &at, "--cut", "--json"]);
+    let cut: serde_json::Value = serde_json::from_slice(&cut.stdout).unwrap();
+    let fields = |d: &serde_json::Value| d.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(fields(&document), fields(&cut));
+    // The damage is still there, until purging frees it.
+    assert_eq!(seawall(&["verify", &at]).status.code(), Some(1));
+    let again = seawall(&["repair", &at, "--drop-groups", "--yes"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again).contains("no group needs what is damaged"), "{}", text(&again));
+    let log = RaftOptions::new().node_id(3).wal(wal).open(dir.path()).unwrap();
+    assert_eq!(log.groups(), [8, 9]);
+    assert!([8, 9].map(|group| all_of(&log, group)) == kept);
+    log.close().unwrap();
+    assert_eq!(seawall(&["repair", &at, "--undo", "--yes"]).status.code(), Some(0));
+    let mut after = contents(dir.path());
+    after.insert("reserve".to_owned(), before["reserve"].clone());
+    assert!(after == before, "{:?} {:?}", after.keys(), before.keys());
+}
+
+#[test]
+fn a_group_without_its_snapshot_is_dropped_so_that_the_others_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    three_groups(dir.path(), options()).close().unwrap();
+    let snapshots = dir.path().join("snapshots");
+    let file = std::fs::read_dir(&snapshots).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(file).unwrap();
+    RaftOptions::new().node_id(3).wal(options()).open(dir.path()).unwrap_err();
+    let output = seawall(&["repair", &at, "--drop-groups", "--yes"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    for word in
+        ["group 8 is dropped: it needs its snapshot at index 150 (term 2), which cannot be read", "done; "]
+    {
+        assert!(text(&output).contains(word), "{word}: {}", text(&output));
+    }
+    let log = RaftOptions::new().node_id(3).wal(options()).open(dir.path()).unwrap();
+    assert_eq!(log.groups(), [7, 9]);
+}
+
+#[test]
+fn what_cannot_be_told_to_be_one_groups_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    three_groups(dir.path(), options()).close().unwrap();
+    spoil(dir.path(), entry_at(dir.path(), 9, 200));
+    let before = contents(dir.path());
+    let output = seawall(&["repair", &at, "--drop-groups", "--yes"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    for word in ["is the newest segment", "seawall repair --cut"] {
+        assert!(text(&output).contains(word), "{word}: {}", text(&output));
+    }
+    assert!(contents(dir.path()) == before);
+    let help = seawall(&["repair", "--help"]);
+    assert!(text(&help).contains("--drop-groups"), "{}", text(&help));
 }

@@ -56,6 +56,7 @@
 //!
 //! Records, and what they say of a group: `codec`. Segment summaries, by which a log is opened without reading it:
 //! `summary`. Snapshot files: `snapshot`. What is live: `space`. What is freed and when: `purge`, `relocate`.
+//! What is given up when a part of it cannot be read: [`repair`].
 
 mod batch;
 mod check;
@@ -73,6 +74,7 @@ mod purge;
 mod purger;
 mod recount;
 mod relocate;
+pub mod repair;
 mod replay;
 mod run;
 mod snapshot;

@@ -101,6 +101,20 @@ impl RaftOptions {
         self
     }
 
+    /// Whose directory it is to be.
+    pub(crate) fn node(&self) -> Option<u64> {
+        self.node_id
+    }
+
+    /// The options of the log below, with its owner.
+    pub(crate) fn below(&self) -> Result<Options> {
+        match self.node_id {
+            Some(0) => Err(Error::InvalidNodeId),
+            Some(id) => Ok(self.wal.clone().owner(id)),
+            None => Ok(self.wal.clone()),
+        }
+    }
+
     /// Opens the log in this directory, making it when it is missing.
     ///
     /// # Errors
@@ -122,11 +136,6 @@ impl RaftOptions {
                 what: "snapshot_chunk is 0; the default is 1 MiB".to_owned(),
             }));
         }
-        let options = match self.node_id {
-            Some(0) => return Err(Error::InvalidNodeId),
-            Some(id) => self.wal.owner(id),
-            None => self.wal,
-        };
-        RaftLog::start(&options, disk, self.snapshot_chunk as usize, self.purge)
+        RaftLog::start(&self.below()?, disk, self.snapshot_chunk as usize, self.purge)
     }
 }

@@ -30,7 +30,7 @@ use super::groups::Groups;
 use super::index::SegmentPositions;
 use super::summary::{Before, Effect, Effects};
 use crate::cores::Cores;
-use crate::{Lsn, SegmentId, SegmentReader, Summary, Wal};
+use crate::{Lsn, SegmentReader, Summary, Wal};
 
 /// What a segment without a footer holds is read by one core when it is less than twice this.
 const LEAST_PIECE: u64 = 2 << 20;
@@ -40,7 +40,7 @@ pub(crate) fn replay(wal: &Wal, groups: &Groups, cores: Cores) -> Result<()> {
     // Summaries of segments sealed meanwhile wait in their queue.
     let mut order = groups.order.lock();
     let mut parts = parts_of(wal, cores)?;
-    let merged = merge_trusting(&mut parts, |segment| Part::fold(&wal.segment_reader(segment)?))?;
+    let merged = merge_trusting(&mut parts)?;
     order.incarnation = order.incarnation.max(merged.incarnation);
     for (id, group) in &merged.groups {
         group.verify_whole(*id)?;
@@ -53,7 +53,7 @@ pub(crate) fn replay(wal: &Wal, groups: &Groups, cores: Cores) -> Result<()> {
 }
 
 /// Puts the summaries together; a footer's that does not read is replaced by one from the records.
-fn merge_trusting(parts: &mut [Part], fold: impl Fn(SegmentId) -> Result<Part>) -> Result<Merged> {
+fn merge_trusting(parts: &mut [Part]) -> Result<Merged> {
     loop {
         let halt = match merge(parts) {
             Ok(merged) => return Ok(merged),
@@ -63,15 +63,25 @@ fn merge_trusting(parts: &mut [Part], fold: impl Fn(SegmentId) -> Result<Part>) 
             Halt::Unreadable { part, .. } => parts.get_mut(*part).filter(|part| part.from_footer),
             Halt::Contradiction(_) => None,
         };
-        let Some(part) = unreadable else { return Err(halt.into()) };
-        *part = fold(part.segment)?;
+        let Some(part) = unreadable else { return Err(halt.into_error()) };
+        *part = Part::fold(&part.segment)?;
     }
+}
+
+/// The groups of these segments, oldest first, by the summaries of those that have one of which every byte verifies.
+pub(crate) fn of_segments(segments: &[SegmentReader]) -> Result<Merged> {
+    let parts =
+        segments.iter().filter(|s| s.first_lsn() < s.end_lsn()).map(|segment| match segment.summary() {
+            Some(summary) => Ok(Part::kept(segment, summary)),
+            None => Part::fold(segment),
+        });
+    merge_trusting(&mut parts.collect::<Result<Vec<_>>>()?)
 }
 
 /// The summary of a segment, or of some blocks of one.
 #[derive(Debug)]
 pub(crate) struct Part {
-    segment: SegmentId,
+    segment: SegmentReader,
     summary: Summary,
     /// It was written by an earlier life, and maybe by another version of this crate. What does not read is as good as
     /// none.
@@ -79,6 +89,11 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// The one in the segment's footer.
+    fn kept(segment: &SegmentReader, summary: Summary) -> Part {
+        Part { segment: segment.clone(), summary, from_footer: true }
+    }
+
     /// Made from the segment's records.
     pub(crate) fn fold(segment: &SegmentReader) -> Result<Part> {
         Part::fold_piece(segment, &(segment.first_lsn()..segment.end_lsn()))
@@ -86,40 +101,33 @@ impl Part {
 
     fn fold_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> Result<Part> {
         let summary = fold::summarize_piece(segment, blocks)?.encode();
-        Ok(Part { segment: segment.id(), summary, from_footer: false })
+        Ok(Part { segment: segment.clone(), summary, from_footer: false })
     }
 }
 
-/// Where a part comes from.
+/// What a part is made of.
 enum Source {
-    Footer(SegmentId, Summary),
-    Records(SegmentReader, Range<Lsn>),
-}
-
-impl Source {
-    fn part(&self) -> Result<Part> {
-        match self {
-            Source::Footer(segment, summary) => {
-                Ok(Part { segment: *segment, summary: summary.clone(), from_footer: true })
-            }
-            Source::Records(segment, blocks) => Part::fold_piece(segment, blocks),
-        }
-    }
+    Footer(Summary),
+    Records(Range<Lsn>),
 }
 
 /// The segments that hold anything, oldest first. One without a footer is read by all cores, and then is several parts.
 fn parts_of(wal: &Wal, cores: Cores) -> Result<Vec<Part>> {
     let mut sources = Vec::new();
     for segment in wal.segments().into_iter().filter(|s| s.first_lsn < s.end_lsn) {
-        if let Some(summary) = wal.summary(segment.id)? {
-            sources.push(Source::Footer(segment.id, summary));
+        let segment = wal.segment_reader(segment.id)?;
+        if let Some(summary) = segment.summary_in_place() {
+            sources.push((segment, Source::Footer(summary)));
             continue;
         }
-        let reader = wal.segment_reader(segment.id)?;
-        let pieces = reader.pieces(cores.get(), LEAST_PIECE)?;
-        sources.extend(pieces.into_iter().map(|blocks| Source::Records(reader.clone(), blocks)));
+        for blocks in segment.pieces(cores.get(), LEAST_PIECE)? {
+            sources.push((segment.clone(), Source::Records(blocks)));
+        }
     }
-    cores.map(&sources, Source::part)
+    cores.map(&sources, |(segment, source)| match source {
+        Source::Footer(summary) => Ok(Part::kept(segment, summary.clone())),
+        Source::Records(blocks) => Part::fold_piece(segment, blocks),
+    })
 }
 
 /// What the summaries of a log make together.
@@ -140,9 +148,9 @@ pub(crate) enum Halt {
     Contradiction(Error),
 }
 
-impl From<Halt> for Error {
-    fn from(halt: Halt) -> Error {
-        match halt {
+impl Halt {
+    pub(crate) fn into_error(self) -> Error {
+        match self {
             Halt::Unreadable { group, lsn, problem, .. } => Error::Content { group, index: 0, lsn, problem },
             Halt::Contradiction(error) => error,
         }
@@ -165,7 +173,7 @@ pub(crate) fn merge(parts: &[Part]) -> std::result::Result<Merged, Halt> {
     let mut queue = BinaryHeap::with_capacity(parts.len());
     for (part, of) in parts.iter().enumerate() {
         let unreadable = |problem| Halt::Unreadable { part, group: 0, lsn: Lsn::ZERO, problem };
-        let (array, effects) = Effects::of(of.segment, &of.summary).map_err(unreadable)?;
+        let (array, effects) = Effects::of(of.segment.id(), &of.summary).map_err(unreadable)?;
         let mut reading = Reading { part, array, effects, next: Effect::default() };
         queue.extend(reading.advance()?.map(|group| Reverse((group, part))));
         readings.push(reading);
@@ -378,20 +386,17 @@ mod tests {
         let mut parts = in_pieces(log.wal(), 1);
         let whole = shapes(merge(&parts).unwrap());
         let spoilt = parts.len() / 2;
-        let (good, from) = (parts[spoilt].summary.clone(), parts[spoilt].segment);
+        let (good, from) = (parts[spoilt].summary.clone(), parts[spoilt].segment.clone());
         let cut = good.head.slice(..good.head.len() - 3);
         parts[spoilt].summary.head = cut.clone();
         let halt = merge(&parts).unwrap_err();
         assert!(matches!(halt, Halt::Unreadable { part, .. } if part == spoilt), "{halt:?}");
         parts[spoilt].from_footer = true;
-        let merged = merge_trusting(&mut parts, |segment| {
-            assert_eq!(segment, from);
-            Part::fold(&log.wal().segment_reader(segment)?)
-        });
-        assert_eq!(shapes(merged.unwrap()), whole);
+        assert_eq!(shapes(merge_trusting(&mut parts).unwrap()), whole);
+        assert!(!parts[spoilt].from_footer);
         parts[spoilt] =
             Part { segment: from, summary: Summary { head: cut, body: good.body }, from_footer: false };
-        let refused = merge_trusting(&mut parts, |_| unreachable!("our own")).unwrap_err();
+        let refused = merge_trusting(&mut parts).unwrap_err();
         assert!(matches!(refused, Error::Content { .. }), "{refused}");
     }
 }

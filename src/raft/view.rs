@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::codec::Kind;
 use super::error::{Error, Result};
 use super::group::Group;
-use super::replay::{Part, merge};
+use super::replay::{Halt, Part, merge};
 use super::storage::Recovered;
 use crate::{LogView, RecordHead};
 
@@ -38,7 +38,7 @@ impl RaftView {
     pub fn with_incomplete(log: &LogView) -> Result<(RaftView, Vec<Error>)> {
         let parts = log.segments().iter().map(Part::fold).collect::<Result<Vec<_>>>()?;
         let (mut groups, mut incomplete) = (HashMap::new(), Vec::new());
-        for (id, group) in merge(&parts)?.groups {
+        for (id, group) in merge(&parts).map_err(Halt::into_error)?.groups {
             match group.verify_whole(id) {
                 Ok(()) => drop(groups.insert(id, group)),
                 Err(e) => incomplete.push(e),

@@ -26,16 +26,16 @@ mod undo;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::error::{Corruption, Error, RepairProblem, Result};
+use crate::error::{Corruption, Error, LogUuid, RepairProblem, Result};
 use crate::format::superblock::Superblock;
-use crate::io::{Access, Disk, Lock};
+use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::recovery::{Footing, Kept, Prefix, Rewrite};
 use crate::retention::random_salt;
 use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, clear_footer};
 use crate::verify::verify_on;
 use crate::view::LogView;
-use crate::wal::LOCK;
+use crate::wal::take_lock;
 
 pub use loss::Loss;
 pub use undo::{Undone, undo};
@@ -79,6 +79,13 @@ pub struct Repaired {
     pub removed: Vec<String>,
     /// The files whose footer was taken away.
     pub footers: Vec<String>,
+}
+
+impl Repaired {
+    /// Of what there was nothing to do about.
+    pub(crate) fn nothing() -> Self {
+        Repaired { aside: None, copied: Vec::new(), written: None, removed: Vec::new(), footers: Vec::new() }
+    }
 }
 
 impl Plan {
@@ -178,17 +185,11 @@ impl Plan {
             let path = self.disk.path().to_owned();
             return Err(Error::Repair { path, problem: RepairProblem::Changed });
         }
-        let mut done = Repaired {
-            aside: None,
-            copied: Vec::new(),
-            written: None,
-            removed: again.files_to_remove(),
-            footers: again.footers_to_rebuild(),
-        };
+        let (removed, footers) = (again.files_to_remove(), again.footers_to_rebuild());
+        let mut done = Repaired { removed, footers, ..Repaired::nothing() };
         if !again.is_empty() {
-            let aside = aside.map_or_else(|| fresh_aside(&self.disk), |given| Ok(Arc::clone(given)))?;
-            done.aside = Some(aside.path().to_owned());
-            done.copied = again.save(&aside)?;
+            let (at, copied) = again.save(aside)?;
+            (done.aside, done.copied) = (Some(at), copied);
             done.written = again.change()?;
         }
         drop(lock);
@@ -215,8 +216,8 @@ impl Plan {
         good.map(|k| k.member.segment.name.as_str()).collect()
     }
 
-    fn save(&self, aside: &Arc<dyn Disk>) -> Result<Vec<String>> {
-        aside::save(&self.disk, aside, self.superblock.uuid, &self.untouched(), &self.directories)
+    fn save(&self, aside: Option<&Arc<dyn Disk>>) -> Result<(PathBuf, Vec<String>)> {
+        set_aside(&self.disk, aside, self.superblock.uuid, &self.untouched(), &self.directories)
     }
 
     /// From here on the log is changed. Says which file the last segment was written into.
@@ -281,6 +282,21 @@ impl Plan {
     }
 }
 
+/// Copies what is about to be changed, so that [`undo`] can put it back: every file of the log but the `untouched` ones, and
+/// these directories. Into `aside`, which must be empty, or into a new directory in the log's; says where, and what. All of
+/// it is durable then. The lock must be held.
+pub(crate) fn set_aside(
+    disk: &Arc<dyn Disk>,
+    aside: Option<&Arc<dyn Disk>>,
+    uuid: LogUuid,
+    untouched: &[&str],
+    directories: &[String],
+) -> Result<(PathBuf, Vec<String>)> {
+    let aside = aside.map_or_else(|| fresh_aside(disk), |given| Ok(Arc::clone(given)))?;
+    let copied = aside::save(disk, &aside, uuid, untouched, directories)?;
+    Ok((aside.path().to_owned(), copied))
+}
+
 /// The first directory `repair-1`, `repair-2`, ... in the log's that holds nothing; made if it is missing.
 fn fresh_aside(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
     let mut number = 1u32;
@@ -296,11 +312,4 @@ fn fresh_aside(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
         }
         number = number.saturating_add(1);
     }
-}
-
-fn take_lock(disk: &Arc<dyn Disk>) -> Result<Box<dyn Lock>> {
-    disk.lock(LOCK).map_err(|e| match e.kind() {
-        std::io::ErrorKind::WouldBlock => Error::Locked { dir: disk.path().to_owned() },
-        _ => Error::io("lock", disk.path().join(LOCK), e),
-    })
 }

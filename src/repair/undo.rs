@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use super::aside::{Entry, MANIFEST, Manifest, copy, is_ours, list, place, print_of};
-use super::take_lock;
 use crate::error::{Error, RepairProblem, Result};
 use crate::io::Disk;
 use crate::recovery::TEMPORARY;
+use crate::wal::take_lock;
 
 /// What an undo did.
 #[derive(Clone, Debug, Default)]

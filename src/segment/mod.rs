@@ -196,9 +196,12 @@ pub(crate) struct LoadedFooter {
 impl LoadedFooter {
     /// Whether the summary is whole and the footer counts what the segment was found to hold.
     pub(crate) fn agrees_with(&self, blocks: u64, records: u64) -> bool {
-        self.footer.blocks == blocks
-            && self.footer.records == records
-            && crc32(&self.summary.body) == self.footer.body_crc
+        self.footer.blocks == blocks && self.footer.records == records && self.is_whole()
+    }
+
+    /// Whether the part of the summary verifies that is used in place.
+    pub(crate) fn is_whole(&self) -> bool {
+        crc32(&self.summary.body) == self.footer.body_crc
     }
 }
 

@@ -66,6 +66,31 @@ impl SegmentReader {
         self.segment.offset(self.end)
     }
 
+    /// How many bytes of blocks its file was made for.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.segment.life.capacity
+    }
+
+    /// What its blocks begin at multiples of.
+    #[must_use]
+    pub fn block_align(&self) -> u32 {
+        self.segment.life.block_align
+    }
+
+    /// The summary in its footer; `None` when it had no footer when the log was opened, or one of which not every byte
+    /// verifies. It says what the segment held also where that cannot be read any more.
+    #[must_use]
+    pub fn summary(&self) -> Option<Summary> {
+        self.segment.footer().filter(|f| f.is_whole()).map(|f| f.summary.clone())
+    }
+
+    /// The summary in its footer, if it has one, of which only the head was verified: what positions lead to is checked
+    /// where it is read.
+    pub(crate) fn summary_in_place(&self) -> Option<Summary> {
+        self.segment.footer().map(|f| f.summary.clone())
+    }
+
     /// The headers of all records, oldest first; payloads are neither read nor verified.
     #[must_use]
     pub fn heads(&self) -> Heads<'_> {

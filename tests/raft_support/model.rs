@@ -273,27 +273,29 @@ pub fn save(log: &RaftLog, id: u64, m: &mut Model, ahead: u64, size: usize) -> R
 
 /// All that can be seen of the groups.
 pub fn see(log: &RaftLog) -> raft::Result<Models> {
-    let group = |id: u64| {
-        let group = log.group(id).unwrap();
-        let (first, last) = (group.first_index()?, group.last_index()?);
-        let recovered = group.recover();
-        let hs = group.hard_state();
-        let snapshot = group
-            .snapshot_data()
-            .map_err(|e| raft::Error::Store(raft::StorageError::Other(e.to_string().into())))?;
-        let model = Model {
-            compacted: (first - 1, group.term(first - 1)?),
-            entries: entries(&group, first, last + 1, None)?,
-            hard: (hs.term, hs.vote, hs.commit),
-            applied: group.applied(),
-            conf: (recovered.conf_state_index, group.conf_state()),
-            snapshot,
-        };
-        for e in &model.entries {
-            assert_eq!(group.term(e.index)?, e.term, "the term of entry {} of group {id}", e.index);
-        }
-        assert_eq!(model.last().0, last, "the last entry of group {id}");
-        Ok((id, Arc::new(model)))
+    log.groups().into_iter().map(|id| Ok((id, Arc::new(see_one(log, id)?)))).collect()
+}
+
+/// All that can be seen of a group.
+pub fn see_one(log: &RaftLog, id: u64) -> raft::Result<Model> {
+    let group = log.group(id).unwrap();
+    let (first, last) = (group.first_index()?, group.last_index()?);
+    let recovered = group.recover();
+    let hs = group.hard_state();
+    let snapshot = group
+        .snapshot_data()
+        .map_err(|e| raft::Error::Store(raft::StorageError::Other(e.to_string().into())))?;
+    let model = Model {
+        compacted: (first - 1, group.term(first - 1)?),
+        entries: entries(&group, first, last + 1, None)?,
+        hard: (hs.term, hs.vote, hs.commit),
+        applied: group.applied(),
+        conf: (recovered.conf_state_index, group.conf_state()),
+        snapshot,
     };
-    log.groups().into_iter().map(group).collect()
+    for e in &model.entries {
+        assert_eq!(group.term(e.index)?, e.term, "the term of entry {} of group {id}", e.index);
+    }
+    assert_eq!(model.last().0, last, "the last entry of group {id}");
+    Ok(model)
 }

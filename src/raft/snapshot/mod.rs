@@ -106,6 +106,11 @@ impl Snapshots {
         SnapshotSource::open(self, self.identity(group, file))
     }
 
+    /// Reads a snapshot that a record refers to, to its end.
+    pub(crate) fn verify(&self, group: u64, file: SnapshotRef) -> Result<(), Error> {
+        self.open(group, file)?.verify_rest()
+    }
+
     /// A snapshot's ConfState and data, all of it verified.
     #[cfg(test)]
     fn read(&self, group: u64, file: SnapshotRef) -> Result<(ConfState, Vec<u8>), Error> {

@@ -1,8 +1,12 @@
 //! `seawall repair`.
 
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+mod drop_groups;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use seawall::error::Corruption;
 use seawall::io::{Disk, RealDisk};
 use seawall::repair::{ASIDE, Choice, Loss, Plan, Repaired, Undone};
 use serde_json::{Value, json};
@@ -17,17 +21,22 @@ const REJOIN: &str = "THIS RAFT REPLICA LOSES ENTRIES AND VOTES THAT IT HAD ACKN
 
 /// Repairs a damaged log by giving something up. Without --yes it only shows what would be lost.
 ///
-/// Restoring the directory from a replica or a backup loses less: repair what nothing else can bring back. There is no
-/// choice that drops single groups and keeps what lies behind the damage: damage may hide records of any group, so what is
-/// left behind it cannot be vouched for.
+/// Restoring the directory from a replica or a backup loses less: repair what nothing else can bring back.
+///
+/// For a Raft log, look at what --drop-groups would drop first: it keeps all groups whole that need nothing damaged. It
+/// works where a footer or a snapshot's name tells whom the damage hits, and says so where it does not; what is left then is
+/// --cut, which loses what lies behind the damage of all groups.
 #[derive(clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["cut", "rebuild_footers", "undo"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["cut", "drop_groups", "rebuild_footers", "undo"]))]
 pub(crate) struct Args {
     /// The log's directory
     dir: PathBuf,
     /// Give up everything from the first damage on
     #[arg(long)]
     cut: bool,
+    /// Drop the Raft groups that need an entry or a snapshot that cannot be read. All others stay, with all they have
+    #[arg(long)]
+    drop_groups: bool,
     /// Take away damaged footers; the next open reads those segments whole and writes new ones. No record is lost
     #[arg(long)]
     rebuild_footers: bool,
@@ -50,6 +59,9 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     if args.undo {
         return undo(args, &disk, as_json);
     }
+    if args.drop_groups {
+        return drop_groups(args, &disk, as_json);
+    }
     let mut plan = Plan::of(&disk, if args.cut { Choice::Cut } else { Choice::RebuildFooters })?;
     let mut raft = None;
     if args.dir.join(SNAPSHOTS).is_dir() {
@@ -57,7 +69,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
         plan = plan.with_directory(SNAPSHOTS);
     }
     let done = match args.yes {
-        true => Some(plan.apply(aside(args)?.as_ref()).map_err(|e| interrupted(e, args))?),
+        true => Some(plan.apply(aside(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
         false => None,
     };
     if as_json {
@@ -69,11 +81,26 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
         }
         print_end(args, &plan, done.as_ref());
     }
-    Ok(if done.is_some_and(|d| d.aside.is_some()) || plan.problems().is_empty() {
+    Ok(health(done.as_ref(), plan.problems()))
+}
+
+/// Good when something was done, or there was nothing to do.
+fn health(done: Option<&Repaired>, problems: &[Corruption]) -> Health {
+    if done.is_some_and(|d| d.aside.is_some()) || problems.is_empty() {
         Health::Good
     } else {
         Health::Damaged
-    })
+    }
+}
+
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+fn drop_groups(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Failure> {
+    drop_groups::run(args, disk, as_json)
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+fn drop_groups(_: &Args, _: &Arc<dyn Disk>, _: bool) -> Result<Health, Failure> {
+    Err(Failure::Undone("this build has no Raft layer".to_owned()))
 }
 
 fn open(dir: &Path) -> Result<Arc<dyn Disk>, Failure> {
@@ -89,10 +116,10 @@ fn aside(args: &Args) -> Result<Option<Arc<dyn Disk>>, Failure> {
 }
 
 /// Says what to do after a failure in the middle.
-fn interrupted(e: seawall::Error, args: &Args) -> Failure {
+fn interrupted(e: Failure, args: &Args) -> Failure {
     let complete =
         args.aside.clone().or_else(|| last_aside(&args.dir)).filter(|a| a.join("manifest").is_file());
-    match (Failure::from(e), complete) {
+    match (e, complete) {
         (Failure::Undone(why), Some(aside)) => Failure::Undone(format!(
             "{why}\nIf that was in the middle of the repair: `seawall repair {} --undo --yes --aside {}` gives back what was there",
             args.dir.display(),
@@ -191,13 +218,17 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
-fn print_plan(plan: &Plan, args: &Args) {
-    for problem in plan.problems() {
+fn print_problems(problems: &[Corruption]) {
+    for problem in problems {
         println!("{}", style::wrong(&format!("damaged: {problem}")));
     }
-    if plan.problems().is_empty() {
+    if problems.is_empty() {
         println!("the log is whole: there is nothing to repair");
     }
+}
+
+fn print_plan(plan: &Plan, args: &Args) {
+    print_problems(plan.problems());
     if args.cut && plan.loss().is_some() && plan.opens_as_it_is() {
         println!(
             "{}",
@@ -259,17 +290,20 @@ fn print_groups(raft: &After, loses: bool) {
 
 fn print_end(args: &Args, plan: &Plan, done: Option<&Repaired>) {
     match done {
-        Some(Repaired { aside: Some(aside), copied, .. }) => {
-            println!("done; {} files were copied to {} first", copied.len(), aside.display());
-            let (dir, aside) = (args.dir.display(), aside.display());
-            println!("`seawall repair {dir} --undo --yes --aside {aside}` puts them back");
-        }
+        Some(done) if done.aside.is_some() => print_done(args, done),
         _ if plan.is_empty() && !plan.problems().is_empty() => {
             println!("this choice repairs none of it; nothing was changed");
         }
         _ if plan.is_empty() => {}
         _ => println!("nothing was changed; --yes does it"),
     }
+}
+
+/// Where the copies are, and how they are put back.
+fn print_done(args: &Args, done: &Repaired) {
+    let Some(aside) = done.aside.as_ref().map(|a| a.display()) else { return };
+    println!("done; {} files were copied to {aside} first", done.copied.len());
+    println!("`seawall repair {} --undo --yes --aside {aside}` puts them back", args.dir.display());
 }
 
 fn document(plan: &Plan, raft: Option<&After>, done: Option<&Repaired>) -> Value {
@@ -295,6 +329,7 @@ fn document(plan: &Plan, raft: Option<&After>, done: Option<&Repaired>) -> Value
             "unread": raft.unread,
             "groups": raft.last.iter().map(|(group, last)| json!({ "group": group, "last": last })).collect::<Vec<_>>(),
         })),
+        "dropped": [],
         "aside": done.and_then(|d| d.aside.as_ref()).map(|aside| aside.display().to_string()),
         "copied": done.map(|d| d.copied.clone()),
         "written": done.and_then(|d| d.written.clone()),
