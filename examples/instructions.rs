@@ -1,8 +1,9 @@
-//! Does one thing N times, for counting the instructions that it takes: `benches/instructions.sh` runs this twice under
-//! callgrind and subtracts, so that what is left is the cost of one.
+//! Does one thing N times, for counting what it takes: `benches/instructions.sh` runs this twice under callgrind and
+//! subtracts, so that what is left is the cost of one; `benches/calls.sh` counts system calls in the same way.
 //!
-//! `instructions append|read|iterate|open N`
+//! `instructions append|read|iterate|open|writers-8|writers-64|writers-256|tickets N`
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,9 +44,32 @@ fn run(what: &str, times: usize) -> Option<()> {
             filled(dir.path(), 10_000).close().unwrap();
             (0..times).for_each(|_| options().open(dir.path()).unwrap().close().unwrap());
         }
-        _ => return None,
+        "tickets" => {
+            let wal = options().open(dir.path()).unwrap();
+            let (mut batch, mut ahead) = (Batch::new(), VecDeque::new());
+            batch.push(RECORD);
+            for _ in 0..times {
+                ahead.push_back(wal.submit(&batch).unwrap());
+                if ahead.len() > 16 << 10 {
+                    ahead.pop_front().unwrap().wait().unwrap();
+                }
+            }
+            ahead.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+        }
+        _ => {
+            writers(&options().open(dir.path()).unwrap(), what.strip_prefix("writers-")?.parse().ok()?, times)
+        }
     }
     Some(())
+}
+
+/// So many threads that each wait for every record of theirs.
+fn writers(wal: &Wal, threads: usize, times: usize) {
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| (0..times / threads).for_each(|_| drop(wal.append(RECORD).unwrap())));
+        }
+    });
 }
 
 fn main() -> ExitCode {
@@ -54,7 +78,7 @@ fn main() -> ExitCode {
     match (words.first(), times) {
         (Some(what), Some(times)) if run(what, times).is_some() => ExitCode::SUCCESS,
         _ => {
-            eprintln!("instructions append|read|iterate|open N");
+            eprintln!("instructions append|read|iterate|open|writers-8|writers-64|writers-256|tickets N");
             ExitCode::from(2)
         }
     }

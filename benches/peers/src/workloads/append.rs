@@ -1,7 +1,6 @@
 //! (a) Blocking writers, and (b) many records with one wait at the end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use super::Plan;
 use crate::measure::{Pool, Row, payload};
@@ -36,12 +35,10 @@ fn device(plan: &Plan, records: usize, size: usize) -> f64 {
     let place = plan.place();
     let mut device = Device::open(place.path());
     let bytes = payload(padded(records * size), 1);
-    let (start, mut done) = (Instant::now(), 0);
-    while start.elapsed() < plan.span {
+    plan.rate(|| {
         device.write(&bytes);
-        done += records;
-    }
-    thousands(done as u64, start)
+        records as u64
+    })
 }
 
 fn subject_rate(plan: &Plan, subject: &Subject, writers: usize, size: usize) -> f64 {
@@ -51,7 +48,6 @@ fn subject_rate(plan: &Plan, subject: &Subject, writers: usize, size: usize) -> 
     let pool = Pool::new(size);
     (0..20).for_each(|n| log.append(0, pool.record(n)));
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
-    let start = Instant::now();
     std::thread::scope(|scope| {
         for writer in 0..writers {
             let (log, pool, stop, done) = (&log, &pool, &stop, &done);
@@ -65,20 +61,16 @@ fn subject_rate(plan: &Plan, subject: &Subject, writers: usize, size: usize) -> 
                 }
             });
         }
-        scope.spawn(|| {
-            while start.elapsed() < plan.span {
-                std::thread::sleep(plan.span / 20);
-                log.forget();
-            }
-            stop.store(true, Ordering::Relaxed);
+        let mut seen = 0;
+        let rate = plan.rate(|| {
+            std::thread::sleep(plan.span / 20);
+            log.forget();
+            let before = std::mem::replace(&mut seen, done.load(Ordering::Relaxed));
+            seen - before
         });
-    });
-    thousands(done.load(Ordering::Relaxed), start)
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn thousands(done: u64, start: Instant) -> f64 {
-    done as f64 / start.elapsed().as_secs_f64() / 1000.0
+        stop.store(true, Ordering::Relaxed);
+        rate
+    })
 }
 
 /// (b): one thread, 256 B records, a wait for every 4096 of them; millions of records and megabytes a second. The device
@@ -92,14 +84,13 @@ pub fn pipelined(plan: &Plan) -> Vec<Row> {
         let place = plan.place();
         let mut device = Device::open(place.path());
         let chunk = payload(1 << 20, 1);
-        let (start, mut done) = (Instant::now(), 0u64);
-        while start.elapsed() < plan.span {
+        let rate = plan.rate(|| {
             device.write(&chunk);
-            done += chunk.len() as u64;
-        }
-        bytes.add("device", thousands(done, start) / 1000.0);
-        records.add("device", thousands(done / 256, start) / 1000.0);
-        ahead.add("device", thousands(done / 256, start) / 1000.0);
+            chunk.len() as u64
+        });
+        bytes.add("device", rate / 1000.0);
+        records.add("device", rate / 256.0 / 1000.0);
+        ahead.add("device", rate / 256.0 / 1000.0);
         for subject in LOGS {
             let place = plan.place();
             let log = (subject.open)(place.path());
@@ -115,12 +106,10 @@ pub fn pipelined(plan: &Plan) -> Vec<Row> {
 fn many(plan: &Plan, log: &dyn Log, count: usize, rounds: usize) -> f64 {
     let pool = Pool::new(256);
     let records: Vec<&[u8]> = (0..count as u64).map(|n| pool.record(n)).collect();
-    log.append_many(&records);
-    let (start, mut done) = (Instant::now(), 0u64);
-    while start.elapsed() < plan.span {
+    let rate = plan.rate(|| {
         log.append_rounds(&records, rounds);
-        done += (count * rounds) as u64;
         log.forget();
-    }
-    thousands(done, start) / 1000.0
+        (count * rounds) as u64
+    });
+    rate / 1000.0
 }

@@ -20,37 +20,28 @@ pub fn batches(plan: &Plan) -> Vec<Row> {
             let place = plan.place();
             let mut device = Device::open(place.path());
             let bytes = payload(padded((groups * entries) as usize * DATA), 1);
-            let rate = rate(plan, groups * entries, || device.write(&bytes));
+            let each = groups * entries;
+            let rate = plan.rate(|| {
+                device.write(&bytes);
+                each
+            });
             row.add("device", rate);
             for subject in GROUP_STORES {
                 let place = plan.place();
                 let store = (subject.open)(place.path(), groups);
                 let ids: Vec<u64> = (1..=groups).collect();
                 let (data, mut next) = (Pool::new(DATA), 1);
-                row.add(
-                    subject.name,
-                    self::rate(plan, groups * entries, || {
-                        store.append(&ids, next, entries, &data);
-                        next += entries;
-                    }),
-                );
+                let rate = plan.rate(|| {
+                    store.append(&ids, next, entries, &data);
+                    next += entries;
+                    each
+                });
+                row.add(subject.name, rate);
             }
         }
         rows.push(row);
     }
     rows
-}
-
-/// Thousands of what one call does, a second.
-#[allow(clippy::cast_precision_loss)]
-fn rate(plan: &Plan, each: u64, mut call: impl FnMut()) -> f64 {
-    (0..4).for_each(|_| call());
-    let (start, mut done) = (Instant::now(), 0);
-    while start.elapsed() < plan.span {
-        call();
-        done += each;
-    }
-    done as f64 / start.elapsed().as_secs_f64() / 1000.0
 }
 
 /// Fills a store: 100 groups whose entries interleave, 8 of a group at a time.
