@@ -54,7 +54,9 @@ fn run(what: &str, times: usize) -> Option<()> {
                     ahead.pop_front().unwrap().wait().unwrap();
                 }
             }
-            ahead.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+            for ticket in ahead {
+                ticket.wait().unwrap();
+            }
         }
         _ => {
             writers(&options().open(dir.path()).unwrap(), what.strip_prefix("writers-")?.parse().ok()?, times)
@@ -67,7 +69,11 @@ fn run(what: &str, times: usize) -> Option<()> {
 fn writers(wal: &Wal, threads: usize, times: usize) {
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| (0..times / threads).for_each(|_| drop(wal.append(RECORD).unwrap())));
+            scope.spawn(|| {
+                for _ in 0..times / threads {
+                    wal.append(RECORD).unwrap();
+                }
+            });
         }
     });
 }

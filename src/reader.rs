@@ -110,7 +110,7 @@ impl Reader {
 
     /// Says that the record at `lsn` will be read soon. Of another segment than the last one nothing is fetched.
     #[inline]
-    pub(crate) fn prefetch(&self, lsn: Lsn) {
+    pub fn prefetch(&self, lsn: Lsn) {
         if let Some(segment) = self.last.as_ref().filter(|s| s.holds(lsn)) {
             segment.prefetch(lsn);
         }

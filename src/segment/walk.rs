@@ -85,12 +85,6 @@ impl SegmentReader {
         self.segment.footer().filter(|f| f.is_whole()).map(|f| f.summary.clone())
     }
 
-    /// The summary in its footer, if it has one, of which only the head was verified: what positions lead to is checked
-    /// where it is read.
-    pub(crate) fn summary_in_place(&self) -> Option<Summary> {
-        self.segment.footer().map(|f| f.summary.clone())
-    }
-
     /// The headers of all records, oldest first; payloads are neither read nor verified.
     #[must_use]
     pub fn heads(&self) -> Heads<'_> {
@@ -104,8 +98,12 @@ impl SegmentReader {
     }
 
     /// As [`SegmentReader::heads`], in the blocks of one of the [`pieces`](SegmentReader::pieces).
-    pub(crate) fn heads_within(&self, blocks: &Range<Lsn>) -> Heads<'_> {
-        Heads { blocks: Blocks::new(&self.segment, blocks.start, blocks.end.min(self.end)), in_block: None }
+    #[must_use]
+    pub fn heads_within(&self, blocks: &Range<Lsn>) -> Heads<'_> {
+        Heads {
+            blocks: Blocks::new(&self.segment, blocks.start.max(self.first_lsn()), blocks.end.min(self.end)),
+            in_block: None,
+        }
     }
 
     /// The segment in at most so many pieces of whole blocks, in order, of at least so many bytes but for the last. Only
@@ -113,7 +111,7 @@ impl SegmentReader {
     ///
     /// # Errors
     /// [`Error::Corruption`](crate::Error::Corruption) when a block header does not verify.
-    pub(crate) fn pieces(&self, most: usize, least: u64) -> Result<Vec<Range<Lsn>>> {
+    pub fn pieces(&self, most: usize, least: u64) -> Result<Vec<Range<Lsn>>> {
         let (first, end) = (self.first_lsn(), self.end);
         let span = end.distance_from(first).unwrap_or(0);
         let per = span.div_ceil(most.max(1) as u64).max(least);
