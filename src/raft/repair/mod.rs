@@ -28,7 +28,6 @@
 //!
 //! **A replica that was dropped must not go on under its old id**: it has acknowledged entries and given votes that nobody
 //! remembers. Remove it from the group, and add this node again under a new one.
-
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
