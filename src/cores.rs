@@ -78,7 +78,11 @@ mod tests {
     fn results_come_in_the_order_of_the_items_and_so_do_errors() {
         let items: Vec<u32> = (0..40).collect();
         for cores in 1..6 {
-            let double = |n: &u32| Ok::<_, Error>(n * 2);
+            let double = |n: &u32| {
+                // Long enough for the other threads to come and take some.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                Ok::<_, Error>(n * 2)
+            };
             let doubled: Vec<_> = items.iter().map(|n| n * 2).collect();
             assert_eq!(Cores(cores).map(&items, double).unwrap(), doubled);
             let odd = |n: &u32| {
