@@ -224,11 +224,11 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
     use std::sync::Arc;
 
-    /// A segment of 16 MiB, half full, and where its blocks begin.
+    /// A segment of 16 MiB, so full that each stretch of it has blocks, and where those begin.
     fn written(dir: &tempfile::TempDir) -> Vec<Lsn> {
         let options = Options::new().segment_size(16 << 20).tail_policy(TailPolicy::Truncate);
         let log: Wal = options.open(dir.path()).unwrap();
-        (0..200u8).map(|n| log.append(vec![n; 40_000]).unwrap()).collect()
+        (0..400).map(|_| log.append(vec![0xa5; 40_000]).unwrap()).collect()
     }
 
     fn newest(dir: &tempfile::TempDir) -> Arc<Segment> {
@@ -244,7 +244,7 @@ mod tests {
         let blocks = written(&dir);
         let segment = newest(&dir);
         let file = std::fs::OpenOptions::new().write(true).open(&segment.path).unwrap();
-        for damaged in [199, 150, 10, 1, 0] {
+        for damaged in [399, 300, 150, 10, 1, 0] {
             file.write_all_at(&[0x55; 64], segment.offset(blocks[damaged])).unwrap();
             let seen = |cores| {
                 let scan = scan(&segment, 0, None, cores).unwrap();
