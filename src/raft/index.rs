@@ -82,12 +82,11 @@ impl Positions {
         let Some(start) = self.run_of(lo) else { return };
         let mut next = lo;
         for run in self.runs.iter().skip(start) {
-            while next < hi.min(run.end()) {
-                let Some(lsn) = run.lsn(next) else { return };
-                out.push(lsn);
-                next += 1;
+            if next >= hi || next < run.first {
+                return;
             }
-            if next >= hi {
+            next += run.copy(next, hi, out);
+            if next < hi.min(run.end()) {
                 return;
             }
         }

@@ -50,6 +50,20 @@ impl SegmentPositions {
         Some(self.first_lsn.plus(distance))
     }
 
+    /// Appends to `out` the positions `range` of the array; nothing when it is not as long.
+    fn copy(&self, range: Range<usize>, out: &mut Vec<Lsn>) {
+        let width = self.width.bytes();
+        let bytes = range.start.checked_mul(width).zip(range.end.checked_mul(width));
+        let bytes = bytes.and_then(|(from, to)| self.body.get(from..to)).unwrap_or_default();
+        let lsn = |distance| self.first_lsn.plus(distance);
+        match self.width {
+            Width::Four => {
+                out.extend(bytes.chunks_exact(4).map(|b| lsn(u64::from(LittleEndian::read_u32(b)))));
+            }
+            Width::Eight => out.extend(bytes.chunks_exact(8).map(|b| lsn(LittleEndian::read_u64(b)))),
+        }
+    }
+
     fn holds(&self, lsn: Lsn) -> bool {
         (self.first_lsn..self.end_lsn).contains(&lsn)
     }
@@ -142,6 +156,28 @@ impl Run {
             }
             Place::Memory { base, distances } => Some(base.plus(u64::from(*distances.get(n)?))),
         }
+    }
+
+    /// Appends to `out` the positions of the entries of the run in `[lo, hi)`; says how many.
+    pub(crate) fn copy(&self, lo: u64, hi: u64, out: &mut Vec<Lsn>) -> u64 {
+        let (lo, hi) = (lo.max(self.first), hi.min(self.end()));
+        let (Ok(from), Ok(to)) =
+            (usize::try_from(lo.saturating_sub(self.first)), usize::try_from(hi.saturating_sub(self.first)))
+        else {
+            return 0;
+        };
+        let before = out.len();
+        match &self.place {
+            Place::Mapped { at, from: array, .. } => {
+                let at = *at as usize;
+                array.copy(at.saturating_add(from)..at.saturating_add(to), out);
+            }
+            Place::Memory { base, distances } => {
+                let distances = distances.get(from..to).unwrap_or_default();
+                out.extend(distances.iter().map(|d| base.plus(u64::from(*d))));
+            }
+        }
+        (out.len() - before) as u64
     }
 
     /// The first address of the segment whose summary is the run's index, if one is.

@@ -350,9 +350,12 @@ impl SizeLimit {
     }
 
     fn admits(&mut self, entry: &Entry) -> bool {
+        if self.max == ::raft::NO_LIMIT {
+            return true;
+        }
         let first = self.size == 0;
         self.size = self.size.saturating_add(entry::wire_size(entry));
-        first || self.max == ::raft::NO_LIMIT || self.size <= self.max
+        first || self.size <= self.max
     }
 }
 
