@@ -18,7 +18,7 @@ use crate::options::{Checked, Options};
 use crate::reader::{Follow, Iter, Reader};
 use crate::recovery;
 use crate::report::Recovery;
-use crate::retention::{KEEPER, Keeper, KeeperParts, random_salt};
+use crate::retention::{Customer, KEEPER, Keeper, KeeperParts, random_salt};
 use crate::segment::{Record, Room, Segment, SegmentReader, Summarizer, Summary, Tip};
 use crate::stats::{Counters, Stats};
 use crate::trace::{event, span};
@@ -136,21 +136,35 @@ struct Kept {
     pipeline: Weak<Pipeline>,
 }
 
-/// Where the keeper's thread brings the segments. It goes with the thread, and tells whether that ended as it should.
-struct Offered(Weak<Pipeline>);
-
-impl Drop for Offered {
-    fn drop(&mut self) {
-        if let Some(pipeline) = self.0.upgrade().filter(|_| std::thread::panicking()) {
-            pipeline.abandon(KEEPER);
+impl Customer for Weak<Pipeline> {
+    fn offer(&self, segment: Result<Arc<Segment>>) {
+        if let Some(pipeline) = self.upgrade() {
+            pipeline.offer(segment);
         }
+    }
+
+    fn durable(&self) -> Lsn {
+        self.upgrade().map_or(Lsn::ZERO, |pipeline| pipeline.durable())
     }
 }
 
-impl Kept {
-    fn offer(pipeline: &Weak<Pipeline>, segment: Result<Arc<Segment>>) {
-        if let Some(pipeline) = pipeline.upgrade() {
-            pipeline.offer(segment);
+/// For whom the keeper's thread works. It goes with the thread, and tells whether that ended as it should.
+struct OfThread(Weak<Pipeline>);
+
+impl Customer for OfThread {
+    fn offer(&self, segment: Result<Arc<Segment>>) {
+        self.0.offer(segment);
+    }
+
+    fn durable(&self) -> Lsn {
+        Customer::durable(&self.0)
+    }
+}
+
+impl Drop for OfThread {
+    fn drop(&mut self) {
+        if let Some(pipeline) = self.0.upgrade().filter(|_| std::thread::panicking()) {
+            pipeline.abandon(KEEPER);
         }
     }
 }
@@ -169,7 +183,7 @@ impl Segments for Kept {
     }
 
     fn run_inline(&self) {
-        self.keeper.run_pending(&|segment| Kept::offer(&self.pipeline, segment));
+        self.keeper.run_pending(&self.pipeline);
     }
 }
 
@@ -229,9 +243,8 @@ impl Wal {
             let counters = Arc::clone(&counters);
             Pipeline::new(options.clone(), counters, Arc::new(kept), opened.tip, opened.current)
         });
-        let to = Offered(Arc::downgrade(&pipeline));
         let thread = match options.threads {
-            true => Some(keeper.start(Box::new(move |segment| Kept::offer(&to.0, segment)))?),
+            true => Some(keeper.start(Box::new(OfThread(Arc::downgrade(&pipeline))))?),
             false => None,
         };
         keeper.want(next_first, Room::Ordinary);

@@ -11,7 +11,8 @@ use crate::format::DATA_START;
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::segment::{
-    Plan, RESERVE, Room, SealInput, Segment, SegmentReader, Summary, Tip, make_reserve, prepare, seal,
+    Commits, Plan, RESERVE, Room, SealInput, Segment, SegmentReader, Summary, Tip, make_reserve, prepare,
+    seal,
 };
 use crate::trace::span;
 
@@ -73,22 +74,46 @@ enum Work {
 /// The name of the thread.
 pub(crate) const KEEPER: &str = "seawall-keeper";
 
-/// Given each segment that was made ready, or why it could not be.
-pub(crate) type Offer = Box<dyn Fn(Result<Arc<Segment>>) + Send>;
+/// Those for whom segments are made ready.
+pub(crate) trait Customer {
+    /// Here is the segment that was wanted, or why it could not be made.
+    fn offer(&self, segment: Result<Arc<Segment>>);
+
+    /// Everything below is durable.
+    fn durable(&self) -> Lsn;
+}
+
+/// What goes on while a segment is made ready.
+struct Meanwhile<'a> {
+    keeper: &'a Keeper,
+    customer: &'a dyn Customer,
+}
+
+impl Commits for Meanwhile<'_> {
+    fn durable(&self) -> Lsn {
+        self.customer.durable()
+    }
+
+    fn hurry(&self) -> bool {
+        // Without threads nobody commits meanwhile.
+        !self.keeper.options.threads || self.keeper.hurry.load(Ordering::Relaxed)
+    }
+}
 
 impl Keeper {
     /// Starts the thread.
-    pub(crate) fn start(self: &Arc<Self>, offer: Offer) -> Result<JoinHandle<()>> {
+    pub(crate) fn start(self: &Arc<Self>, customer: Box<dyn Customer + Send>) -> Result<JoinHandle<()>> {
         let keeper = Arc::clone(self);
         std::thread::Builder::new()
             .name(KEEPER.into())
-            .spawn(move || keeper.run(&offer))
+            .spawn(move || keeper.run(&*customer))
             .map_err(|e| Error::io("start a thread for", self.disk.path(), e))
     }
 
     /// Ends the thread once it has done what was asked so far.
     pub(crate) fn stop(&self) {
         self.jobs.lock().stop = true;
+        self.hurry.store(true, Ordering::Relaxed);
         self.work.notify_all();
     }
 
@@ -114,9 +139,9 @@ impl Keeper {
         self.work.notify_all();
     }
 
-    fn run(&self, offer: &Offer) {
+    fn run(&self, customer: &dyn Customer) {
         loop {
-            self.run_pending(offer);
+            self.run_pending(customer);
             let mut jobs = self.jobs.lock();
             if jobs.is_empty() {
                 if jobs.stop {
@@ -128,14 +153,15 @@ impl Keeper {
     }
 
     /// Does what was asked so far.
-    pub(crate) fn run_pending(&self, offer: &dyn Fn(Result<Arc<Segment>>)) {
+    pub(crate) fn run_pending(&self, customer: &dyn Customer) {
         loop {
             let work = self.jobs.lock().take();
             match work {
                 Some(Work::Prepare(id, first_lsn, room)) => {
-                    let made = self.prepare_segment(id, first_lsn, room);
+                    let made =
+                        self.prepare_segment(id, first_lsn, room, &Meanwhile { keeper: self, customer });
                     self.note(&made);
-                    offer(made.clone());
+                    customer.offer(made.clone());
                     self.hurry.store(false, Ordering::Relaxed);
                     self.tell_prepared(&made);
                 }
@@ -149,10 +175,16 @@ impl Keeper {
         }
     }
 
-    fn prepare_segment(&self, id: SegmentId, first_lsn: Lsn, room: Room) -> Result<Arc<Segment>> {
+    fn prepare_segment(
+        &self,
+        id: SegmentId,
+        first_lsn: Lsn,
+        room: Room,
+        commits: &dyn Commits,
+    ) -> Result<Arc<Segment>> {
         let segment = match room {
-            Room::Ordinary => self.prepare_ordinary(id, first_lsn),
-            Room::Reserve => self.prepare_from_reserve(id, first_lsn),
+            Room::Ordinary => self.prepare_ordinary(id, first_lsn, commits),
+            Room::Reserve => self.prepare_from_reserve(id, first_lsn, commits),
         };
         self.counters.segments_prepared.add(u64::from(segment.is_ok()));
         segment.map(Arc::new)
@@ -166,17 +198,17 @@ impl Keeper {
         }
     }
 
-    fn prepare_ordinary(&self, id: SegmentId, first_lsn: Lsn) -> Result<Segment> {
+    fn prepare_ordinary(&self, id: SegmentId, first_lsn: Lsn, commits: &dyn Commits) -> Result<Segment> {
         let _span = span!(DEBUG, "prepare", segment = id.get());
         self.replenish_reserve()?;
         let recycled = self.take_spare();
         let plan = Plan { id, first_lsn, ..self.plan(self.options.capacity, Room::Ordinary) };
-        let segment = prepare(&self.disk, &plan, recycled.as_deref(), &self.hurry)?;
+        let segment = prepare(&self.disk, &plan, recycled.as_deref(), commits)?;
         self.counters.segments_recycled.add(u64::from(recycled.is_some()));
         Ok(segment)
     }
 
-    fn prepare_from_reserve(&self, id: SegmentId, first_lsn: Lsn) -> Result<Segment> {
+    fn prepare_from_reserve(&self, id: SegmentId, first_lsn: Lsn, commits: &dyn Commits) -> Result<Segment> {
         let bytes = std::mem::take(&mut *self.reserve.lock());
         if bytes == 0 {
             let full = std::io::ErrorKind::StorageFull.into();
@@ -188,7 +220,7 @@ impl Keeper {
         }
         let align = u64::from(self.options.block_align);
         let plan = self.plan((bytes - DATA_START) & !(align - 1), Room::Reserve);
-        prepare(&self.disk, &Plan { id, first_lsn, ..plan }, Some(RESERVE), &self.hurry)
+        prepare(&self.disk, &Plan { id, first_lsn, ..plan }, Some(RESERVE), commits)
     }
 
     fn plan(&self, capacity: u64, room: Room) -> Plan {

@@ -26,7 +26,7 @@ use crate::stats::Counters;
 use crate::trace::{event, span};
 
 use keeper::Jobs;
-pub(crate) use keeper::{KEEPER, random_salt};
+pub(crate) use keeper::{Customer, KEEPER, random_salt};
 pub(crate) use table::SegmentTable;
 
 /// A released file that may start another life.
@@ -58,7 +58,7 @@ pub(crate) struct Keeper {
     jobs: Mutex<Jobs>,
     /// There is a job.
     work: Condvar,
-    /// A commit waits for the segment that is being made ready.
+    /// A commit waits for the segment that is being made ready, or the log is being closed.
     pub(crate) hurry: AtomicBool,
     summarizer: Option<Arc<dyn Summarizer>>,
     counters: Arc<Counters>,

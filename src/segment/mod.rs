@@ -12,6 +12,7 @@
 //! more, [`seal`], behind the end.
 
 mod blocks;
+mod fill;
 mod mapping;
 mod prepare;
 mod reserve;
@@ -42,6 +43,7 @@ pub(crate) use blocks::{
     BlockDamage, Sighting, Window, check_block, find_streams, look_around, look_within, records_end,
     room_behind,
 };
+pub(crate) use fill::Commits;
 pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
 pub(crate) use reserve::{RESERVE, Room, make_reserve};

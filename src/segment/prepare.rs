@@ -6,8 +6,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::fill::{Commits, fill};
 use super::{Room, Segment};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::segment::{Life, file_name, has_room};
@@ -33,12 +33,12 @@ pub(crate) struct Plan {
 const RESERVE: u64 = 1 << 16;
 
 /// Makes a segment ready, out of the file called `recycled` if one is given. The reserve is such a file too: of its bytes
-/// nothing is known either. Takes its time, for the sake of those who commit meanwhile, until somebody is in a `hurry`.
+/// nothing is known either. Takes its time, as far as `commits` leave it any.
 pub(crate) fn prepare(
     disk: &Arc<dyn Disk>,
     plan: &Plan,
     recycled: Option<&str>,
-    hurry: &AtomicBool,
+    commits: &dyn Commits,
 ) -> Result<Segment> {
     let name = file_name(plan.id, plan.first_lsn);
     let path = disk.path().join(&name);
@@ -61,7 +61,7 @@ pub(crate) fn prepare(
         }
         None => disk.create(&name).map_err(|e| Error::io("create", &path, e))?,
     };
-    if let Err(e) = fill(&*file, &life, &path, hurry) {
+    if let Err(e) = make_ready(&*file, &path, plan, &life, commits) {
         // Half a spare is no use; that it could not even be removed adds nothing to the reason.
         drop(disk.remove(&name));
         return Err(e);
@@ -73,11 +73,7 @@ pub(crate) fn prepare(
     Ok(Segment { room: plan.room, ..segment })
 }
 
-/// So many bytes are written at a time, and synced: the device works on a whole segment for tens of milliseconds, and a
-/// commit that comes then would wait for all of it.
-const PIECE: usize = 1 << 20;
-
-fn fill(file: &dyn File, life: &Life, path: &Path, hurry: &AtomicBool) -> Result<()> {
+fn make_ready(file: &dyn File, path: &Path, plan: &Plan, life: &Life, commits: &dyn Commits) -> Result<()> {
     let full = DATA_START + life.capacity;
     let had = file.len().map_err(|e| Error::io("stat", path, e))?;
     if had > full {
@@ -85,17 +81,8 @@ fn fill(file: &dyn File, life: &Life, path: &Path, hurry: &AtomicBool) -> Result
     }
     file.allocate(full).map_err(|e| Error::io("allocate", path, e))?;
     // The header page of an earlier life goes with the first pass; its blocks stay and do not verify in this one.
-    let mut at = if life.recycled { had.clamp(DATA_START, full) } else { DATA_START };
-    let zeros = vec![0u8; usize::try_from(full - at).unwrap_or(usize::MAX).min(PIECE)];
-    while at < full {
-        let n = usize::try_from(full - at).unwrap_or(usize::MAX).min(zeros.len());
-        let chunk = zeros.get(..n).unwrap_or_default();
-        write_all_at(file, chunk, at).map_err(|e| Error::io("write", path, e))?;
-        at += n as u64;
-        if at < full && !hurry.load(Ordering::Relaxed) {
-            file.sync_data().map_err(|e| Error::io("fdatasync", path, e))?;
-        }
-    }
+    let from = if life.recycled { had.clamp(DATA_START, full) } else { DATA_START };
+    fill(file, path, from, plan, commits)?;
     let mut pages = life.encode().to_vec();
     pages.resize(2 * PAGE, 0);
     write_all_at(file, &pages, 0).map_err(|e| Error::io("write", path, e))?;
