@@ -25,3 +25,7 @@ pub const GROUP_STORES: &[GroupSubject] = &[
     GroupSubject { name: "seawall", open: seawall::open_groups },
     GroupSubject { name: "raft-engine", open: raft_engine::open_groups },
 ];
+
+/// Only where files are freed and used again.
+pub const RECYCLING: GroupSubject =
+    GroupSubject { name: "raft-engine, recycling", open: raft_engine::open_groups_recycling };

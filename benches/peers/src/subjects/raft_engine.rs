@@ -39,8 +39,12 @@ pub fn open(dir: &Path) -> Box<dyn Log> {
     open_with(config(dir))
 }
 
+fn recycling(dir: &Path) -> Config {
+    Config { enable_log_recycle: true, prefill_for_recycle: true, ..config(dir) }
+}
+
 pub fn open_recycling(dir: &Path) -> Box<dyn Log> {
-    open_with(Config { enable_log_recycle: true, prefill_for_recycle: true, ..config(dir) })
+    open_with(recycling(dir))
 }
 
 fn open_with(config: Config) -> Box<dyn Log> {
@@ -80,6 +84,10 @@ struct RaftEngineGroups(Engine);
 
 pub fn open_groups(dir: &Path, _: u64) -> Box<dyn Groups> {
     Box::new(RaftEngineGroups(Engine::open(config(dir)).expect("open")))
+}
+
+pub fn open_groups_recycling(dir: &Path, _: u64) -> Box<dyn Groups> {
+    Box::new(RaftEngineGroups(Engine::open(recycling(dir)).expect("open")))
 }
 
 impl Groups for RaftEngineGroups {
