@@ -239,10 +239,9 @@ fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
 #[test]
 fn a_panic_in_a_call_of_the_program_harms_nobody_else() {
     let (dir, observer, wal) = panicking(None, options());
-    std::thread::scope(|scope| {
-        let one = scope.spawn(|| wal.append(b"durable all the same"));
-        assert!(one.join().is_err());
-    });
+    let append = || std::thread::scope(|scope| scope.spawn(|| wal.append(b"durable all the same")).join());
+    // Once in a while it is the log's own thread that flushes, and then nobody panics.
+    let appended = (1..=100).find(|_| append().is_err()).unwrap();
     observer.armed.store(false, Ordering::Relaxed);
     in_time(move || {
         wal.append(b"after").unwrap();
@@ -250,7 +249,9 @@ fn a_panic_in_a_call_of_the_program_harms_nobody_else() {
     });
     let wal = options().open(dir.path()).unwrap();
     let found: Vec<Vec<u8>> = wal.iter().map(|r| r.unwrap().payload().to_vec()).collect();
-    assert_eq!(found, [b"before".to_vec(), b"durable all the same".to_vec(), b"after".to_vec()]);
+    assert_eq!(found.len(), appended + 2);
+    assert_eq!((&found[0][..], &found[appended + 1][..]), (&b"before"[..], &b"after"[..]));
+    assert!(found[1..=appended].iter().all(|record| record == b"durable all the same"));
 }
 
 #[test]
