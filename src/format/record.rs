@@ -57,7 +57,7 @@ impl RecordHeader {
     ///
     /// # Errors
     /// Why these bytes are no record header of this life at this address.
-    #[inline]
+    #[inline(always)]
     pub fn decode(bytes: &[u8], identity: &Identity, lsn: Lsn) -> Result<Self, Invalid> {
         let plain = bytes.first_chunk::<PLAIN_HEADER>().ok_or(Invalid::Checksum)?;
         let (covered, label) = match plain[12] {

@@ -69,6 +69,7 @@ pub(crate) fn push(batch: &mut Batch, group: u64, entry: &Entry) -> RecordOffset
 /// The entry in a record's payload, sharing the payload's memory where the codec of the raft crate allows it.
 // `Bytes` under one codec of the raft crate, `Vec<u8>` under the other.
 #[allow(clippy::useless_conversion)]
+#[inline]
 pub(crate) fn decode(shape: Shape, index: u64, term: u64, payload: Bytes) -> Result<Entry, ContentProblem> {
     let mut entry = Entry::default();
     entry.set_entry_type(shape.kind);
