@@ -25,8 +25,8 @@ enum Kind {
 const KINDS: [Kind; 4] = [Kind::Filled, Kind::FilledMeanwhile, Kind::Allocated, Kind::Growing];
 
 fn main() {
-    let rounds = argument("--rounds", 5);
-    let time = Duration::from_millis(argument("--millis", 1000));
+    let rounds = argument("--rounds", 3);
+    let time = Duration::from_millis(argument("--millis", 500));
     println!(
         "{:>8} {:>16} {:>10} {:>10} {:>9} {:>9} {:>9}",
         "bytes", "file", "writes/s", "to filled", "p50 us", "p99 us", "p99.9 us"
