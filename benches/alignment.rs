@@ -3,10 +3,15 @@
 //!
 //! `cargo bench --bench alignment -- --rounds 5 --millis 700`
 
+#[path = "support/rounds.rs"]
+mod rounds;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use seawall::Options;
+
+use rounds::{argument, median};
 
 const ALIGNS: [u32; 3] = [4096, 512, 8];
 
@@ -57,16 +62,4 @@ fn measure(writers: u64, record: usize, align: u32, time: Duration) -> (f64, f64
     let appended = appended.into_inner() as f64;
     let written = wal.stats().written_bytes as f64 / (appended * record as f64);
     (appended / start.elapsed().as_secs_f64(), written)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// A number given on the command line.
-fn argument(name: &str, default: u64) -> u64 {
-    let mut args = std::env::args();
-    let given = args.find(|a| a == name).and_then(|_| args.next());
-    given.map_or(default, |n| n.parse().unwrap())
 }

@@ -4,11 +4,16 @@
 //!
 //! `cargo bench --bench filling -- --rounds 5 --millis 1000`
 
+#[path = "support/rounds.rs"]
+mod rounds;
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
+
+use rounds::{argument, median};
 
 /// As long as a segment is by default.
 const FILE: u64 = 64 << 20;
@@ -118,16 +123,4 @@ fn fill(file: &File) {
 
 fn sync_names(dir: &Path) {
     File::open(dir).unwrap().sync_all().unwrap();
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// A number given on the command line.
-fn argument(name: &str, default: u64) -> u64 {
-    let mut args = std::env::args();
-    let given = args.find(|a| a == name).and_then(|_| args.next());
-    given.map_or(default, |n| n.parse().unwrap())
 }

@@ -5,11 +5,16 @@
 //!
 //! `cargo bench --bench purge -- --rounds 5 --commits 6000`
 
+#[path = "support/rounds.rs"]
+mod rounds;
+
 use std::time::{Duration, Instant};
 
 use raft::eraftpb::{ConfState, Entry};
 use seawall::Options;
 use seawall::raft::{RaftLog, RaftOptions};
+
+use rounds::{argument, median};
 
 const SEGMENT: u64 = 8 << 20;
 const GROUPS: u64 = 100;
@@ -118,16 +123,4 @@ fn entry(index: u64, term: u64, len: usize) -> Entry {
     (e.index, e.term) = (index, term);
     e.data = vec![term as u8; len].into();
     e
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// A number given on the command line.
-fn argument(name: &str, default: usize) -> usize {
-    let mut args = std::env::args();
-    let given = args.find(|a| a == name).and_then(|_| args.next());
-    given.map_or(default, |n| n.parse().unwrap())
 }

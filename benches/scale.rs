@@ -3,6 +3,9 @@
 //! `cargo bench --bench scale -- --groups 100000 --bytes 1000000000`; both are the largest that is tried, and each smaller
 //! size is a tenth. `--csv FILE` writes the curves to a file.
 
+#[path = "support/rounds.rs"]
+mod rounds;
+
 #[path = "../tests/counting/mod.rs"]
 mod counting;
 
@@ -13,6 +16,8 @@ use std::time::Instant;
 use raft::eraftpb::{ConfState, Entry, HardState};
 use raft::{GetEntriesContext, Storage as _};
 use seawall::raft::{RaftLog, RaftOptions};
+
+use rounds::argument;
 
 /// Entries have so many bytes of data.
 const DATA: usize = 256;
@@ -156,11 +161,4 @@ fn read_all(log: &RaftLog, groups: u64) -> f64 {
         assert_eq!(read.len(), 1);
     }
     start.elapsed().as_secs_f64() * 1e6 / reads as f64
-}
-
-/// A number given on the command line.
-fn argument(name: &str, default: u64) -> u64 {
-    let mut args = std::env::args();
-    let given = args.find(|a| a == name).and_then(|_| args.next());
-    given.map_or(default, |n| n.parse().unwrap())
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::Keeper;
 use crate::error::{Error, Result};
@@ -97,6 +98,10 @@ impl Commits for Meanwhile<'_> {
     fn hurry(&self) -> bool {
         // Without threads nobody commits meanwhile.
         !self.keeper.options.threads || self.keeper.hurry.load(Ordering::Relaxed)
+    }
+
+    fn rest(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) trait Commits {
 
     /// Somebody waits for the segment, or nobody commits any more.
     fn hurry(&self) -> bool;
+
+    /// Leaves the device to them for so long.
+    fn rest(&self, time: Duration);
 }
 
 /// So many bytes are written at a time, and synced: the device works on a whole segment for tens of milliseconds, and a
@@ -60,11 +63,14 @@ pub(super) fn fill(
         let piece = zeros.get(..piece).unwrap_or(&zeros);
         write_all_at(file, piece, at).map_err(|e| Error::io("write", path, e))?;
         at += piece.len() as u64;
-        if at < full && !commits.hurry() {
+        if at >= full {
+            break;
+        }
+        if !commits.hurry() {
             file.sync_data().map_err(|e| Error::io("fdatasync", path, e))?;
         }
         if ahead {
-            std::thread::sleep((begun.elapsed() * REST).min(LONGEST_REST));
+            commits.rest((begun.elapsed() * REST).min(LONGEST_REST));
         }
     }
     Ok(())
@@ -85,7 +91,7 @@ fn is_ahead(plan: &Plan, left: u64, durable: Lsn) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::cell::Cell;
 
     use super::*;
     use crate::error::LogUuid;
@@ -99,6 +105,7 @@ mod tests {
     struct Stand {
         durable: Lsn,
         hurry: bool,
+        rests: Cell<usize>,
     }
 
     impl Commits for Stand {
@@ -109,10 +116,16 @@ mod tests {
         fn hurry(&self) -> bool {
             self.hurry
         }
+
+        fn rest(&self, time: Duration) {
+            assert!(Duration::ZERO < time && time <= LONGEST_REST);
+            self.rests.set(self.rests.get() + 1);
+        }
     }
 
-    /// Fills a file beside a segment of which so much is used; says how long each write was, and how many syncs there were.
-    fn filled(used: u64, hurry: bool) -> (Vec<u64>, usize) {
+    /// Fills a file beside a segment of which so much is used; says how long each write was, and how many syncs and rests
+    /// there were.
+    fn filled(used: u64, hurry: bool) -> (Vec<u64>, usize, usize) {
         let first_lsn = Lsn::new(10 * CAPACITY);
         let plan = Plan {
             uuid: LogUuid::from_bytes([7; 16]),
@@ -126,7 +139,8 @@ mod tests {
         };
         let disk = SimDisk::new();
         let file = disk.create("next").unwrap();
-        let commits = Stand { durable: Lsn::new(first_lsn.get() - (CAPACITY - used)), hurry };
+        let commits =
+            Stand { durable: Lsn::new(first_lsn.get() - (CAPACITY - used)), hurry, rests: Cell::new(0) };
         fill(&*file, Path::new("next"), DATA_START, &plan, &commits).unwrap();
         let (mut at, mut lens, mut syncs) = (DATA_START, Vec::new(), 0);
         for line in disk.trace() {
@@ -144,8 +158,7 @@ mod tests {
         assert_eq!(at, DATA_START + CAPACITY);
         let contents = disk.contents("next").unwrap();
         assert!(contents.len() as u64 == at && contents.iter().all(|b| *b == 0));
-        drop::<Arc<dyn File>>(file);
-        (lens, syncs)
+        (lens, syncs, commits.rests.get())
     }
 
     #[test]
@@ -153,23 +166,23 @@ mod tests {
         let (large, small) = (PIECE as u64, SMALL_PIECE as u64);
         let rest = |lens: &[u64]| CAPACITY - lens.iter().sum::<u64>();
         // Ahead once a sixteenth is filled: after the first piece.
-        let (lens, syncs) = filled(0, false);
+        let (lens, syncs, rests) = filled(0, false);
         assert_eq!(lens[..2], [large, small]);
         assert!(lens[1..lens.len() - 1].iter().all(|len| *len == small) && rest(&lens) == 0);
-        assert_eq!(syncs, lens.len() - 1);
+        assert_eq!((syncs, rests), (lens.len() - 1, lens.len() - 2));
         // A quarter is used: ahead once nine sixteenths are filled.
-        let (lens, syncs) = filled(CAPACITY / 4, false);
+        let (lens, syncs, rests) = filled(CAPACITY / 4, false);
         assert_eq!(lens[..4], [large, large, large, small]);
-        assert_eq!(syncs, lens.len() - 1);
+        assert_eq!((syncs, rests), (lens.len() - 1, lens.len() - 4));
         // Half is used: never ahead.
-        let (lens, syncs) = filled(CAPACITY / 2, false);
+        let (lens, syncs, rests) = filled(CAPACITY / 2, false);
         assert_eq!(lens, [large, large, large, large - 4096]);
-        assert_eq!(syncs, 3);
+        assert_eq!((syncs, rests), (3, 0));
     }
 
     #[test]
     fn when_somebody_waits_nothing_is_synced_in_between() {
-        let (lens, syncs) = filled(0, true);
-        assert_eq!((lens.len(), syncs), (4, 0));
+        let (lens, syncs, rests) = filled(0, true);
+        assert_eq!((lens.len(), syncs, rests), (4, 0, 0));
     }
 }
