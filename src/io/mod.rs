@@ -14,6 +14,7 @@
 //!
 //! This module knows no format.
 
+pub(crate) mod mapping;
 mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

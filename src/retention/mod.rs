@@ -18,10 +18,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::superblock::Superblock;
 use crate::io::Disk;
+use crate::io::mapping::Watch;
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
-use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, Watch};
+use crate::segment::{Segment, Summarizer, SuperblockFile, Tip};
 use crate::stats::Counters;
 use crate::trace::{event, span};
 

@@ -16,7 +16,6 @@
 
 mod blocks;
 mod fill;
-mod mapping;
 mod prepare;
 mod reserve;
 mod salvage;
@@ -38,6 +37,7 @@ use crate::format::footer::Footer;
 use crate::format::record::{LABELLED_HEADER, PLAIN_HEADER, RecordHeader};
 use crate::format::segment::{Life, Predecessor};
 use crate::format::{DATA_START, Identity, Invalid, crc32};
+use crate::io::mapping::{FileLife, Mapping, Watch};
 use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
@@ -47,7 +47,6 @@ pub(crate) use blocks::{
     room_behind,
 };
 pub(crate) use fill::Commits;
-pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
 pub(crate) use reserve::{RESERVE, Room, make_reserve};
 pub use salvage::Salvage;

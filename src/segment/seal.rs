@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{LoadedFooter, Mapping, Segment, Summary};
+use super::{LoadedFooter, Segment, Summary};
 use crate::error::{Error, Result};
 use crate::format::footer::{FOOTER_HEADER, Footer};
 use crate::format::{align_up, crc32};
+use crate::io::mapping::Mapping;
 use crate::io::{File, read_full_at, write_all_at};
 use crate::lsn::Lsn;
 use crate::mutation::{Mutation, mutated};
