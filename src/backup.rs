@@ -25,7 +25,8 @@ use crate::commit::{Batch, Then};
 use crate::error::{Error, Result};
 use crate::format::DATA_START;
 use crate::format::superblock::Superblock;
-use crate::io::{Disk, File, Lock, RealDisk, copy_first};
+use crate::io::process::Opener;
+use crate::io::{Disk, File, Lock, RealDisk, copy_first, sync_names};
 use crate::lsn::Lsn;
 use crate::segment::{Room, Segment, SegmentReader, SuperblockFile};
 use crate::wal::{LOCK, Wal};
@@ -49,6 +50,7 @@ pub struct BackupReport {
 /// A moment of a log: what was durable then, held until it is copied.
 #[derive(Debug)]
 pub struct Capture {
+    opener: Opener,
     superblock: Superblock,
     segments: Vec<Arc<Segment>>,
     end: Lsn,
@@ -58,6 +60,7 @@ pub struct Capture {
 #[derive(Debug)]
 #[must_use = "without `finish` the copy is not a log"]
 pub struct UnfinishedBackup {
+    opener: Opener,
     disk: Arc<dyn Disk>,
     superblock: Superblock,
     report: BackupReport,
@@ -76,6 +79,7 @@ impl Wal {
     /// [`Error::Io`], with `AlreadyExists` when something lies in the directory; [`Error::Corruption`] when a record of this
     /// log does not verify; [`Error::Poisoned`], [`Error::Closed`]. What was copied then is not a log.
     pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
+        self.opener().check()?;
         let dir = dir.as_ref();
         let disk =
             RealDisk::open_or_create(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
@@ -96,7 +100,7 @@ impl Wal {
         segments.retain(|s| s.first_lsn() < end);
         let superblock = keeper.superblock();
         drop(held);
-        Ok(Capture { superblock, segments, end })
+        Ok(Capture { opener: self.opener().clone(), superblock, segments, end })
     }
 }
 
@@ -112,6 +116,7 @@ impl Capture {
     /// # Errors
     /// As [`Wal::backup`].
     pub fn copy_to(self, disk: Arc<dyn Disk>) -> Result<UnfinishedBackup> {
+        self.opener.check()?;
         let io = |op: &'static str, e| Error::io(op, disk.path(), e);
         if !disk.list().map_err(|e| io("list", e))?.is_empty() {
             return Err(io("back up into", std::io::ErrorKind::AlreadyExists.into()));
@@ -125,7 +130,7 @@ impl Capture {
             let to = disk.create(&segment.name).map_err(|e| Error::io("create", &path, e))?;
             if report.segments == 0 {
                 // From here on a crash leaves something that is refused, and not a directory that looks unused.
-                disk.sync().map_err(|e| io("fsync", e))?;
+                sync_names(&*disk)?;
             }
             report.records += self.verify(segment)?;
             let bytes = self.extent(segment, Some(segment.id()) == newest);
@@ -140,7 +145,7 @@ impl Capture {
             durable: self.end,
             ..self.superblock
         };
-        Ok(UnfinishedBackup { disk, superblock, report, _lock: lock })
+        Ok(UnfinishedBackup { opener: self.opener, disk, superblock, report, _lock: lock })
     }
 
     /// Reads every record of a segment up to the end of the copy.
@@ -196,7 +201,8 @@ impl UnfinishedBackup {
     /// # Errors
     /// [`Error::Io`].
     pub fn finish(self) -> Result<BackupReport> {
-        self.disk.sync().map_err(|e| Error::io("fsync", self.disk.path(), e))?;
+        self.opener.check()?;
+        sync_names(&*self.disk)?;
         SuperblockFile::create(&self.disk, self.superblock)?;
         Ok(self.report)
     }

@@ -1,5 +1,6 @@
 //! What can go wrong, said so that the person on call knows where to look and what to do.
 
+mod hint;
 mod repair_problem;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use crate::lsn::{Lsn, SegmentId, StreamRange};
 
+pub(crate) use hint::{FIND_LOG, OPEN_DIRECTORY, SYNC_NAMES};
 pub use repair_problem::RepairProblem;
 
 /// The result of everything in this crate that can fail.
@@ -30,8 +32,19 @@ pub enum Error {
         dir: PathBuf,
     },
 
+    /// The handle belongs to the process that opened it, and this is another one: a child made by `fork`. Nothing was done.
+    #[error(
+        "{dir}: this handle belongs to the process that opened it, and this is a child of that process. Nothing was done: \
+         a program that turns into a daemon opens the log afterwards; a child that wants the log opens it itself, when \
+         the parent has closed it", dir = dir.display()
+    )]
+    OtherProcess {
+        /// The log's directory.
+        dir: PathBuf,
+    },
+
     /// The operating system refused an operation.
-    #[error("{op} {path}: {source}{hint}", path = path.display(), hint = io_hint(op, source))]
+    #[error("{op} {path}: {source}{hint}", path = path.display(), hint = hint::of(op, source))]
     Io {
         /// What was being done: "write", "fdatasync", "open", ...
         op: &'static str,
@@ -256,10 +269,14 @@ impl Error {
         }
     }
 
-    /// Whether the disk, or a quota on it, is full.
+    /// Whether the disk, or a quota on it, is full: nothing was submitted, and it may be tried again once there is room.
+    ///
+    /// Never of [`Error::Poisoned`], whatever its cause: no room helps a log that has to be opened again.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self.io_kind(), Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        let full =
+            |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Error::Io { source, .. } if full(source))
     }
 
     /// The operating system's class of this failure, when it is one.
@@ -284,44 +301,6 @@ fn codec_hint(id: NonZeroU16) -> &'static str {
 fn codec_name(id: Option<NonZeroU16>) -> String {
     id.map_or_else(|| "no codec".to_owned(), |id| format!("codec {id}"))
 }
-
-/// What an operator can do about the failures that have a usual cause.
-fn io_hint(op: &str, e: &io::Error) -> &'static str {
-    match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            " (nothing is damaged: free space, or release records, and try again)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            " (the process needs to read and write this directory and all files in it)"
-        }
-        io::ErrorKind::NotADirectory => " (a log is a directory, this is a file)",
-        io::ErrorKind::IsADirectory => " (this is a directory, where the log has a file)",
-        io::ErrorKind::ReadOnlyFilesystem => " (a log is opened for writing; `verify` reads one without)",
-        io::ErrorKind::NotFound if op == FIND_LOG => {
-            " (no log is in this directory: check the path, or let `Options::create_if_missing` make one)"
-        }
-        io::ErrorKind::NotFound if op == OPEN_DIRECTORY => {
-            " (check the path, or let `Options::create_if_missing` make it)"
-        }
-        _ if matches!(e.raw_os_error(), Some(EMFILE | ENFILE)) => {
-            " (nothing is damaged: raise the limit of open files; a log has one open for each segment)"
-        }
-        _ if e.raw_os_error() == Some(EIO) => {
-            " (the device failed: look into the system's log, and copy what can be read to another one)"
-        }
-        _ => "",
-    }
-}
-
-/// What was being done when there turned out to be no log.
-pub(crate) const FIND_LOG: &str = "find a log in";
-/// What was being done when the directory could not be opened.
-pub(crate) const OPEN_DIRECTORY: &str = "open directory";
-
-// The same on all systems that this crate runs on.
-const EIO: i32 = 5;
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
 
 /// Why stored bytes could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -36,12 +36,15 @@ struct Cursor {
 
 impl Cursor {
     fn new(wal: Wal, from: Lsn) -> Self {
-        let block = wal.table().find(from).map_or_else(|| wal.first_lsn(), |s| s.first_lsn());
+        // In another process nothing is looked up: the first step says so.
+        let found = wal.opener().is_here().then(|| wal.table().find(from)).flatten();
+        let block = found.map_or_else(|| wal.first_lsn(), |s| s.first_lsn());
         Cursor { wal, from, block, rest: None }
     }
 
     /// The next record, or `None` at the end of what is durable.
     fn next(&mut self) -> Result<Option<Record>> {
+        self.wal.opener().check()?;
         loop {
             let Some((at, end)) = self.rest.take().filter(|(at, end)| at < end) else {
                 if self.next_block()? {
@@ -124,6 +127,7 @@ impl Reader {
     /// As [`Wal::read`].
     #[inline]
     pub fn read(&mut self, lsn: Lsn) -> Result<Record> {
+        self.wal.opener().check()?;
         let durable = self.wal.durable_lsn();
         if lsn >= durable {
             return self.wal.read(lsn);

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::codec::Decoder;
 use crate::commit::{Batch, Pipeline, Segments, Then, Ticket};
 use crate::error::{Error, LogUuid, Result};
+use crate::io::process::Opener;
 use crate::io::{Disk, Lock, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::observe::Observed;
@@ -37,12 +38,20 @@ pub(crate) fn take_lock(disk: &Arc<dyn Disk>) -> Result<Box<dyn Lock>> {
 /// A write-ahead log, open for writing. Clones are handles on the same log; the last one to go closes it.
 ///
 /// See the crate's documentation for what is guaranteed.
+///
+/// # Processes
+///
+/// A handle belongs to the process that opened the log. In a child made by `fork`, every call that can fail is
+/// [`Error::OtherProcess`]; what cannot fail answers as an empty log would, with what was durable when the process was
+/// forked as its end; and dropping a handle does nothing. A program that turns into a daemon opens the log afterwards. A
+/// child made by a raw `clone` system call that shares its parent's memory is not told apart.
 #[derive(Clone)]
 pub struct Wal {
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    opener: Opener,
     disk: Arc<dyn Disk>,
     pipeline: Arc<Pipeline>,
     keeper: Arc<Keeper>,
@@ -224,6 +233,7 @@ impl Wal {
         for cut in &opened.report.cut {
             event!(warn, dir = disk.path().display().to_string(), cut = cut.to_string(), "unproven tail cut");
         }
+        let opener = Opener::of(disk.path());
         let counters = Arc::new(Counters::default());
         let without_footer = opened.without_footer();
         let keeper = Arc::new(Keeper::new(KeeperParts {
@@ -241,7 +251,8 @@ impl Wal {
         let pipeline = Arc::new_cyclic(|pipeline| {
             let kept = Kept { keeper: Arc::clone(&keeper), pipeline: Weak::clone(pipeline) };
             let counters = Arc::clone(&counters);
-            Pipeline::new(options.clone(), counters, Arc::new(kept), opened.tip, opened.current)
+            let (options, opener) = (options.clone(), opener.clone());
+            Pipeline::new(options, opener, counters, Arc::new(kept), opened.tip, opened.current)
         });
         let thread = match options.threads {
             true => Some(keeper.start(Box::new(OfThread(Arc::downgrade(&pipeline))))?),
@@ -253,6 +264,7 @@ impl Wal {
         }
         counters.opened(&opened.report);
         let inner = Arc::new(Inner {
+            opener,
             disk,
             pipeline,
             keeper,
@@ -322,6 +334,7 @@ impl Wal {
     /// [`Error::Released`], [`Error::NotFound`]; [`Error::Corruption`] when it does not verify; [`Error::UnknownCodec`] and
     /// [`Error::Undecodable`] when it cannot be decoded; [`Error::Io`].
     pub fn read(&self, lsn: Lsn) -> Result<Record> {
+        self.inner.opener.check()?;
         let durable = self.durable_lsn();
         if lsn < durable {
             return self.read_durable(lsn, durable);
@@ -374,6 +387,9 @@ impl Wal {
     /// The address at which the log begins: no record below it is kept.
     #[must_use]
     pub fn first_lsn(&self) -> Lsn {
+        if !self.inner.opener.is_here() {
+            return self.durable_lsn();
+        }
         self.inner.keeper.table.oldest().map_or_else(|| self.durable_lsn(), |s| s.first_lsn())
     }
 
@@ -414,6 +430,9 @@ impl Wal {
     /// The segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
+        if !self.inner.opener.is_here() {
+            return Vec::new();
+        }
         let durable = self.durable_lsn();
         let info = |s: Arc<Segment>| SegmentInfo {
             id: s.id(),
@@ -445,6 +464,7 @@ impl Wal {
     }
 
     fn segment(&self, id: SegmentId) -> Result<Arc<Segment>> {
+        self.inner.opener.check()?;
         let first = self.first_lsn();
         self.inner.keeper.table.get(id).ok_or(Error::Released { lsn: first, first })
     }
@@ -459,6 +479,9 @@ impl Wal {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.inner.counters.read();
+        if !self.inner.opener.is_here() {
+            return stats;
+        }
         let segments = self.inner.keeper.table.all();
         stats.staged_bytes = self.inner.pipeline.staged_bytes();
         stats.segments = segments.len() as u64;
@@ -471,7 +494,10 @@ impl Wal {
     /// acknowledged is at risk by it.
     #[must_use]
     pub fn background_error(&self) -> Option<Error> {
-        self.inner.keeper.last_error()
+        match self.inner.opener.check() {
+            Ok(()) => self.inner.keeper.last_error(),
+            Err(elsewhere) => Some(elsewhere),
+        }
     }
 
     /// The directory, for files that are kept beside the log.
@@ -504,6 +530,10 @@ impl Wal {
         self.inner.pipeline.wait_durable_beyond(lsn)
     }
 
+    pub(crate) fn opener(&self) -> &Opener {
+        &self.inner.opener
+    }
+
     pub(crate) fn keeper(&self) -> &Keeper {
         &self.inner.keeper
     }
@@ -519,6 +549,7 @@ impl Wal {
 
 impl Inner {
     fn close(&self) -> Result<()> {
+        self.opener.check()?;
         let _span = span!(INFO, "close", dir = self.disk.path().display().to_string());
         let drained = self.pipeline.close();
         self.keeper.stop();
@@ -531,19 +562,31 @@ impl Inner {
             Some(_) if drained.is_ok() => self.keeper.finish(self.pipeline.durable()),
             _ => Ok(()),
         };
-        if lock.take().is_some() {
+        let mut released = Ok(());
+        if let Some(mut held) = lock.take() {
+            // Explicitly, and not by closing its file: a child that is about to call `exec` may have that open too.
+            released = held.release().map_err(|e| Error::io("unlock", self.disk.path().join(LOCK), e));
             let durable = self.pipeline.durable().get();
             event!(info, dir = self.disk.path().display().to_string(), durable = durable, "log closed");
             drop(lock);
             self.observed.tell(|o| o.closed());
         }
-        drained.and(finished)
+        drained.and(finished).and(released)
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Whoever wants to know how it ended calls `close`.
-        drop(self.close());
+        if self.opener.is_here() {
+            // Whoever wants to know how it ended calls `close`.
+            drop(self.close());
+            return;
+        }
+        // A child of the opener's process has a copy of the memory. The threads, the lock and what they work on are the
+        // opener's: nothing of it is joined, given up or even freed here.
+        std::mem::forget(Arc::clone(&self.pipeline));
+        std::mem::forget(Arc::clone(&self.keeper));
+        std::mem::forget(self.keeper_thread.get_mut().take());
+        std::mem::forget(self.lock.get_mut().take());
     }
 }

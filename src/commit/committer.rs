@@ -89,6 +89,7 @@ impl Pipeline {
 
     /// Flushes what is staged, marks the end, and stops the committer. Later calls find nothing to do.
     pub(crate) fn close(&self) -> Result<()> {
+        self.opener.check()?;
         let _ends = Ends { pipeline: self, thread: "the thread that closed the log" };
         let mut state = self.state.lock();
         state.closed = true;

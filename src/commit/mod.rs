@@ -38,6 +38,7 @@ use crate::codec::Decoder;
 use crate::error::{Error, Result};
 use crate::format::align_up;
 use crate::format::block::{BLOCK_HEADER, BlockKind};
+use crate::io::process::Opener;
 use crate::lsn::Lsn;
 use crate::options::Checked;
 use crate::segment::{Record, Room, Segment, Tip};
@@ -80,6 +81,7 @@ pub(crate) struct Pipeline {
     committer_started: AtomicBool,
     committer: Mutex<Option<JoinHandle<()>>>,
     options: Checked,
+    opener: Opener,
     pub(crate) counters: Arc<Counters>,
     segments: Arc<dyn Segments>,
 }
@@ -106,6 +108,7 @@ impl Pipeline {
     /// next one that is offered.
     pub(crate) fn new(
         options: Checked,
+        opener: Opener,
         counters: Arc<Counters>,
         segments: Arc<dyn Segments>,
         tip: Tip,
@@ -137,6 +140,7 @@ impl Pipeline {
             committer_started: AtomicBool::new(false),
             committer: Mutex::new(None),
             options,
+            opener,
             counters,
             segments,
         }
@@ -160,7 +164,7 @@ impl Pipeline {
 
     /// Where the next record would go, at the least.
     pub(crate) fn end(&self) -> Lsn {
-        self.state.lock().end()
+        if self.opener.is_here() { self.state.lock().end() } else { self.durable() }
     }
 
     /// Bytes that are submitted and not yet written.
@@ -212,6 +216,7 @@ impl Pipeline {
     /// The record at `lsn`, when it is submitted and not yet durable.
     pub(crate) fn find_staged(&self, lsn: Lsn) -> Result<Option<Record>> {
         // Decoded when the lock is given up: a codec is somebody else's code.
+        self.opener.check()?;
         let found = self.state.lock().find(lsn);
         found.map(|(record, segment)| record.decode(&segment, &self.options.decoder)).transpose()
     }
@@ -227,6 +232,7 @@ impl Pipeline {
 
     /// Blocks until something at or beyond `lsn` is durable. `false` when the log was closed before.
     pub(crate) fn wait_durable_beyond(&self, lsn: Lsn) -> Result<bool> {
+        self.opener.check()?;
         let mut state = self.state.lock();
         loop {
             if self.durable() > lsn {
@@ -244,10 +250,12 @@ impl Pipeline {
 
     /// Whether this handle can still be written to.
     pub(crate) fn check_usable(&self) -> Result<()> {
+        self.opener.check()?;
         usable(&self.state.lock())
     }
 
     fn check(&self, batch: &Batch) -> Result<()> {
+        self.opener.check()?;
         let log = &self.options.encoder;
         if !batch.encoder().is(log) && !batch.is_empty() {
             return Err(Error::CodecMismatch { log: log.id(), batch: batch.encoder().id() });
@@ -352,6 +360,7 @@ impl Pipeline {
 
     /// Blocks until block `seq`, which reaches to `end` at least, is durable; leads the flush if nobody does.
     fn wait_for(&self, seq: BlockSeq, end: Lsn) -> Result<()> {
+        self.opener.check()?;
         if self.durable() >= end {
             return Ok(());
         }

@@ -26,7 +26,7 @@ use super::{Batch, Pipeline, Segments, Then, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::DATA_START;
 use crate::format::segment::Life;
-use crate::io::File;
+use crate::io::{Allocated, File};
 use crate::lsn::{Lsn, SegmentId};
 use crate::options::Options;
 use crate::segment::{Room, Segment, Tip};
@@ -117,8 +117,8 @@ impl File for ModelFile {
         Ok(())
     }
 
-    fn allocate(&self, _: u64) -> io::Result<()> {
-        Ok(())
+    fn allocate(&self, _: u64) -> io::Result<Allocated> {
+        Ok(Allocated::Reserved)
     }
 
     fn as_std(&self) -> Option<&std::fs::File> {

@@ -69,7 +69,8 @@ impl Ticket {
     /// Blocks until the batch is durable, and says where its first record lies.
     ///
     /// # Errors
-    /// [`Error::Poisoned`](crate::Error::Poisoned) when it will never be.
+    /// [`Error::Poisoned`](crate::Error::Poisoned) when it will never be;
+    /// [`Error::OtherProcess`](crate::Error::OtherProcess).
     pub fn wait(self) -> Result<Lsn> {
         self.pipeline.wait_for(self.seq, self.end)?;
         Ok(self.first)
@@ -80,6 +81,7 @@ impl Ticket {
     /// # Errors
     /// As [`Ticket::wait`].
     pub fn try_wait(&self) -> Result<bool> {
+        self.pipeline.opener.check()?;
         if self.is_durable() {
             return Ok(true);
         }
@@ -94,6 +96,9 @@ impl Future for Ticket {
     type Output = Result<Lsn>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Err(e) = self.pipeline.opener.check() {
+            return Poll::Ready(Err(e));
+        }
         if self.is_durable() {
             return Poll::Ready(Ok(self.first));
         }

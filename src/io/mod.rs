@@ -15,6 +15,7 @@
 //! This module knows no format.
 
 pub(crate) mod mapping;
+pub(crate) mod process;
 mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -24,6 +25,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::error::{Error, SYNC_NAMES};
 use crate::mutation::{Mutation, mutated};
 pub use real::RealDisk;
 
@@ -39,8 +41,15 @@ pub enum Access {
 /// One directory: names, and the durability of names.
 ///
 /// Names are single path components. Implementations are shared between threads.
+///
+/// # To be correct
+///
+/// * All calls are about the directory that was opened, whatever its path leads to meanwhile.
+/// * A call that a signal interrupts is made again. The log takes [`io::ErrorKind::Interrupted`] for a failure, but for
+///   [`File::read_at`] and [`File::write_at`], which it repeats itself.
+/// * What is no regular file is refused by [`Disk::open`], neither followed nor waited for.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
-    /// The directory's path, for messages.
+    /// The directory's absolute path as it was when it was opened, for messages.
     fn path(&self) -> &Path;
 
     /// Makes a new, empty file open for reading and writing.
@@ -52,7 +61,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Opens an existing file.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is none; whatever the system reports.
+    /// [`io::ErrorKind::NotFound`] when there is none; [`io::ErrorKind::IsADirectory`] and
+    /// [`io::ErrorKind::InvalidInput`] when this is no regular file; whatever the system reports.
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>>;
 
     /// Gives a file another name, atomically replacing a file that has it.
@@ -85,7 +95,14 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Whatever the system reports.
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>>;
 
-    /// Takes the exclusive lock that this name stands for. It ends with the returned value or with the process.
+    /// The directory below this one with this name; nothing is made.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when there is none; whatever the system reports.
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>>;
+
+    /// Takes the exclusive lock that this name stands for. It ends with the returned value, or with the process that
+    /// took it, whatever others inherited from it.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when somebody holds it; whatever the system reports.
@@ -98,8 +115,23 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn free_space(&self) -> io::Result<u64>;
 }
 
-/// A held lock; dropping it gives it up.
-pub trait Lock: fmt::Debug + Send + Sync {}
+/// A held lock; dropping it gives it up, in the process that took it.
+pub trait Lock: fmt::Debug + Send + Sync {
+    /// Gives the lock up now. Does nothing in a process that did not take it.
+    ///
+    /// # Errors
+    /// Whatever the system reports. The lock ends with the process then, if not before.
+    fn release(&mut self) -> io::Result<()>;
+}
+
+/// What [`File::allocate`] could do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocated {
+    /// The space is reserved: a write into it does not find the disk full.
+    Reserved,
+    /// The file has the size, and this file system cannot reserve the space.
+    SizeOnly,
+}
 
 /// One open file: positioned reads and writes, and the durability of bytes.
 pub trait File: fmt::Debug + Send + Sync + 'static {
@@ -150,11 +182,20 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     /// Reserves space for the first `len` bytes, where the file system can, and extends the file to at least that size.
     ///
     /// # Errors
-    /// [`io::ErrorKind::StorageFull`] when the space is not there; whatever else the system reports.
-    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// [`io::ErrorKind::StorageFull`] when the space is not there; whatever else the system reports. That the file system
+    /// cannot reserve space is no error.
+    fn allocate(&self, len: u64) -> io::Result<Allocated>;
 
     /// The operating system's file, when there is one that can be mapped into memory.
     fn as_std(&self) -> Option<&std::fs::File>;
+}
+
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// [`Error::Io`] that names this call.
+pub(crate) fn sync_names(disk: &dyn Disk) -> crate::error::Result<()> {
+    disk.sync().map_err(|e| Error::io(SYNC_NAMES, disk.path(), e))
 }
 
 /// Reads exactly `buf.len()` bytes at `offset`, going on after short and interrupted reads.

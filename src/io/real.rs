@@ -1,23 +1,40 @@
 //! The operating system's file system behind the [`Disk`](super::Disk) and [`File`](super::File) traits.
+//!
+//! A directory is the one that was opened: every name in it is looked up by its handle (`openat(2)` and its like), so
+//! that neither `chdir` nor renaming, replacing or mounting over the path leads a call elsewhere. What has a name of the
+//! log's and is no regular file (a symbolic link, a FIFO, a socket) is refused, not followed and not waited for.
+//!
+//! A call that a signal interrupted is made again. What was opened belongs to the process that opened it: in a forked
+//! child nothing is changed through it.
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
 
-use super::{Access, Disk, File, Lock};
+use super::process::{NotInherited, Process};
+use super::{Access, Allocated, Disk, File, Lock};
 
 /// A directory of the operating system.
 #[derive(Debug)]
 pub struct RealDisk {
+    /// Absolute, as it was when the directory was opened; for messages.
     path: PathBuf,
-    /// Held open so that its names can be made durable without resolving the path again.
-    handle: fs::File,
+    handle: OwnedFd,
+    process: Process,
 }
+
+/// What files and directories are made with, less the process's mask.
+const NEW_FILE: Mode = Mode::from_raw_mode(0o666);
+const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o777);
+
+/// A name that was replaced by a link, a FIFO or a device must not lead elsewhere, nor keep the caller waiting.
+const CAREFUL: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
 
 impl RealDisk {
     /// Opens a directory that must exist.
@@ -25,11 +42,9 @@ impl RealDisk {
     /// # Errors
     /// [`io::ErrorKind::NotFound`], [`io::ErrorKind::NotADirectory`], or whatever else the system reports.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let handle = fs::File::open(path)?;
-        if !handle.metadata()?.is_dir() {
-            return Err(io::ErrorKind::NotADirectory.into());
-        }
-        Ok(RealDisk { path: path.to_owned(), handle })
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty()))?;
+        Ok(RealDisk { path: std::path::absolute(path)?, handle, process: Process::current() })
     }
 
     /// Opens a directory, making it and those above it when they are missing, each name durable in its parent.
@@ -39,6 +54,53 @@ impl RealDisk {
     pub fn open_or_create(path: &Path) -> io::Result<Self> {
         make_durable_dir(path)?;
         Self::open(path)
+    }
+
+    /// Opens what must be a regular file.
+    fn open_file(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
+        let opened = retry_on_intr(|| rustix::fs::openat(&self.handle, name, flags | CAREFUL, NEW_FILE));
+        let file = match opened {
+            Ok(fd) => fs::File::from(fd),
+            // A symbolic link; a socket, or a FIFO that nobody reads.
+            Err(Errno::LOOP | Errno::NXIO) => return Err(not_a_file()),
+            Err(e) => return Err(e.into()),
+        };
+        match file.metadata()?.file_type() {
+            kind if kind.is_file() => Ok(file),
+            kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            _ => Err(not_a_file()),
+        }
+    }
+
+    fn child(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = retry_on_intr(|| rustix::fs::openat(&self.handle, name, flags, Mode::empty()))?;
+        Ok(Arc::new(RealDisk { path: self.path.join(name), handle, process: self.process }))
+    }
+
+    fn is_directory(&self, name: &std::ffi::CStr, kind: FileType) -> io::Result<bool> {
+        if kind != FileType::Unknown {
+            return Ok(kind == FileType::Directory);
+        }
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
+            // Gone since it was listed.
+            Err(Errno::NOENT) => Ok(true),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+fn not_a_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "this is not a regular file")
+}
+
+/// The last line of defence: handles refuse before they get here.
+fn only_in(process: Process) -> io::Result<()> {
+    if process.is_current() {
+        Ok(())
+    } else {
+        Err(io::Error::other("opened by the process that this one was forked from"))
     }
 }
 
@@ -66,118 +128,164 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file =
-            fs::OpenOptions::new().read(true).write(true).create_new(true).open(self.path.join(name))?;
-        Ok(Arc::new(RealFile(file)))
+        only_in(self.process)?;
+        let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
+        Ok(Arc::new(RealFile { file, process: self.process }))
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(access == Access::ReadWrite)
-            .open(self.path.join(name))?;
-        Ok(Arc::new(RealFile(file)))
+        let flags = if access == Access::ReadWrite { OFlags::RDWR } else { OFlags::RDONLY };
+        let file = self.open_file(name, flags)?;
+        Ok(Arc::new(RealFile { file, process: self.process }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
+        only_in(self.process)?;
+        Ok(retry_on_intr(|| rustix::fs::renameat(&self.handle, from, &self.handle, to))?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        only_in(self.process)?;
+        Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()))?)
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
+        // A directory stream of its own: its position is nobody else's.
+        let mut entries = retry_on_intr(|| Dir::read_from(&self.handle))?;
+        while let Some(entry) = entries.read() {
+            let entry = match entry {
+                Err(Errno::INTR) => continue,
+                entry => entry?,
+            };
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") || self.is_directory(name, entry.file_type())? {
                 continue;
             }
             // A name that is not UTF-8 is none of ours.
-            if let Ok(name) = entry.file_name().into_string() {
-                names.push(name);
+            if let Ok(name) = name.to_str() {
+                names.push(name.to_owned());
             }
         }
         Ok(names)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        Ok(retry_on_intr(|| rustix::fs::fsync(&self.handle))?)
     }
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        Ok(Arc::new(RealDisk::open_or_create(&self.path.join(name))?))
+        only_in(self.process)?;
+        match retry_on_intr(|| rustix::fs::mkdirat(&self.handle, name, NEW_DIRECTORY)) {
+            Ok(()) => self.sync()?,
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.child(name)
+    }
+
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        self.child(name)
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.path.join(name))?;
-        // The trait is named so that the standard library's method of the same name is not taken instead.
-        match fs2::FileExt::try_lock_exclusive(&file) {
-            Ok(()) => Ok(Box::new(RealLock { _file: file })),
-            Err(e) if e.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
-                Err(io::ErrorKind::WouldBlock.into())
+        only_in(self.process)?;
+        let held = NotInherited::new(self.open_file(name, OFlags::RDWR | OFlags::CREATE)?)?;
+        let file = held.file().ok_or(io::ErrorKind::Other)?;
+        loop {
+            // The trait is named so that the standard library's method of the same name is not taken instead.
+            match fs2::FileExt::try_lock_exclusive(file) {
+                Ok(()) => return Ok(Box::new(RealLock(held))),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Err(e) => return Err(e),
             }
-            Err(e) => Err(e),
         }
     }
 
     fn free_space(&self) -> io::Result<u64> {
-        fs2::available_space(&self.path)
+        let stat = retry_on_intr(|| rustix::fs::fstatvfs(&self.handle))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 
-/// An `flock`: the system drops it with the last descriptor, so a killed process leaves none behind.
+/// An `flock`. The system drops it with the last descriptor, so a killed process leaves none behind; a process that lives
+/// gives it up itself, for a child that is about to call `exec` may have a descriptor too.
 #[derive(Debug)]
-struct RealLock {
-    _file: fs::File,
+struct RealLock(NotInherited);
+
+impl Lock for RealLock {
+    fn release(&mut self) -> io::Result<()> {
+        let Some(file) = self.0.file() else { return Ok(()) };
+        loop {
+            match fs2::FileExt::unlock(file) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
 }
 
-impl Lock for RealLock {}
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing the last descriptor, which comes next, does it as well.
+        drop(self.release());
+    }
+}
 
 #[derive(Debug)]
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    process: Process,
+}
 
 impl File for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
+        self.file.read_at(buf, offset)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(buf, offset)
+        only_in(self.process)?;
+        self.file.write_at(buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        only_in(self.process)?;
+        self.file.set_len(len)
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
-            // Nothing can be reserved here: the size is all there is to be had.
-            Err(Errno::OPNOTSUPP) if self.len()? < len => self.0.set_len(len),
-            Err(Errno::OPNOTSUPP) => Ok(()),
-            done => Ok(done?),
+    fn allocate(&self, len: u64) -> io::Result<Allocated> {
+        only_in(self.process)?;
+        match retry_on_intr(|| rustix::fs::fallocate(self.file.as_fd(), FallocateFlags::empty(), 0, len)) {
+            Ok(()) => Ok(Allocated::Reserved),
+            // A file system, or a system, that cannot reserve: the size is all there is to be had.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                if self.len()? < len {
+                    self.file.set_len(len)?;
+                }
+                Ok(Allocated::SizeOnly)
+            }
+            // What tmpfs says when its limit or the machine's memory is reached.
+            Err(e @ Errno::NOMEM) => Err(io::Error::new(io::ErrorKind::StorageFull, io::Error::from(e))),
+            Err(e) => Err(e.into()),
         }
     }
 
     fn as_std(&self) -> Option<&fs::File> {
-        Some(&self.0)
+        Some(&self.file)
     }
 }

@@ -313,6 +313,7 @@ impl WriteBatch {
     }
 
     fn slot(&mut self, group: u64) -> Result<usize> {
+        self.log.check_opener()?;
         if let Some(slot) = self.slot_of.get(&group) {
             return Ok(*slot);
         }

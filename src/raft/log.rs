@@ -39,7 +39,7 @@ use crate::{BackupReport, Lsn, Options, Ticket, Wal};
 /// A clone is another handle on the same log.
 #[derive(Clone)]
 pub struct RaftLog {
-    /// Goes before the log does, and ends its thread then.
+    /// Dropped before `inner`; joins the purge thread.
     purger: Option<Arc<Purger>>,
     inner: Arc<Inner>,
 }
@@ -146,6 +146,7 @@ impl RaftLog {
     }
 
     fn create(&self, id: u64, full: FullState) -> Result<GroupStorage> {
+        self.check_opener()?;
         let mut order = self.inner.groups.order.lock();
         if self.inner.groups.get(id).is_some() {
             return Err(Error::GroupExists { group: id });
@@ -171,13 +172,14 @@ impl RaftLog {
     /// The group with this id.
     #[must_use]
     pub fn group(&self, id: u64) -> Option<GroupStorage> {
-        self.inner.groups.get(id).map(|cell| GroupStorage::new(self.clone(), cell))
+        let here = self.is_here().then(|| self.inner.groups.get(id)).flatten();
+        here.map(|cell| GroupStorage::new(self.clone(), cell))
     }
 
     /// The ids of all groups, ascending.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        self.inner.groups.ids()
+        if self.is_here() { self.inner.groups.ids() } else { Vec::new() }
     }
 
     /// An empty batch.
@@ -206,6 +208,7 @@ impl RaftLog {
     }
 
     fn put(&self, batch: WriteBatch, then: Then) -> Result<Ticket> {
+        self.check_opener()?;
         if !Arc::ptr_eq(&self.inner, &batch.log().inner) {
             return Err(Error::ForeignBatch);
         }
@@ -247,6 +250,7 @@ impl RaftLog {
     /// [`Error::Log`] when the log below fails, or finds damage in what is to be relocated. Nothing is freed before what
     /// replaces it is durable.
     pub fn purge(&self) -> Result<PurgeReport> {
+        self.check_opener()?;
         let _one_at_a_time = self.inner.purging.lock();
         purge::purge(self)
     }
@@ -255,6 +259,9 @@ impl RaftLog {
     /// freed is still there, and it is tried again.
     #[must_use]
     pub fn background_purge_error(&self) -> Option<Error> {
+        if let Err(elsewhere) = self.check_opener() {
+            return Some(elsewhere);
+        }
         self.purger.as_ref().and_then(|purger| purger.last_error())
     }
 
@@ -264,6 +271,7 @@ impl RaftLog {
     /// # Errors
     /// [`Error::Log`] when a record's header cannot be read.
     pub fn space(&self) -> Result<Space> {
+        self.check_opener()?;
         Ok(space::account(self.wal(), self.inner.groups.all())?.space())
     }
 
@@ -273,6 +281,7 @@ impl RaftLog {
     /// # Errors
     /// [`Error::Log`] when the log below fails, or a header does not verify.
     pub fn recount_space(&self) -> Result<Space> {
+        self.check_opener()?;
         Ok(recount::recount(self)?.space())
     }
 
@@ -287,6 +296,7 @@ impl RaftLog {
     /// # Errors
     /// As [`Wal::backup`]; [`Error::Log`] also when a snapshot does not verify.
     pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
+        self.check_opener()?;
         self.backup_on(Options::new().disk(dir.as_ref())?)
     }
 
@@ -295,6 +305,7 @@ impl RaftLog {
     /// # Errors
     /// As [`RaftLog::backup`].
     pub fn backup_on(&self, disk: Arc<dyn Disk>) -> Result<BackupReport> {
+        self.check_opener()?;
         let _kept = self.inner.snapshots.keep();
         let order = self.inner.groups.order.lock();
         let capture = self.inner.wal.capture()?;
@@ -328,10 +339,20 @@ impl RaftLog {
     /// # Errors
     /// [`Error::Log`] when the last writes fail.
     pub fn close(&self) -> Result<()> {
+        self.check_opener()?;
         if let Some(purger) = &self.purger {
             purger.stop();
         }
         Ok(self.inner.wal.close()?)
+    }
+
+    /// Whether this is the process that opened the log. Elsewhere no lock may be taken.
+    pub(crate) fn is_here(&self) -> bool {
+        self.inner.wal.opener().is_here()
+    }
+
+    pub(crate) fn check_opener(&self) -> Result<()> {
+        Ok(self.inner.wal.opener().check()?)
     }
 
     pub(crate) fn groups_in_memory(&self) -> &Groups {

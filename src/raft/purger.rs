@@ -21,6 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use super::error::{Error, Result};
 use super::log::RaftLog;
 use crate::Lsn;
+use crate::io::process::Opener;
 use crate::trace::event;
 
 /// So long after a group was compacted or removed is purged, for all of them that come in the meantime.
@@ -29,6 +30,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The thread, as those see it who append. It ends when this goes.
 #[derive(Debug)]
 pub(crate) struct Purger {
+    opener: Opener,
     schedule: Arc<Schedule>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -63,13 +65,13 @@ impl Purger {
             state: Mutex::default(),
             wake: Condvar::new(),
         });
-        let dir = log.wal().disk().path().to_owned();
+        let (opener, dir) = (log.wal().opener().clone(), log.wal().disk().path().to_owned());
         let of_thread = Arc::clone(&schedule);
         let spawned = std::thread::Builder::new().name("seawall-purge".into());
         let thread = spawned
             .spawn(move || of_thread.run(&log))
             .map_err(|e| crate::Error::io("start a thread for", dir, e))?;
-        Ok(Purger { schedule, thread: Mutex::new(Some(thread)) })
+        Ok(Purger { opener, schedule, thread: Mutex::new(Some(thread)) })
     }
 
     /// The log ends there now; the batch that was submitted `frees` room or does not.
@@ -109,7 +111,12 @@ impl Purger {
 
 impl Drop for Purger {
     fn drop(&mut self) {
-        self.stop();
+        if self.opener.is_here() {
+            self.stop();
+        } else {
+            // The thread is the opener's; there is none of it here to be joined, or let go.
+            std::mem::forget(self.thread.get_mut().take());
+        }
     }
 }
 

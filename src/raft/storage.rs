@@ -73,7 +73,8 @@ impl Recovered {
 /// One group of a [`RaftLog`]; raft's `Storage`.
 ///
 /// A clone is another handle on the same group. When the group is removed, its handles answer
-/// [`Error::NoSuchGroup`] (or empty values where nothing can fail), also when the id is used anew.
+/// [`Error::NoSuchGroup`] (or empty values where nothing can fail), also when the id is used anew. So they do, with
+/// [`OtherProcess`](crate::Error::OtherProcess), in a process that did not open the log.
 #[derive(Clone, Debug)]
 pub struct GroupStorage {
     log: RaftLog,
@@ -100,26 +101,25 @@ impl GroupStorage {
     /// What a node needs to know to start on this group.
     #[must_use]
     pub fn recover(&self) -> Recovered {
-        Recovered::of(&self.cell.group.read())
+        self.here().map_or_else(|| Recovered::of(&Group::default()), |group| Recovered::of(&group))
     }
 
     /// The HardState.
     #[must_use]
     pub fn hard_state(&self) -> HardState {
-        self.cell.group.read().full.hard.to_raft()
+        self.here().map_or_else(HardState::default, |group| group.full.hard.to_raft())
     }
 
     /// The members.
     #[must_use]
     pub fn conf_state(&self) -> ConfState {
-        ConfState::clone(&self.cell.group.read().full.conf)
+        self.here().map_or_else(ConfState::default, |group| ConfState::clone(&group.full.conf))
     }
 
     /// Index and term of the last entry known to be applied.
     #[must_use]
     pub fn applied(&self) -> (u64, u64) {
-        let applied = self.cell.group.read().full.applied;
-        (applied.index, applied.term)
+        self.here().map_or((0, 0), |group| (group.full.applied.index, group.full.applied.term))
     }
 
     /// The last index whose entry, and all before it, is on the device; at most the last index. It is 0 while a
@@ -127,7 +127,7 @@ impl GroupStorage {
     #[must_use]
     pub fn durable_index(&self) -> u64 {
         let durable = self.log.wal().durable_lsn();
-        let group = self.cell.group.read();
+        let Some(group) = self.here() else { return 0 };
         if group.reset_lsn.is_some_and(|reset| reset >= durable) {
             return 0;
         }
@@ -164,6 +164,7 @@ impl GroupStorage {
     /// # Errors
     /// As [`GroupStorage::save_snapshot`]; nothing is changed then.
     pub fn snapshot_sink(&self, index: u64, conf_state: &ConfState) -> Result<SnapshotSink> {
+        self.log.check_opener()?;
         SnapshotSink::begin(&self.log, &self.cell, index, conf_state)
     }
 
@@ -173,6 +174,7 @@ impl GroupStorage {
     /// # Errors
     /// As [`WriteBatch::install_snapshot`](super::WriteBatch::install_snapshot); nothing is changed then.
     pub fn snapshot_receiver(&self, metadata: &SnapshotMetadata) -> Result<SnapshotReceiver> {
+        self.log.check_opener()?;
         SnapshotReceiver::begin(&self.log, &self.cell, metadata)
     }
 
@@ -209,7 +211,13 @@ impl GroupStorage {
         Ok(Some(snapshot))
     }
 
+    /// The group, for what cannot fail: `None` in a process that did not open the log.
+    fn here(&self) -> Option<RwLockReadGuard<'_, Group>> {
+        self.log.is_here().then(|| self.cell.group.read())
+    }
+
     fn read(&self) -> Result<RwLockReadGuard<'_, Group>> {
+        self.log.check_opener()?;
         let group = self.cell.group.read();
         if group.gone {
             return Err(Error::NoSuchGroup { group: self.cell.id });

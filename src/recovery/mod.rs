@@ -28,7 +28,7 @@ use crate::cores::Cores;
 use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result};
 use crate::format::segment::{Predecessor, has_room};
 use crate::format::superblock::Superblock;
-use crate::io::{Access, Disk};
+use crate::io::{Access, Disk, sync_names};
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
@@ -122,7 +122,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     };
     if !created && !mutated(Mutation::OpenNames) {
         // A life that was killed may have left its names in the cache only; what follows relies on them.
-        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+        sync_names(&**disk)?;
     }
     opened.superblock.repair()?;
     remove_temporaries(disk, &catalog.temporaries)?;
@@ -202,7 +202,7 @@ fn remove_files(disk: &Arc<dyn Disk>, names: &[String]) -> Result<()> {
     for name in names {
         disk.remove(name).map_err(|e| Error::io("remove", disk.path().join(name), e))?;
     }
-    disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))
+    sync_names(&**disk)
 }
 
 impl Tail {

@@ -15,7 +15,7 @@ use crate::format::block::{BLOCK_HEADER, BlockHeader};
 use crate::format::record::reseal;
 use crate::format::segment::{Life, Predecessor, SegmentHeader, file_name};
 use crate::format::{DATA_START, Identity, PAGE};
-use crate::io::{Access, Disk, File, read_exact_at, write_all_at};
+use crate::io::{Access, Disk, File, read_exact_at, sync_names, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::segment::{RESERVE, Room, Segment, check_block};
@@ -76,7 +76,7 @@ impl Rewrite<'_> {
         };
         self.disk.rename(&temporary, &name).map_err(io("rename"))?;
         if !mutated(Mutation::RewriteName) {
-            self.disk.sync().map_err(|e| Error::io("fsync", self.disk.path(), e))?;
+            sync_names(&**self.disk)?;
         }
         if mutated(Mutation::RewriteOrder) {
             file.sync_all().map_err(io("fsync"))?;

@@ -18,7 +18,7 @@ use crate::error::{Error, LogUuid, RepairProblem, Result};
 use crate::format::crc32;
 use crate::format::segment::parse_file_name;
 use crate::format::superblock::FILE_NAME;
-use crate::io::{Access, Disk, File, read_full_at, write_all_at};
+use crate::io::{Access, Disk, File, read_full_at, sync_names, write_all_at};
 use crate::recovery::TEMPORARY;
 
 /// The manifest's file name.
@@ -123,7 +123,7 @@ fn copy_all(
                 entry.print = print;
             }
         }
-        to.sync().map_err(|e| Error::io("fsync", to.path(), e))?;
+        sync_names(&*to)?;
     }
     Ok(())
 }
@@ -189,7 +189,7 @@ fn write(aside: &Arc<dyn Disk>, manifest: &Manifest) -> Result<()> {
     write_all_at(&*file, manifest.encode().as_bytes(), 0).map_err(io("write"))?;
     file.sync_all().map_err(io("fsync"))?;
     aside.rename(&temporary, MANIFEST).map_err(io("rename"))?;
-    aside.sync().map_err(|e| Error::io("fsync", aside.path(), e))
+    sync_names(&**aside)
 }
 
 impl Manifest {

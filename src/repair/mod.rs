@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use crate::error::{Corruption, Error, LogUuid, RepairProblem, Result};
 use crate::format::superblock::Superblock;
-use crate::io::{Access, Disk};
+use crate::io::{Access, Disk, sync_names};
 use crate::lsn::{Lsn, SegmentId};
 use crate::recovery::{Footing, Kept, Prefix, Rewrite};
 use crate::retention::random_salt;
@@ -224,7 +224,7 @@ impl Plan {
     fn change(&self) -> Result<Option<String>> {
         let disk = &self.disk;
         // What follows relies on names that an earlier life may have left in the cache only.
-        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+        sync_names(&**disk)?;
         for kept in self.footers() {
             let segment = &kept.member.segment;
             let file = disk.open(&segment.name, Access::ReadWrite);
@@ -258,7 +258,7 @@ impl Plan {
         for name in self.files_to_remove() {
             disk.remove(&name).map_err(|e| Error::io("remove", disk.path().join(&name), e))?;
         }
-        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+        sync_names(&**disk)?;
         self.settle_superblock(last.end, written.id())?;
         Ok(written)
     }

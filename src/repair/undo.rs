@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::aside::{Entry, MANIFEST, Manifest, copy, is_ours, list, place, print_of};
 use crate::error::{Error, RepairProblem, Result};
-use crate::io::Disk;
+use crate::io::{Disk, sync_names};
 use crate::recovery::TEMPORARY;
 use crate::wal::take_lock;
 
@@ -42,7 +42,7 @@ pub fn undo(disk: &Arc<dyn Disk>, aside: &Arc<dyn Disk>) -> Result<Undone> {
     }
     let used = format!("{MANIFEST}.undone");
     aside.rename(MANIFEST, &used).map_err(|e| Error::io("rename", aside.path().join(MANIFEST), e))?;
-    aside.sync().map_err(|e| Error::io("fsync", aside.path(), e))?;
+    sync_names(&**aside)?;
     drop(lock);
     Ok(done)
 }
@@ -88,5 +88,5 @@ fn restore(
             done.removed.push(name);
         }
     }
-    to.sync().map_err(|e| Error::io("fsync", to.path(), e))
+    sync_names(&*to)
 }

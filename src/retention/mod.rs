@@ -49,6 +49,7 @@ pub(crate) struct Keeper {
     disk: Arc<dyn Disk>,
     options: Checked,
     uuid: LogUuid,
+    owner: Option<u64>,
     superblock: Mutex<SuperblockFile>,
     pub(crate) table: SegmentTable,
     spares: Mutex<Vec<Spare>>,
@@ -95,6 +96,7 @@ impl Keeper {
         let spares = spare.into_iter().map(|name| Spare { name, watch: Watch::nobody() }).collect();
         Keeper {
             uuid: parts.superblock.content().uuid,
+            owner: parts.superblock.content().owner,
             disk: parts.disk,
             options: parts.options,
             superblock: Mutex::new(parts.superblock),
@@ -116,7 +118,7 @@ impl Keeper {
     }
 
     pub(crate) fn owner(&self) -> Option<u64> {
-        self.superblock.lock().content().owner
+        self.owner
     }
 
     /// No segment is released while this is held.

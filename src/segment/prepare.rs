@@ -12,7 +12,7 @@ use super::{Room, Segment};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::segment::{Life, file_name, has_room};
 use crate::format::{DATA_START, PAGE};
-use crate::io::{Disk, File, write_all_at};
+use crate::io::{Disk, File, sync_names, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 
@@ -67,7 +67,7 @@ pub(crate) fn prepare(
         return Err(e);
     }
     if !mutated(Mutation::SegmentName) {
-        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+        sync_names(&**disk)?;
     }
     let segment = Segment::new(life, file, name, path, plan.mmap)?;
     Ok(Segment { room: plan.room, ..segment })

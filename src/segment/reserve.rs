@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::{DATA_START, PAGE};
-use crate::io::{Access, Disk};
+use crate::io::{Access, Allocated, Disk, File, sync_names, write_all_at};
 
 /// Which space a segment is made of, and which a batch may go into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64) -> Result<u64> {
         return Ok(bytes);
     }
     let mut want = bytes;
-    while let Err(e) = file.set_len(want).and_then(|()| file.allocate(want)) {
+    while let Err(e) = hold(&*file, want) {
         let e = io("allocate")(e);
         if !e.is_full() || want / 2 < LEAST {
             // A reserve of no use; that it could not be removed adds nothing to the reason.
@@ -65,6 +65,24 @@ pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64) -> Result<u64> {
         want /= 2;
     }
     file.sync_all().map_err(io("fsync"))?;
-    disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+    sync_names(&**disk)?;
     Ok(want)
+}
+
+/// Gives a file this size and the space for it, in whichever way the file system can.
+fn hold(file: &dyn File, bytes: u64) -> std::io::Result<()> {
+    const PIECE: usize = 1 << 20;
+    file.set_len(bytes)?;
+    if file.allocate(bytes)? == Allocated::Reserved {
+        return Ok(());
+    }
+    let zeros = vec![0; usize::try_from(bytes).unwrap_or(PIECE).min(PIECE)];
+    let mut at = 0;
+    while at < bytes {
+        let rest = usize::try_from(bytes - at).unwrap_or(PIECE).min(zeros.len());
+        let piece = zeros.get(..rest).unwrap_or(&zeros);
+        write_all_at(file, piece, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
 }

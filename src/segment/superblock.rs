@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::error::{Corruption, CorruptionReason, Error, Result};
 use crate::format::superblock::{FILE_NAME, Superblock};
 use crate::format::{Invalid, PAGE, VERSION};
-use crate::io::{Access, Disk, File, read_full_at, write_all_at};
+use crate::io::{Access, Disk, File, read_full_at, sync_names, write_all_at};
 use crate::lsn::Lsn;
 use crate::mutation::{Mutation, mutated};
 
@@ -124,7 +124,7 @@ impl SuperblockFile {
         if mutated(Mutation::SuperblockName) {
             return Ok(this);
         }
-        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+        sync_names(&**disk)?;
         Ok(this)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use raft::prelude::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Message};
 use seawall::Options;
-use seawall::io::{Access, Disk, File, Lock, RealDisk};
+use seawall::io::{Access, Allocated, Disk, File, Lock, RealDisk};
 use seawall::raft::{Apply, Node, NodeConfig, NodeError, Output, Proposal, RaftLog, RaftOptions, Role};
 use tempfile::TempDir;
 
@@ -112,6 +112,9 @@ impl Disk for GateDisk {
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
         self.inner.subdir(name)
     }
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        self.inner.open_dir(name)
+    }
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         self.inner.lock(name)
     }
@@ -141,7 +144,7 @@ impl File for GateFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.inner.set_len(len)
     }
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<Allocated> {
         self.inner.allocate(len)
     }
     fn as_std(&self) -> Option<&std::fs::File> {

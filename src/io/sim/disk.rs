@@ -10,7 +10,7 @@ use super::fault::{Call, Fault, SyncFailure};
 use super::inode::Inode;
 use super::trace::{Event, With};
 use super::{NameChange, SECTOR, SimDisk, World};
-use crate::io::{Access, Disk, File, Lock};
+use crate::io::{Access, Allocated, Disk, File, Lock};
 
 const EIO: i32 = 5;
 
@@ -82,7 +82,7 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let name = self.key(name);
+        let name = self.key(name)?;
         let mut world = self.world.lock();
         world.call(Call::Create, &name, With::Nothing)?;
         if world.state.names.contains_key(&name) {
@@ -97,7 +97,7 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str, _access: Access) -> io::Result<Arc<dyn File>> {
-        let name = self.key(name);
+        let name = self.key(name)?;
         let mut world = self.world.lock();
         world.call(Call::Open, &name, With::Nothing)?;
         let inode = *world.state.names.get(&name).ok_or(io::ErrorKind::NotFound)?;
@@ -105,7 +105,7 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let (from, to) = (self.key(from), self.key(to));
+        let (from, to) = (self.key(from)?, self.key(to)?);
         let mut world = self.world.lock();
         world.call(Call::Rename, &from, With::To(Arc::clone(&to)))?;
         let names = Arc::make_mut(&mut world.state.names);
@@ -117,7 +117,7 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let name = self.key(name);
+        let name = self.key(name)?;
         let mut world = self.world.lock();
         world.call(Call::Remove, &name, With::Nothing)?;
         Arc::make_mut(&mut world.state.names).remove(&name).ok_or(io::ErrorKind::NotFound)?;
@@ -126,19 +126,24 @@ impl Disk for SimDisk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
+        let prefix = self.prefix()?;
         let mut world = self.world.lock();
         world.call(Call::List, &self.here(), With::Nothing)?;
-        let here = world.state.names.keys().filter(|n| in_dir(n, &self.prefix));
-        Ok(here.filter_map(|n| n.strip_prefix(&self.prefix)).map(str::to_owned).collect())
+        let here = world.state.names.keys().filter(|n| in_dir(n, &prefix));
+        Ok(here.filter_map(|n| n.strip_prefix(prefix.as_str())).map(str::to_owned).collect())
     }
 
     fn sync(&self) -> io::Result<()> {
+        // A directory that was removed can be synced: nothing in it has a name.
+        let prefix = self.prefix().ok();
         let mut world = self.world.lock();
         match world.call(Call::SyncDir, &self.here(), With::Nothing)? {
             Some(Fault::Sync(_)) => Err(io::Error::from_raw_os_error(EIO)),
             Some(Fault::Lie) => Ok(()),
             _ => {
-                world.sync_names(&self.prefix);
+                if let Some(prefix) = prefix {
+                    world.sync_names(&prefix);
+                }
                 Ok(())
             }
         }
@@ -146,16 +151,19 @@ impl Disk for SimDisk {
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
         // Directories are there for ever; only the names of files can be lost.
-        let (dir, prefix) = self.subdir_path(name);
-        Ok(Arc::new(SimDisk { world: Arc::clone(&self.world), dir, prefix }))
+        Ok(Arc::new(self.below(name, true)?))
+    }
+
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        Ok(Arc::new(self.below(name, false)?))
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
-        let name = self.key(name);
+        let name = self.key(name)?;
         let mut world = self.world.lock();
         world.call(Call::Lock, &name, With::Nothing)?;
         if world.locks.insert(Arc::clone(&name)) {
-            Ok(Box::new(SimLock { world: Arc::clone(&self.world), name }))
+            Ok(Box::new(SimLock { world: Arc::clone(&self.world), name, held: true }))
         } else {
             Err(io::ErrorKind::WouldBlock.into())
         }
@@ -169,13 +177,13 @@ impl Disk for SimDisk {
 }
 
 impl SimDisk {
-    fn key(&self, name: &str) -> Arc<str> {
-        if self.prefix.is_empty() { name.into() } else { format!("{}{name}", self.prefix).into() }
+    fn key(&self, name: &str) -> io::Result<Arc<str>> {
+        Ok(format!("{}{name}", self.prefix()?).into())
     }
 
     /// This directory, for the trace.
     fn here(&self) -> Arc<str> {
-        self.dir.to_string_lossy().into()
+        self.path().to_string_lossy().into()
     }
 
     fn file(&self, inode: usize, name: Arc<str>) -> Arc<dyn File> {
@@ -187,13 +195,21 @@ impl SimDisk {
 struct SimLock {
     world: Arc<Mutex<World>>,
     name: Arc<str>,
+    held: bool,
 }
 
-impl Lock for SimLock {}
+impl Lock for SimLock {
+    fn release(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.held) {
+            self.world.lock().locks.remove(&self.name);
+        }
+        Ok(())
+    }
+}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.world.lock().locks.remove(&self.name);
+        drop(self.release());
     }
 }
 
@@ -290,10 +306,13 @@ impl File for SimFile {
         self.resize(&mut world, len)
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<Allocated> {
         let (mut world, _) = self.call(Call::Resize, With::Len(len))?;
         let now = world.inode(self.inode)?.cache.len() as u64;
-        if len > now { self.resize(&mut world, len) } else { Ok(()) }
+        if len > now {
+            self.resize(&mut world, len)?;
+        }
+        Ok(Allocated::Reserved)
     }
 
     fn as_std(&self) -> Option<&std::fs::File> {

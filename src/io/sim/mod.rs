@@ -19,6 +19,8 @@
 //!   to go through all of them.
 //! * [`SimDisk::keep_history`] lets one run serve for a crash at each of its calls: [`SimDisk::before`] is the disk as it
 //!   was then. [`SimDisk::fingerprint`] tells whether a state was seen before.
+//! * [`SimDisk::move_directory`] and [`SimDisk::remove_directory`] change what a path leads to; who opened the directory
+//!   before goes on in it.
 //! * [`SimDisk::trace`] says what was called.
 //!
 //! # A crash at every call
@@ -56,6 +58,7 @@
 //! written read as zeros.
 
 mod crash;
+mod directory;
 mod disk;
 mod fault;
 mod inode;
@@ -66,7 +69,7 @@ mod tests;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -88,10 +91,17 @@ pub const TEAR: usize = 512;
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     world: Arc<Mutex<World>>,
-    dir: PathBuf,
-    /// The directory's key in the world: "" for the top, else its name and a slash.
-    prefix: String,
+    /// As it was when the directory was opened.
+    path: PathBuf,
+    directory: DirectoryId,
 }
+
+/// A directory, whatever its name is by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct DirectoryId(u64);
+
+/// The directory that everything is in.
+const TOP: DirectoryId = DirectoryId(0);
 
 /// A change of names that no directory sync has covered.
 #[derive(Clone, Debug)]
@@ -112,6 +122,10 @@ struct State {
     /// Names on the device.
     durable_names: Arc<Names>,
     pending: Vec<NameChange>,
+    /// The directories below the top, and what keys of the files in each begin with: names, each with a slash behind it.
+    directories: BTreeMap<DirectoryId, String>,
+    /// How many directories there ever were below the top.
+    directories_made: u64,
 }
 
 /// The machine.
@@ -140,13 +154,13 @@ impl SimDisk {
     /// An empty disk without faults.
     #[must_use]
     pub fn new() -> Self {
-        SimDisk { world: Arc::default(), dir: PathBuf::from("sim"), prefix: String::new() }
+        SimDisk { world: Arc::default(), path: PathBuf::from("/sim"), directory: TOP }
     }
 
     /// Another machine's disk, with this directory's path.
     fn beside(&self, state: State, space: Option<u64>) -> SimDisk {
         let world = Arc::new(Mutex::new(World { state, space, ..World::default() }));
-        SimDisk { world, dir: self.dir.clone(), prefix: self.prefix.clone() }
+        SimDisk { world, path: self.path.clone(), directory: self.directory }
     }
 
     /// Sets what goes wrong, and counts calls from 0 again.
@@ -267,14 +281,6 @@ impl SimDisk {
             }
         }
         sum
-    }
-
-    fn subdir_path(&self, name: &str) -> (PathBuf, String) {
-        (self.dir.join(name), format!("{}{name}/", self.prefix))
-    }
-
-    fn path(&self) -> &Path {
-        &self.dir
     }
 }
 

@@ -157,6 +157,7 @@ impl Node {
     /// [`NodeError::Config`], [`NodeError::WrongDirectory`], [`NodeError::AppliedOutOfRange`],
     /// [`NodeError::AppliedTermMismatch`], and what the store says.
     pub fn new(config: NodeConfig, storage: GroupStorage) -> NodeResult<Node> {
+        storage.log().check_opener()?;
         let group = storage.id();
         config.validate(group)?;
         let log = storage.log().clone();
@@ -412,13 +413,16 @@ impl Node {
     /// Has `waker` woken when a batch of this node becomes durable, or fails: that is when [`Node::drive`] has
     /// something new. It stays set.
     pub fn set_waker(&mut self, waker: &Waker) {
-        self.persists.set_waker(waker);
+        if self.log.is_here() {
+            self.persists.set_waker(waker);
+        }
     }
 
-    /// A picture of what the node is doing. Works on a failed node, too.
+    /// A picture of what the node is doing. Works on a failed node, too. In a process that did not open the log, what is
+    /// read from it is 0.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
-        let raft = &self.raw.raft;
+        let (raft, here) = (&self.raw.raft, self.log.is_here());
         let visible = self.storage.last_index().unwrap_or_default();
         let mut peers = Vec::new();
         if raft.state == StateRole::Leader {
@@ -443,8 +447,8 @@ impl Node {
             commit: raft.raft_log.committed,
             applied: self.applying.applied,
             handed_out: self.applying.handed_out,
-            first: raft.raft_log.first_index(),
-            last: raft.raft_log.last_index(),
+            first: if here { raft.raft_log.first_index() } else { 0 },
+            last: if here { raft.raft_log.last_index() } else { 0 },
             visible,
             durable: self.storage.durable_index(),
             pending_proposals: self.proposals.len(),
@@ -455,6 +459,7 @@ impl Node {
     }
 
     fn alive(&self) -> NodeResult<()> {
+        self.log.check_opener()?;
         match &self.failed {
             None => Ok(()),
             Some(cause) => Err(NodeError::Failed { group: self.group, cause: Arc::clone(cause) }),

@@ -32,6 +32,7 @@ use ::raft::eraftpb::Entry;
 use parking_lot::{Condvar, Mutex};
 
 use super::error::NodeError;
+use crate::io::process::Process;
 
 /// A proposal took effect: its entry is committed and the state machine has applied it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +197,7 @@ impl Future for Proposal {
 struct Completer {
     shared: Arc<Shared>,
     group: u64,
+    process: Process,
 }
 
 impl Completer {
@@ -214,7 +216,10 @@ impl Completer {
 
 impl Drop for Completer {
     fn drop(&mut self) {
-        self.complete(Err(ProposalError::NodeGone { group: self.group }));
+        // Elsewhere the node is not gone: it is another process's.
+        if self.process.is_current() {
+            self.complete(Err(ProposalError::NodeGone { group: self.group }));
+        }
     }
 }
 
@@ -289,7 +294,8 @@ impl Proposals {
         let shared = Arc::new(Shared::default());
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
-        let completer = Completer { shared: Arc::clone(&shared), group: self.group };
+        let completer =
+            Completer { shared: Arc::clone(&shared), group: self.group, process: Process::current() };
         self.open.insert(at, Pending { context, deadline, completer });
         Proposal { shared, group: self.group, deadline, at: Applied { index: at.0, term: at.1 } }
     }

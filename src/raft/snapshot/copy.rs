@@ -3,7 +3,7 @@
 use super::super::state::SnapshotRef;
 use super::{SnapshotSource, Snapshots};
 use crate::Error;
-use crate::io::{Disk, copy_first};
+use crate::io::{Disk, copy_first, sync_names};
 
 impl Snapshots {
     /// Copies these snapshots, verified, into another directory; says how many bytes. They are durable there then.
@@ -12,7 +12,7 @@ impl Snapshots {
         for (group, file) in files {
             bytes += copy(self.open(*group, *file)?, directory, &self.identity(*group, *file).name())?;
         }
-        directory.sync().map_err(|e| Error::io("fsync", directory.path(), e))?;
+        sync_names(directory)?;
         Ok(bytes)
     }
 }

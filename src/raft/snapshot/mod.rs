@@ -49,6 +49,7 @@ use parking_lot::Mutex;
 use super::state::{EntryId, SnapshotRef};
 use crate::error::LogUuid;
 use crate::io::Disk;
+use crate::io::process::Opener;
 use crate::{Error, Lsn};
 use identity::Identity;
 pub use receiver::{ReceivedSnapshot, SnapshotReceiver};
@@ -70,6 +71,7 @@ pub(crate) struct Meta<'a> {
 /// The snapshot files of one log.
 #[derive(Debug)]
 pub(crate) struct Snapshots {
+    opener: Opener,
     disk: Arc<dyn Disk>,
     uuid: LogUuid,
     /// How much data stands under one checksum; not 0.
@@ -84,6 +86,7 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     pub(crate) fn new(disk: Arc<dyn Disk>, uuid: LogUuid, chunk: usize) -> Self {
         Snapshots {
+            opener: Opener::of(disk.path()),
             disk,
             uuid,
             chunk,

@@ -15,6 +15,7 @@ use super::identity::Identity;
 use super::opening;
 use crate::Error;
 use crate::error::CorruptionReason;
+use crate::io::process::Opener;
 use crate::io::{File, read_exact_at};
 use crate::mutation::{Mutation, mutated};
 
@@ -56,6 +57,7 @@ use crate::mutation::{Mutation, mutated};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SnapshotSource {
+    opener: Opener,
     identity: Identity,
     directory: PathBuf,
     file: Arc<dyn File>,
@@ -146,6 +148,7 @@ impl SnapshotSource {
         let directory = store.disk.path().to_owned();
         let (file, header) = opening::open(&*store.disk, &identity)?;
         Ok(SnapshotSource {
+            opener: store.opener.clone(),
             place: Place { chunks: 0, at: header.data_at, sums: Hasher::new() },
             identity,
             directory,
@@ -212,6 +215,7 @@ impl SnapshotSource {
     /// Reads the next chunk and, if it is the last or there is none, the trailer. If one of them does not verify, nothing
     /// is handed out, and it is as if nothing had been read.
     fn next_chunk(&mut self) -> Result<(), Error> {
+        self.opener.check()?;
         let mut place = self.place.clone();
         let len = self.remaining().min(u64::from(self.header.chunk));
         let mut chunk = std::mem::take(&mut self.chunk);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::state::SnapshotRef;
 use super::Snapshots;
 use super::identity::serial_in;
+use crate::io::sync_names;
 use crate::{Error, Lsn};
 
 /// While this is about, no file is removed.
@@ -31,11 +32,17 @@ impl Snapshots {
 
     /// A snapshot is not needed any more once everything below `after` is durable.
     pub(crate) fn discard(&self, group: u64, file: SnapshotRef, after: Lsn) {
+        if !self.opener.is_here() {
+            return;
+        }
         self.obsolete.lock().push((self.identity(group, file).name(), after));
     }
 
     /// Removes files that nothing refers to, if they are there.
     pub(crate) fn abandon(&self, names: impl IntoIterator<Item = String>) {
+        if !self.opener.is_here() {
+            return;
+        }
         self.obsolete.lock().extend(names.into_iter().map(|name| (name, Lsn::ZERO)));
         self.sweep(Lsn::ZERO);
     }
@@ -44,6 +51,9 @@ impl Snapshots {
     ///
     /// A file that cannot be removed harms nobody, so a failure is no error: it is tried again next time, and at open.
     pub(crate) fn sweep(&self, durable: Lsn) -> usize {
+        if !self.opener.is_here() {
+            return 0;
+        }
         let mut obsolete = self.obsolete.lock();
         if self.keepers.load(Ordering::Acquire) > 0 {
             return obsolete.len();
@@ -76,7 +86,7 @@ impl Snapshots {
             }
         }
         if removed {
-            self.disk.sync().map_err(failed("fsync", ""))?;
+            sync_names(&*self.disk)?;
         }
         Ok(())
     }

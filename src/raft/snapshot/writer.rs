@@ -14,7 +14,7 @@ use super::header::{self, Header, SUM};
 use super::identity::Identity;
 use super::{Meta, Snapshots};
 use crate::Error;
-use crate::io::{File, write_all_at};
+use crate::io::{File, sync_names, write_all_at};
 use crate::mutation::{Mutation, mutated};
 
 /// A file that is not whole yet. Dropped, it is removed.
@@ -74,6 +74,7 @@ impl FileWriter {
     /// Takes as many of these bytes as fit into the present chunk, at least one if there is one; says how many. After an
     /// error it takes none any more.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        self.store.opener.check()?;
         if let State::Failed(e) = &self.state {
             return Err(e.clone());
         }
@@ -104,6 +105,7 @@ impl FileWriter {
 
     /// Ends the file. When this returns it is durable under its own name, and nothing refers to it yet.
     pub(crate) fn finish(mut self) -> Result<SnapshotRef, Error> {
+        self.store.opener.check()?;
         if let State::Failed(e) = &self.state {
             return Err(e.clone());
         }
@@ -122,7 +124,7 @@ impl FileWriter {
         }
         self.store.disk.rename(&temporary, &name).map_err(failed("rename", &temporary))?;
         if !mutated(Mutation::SnapshotName) {
-            self.store.disk.sync().map_err(failed("fsync", ""))?;
+            sync_names(&*self.store.disk)?;
         }
         self.state = State::Whole;
         Ok(self.identity.file)

@@ -1,0 +1,231 @@
+//! Which process a handle belongs to.
+//!
+//! A child made by `fork(2)` has its parent's memory and descriptors and none of its threads. A handle that it inherits
+//! must do nothing there: its blocks would land on those of the parent, its locks may be held by threads that do not
+//! exist, and the descriptor of the lock file keeps an `flock` alive when the parent is gone.
+//!
+//! ```text
+//!  parent   token 1 in a page ──fork──> child   the page is cleared: 0, and the next token is 2
+//!  handle   opened by 1       ──fork──> handle  opened by 1: not this process's
+//!  lock     descriptor        ──fork──> closed by a handler that runs in the child
+//! ```
+//!
+//! **Telling.** The kernel clears a page marked `MADV_WIPEONFORK` in the child, whatever made the child, so asking costs
+//! a load and no system call. The child draws its own token when it first asks: one higher than the last one among its
+//! ancestors, so no handle that it can hold has it. A kernel that does not know the mark (before 4.14) is asked for the
+//! process id each time.
+//!
+//! **The lock.** An `flock` belongs to the open file that parent and child share. The opener gives it up explicitly
+//! ([`Lock::release`](super::Lock::release)); and so that it also ends with an opener that is killed, a handler registered
+//! with `pthread_atfork(3)` closes the descriptor in each child made by `fork(3)`. A child made by a raw `clone(2)` keeps it.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use memmap2::{MmapMut, MmapRaw};
+use rustix::mm::{Advice, madvise};
+
+use crate::error::{Error, Result};
+
+/// A process, as far as handles are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Process(u64);
+
+impl Process {
+    /// The process that asks.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        match PAGE.get_or_init(Page::new) {
+            Some(page) => Process(page.token()),
+            None => Process(u64::from(std::process::id())),
+        }
+    }
+
+    /// Whether this is the process that asks.
+    #[inline]
+    pub(crate) fn is_current(self) -> bool {
+        self == Process::current()
+    }
+}
+
+/// Whose a handle on a log is: the process that opened it.
+#[derive(Clone, Debug)]
+pub(crate) struct Opener {
+    dir: Arc<Path>,
+    process: Process,
+}
+
+impl Opener {
+    /// This process, of the log in `dir`.
+    pub(crate) fn of(dir: &Path) -> Self {
+        Opener { dir: dir.into(), process: Process::current() }
+    }
+
+    /// Whether this is the process that opened the log.
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        self.process.is_current()
+    }
+
+    /// Refuses what is asked of a handle in another process. To be called before a lock is taken: whoever held it when
+    /// the process was forked will not give it up here.
+    ///
+    /// # Errors
+    /// [`Error::OtherProcess`].
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_here() { Ok(()) } else { Err(Error::OtherProcess { dir: self.dir.to_path_buf() }) }
+    }
+}
+
+/// `None` on a kernel that cannot clear a page on `fork`.
+static PAGE: OnceLock<Option<Page>> = OnceLock::new();
+
+/// The last token that this process or an ancestor drew. An ordinary word: a child inherits its value.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// A page that reads as zeros in a child of the process that wrote to it.
+struct Page(MmapRaw);
+
+impl Page {
+    fn new() -> Option<Self> {
+        let map = MmapRaw::from(MmapMut::map_anon(size_of::<AtomicU64>()).ok()?);
+        // SAFETY: the range is a mapping of our own, private and anonymous, and nothing else refers to it. The advice
+        // changes what a child finds there, zeros, which are a valid `AtomicU64`.
+        let marked = unsafe { madvise(map.as_mut_ptr().cast(), map.len(), Advice::LinuxWipeOnFork) };
+        marked.ok().map(|()| Page(map))
+    }
+
+    #[inline]
+    fn token(&self) -> u64 {
+        // SAFETY: a mapping begins at a page, so it is aligned for the word, and it is at least as long; it lives as long
+        // as `self`; and it is only ever read and written through this atomic, or cleared by the kernel before the child
+        // has run.
+        let word = unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().cast()) };
+        match word.load(Ordering::Acquire) {
+            0 => Page::draw(word),
+            token => token,
+        }
+    }
+
+    #[cold]
+    fn draw(word: &AtomicU64) -> u64 {
+        let token = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        match word.compare_exchange(0, token, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => token,
+            Err(drawn_by_another_thread) => drawn_by_another_thread,
+        }
+    }
+}
+
+/// An open file of which a forked child has no descriptor.
+#[derive(Debug)]
+pub(crate) struct NotInherited {
+    file: ManuallyDrop<File>,
+    slot: &'static Slot,
+    process: Process,
+}
+
+impl NotInherited {
+    /// Takes care of this file's descriptor from now on.
+    pub(crate) fn new(file: File) -> io::Result<Self> {
+        static HANDLER: OnceLock<i32> = OnceLock::new();
+        // SAFETY: the handler is a function without arguments that stays for ever, and does only what POSIX allows in a
+        // child of a program with threads: atomic operations and `close`.
+        let failed =
+            *HANDLER.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) });
+        if failed != 0 {
+            return Err(io::Error::from_raw_os_error(failed));
+        }
+        let slot = Slot::take(file.as_raw_fd());
+        Ok(NotInherited { file: ManuallyDrop::new(file), slot, process: Process::current() })
+    }
+
+    /// The file, to the process that opened it.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.process.is_current().then_some(&self.file)
+    }
+}
+
+impl Drop for NotInherited {
+    fn drop(&mut self) {
+        // In a child the number is closed already, and may be another file's by now.
+        if self.process.is_current() {
+            self.slot.fd.store(FREE, Ordering::SeqCst);
+            // SAFETY: not used again, for the value ends here.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
+        }
+    }
+}
+
+/// A descriptor to be closed in a child. Slots are never freed, so the handler can walk them without a lock.
+#[derive(Debug)]
+struct Slot {
+    fd: AtomicI32,
+    next: OnceLock<Box<Slot>>,
+}
+
+const FREE: i32 = -1;
+
+static SLOTS: Slot = Slot { fd: AtomicI32::new(FREE), next: OnceLock::new() };
+
+impl Slot {
+    fn take(fd: i32) -> &'static Slot {
+        let mut slot = &SLOTS;
+        while slot.fd.compare_exchange(FREE, fd, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            slot =
+                slot.next.get_or_init(|| Box::new(Slot { fd: AtomicI32::new(FREE), next: OnceLock::new() }));
+        }
+        slot
+    }
+}
+
+extern "C" fn close_in_child() {
+    let mut slot = Some(&SLOTS);
+    while let Some(here) = slot {
+        let fd = here.fd.swap(FREE, Ordering::SeqCst);
+        if fd != FREE {
+            // SAFETY: the descriptor is the child's own copy. Who owns it, a `NotInherited` of the parent, neither uses
+            // nor closes it here.
+            unsafe { libc::close(fd) };
+        }
+        slot = here.next.get().map(|next| &**next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_itself_and_a_cleared_page_is_another_one() {
+        let here = Process::current();
+        assert!(here.is_current() && here == Process::current());
+        let page = Page::new().unwrap();
+        let first = page.token();
+        assert_eq!(page.token(), first);
+        // What the kernel does in a child.
+        // SAFETY: as in `Page::token`; no other thread knows the page.
+        unsafe { AtomicU64::from_ptr(page.0.as_mut_ptr().cast()) }.store(0, Ordering::Relaxed);
+        assert!(page.token() > first);
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let file = || NotInherited::new(tempfile::tempfile().unwrap()).unwrap();
+        let held: Vec<_> = (0..5).map(|_| file()).collect();
+        let mut distinct: Vec<_> = held.iter().map(|h| std::ptr::from_ref(h.slot)).collect();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 5);
+        drop(held);
+        assert!(file().file().is_some());
+    }
+}
