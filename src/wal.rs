@@ -233,6 +233,8 @@ impl Wal {
         for cut in &opened.report.cut {
             event!(warn, dir = disk.path().display().to_string(), cut = cut.to_string(), "unproven tail cut");
         }
+        let mut opened = opened;
+        opened.report.unmapped = opened.segments.iter().filter(|s| s.is_unmapped()).count() as u64;
         let opener = Opener::of(disk.path());
         let counters = Arc::new(Counters::default());
         let without_footer = opened.without_footer();
@@ -487,6 +489,9 @@ impl Wal {
         stats.segments = segments.len() as u64;
         stats.spare_segments = self.inner.keeper.spare_files() as u64;
         stats.disk_bytes = segments.iter().map(|s| s.file_bytes()).sum();
+        stats.unmapped_segments = segments.iter().filter(|s| s.is_unmapped()).count() as u64;
+        let beside = self.inner.keeper.beside_segments();
+        (stats.spare_bytes, stats.reserve_bytes) = (beside.spare, beside.reserve);
         stats
     }
 

@@ -17,7 +17,8 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
@@ -60,6 +61,39 @@ impl Watch {
 struct Owner {
     map: Mmap,
     _life: Arc<()>,
+    _counted: Counted,
+}
+
+/// One of the mappings that a process may have. The rest of the process needs some too: stacks, memory, libraries.
+struct Counted;
+
+/// How many there are.
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
+
+impl Counted {
+    fn one() -> io::Result<Self> {
+        if MAPPED.fetch_add(1, Ordering::Relaxed) < most() {
+            return Ok(Counted);
+        }
+        MAPPED.fetch_sub(1, Ordering::Relaxed);
+        Err(io::Error::new(io::ErrorKind::OutOfMemory, "three quarters of `vm.max_map_count` are in use"))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        MAPPED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Three quarters of what the system allows a process.
+fn most() -> usize {
+    const USUAL: usize = 65_530;
+    static MOST: OnceLock<usize> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        let told = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+        told.and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL) / 4 * 3
+    })
 }
 
 impl AsRef<[u8]> for Owner {
@@ -70,17 +104,22 @@ impl AsRef<[u8]> for Owner {
 
 impl Mapping {
     /// Maps `len` bytes of `file` at `offset`, which must be within the file.
+    ///
+    /// # Errors
+    /// Whatever the system reports; a file that is too short; [`io::ErrorKind::OutOfMemory`] before the process has used up
+    /// its mappings. What cannot be mapped can still be read.
     pub(crate) fn new(file: &File, offset: u64, len: usize, life: &FileLife) -> io::Result<Self> {
         let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidInput)?;
         if file.metadata()?.len() < end {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        let counted = Counted::one()?;
         // SAFETY: the range lies within the file, as just checked. The file is private to the log's directory, which is
         // locked; its bytes change under the mapping only where the module's three rules say that nobody looks. Another
         // process that writes to or truncates the files of a locked log breaks those rules; that is stated to be out of
         // scope, as with every mapped file.
         let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
-        Ok(Mapping { bytes: Bytes::from_owner(Owner { map, _life: Arc::clone(&life.0) }) })
+        Ok(Mapping { bytes: Bytes::from_owner(Owner { map, _life: Arc::clone(&life.0), _counted: counted }) })
     }
 
     /// The bytes from `start` to `end`, borrowed; `None` when they are not all mapped.

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Keeper;
+use super::{Keeper, Spare, Surplus};
 use crate::error::{Error, Result};
 use crate::format::DATA_START;
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::segment::{
-    Commits, Plan, RESERVE, Room, SealInput, Segment, SegmentReader, Summary, Tip, make_reserve, prepare,
-    seal,
+    Commits, Plan, RESERVE, Room, SealInput, Segment, SegmentReader, Summary, Tip, Unprepared, make_reserve,
+    prepare, seal, size_of,
 };
 use crate::trace::span;
 
@@ -30,15 +30,15 @@ pub(super) struct Jobs {
 enum Job {
     /// A segment has its first durable block: the superblock is to name it.
     Started { newest: SegmentId, durable: Lsn },
-    /// A file is no part of the log.
-    Remove { name: String },
+    /// There are files that are no part of the log.
+    RemoveSurplus,
     /// A segment has ended and its successor is durable.
     Seal { id: SegmentId, end: Lsn, digest: u32 },
 }
 
 impl Jobs {
-    pub(super) fn new(next_id: SegmentId, surplus: Vec<String>) -> Self {
-        let queue = surplus.into_iter().map(|name| Job::Remove { name }).collect();
+    pub(super) fn new(next_id: SegmentId, surplus: bool) -> Self {
+        let queue = surplus.then_some(Job::RemoveSurplus).into_iter().collect();
         Jobs { prepare: None, queue, next_id, stop: false }
     }
 
@@ -46,16 +46,18 @@ impl Jobs {
         self.prepare.is_none() && self.queue.is_empty()
     }
 
+    fn take_id(&mut self) -> SegmentId {
+        let id = self.next_id;
+        self.next_id = id.next();
+        id
+    }
+
     fn take(&mut self) -> Option<Work> {
         if self.queue.len() > MOST_BEHIND {
             return self.queue.pop_front().map(Work::Job);
         }
         match self.prepare.take() {
-            Some((first_lsn, room)) => {
-                let id = self.next_id;
-                self.next_id = id.next();
-                Some(Work::Prepare(id, first_lsn, room))
-            }
+            Some((first_lsn, room)) => Some(Work::Prepare(self.take_id(), first_lsn, room)),
             None => self.queue.pop_front().map(Work::Job),
         }
     }
@@ -192,7 +194,36 @@ impl Keeper {
             Room::Reserve => self.prepare_from_reserve(id, first_lsn, commits),
         };
         self.counters.segments_prepared.add(u64::from(segment.is_ok()));
-        segment.map(Arc::new)
+        let segment = Arc::new(segment?);
+        self.ready.lock().push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    fn prepare(&self, plan: &Plan, recycled: Option<&str>, commits: &dyn Commits) -> Result<Segment> {
+        prepare(&self.disk, plan, recycled, commits).map_err(|Unprepared { error, left }| {
+            // The reserve that is left is the reserve.
+            if let Some((name, bytes)) = left.filter(|(name, _)| name != RESERVE) {
+                self.surplus.lock().push(Surplus { name, bytes });
+            }
+            error
+        })
+    }
+
+    /// As [`Keeper::prepare`], of a new file. A name that was taken since the log was opened is left to whoever took it.
+    fn prepare_new(&self, plan: &Plan, commits: &dyn Commits) -> Result<Segment> {
+        const ATTEMPTS: usize = 16;
+        let mut plan = *plan;
+        for _ in 1..ATTEMPTS {
+            match self.prepare(&plan, None, commits) {
+                Err(Error::Io { op: "create", source, .. })
+                    if source.kind() == std::io::ErrorKind::AlreadyExists =>
+                {
+                    plan.id = self.jobs.lock().take_id();
+                }
+                made => return made,
+            }
+        }
+        self.prepare(&plan, None, commits)
     }
 
     fn tell_prepared(&self, made: &Result<Arc<Segment>>) {
@@ -205,11 +236,15 @@ impl Keeper {
 
     fn prepare_ordinary(&self, id: SegmentId, first_lsn: Lsn, commits: &dyn Commits) -> Result<Segment> {
         let _span = span!(DEBUG, "prepare", segment = id.get());
+        // What is left over may be what fills the disk; that it cannot be removed is no reason not to go on.
+        let removed = self.remove_surplus();
+        self.note(&removed);
         self.replenish_reserve()?;
         let recycled = self.take_spare();
         let plan = Plan { id, first_lsn, ..self.plan(self.options.capacity, Room::Ordinary) };
-        let segment = prepare(&self.disk, &plan, recycled.as_deref(), commits)?;
-        self.counters.segments_recycled.add(u64::from(recycled.is_some()));
+        let Some(recycled) = recycled else { return self.prepare_new(&plan, commits) };
+        let segment = self.prepare(&plan, Some(&recycled), commits)?;
+        self.counters.segments_recycled.add(1);
         Ok(segment)
     }
 
@@ -225,7 +260,7 @@ impl Keeper {
         }
         let align = u64::from(self.options.block_align);
         let plan = self.plan((bytes - DATA_START) & !(align - 1), Room::Reserve);
-        prepare(&self.disk, &Plan { id, first_lsn, ..plan }, Some(RESERVE), commits)
+        self.prepare(&Plan { id, first_lsn, ..plan }, Some(RESERVE), commits)
     }
 
     fn plan(&self, capacity: u64, room: Room) -> Plan {
@@ -243,7 +278,7 @@ impl Keeper {
 
     fn take_spare(&self) -> Option<String> {
         let mut spares = self.spares.lock();
-        let at = spares.iter().position(super::Spare::unused);
+        let at = spares.iter().position(Spare::unused);
         at.map(|at| spares.swap_remove(at).name)
     }
 
@@ -256,7 +291,10 @@ impl Keeper {
                 let full = || {
                     Error::io("fill", self.disk.path().join(RESERVE), std::io::ErrorKind::StorageFull.into())
                 };
-                self.remove(&self.take_spare().ok_or_else(full)?)?;
+                let name = self.take_spare().ok_or_else(full)?;
+                let bytes = size_of(&self.disk, &name);
+                self.surplus.lock().push(Surplus { name, bytes });
+                self.remove_surplus()?;
             }
         }
         Ok(())
@@ -264,7 +302,7 @@ impl Keeper {
 
     fn run_job(&self, job: &Job) -> Result<()> {
         match *job {
-            Job::Remove { ref name } => self.remove(name),
+            Job::RemoveSurplus => self.remove_surplus(),
             Job::Started { newest, durable } => self.superblock.lock().update(|sb| {
                 sb.newest = Some(newest);
                 sb.durable = sb.durable.max(durable);
@@ -313,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_next_segment_goes_first_unless_footers_are_far_behind() {
-        let mut jobs = Jobs::new(SegmentId::new(1), Vec::new());
+        let mut jobs = Jobs::new(SegmentId::new(1), false);
         jobs.queue.extend((0..MOST_BEHIND as u64 + 2).map(seal));
         jobs.prepare = Some((Lsn::ZERO, Room::Ordinary));
         let before =

@@ -22,7 +22,7 @@ use crate::io::mapping::Watch;
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
-use crate::segment::{Segment, Summarizer, SuperblockFile, Tip};
+use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, size_of};
 use crate::stats::Counters;
 use crate::trace::{event, span};
 
@@ -34,7 +34,23 @@ pub(crate) use table::SegmentTable;
 #[derive(Debug)]
 struct Spare {
     name: String,
+    bytes: u64,
     watch: Watch,
+}
+
+/// A file that is part of nothing and is to be removed; it is there because nobody has come to it yet, or could not.
+#[derive(Debug)]
+struct Surplus {
+    name: String,
+    bytes: u64,
+}
+
+/// What lies in the directory beside the segments of the log, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BesideSegments {
+    /// Released files, the segment that is made ready, and files that are to be removed.
+    pub(crate) spare: u64,
+    pub(crate) reserve: u64,
 }
 
 impl Spare {
@@ -53,6 +69,10 @@ pub(crate) struct Keeper {
     superblock: Mutex<SuperblockFile>,
     pub(crate) table: SegmentTable,
     spares: Mutex<Vec<Spare>>,
+    surplus: Mutex<Vec<Surplus>>,
+    /// The segments that were made ready and have no durable block yet: the next one, and the one whose first block is on
+    /// its way.
+    ready: Mutex<Vec<Arc<Segment>>>,
     /// How many bytes the reserve has, as far as this handle made or found it and did not use it.
     reserve: Mutex<u64>,
     /// Held by whoever releases segments, and by whoever must not see any go.
@@ -93,7 +113,13 @@ impl Keeper {
         let mut spare = parts.spare;
         let mut surplus = spare.split_off(spare.len().min(parts.options.spare_segments));
         surplus.extend(parts.replaced);
-        let spares = spare.into_iter().map(|name| Spare { name, watch: Watch::nobody() }).collect();
+        let size = |name: &str| size_of(&parts.disk, name);
+        let spares = spare
+            .into_iter()
+            .map(|name| Spare { bytes: size(&name), name, watch: Watch::nobody() })
+            .collect();
+        let surplus: Vec<_> = surplus.into_iter().map(|name| Surplus { bytes: size(&name), name }).collect();
+        let jobs = Jobs::new(parts.next_id, !surplus.is_empty());
         Keeper {
             uuid: parts.superblock.content().uuid,
             owner: parts.superblock.content().owner,
@@ -102,9 +128,11 @@ impl Keeper {
             superblock: Mutex::new(parts.superblock),
             table: SegmentTable::new(parts.segments),
             spares: Mutex::new(spares),
+            surplus: Mutex::new(surplus),
+            ready: Mutex::new(Vec::new()),
             reserve: Mutex::new(0),
             releasing: Mutex::new(()),
-            jobs: Mutex::new(Jobs::new(parts.next_id, surplus)),
+            jobs: Mutex::new(jobs),
             work: Condvar::new(),
             hurry: AtomicBool::new(false),
             summarizer: parts.summarizer,
@@ -131,6 +159,14 @@ impl Keeper {
         self.spares.lock().len()
     }
 
+    /// What lies beside the segments of the log.
+    pub(crate) fn beside_segments(&self) -> BesideSegments {
+        let spares: u64 = self.spares.lock().iter().map(|spare| spare.bytes).sum();
+        let surplus: u64 = self.surplus.lock().iter().map(|surplus| surplus.bytes).sum();
+        let ready: u64 = self.ready.lock().iter().map(|segment| segment.file_bytes()).sum();
+        BesideSegments { spare: spares + surplus + ready, reserve: *self.reserve.lock() }
+    }
+
     /// The superblock's present content.
     pub(crate) fn superblock(&self) -> Superblock {
         *self.superblock.lock().content()
@@ -145,6 +181,7 @@ impl Keeper {
     pub(crate) fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
         event!(debug, segment = segment.id().get(), first_lsn = segment.first_lsn().get(), "segment started");
         self.table.push(Arc::clone(segment), predecessor.end);
+        self.ready.lock().retain(|ready| ready.id() != segment.id());
         self.enqueue_started(segment.id(), predecessor);
     }
 
@@ -163,32 +200,47 @@ impl Keeper {
         event!(debug, segments = count, oldest = oldest.get(), "segments released");
         self.counters.segments_released.add(count as u64);
         let ids: Vec<SegmentId> = released.iter().map(|segment| segment.id()).collect();
-        let reused = released.into_iter().try_for_each(|segment| self.reuse_or_remove(segment));
+        // All of them, whatever becomes of one: none is in the table any more.
+        released.into_iter().for_each(|segment| self.reuse_or_discard(&segment));
+        let removed = self.remove_surplus();
         if late {
             self.superblock.lock().update(|sb| sb.oldest = oldest)?;
         }
         drop(one_at_a_time);
         ids.into_iter().for_each(|id| self.options.observed.tell(|o| o.released(id)));
-        reused?;
+        removed?;
         Ok(count)
     }
 
-    fn reuse_or_remove(&self, segment: Arc<Segment>) -> Result<()> {
+    fn reuse_or_discard(&self, segment: &Segment) {
+        let (name, bytes) = (segment.name.clone(), segment.file_bytes());
         let mut spares = self.spares.lock();
-        let spare = Spare { name: segment.name.clone(), watch: segment.watch() };
-        drop(segment);
         if spares.len() < self.options.spare_segments {
-            spares.push(spare);
-            return Ok(());
+            spares.push(Spare { name, bytes, watch: segment.watch() });
+            return;
         }
         drop(spares);
-        self.remove(&spare.name)
+        self.surplus.lock().push(Surplus { name, bytes });
     }
 
-    fn remove(&self, name: &str) -> Result<()> {
-        self.disk.remove(name).map_err(|e| Error::io("remove", self.disk.path().join(name), e))?;
-        self.counters.segments_removed.add(1);
-        Ok(())
+    /// Removes what is to be removed. What cannot be is tried again when a segment is prepared or released.
+    fn remove_surplus(&self) -> Result<()> {
+        let mut surplus = self.surplus.lock();
+        let mut result = Ok(());
+        surplus.retain(|file| match self.disk.remove(&file.name) {
+            Ok(()) => {
+                self.counters.segments_removed.add(1);
+                false
+            }
+            // Somebody else has done it.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+            Err(e) => {
+                let path = self.disk.path().join(&file.name);
+                result = std::mem::replace(&mut result, Ok(())).and(Err(Error::io("remove", path, e)));
+                true
+            }
+        });
+        result
     }
 
     /// The log is closed: everything below `durable` is on the device.

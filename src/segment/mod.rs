@@ -24,8 +24,8 @@ mod superblock;
 mod walk;
 
 use std::num::NonZeroU16;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -41,13 +41,14 @@ use crate::io::mapping::{FileLife, Mapping, Watch};
 use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
+use crate::trace::event;
 
 pub(crate) use blocks::{
     BlockDamage, Sighting, Window, check_block, find_streams, look_around, look_within, records_end,
     room_behind,
 };
 pub(crate) use fill::Commits;
-pub(crate) use prepare::{Plan, prepare};
+pub(crate) use prepare::{Plan, Unprepared, prepare, size_of};
 pub(crate) use reserve::{RESERVE, Room, make_reserve};
 pub use salvage::Salvage;
 pub(crate) use salvage::last_block_end;
@@ -193,8 +194,6 @@ pub struct Summary {
 pub(crate) struct LoadedFooter {
     pub(crate) footer: Footer,
     pub(crate) summary: Summary,
-    /// How long the file is, footer included.
-    pub(crate) file_len: u64,
 }
 
 impl LoadedFooter {
@@ -221,15 +220,28 @@ pub(crate) struct Segment {
     /// What the file was made of.
     pub(crate) room: Room,
     map: Option<Mapping>,
+    /// Something of the file was to be mapped, and the system refused.
+    unmapped: AtomicBool,
     /// Held by this value and by what is mapped of the file, footer included.
     file_life: FileLife,
     /// `u64::MAX` until the segment has ended.
     end: AtomicU64,
+    /// As it was when the log last changed or asked it.
+    file_len: AtomicU64,
     footer: OnceLock<LoadedFooter>,
 }
 
+fn tell_unmapped(path: &Path, e: &std::io::Error) {
+    event!(
+        warn,
+        file = path.display().to_string(),
+        error = e.to_string(),
+        "cannot be mapped, and is read by pread"
+    );
+}
+
 impl Segment {
-    /// A segment over an open file of at least the two pages. Maps it when `mmap` says so and the file can be mapped.
+    /// A segment over an open file of at least the two pages. Maps it when `mmap` says so; what cannot be mapped is read.
     pub(crate) fn new(
         life: Life,
         file: Arc<dyn File>,
@@ -237,17 +249,24 @@ impl Segment {
         path: PathBuf,
         mmap: bool,
     ) -> Result<Self> {
+        let file_len = file.len().map_err(|e| Error::io("stat", &path, e))?;
         let file_life = FileLife::default();
-        let map = match file.as_std() {
-            Some(std) if mmap => {
-                let len = file.len().map_err(|e| Error::io("stat", &path, e))?;
-                let len = usize::try_from(len.min(DATA_START.saturating_add(life.capacity)))
-                    .map_err(|_| Error::io("mmap", &path, std::io::ErrorKind::OutOfMemory.into()))?;
-                Some(Mapping::new(std, 0, len, &file_life).map_err(|e| Error::io("mmap", &path, e))?)
+        let mapped = file.as_std().filter(|_| mmap).map(|std| {
+            let len = usize::try_from(file_len.min(DATA_START.saturating_add(life.capacity)));
+            let len = len.map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+            Mapping::new(std, 0, len, &file_life)
+        });
+        let (map, unmapped) = match mapped {
+            Some(Ok(map)) => (Some(map), false),
+            Some(Err(e)) => {
+                tell_unmapped(&path, &e);
+                (None, true)
             }
-            _ => None,
+            None => (None, false),
         };
         Ok(Segment {
+            unmapped: AtomicBool::new(unmapped),
+            file_len: AtomicU64::new(file_len),
             identity: life.identity(),
             life,
             file,
@@ -305,7 +324,25 @@ impl Segment {
 
     /// The size of the file in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.footer().map_or(DATA_START.saturating_add(self.life.capacity), |f| f.file_len)
+        self.file_len.load(Ordering::Relaxed)
+    }
+
+    /// Asks the file for its size: what changed it may have failed halfway.
+    pub(crate) fn note_file_len(&self) {
+        if let Ok(len) = self.file.len() {
+            self.file_len.store(len, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something of it is read by `pread` though it was to be mapped.
+    pub(crate) fn is_unmapped(&self) -> bool {
+        self.unmapped.load(Ordering::Relaxed)
+    }
+
+    /// The system refused to map something of the file: it is read instead.
+    fn note_unmapped(&self, e: &std::io::Error) {
+        tell_unmapped(&self.path, e);
+        self.unmapped.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn watch(&self) -> Watch {

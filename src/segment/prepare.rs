@@ -4,7 +4,7 @@
 //! that later syncs have no metadata to write, the life page on the device, and the file's name in the directory. What
 //! is missing is the header page, which makes it part of the log, and goes out with the first block.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fill::{Commits, fill};
@@ -12,7 +12,7 @@ use super::{Room, Segment};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::segment::{Life, file_name, has_room};
 use crate::format::{DATA_START, PAGE};
-use crate::io::{Disk, File, sync_names, write_all_at};
+use crate::io::{Access, Disk, File, sync_names, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 
@@ -32,16 +32,62 @@ pub(crate) struct Plan {
 /// Numbers that are left for opening the log, each time with a tail to be written again.
 const RESERVE: u64 = 1 << 16;
 
+/// Why a segment could not be made ready, and what that left in the directory.
+#[derive(Debug)]
+pub(crate) struct Unprepared {
+    pub(crate) error: Error,
+    /// A file that is part of nothing and could not be removed: its name and size.
+    pub(crate) left: Option<(String, u64)>,
+}
+
 /// Makes a segment ready, out of the file called `recycled` if one is given. The reserve is such a file too: of its bytes
 /// nothing is known either. Takes its time, as far as `commits` leave it any.
+///
+/// # Errors
+/// Nothing of the new segment is left then, unless it is said so. The file called `recycled` may be gone.
 pub(crate) fn prepare(
     disk: &Arc<dyn Disk>,
     plan: &Plan,
     recycled: Option<&str>,
     commits: &dyn Commits,
-) -> Result<Segment> {
+) -> std::result::Result<Segment, Unprepared> {
     let name = file_name(plan.id, plan.first_lsn);
     let path = disk.path().join(&name);
+    let nothing_left = |error| Unprepared { error, left: None };
+    if !has_room(plan.id, plan.first_lsn.plus(plan.capacity), RESERVE) {
+        let (dir, lsn, id) = (disk.path().to_owned(), plan.first_lsn, plan.id);
+        return Err(nothing_left(Error::Exhausted { dir, lsn, id }));
+    }
+    let made = match recycled {
+        Some(old) => {
+            disk.rename(old, &name).map(|()| None).map_err(|e| Error::io("rename", disk.path().join(old), e))
+        }
+        None => disk.create(&name).map(Some).map_err(|e| Error::io("create", &path, e)),
+    };
+    let created = made.map_err(|error| {
+        let left = recycled.map(|old| (old.to_owned(), size_of(disk, old)));
+        Unprepared { error, left }
+    })?;
+    make_segment(disk, plan, created, commits, &name, path).map_err(|error| {
+        let left = disk.remove(&name).is_err().then(|| (name.clone(), size_of(disk, &name)));
+        Unprepared { error, left }
+    })
+}
+
+/// How many bytes a file has, as far as it can be asked.
+pub(crate) fn size_of(disk: &Arc<dyn Disk>, name: &str) -> u64 {
+    disk.open(name, Access::Read).and_then(|file| file.len()).unwrap_or(0)
+}
+
+/// Makes a segment of the file that was just created under this name, or has got it.
+fn make_segment(
+    disk: &Arc<dyn Disk>,
+    plan: &Plan,
+    created: Option<Arc<dyn File>>,
+    commits: &dyn Commits,
+    name: &str,
+    path: PathBuf,
+) -> Result<Segment> {
     let life = Life {
         uuid: plan.uuid,
         id: plan.id,
@@ -49,27 +95,17 @@ pub(crate) fn prepare(
         first_lsn: plan.first_lsn,
         capacity: plan.capacity,
         block_align: plan.block_align,
-        recycled: recycled.is_some(),
+        recycled: created.is_none(),
     };
-    if !has_room(plan.id, plan.first_lsn.plus(plan.capacity), RESERVE) {
-        return Err(Error::Exhausted { dir: disk.path().to_owned(), lsn: plan.first_lsn, id: plan.id });
-    }
-    let file = match recycled {
-        Some(old) => {
-            disk.rename(old, &name).map_err(|e| Error::io("rename", disk.path().join(old), e))?;
-            disk.open(&name, crate::io::Access::ReadWrite).map_err(|e| Error::io("open", &path, e))?
-        }
-        None => disk.create(&name).map_err(|e| Error::io("create", &path, e))?,
+    let file = match created {
+        Some(file) => file,
+        None => disk.open(name, Access::ReadWrite).map_err(|e| Error::io("open", &path, e))?,
     };
-    if let Err(e) = make_ready(&*file, &path, plan, &life, commits) {
-        // Half a spare is no use; that it could not even be removed adds nothing to the reason.
-        drop(disk.remove(&name));
-        return Err(e);
-    }
+    make_ready(&*file, &path, plan, &life, commits)?;
     if !mutated(Mutation::SegmentName) {
         sync_names(&**disk)?;
     }
-    let segment = Segment::new(life, file, name, path, plan.mmap)?;
+    let segment = Segment::new(life, file, name.to_owned(), path, plan.mmap)?;
     Ok(Segment { room: plan.room, ..segment })
 }
 

@@ -31,6 +31,12 @@ fn footer_offset(segment: &Segment, end: Lsn) -> u64 {
 ///
 /// The segment's successor must have a durable header: see [`crate::format::footer`].
 pub(crate) fn seal(segment: &Arc<Segment>, input: &SealInput, summary: &Summary, mmap: bool) -> Result<()> {
+    let sealed = write_footer(segment, input, summary, mmap);
+    segment.note_file_len();
+    sealed
+}
+
+fn write_footer(segment: &Arc<Segment>, input: &SealInput, summary: &Summary, mmap: bool) -> Result<()> {
     let io = |op| move |e| Error::io(op, &segment.path, e);
     let too_large = |_| Error::io("seal", &segment.path, std::io::ErrorKind::FileTooLarge.into());
     let footer = Footer {
@@ -99,15 +105,16 @@ pub(crate) fn load_footer(segment: &Segment, end: Lsn, mmap: bool) -> Result<Opt
     if crc32(&summary.head) != footer.head_crc {
         return Ok(None);
     }
-    Ok(Some(LoadedFooter { footer, summary, file_len }))
+    Ok(Some(LoadedFooter { footer, summary }))
 }
 
 fn footer_bytes(segment: &Segment, footer: &Footer, at: u64, mmap: bool) -> Result<Option<Bytes>> {
     let Ok(len) = usize::try_from(footer.total_len()) else { return Ok(None) };
     if let (true, Some(std)) = (mmap, segment.file.as_std()) {
-        let map = Mapping::new(std, at, len, &segment.file_life)
-            .map_err(|e| Error::io("mmap", &segment.path, e))?;
-        return Ok(Some(map.all()));
+        match Mapping::new(std, at, len, &segment.file_life) {
+            Ok(map) => return Ok(Some(map.all())),
+            Err(e) => segment.note_unmapped(&e),
+        }
     }
     let mut buf = vec![0; len];
     let got = read_full_at(&*segment.file, &mut buf, at).map_err(|e| Error::io("read", &segment.path, e))?;

@@ -205,6 +205,14 @@ pub struct Stats {
     pub segments: u64,
     /// The bytes of their files.
     pub disk_bytes: u64,
+    /// The bytes of the log's other files: released ones, the segment that was made ready, and what could not be removed yet.
+    /// With `disk_bytes`, `reserve_bytes` and the 8 KiB of the superblock these are all files of the log.
+    pub spare_bytes: u64,
+    /// The bytes that are kept back for what frees room on a full disk.
+    pub reserve_bytes: u64,
+    /// Segments that are read by `pread` because the system refused to map them, though
+    /// [`Options::mmap`](crate::Options::mmap) asks for it.
+    pub unmapped_segments: u64,
     /// Released files that wait to be used again, beside the one that is always made ready.
     pub spare_segments: u64,
 }
@@ -266,6 +274,9 @@ impl Counters {
             staged_bytes: 0,
             segments: 0,
             disk_bytes: 0,
+            spare_bytes: 0,
+            reserve_bytes: 0,
+            unmapped_segments: 0,
             spare_segments: 0,
         }
     }

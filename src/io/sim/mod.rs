@@ -154,7 +154,7 @@ impl SimDisk {
     /// An empty disk without faults.
     #[must_use]
     pub fn new() -> Self {
-        SimDisk { world: Arc::default(), path: PathBuf::from("/sim"), directory: TOP }
+        SimDisk { world: Arc::default(), path: PathBuf::from("sim"), directory: TOP }
     }
 
     /// Another machine's disk, with this directory's path.
