@@ -28,8 +28,9 @@ use crate::format::superblock::Superblock;
 use crate::io::process::Opener;
 use crate::io::{Disk, File, Lock, RealDisk, copy_first, sync_names};
 use crate::lsn::Lsn;
+use crate::recovery::LOCK;
 use crate::segment::{Room, Segment, SegmentReader, SuperblockFile};
-use crate::wal::{LOCK, Wal};
+use crate::wal::Wal;
 
 /// What a backup holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

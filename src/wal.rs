@@ -17,15 +17,12 @@ use crate::lsn::{Lsn, SegmentId};
 use crate::observe::Observed;
 use crate::options::{Checked, Options};
 use crate::reader::{Follow, Iter, Reader};
-use crate::recovery;
+use crate::recovery::{self, LOCK};
 use crate::report::Recovery;
 use crate::retention::{Customer, KEEPER, Keeper, KeeperParts, random_salt};
 use crate::segment::{Record, Room, Segment, SegmentReader, Summarizer, Summary, Tip};
 use crate::stats::{Counters, Stats};
 use crate::trace::{event, span};
-
-/// The name of the file whose lock stands for the log.
-pub(crate) const LOCK: &str = "lock";
 
 /// Takes the lock that stands for the log in this directory.
 pub(crate) fn take_lock(disk: &Arc<dyn Disk>) -> Result<Box<dyn Lock>> {

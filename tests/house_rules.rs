@@ -1,5 +1,5 @@
-//! The structure that the documents describe, held by reading the sources: imports go one way, `unsafe` lives in one
-//! file, and files and functions stay small enough to be read.
+//! The structure that the documents describe, held by reading the sources: imports go one way, `unsafe` lives in two
+//! files, and files and functions stay small enough to be read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -116,10 +116,11 @@ fn imports_go_one_way() {
 }
 
 #[test]
-fn unsafe_lives_in_the_mapping() {
+fn unsafe_lives_in_the_mapping_and_in_what_tells_processes_apart() {
     for (path, text) in sources() {
         let has = text.lines().any(|l| !l.trim_start().starts_with("//") && l.contains("unsafe "));
-        assert!(!has || path.ends_with("io/mapping.rs"), "{}", path.display());
+        let allowed = path.ends_with("io/mapping.rs") || path.ends_with("io/process.rs");
+        assert!(!has || allowed, "{}", path.display());
     }
 }
 

@@ -102,6 +102,14 @@ impl Life {
     }
 }
 
+/// Whether the two pages that a file begins with are a segment's: written, damaged, or about to be written. Anything else
+/// was written by somebody else.
+#[must_use]
+pub fn looks_like_a_segment(life: &[u8; PAGE], header: &[u8; PAGE]) -> bool {
+    let has = |page: &[u8; PAGE], magic| LE::read_u32(&page[4..8]) == magic;
+    is_zero(life) || has(life, LIFE_MAGIC) || has(header, HEADER_MAGIC)
+}
+
 /// Whether segment `id` may end at `end`. Numbers and addresses saturate rather than wrap, so those near the end of the
 /// 64 bits would not be told apart; of addresses, more than a segment is kept free. The last `reserve` numbers are not
 /// used: what a log writes leaves some for opening it again.

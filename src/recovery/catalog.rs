@@ -11,10 +11,11 @@ use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, Witness
 use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
 use crate::format::superblock::Superblock;
 use crate::format::{DATA_START, Invalid, PAGE, VERSION, is_zero};
-use crate::io::{Access, Disk, File, read_full_at};
+use crate::io::{Access, Disk, File};
 use crate::lsn::{Lsn, SegmentId};
 use crate::segment::{Segment, Sighting, Window, look_around};
 
+use super::ownership::{First, is_given, is_junk, is_temporary};
 use super::verdict::{Found, Place, Proof, Verdict, decide};
 use crate::options::TailPolicy;
 
@@ -25,6 +26,8 @@ pub(super) struct Candidate {
     first_lsn: Lsn,
     pub(super) life: std::result::Result<Life, Invalid>,
     pub(super) header: std::result::Result<SegmentHeader, Invalid>,
+    /// Whether what it begins with is a segment's at all.
+    ours: bool,
 }
 
 /// A segment of the log, with its header.
@@ -58,12 +61,11 @@ pub(crate) struct Catalog {
     pub(crate) replaced: Vec<String>,
     /// Files that an interrupted open did not finish.
     pub(crate) temporaries: Vec<String>,
+    /// Files that are not the log's, whatever they are called.
+    pub(crate) foreign: Vec<String>,
     /// No number up to this one is free.
     pub(crate) highest_id: SegmentId,
 }
-
-/// The suffix of files that an interrupted open may leave.
-pub(crate) const TEMPORARY: &str = ".tmp";
 
 /// The names of all segment files.
 pub(crate) fn segment_names(disk: &Arc<dyn Disk>) -> Result<Vec<(SegmentId, Lsn, String)>> {
@@ -78,30 +80,27 @@ impl Catalog {
     /// Sorts the directory out. Changes nothing.
     pub(crate) fn read(disk: &Arc<dyn Disk>, sb: &Superblock, access: Access, mmap: bool) -> Result<Self> {
         let names = segment_names(disk)?;
+        let all = disk.list().map_err(|e| Error::io("list", disk.path(), e))?;
+        let (temporaries, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|name| is_temporary(name));
+        let mut foreign: Vec<_> = others.into_iter().filter(|name| !is_given(name)).collect();
         let mut junk = Vec::new();
-        let temporaries = disk
-            .list()
-            .map_err(|e| Error::io("list", disk.path(), e))?
-            .into_iter()
-            .filter(|n| n.ends_with(TEMPORARY))
-            .collect();
         let highest_id = names.last().map_or(SegmentId::default(), |(id, ..)| *id);
         let mut candidates = BTreeMap::new();
         for (id, first_lsn, name) in names {
             if id < sb.oldest {
-                junk.push(name);
+                let list = if is_junk(disk, &name, sb.uuid) { &mut junk } else { &mut foreign };
+                list.push(name);
                 continue;
             }
-            let candidate = open_candidate(disk, sb, id, first_lsn, &name, access)?;
-            if candidates.insert(id, candidate).is_some() {
-                return Err(refuse(
-                    disk,
-                    &name,
-                    first_lsn,
-                    CorruptionReason::SegmentChain,
-                    Found::Overlap,
-                    None,
-                ));
+            match open_candidate(disk, sb, id, first_lsn, &name, access) {
+                Ok(candidate) => add_candidate(disk, &mut candidates, id, candidate, &mut foreign)?,
+                // A link, a FIFO, a socket.
+                Err(Error::Io { op: "open", source, .. })
+                    if source.kind() == std::io::ErrorKind::InvalidInput =>
+                {
+                    foreign.push(name);
+                }
+                Err(e) => return Err(e),
             }
         }
         let mut catalog = Catalog {
@@ -110,6 +109,7 @@ impl Catalog {
             junk,
             replaced: Vec::new(),
             temporaries,
+            foreign,
             highest_id,
         };
         catalog.follow_chain(disk, sb, &mut candidates, mmap)?;
@@ -200,6 +200,10 @@ impl Catalog {
                     None,
                 ));
             }
+            if !candidate.ours {
+                self.foreign.push(candidate.name);
+                continue;
+            }
             let name = candidate.name.clone();
             if let (Ok(life), true) = (candidate.life, newest.is_none_or(|n| id > n)) {
                 self.strays.extend(find_stray(disk, life, candidate, mmap)?);
@@ -208,6 +212,28 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// Of two files with one number, one may be somebody else's.
+fn add_candidate(
+    disk: &Arc<dyn Disk>,
+    candidates: &mut BTreeMap<SegmentId, Candidate>,
+    id: SegmentId,
+    candidate: Candidate,
+    foreign: &mut Vec<String>,
+) -> Result<()> {
+    let Some(other) = candidates.remove(&id) else {
+        candidates.insert(id, candidate);
+        return Ok(());
+    };
+    if other.ours && candidate.ours {
+        let (reason, found) = (CorruptionReason::SegmentChain, Found::Overlap);
+        return Err(refuse(disk, &candidate.name, candidate.first_lsn, reason, found, None));
+    }
+    let (own, not) = if other.ours { (other, candidate) } else { (candidate, other) };
+    candidates.insert(id, own);
+    foreign.push(not.name);
+    Ok(())
 }
 
 pub(super) fn open_candidate(
@@ -220,12 +246,8 @@ pub(super) fn open_candidate(
 ) -> Result<Candidate> {
     let path = disk.path().join(name);
     let file = disk.open(name, access).map_err(|e| Error::io("open", &path, e))?;
-    let mut pages = [[0; PAGE]; 2];
-    for (page, offset) in pages.iter_mut().zip([0, PAGE as u64]) {
-        read_full_at(&*file, page, offset).map_err(|e| Error::io("read", &path, e))?;
-    }
-    let [life_page, header_page] = &pages;
-    let life = Life::decode(life_page);
+    let first = First::read(&*file).map_err(|e| Error::io("read", &path, e))?;
+    let life = Life::decode(&first.life);
     if let Err(Invalid::Version(found)) = life {
         return Err(Error::UnsupportedVersion { path, found, supported: VERSION });
     }
@@ -234,7 +256,7 @@ pub(super) fn open_candidate(
     {
         return Err(Error::Foreign { path, expected: sb.uuid, found });
     }
-    let header = SegmentHeader::decode(header_page, sb.uuid);
+    let header = SegmentHeader::decode(&first.header, sb.uuid);
     check_name(disk, sb, &header, (id, first_lsn), name)?;
     // A recycled file still carries its earlier life until the new one's page is written: then the name disagrees.
     let life =
@@ -245,7 +267,7 @@ pub(super) fn open_candidate(
         let same = h.id == id && h.first_lsn == first_lsn && salt_fits;
         if same { Ok(h) } else { Err(Invalid::Field) }
     });
-    Ok(Candidate { name: name.to_owned(), file, first_lsn, life, header })
+    Ok(Candidate { name: name.to_owned(), file, first_lsn, life, header, ours: first.is_ours() })
 }
 
 /// A file is recycled once its segment is below the oldest one kept: a segment that is kept has its own name.

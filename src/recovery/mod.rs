@@ -15,6 +15,7 @@
 //! new life writes into another file.
 
 mod catalog;
+mod ownership;
 mod prefix;
 mod rewrite;
 mod scan;
@@ -36,7 +37,8 @@ use crate::report::Recovery;
 use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, Tip};
 use crate::trace::span;
 
-pub(crate) use catalog::{Catalog, Member, TEMPORARY};
+pub(crate) use catalog::{Catalog, Member};
+pub(crate) use ownership::{LOCK, TEMPORARY, UNDO, is_temporary};
 pub(crate) use prefix::{Beyond, Footing, Kept, Prefix};
 pub(crate) use rewrite::Rewrite;
 use survey::Tail;
@@ -97,6 +99,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     let (superblock, created) = find_superblock(disk, options, random)?;
     let sb = *superblock.content();
     check_owner(disk, options, &sb)?;
+    ownership::check_reserve(disk)?;
     let catalog = Catalog::read(disk, &sb, Access::ReadWrite, options.mmap)?;
     let mut report = Recovery { created, ..Recovery::default() };
     let cores = Cores::available(options.threads);

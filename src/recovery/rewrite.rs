@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::catalog::TEMPORARY;
+use super::ownership::TEMPORARY;
 use crate::error::{Error, Result};
 use crate::format::block::{BLOCK_HEADER, BlockHeader};
 use crate::format::record::reseal;

@@ -19,7 +19,7 @@ use crate::format::crc32;
 use crate::format::segment::parse_file_name;
 use crate::format::superblock::FILE_NAME;
 use crate::io::{Access, Disk, File, read_full_at, sync_names, write_all_at};
-use crate::recovery::TEMPORARY;
+use crate::recovery::{TEMPORARY, is_temporary};
 
 /// The manifest's file name.
 pub(super) const MANIFEST: &str = "manifest";
@@ -56,7 +56,7 @@ pub(super) struct Manifest {
 
 /// Whether a file of this name in the log's directory belongs to the log, and says something.
 pub(super) fn is_ours(name: &str) -> bool {
-    name == FILE_NAME || parse_file_name(name).is_some() || name.ends_with(TEMPORARY)
+    name == FILE_NAME || parse_file_name(name).is_some() || is_temporary(name)
 }
 
 /// This directory, or the one in it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::aside::{Entry, MANIFEST, Manifest, copy, is_ours, list, place, print_of};
 use crate::error::{Error, RepairProblem, Result};
 use crate::io::{Disk, sync_names};
-use crate::recovery::TEMPORARY;
+use crate::recovery::{TEMPORARY, UNDO};
 use crate::wal::take_lock;
 
 /// What an undo did.
@@ -72,7 +72,7 @@ fn restore(
     let (from, to) = (place(aside, directory)?, place(disk, directory)?);
     let here: Vec<&Entry> = manifest.entries.iter().filter(|e| e.directory.as_deref() == directory).collect();
     let copied = || here.iter().filter(|e| e.copied);
-    let temporary = |name: &str| format!("{name}.undo{TEMPORARY}");
+    let temporary = |name: &str| format!("{name}{UNDO}{TEMPORARY}");
     for entry in copied() {
         copy(&from, &to, &entry.name, &temporary(&entry.name))?;
     }

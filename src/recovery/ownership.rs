@@ -1,0 +1,99 @@
+//! Which files in the directory are the log's own.
+//!
+//! Only what has a name that the log gives, and content that is the log's, is ever used again or removed. All else in
+//! the directory is somebody else's, whatever it is called: it is left alone, and named by `verify`.
+//!
+//! What a crash leaves of a file that was being made ready reads as zeros or as an earlier life's pages, both of which
+//! are the log's own. A file whose first sector the device filled with something else cannot be told from a foreign one,
+//! and is left too.
+
+use std::sync::Arc;
+
+use crate::error::{Error, LogUuid, Result};
+use crate::format::PAGE;
+use crate::format::segment::{Life, looks_like_a_segment, parse_file_name};
+use crate::format::superblock::FILE_NAME;
+use crate::io::{Access, Disk, File, read_full_at};
+use crate::segment::RESERVE;
+
+/// The name of the file whose lock stands for the log.
+pub(crate) const LOCK: &str = "lock";
+
+/// The suffix of files that an interrupted open may leave.
+pub(crate) const TEMPORARY: &str = ".tmp";
+
+/// What comes before it in the names of an interrupted undo.
+pub(crate) const UNDO: &str = ".undo";
+
+/// Whether an interrupted open, or an interrupted undo of a repair, leaves files of this name.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    let of_segment = |name: &str| parse_file_name(name).is_some();
+    match name.strip_suffix(TEMPORARY) {
+        Some(name) => match name.strip_suffix(UNDO) {
+            Some(name) => of_segment(name) || name == FILE_NAME,
+            None => of_segment(name),
+        },
+        None => false,
+    }
+}
+
+/// Whether the log gives its files such names. Segments' names are given to foreign files too: see [`First::is_ours`].
+pub(super) fn is_given(name: &str) -> bool {
+    [LOCK, FILE_NAME, RESERVE].contains(&name) || parse_file_name(name).is_some() || is_temporary(name)
+}
+
+/// The two pages that a segment's file begins with.
+pub(super) struct First {
+    pub(super) life: [u8; PAGE],
+    pub(super) header: [u8; PAGE],
+}
+
+impl First {
+    pub(super) fn read(file: &dyn File) -> std::io::Result<Self> {
+        let mut first = First { life: [0; PAGE], header: [0; PAGE] };
+        read_full_at(file, &mut first.life, 0)?;
+        read_full_at(file, &mut first.header, PAGE as u64)?;
+        Ok(first)
+    }
+
+    /// Whether a file that begins so is one of a log's segments, or was about to become one.
+    pub(super) fn is_ours(&self) -> bool {
+        looks_like_a_segment(&self.life, &self.header)
+    }
+}
+
+/// Whether a file with the name of a segment that is no longer kept may be used again or removed. `uuid` is the log's.
+pub(super) fn is_junk(disk: &Arc<dyn Disk>, name: &str, uuid: LogUuid) -> bool {
+    let first = disk.open(name, Access::Read).and_then(|file| First::read(&*file));
+    first.is_ok_and(|first| match Life::decode(&first.life) {
+        Ok(life) => life.uuid == uuid,
+        Err(_) => first.is_ours(),
+    })
+}
+
+/// Refuses a directory in which something that cannot serve has the reserve's name.
+pub(super) fn check_reserve(disk: &Arc<dyn Disk>) -> Result<()> {
+    match disk.open(RESERVE, Access::Read) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("open", disk.path().join(RESERVE), e))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_files_are_those_that_the_log_makes() {
+        let segment = crate::format::segment::file_name(crate::SegmentId::new(7), crate::Lsn::new(4096));
+        for ours in [".tmp", ".undo.tmp"].map(|end| format!("{segment}{end}")) {
+            assert!(is_temporary(&ours), "{ours}");
+        }
+        assert!(is_temporary("superblock.undo.tmp"));
+        for foreign in ["notes.tmp", ".tmp", "superblock.tmp", "x.undo.tmp", &segment, "lock.undo.tmp"] {
+            assert!(!is_temporary(foreign), "{foreign}");
+        }
+    }
+}
