@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use process_support::{fork_and, in_forked_child, is_alive, kill};
+use process_support::{alone, fork_and, in_forked_child, is_alive, kill};
 use seawall::{Batch, Error, Lsn, Options, Wal, verify};
 
 const DIR: &str = "SEAWALL_TEST_FORKED_DIR";
@@ -46,6 +46,9 @@ fn payloads(wal: &Wal) -> Vec<Vec<u8>> {
 
 #[test]
 fn w13_every_call_of_an_inherited_handle_is_an_error_and_dropping_it_does_nothing() {
+    if !alone("w13_every_call_of_an_inherited_handle_is_an_error_and_dropping_it_does_nothing") {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let copy = tempfile::tempdir().unwrap();
     let wal = options().idle_mark(Duration::from_secs(600)).open(dir.path()).unwrap();
@@ -115,6 +118,9 @@ fn w13_every_call_of_an_inherited_handle_is_an_error_and_dropping_it_does_nothin
 
 #[test]
 fn w13_a_lock_that_the_parent_held_at_the_fork_keeps_nobody_waiting() {
+    if !alone("w13_a_lock_that_the_parent_held_at_the_fork_keeps_nobody_waiting") {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let wal = options().open(dir.path()).unwrap();
     let stop = AtomicBool::new(false);
@@ -143,6 +149,9 @@ fn w13_a_lock_that_the_parent_held_at_the_fork_keeps_nobody_waiting() {
 
 #[test]
 fn w13_a_child_opens_a_log_of_its_own_and_its_parents_when_that_is_closed() {
+    if !alone("w13_a_child_opens_a_log_of_its_own_and_its_parents_when_that_is_closed") {
+        return;
+    }
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let wal = options().open(dir.path()).unwrap();
     wal.append(b"parent").unwrap();
@@ -171,6 +180,9 @@ fn w13_a_child_opens_a_log_of_its_own_and_its_parents_when_that_is_closed() {
 
 #[test]
 fn w13_the_lock_ends_with_the_openers_close_whoever_inherited_its_file() {
+    if !alone("w13_the_lock_ends_with_the_openers_close_whoever_inherited_its_file") {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let wal = options().open(dir.path()).unwrap();
     let (wal, child) = fork_and(wal, |_inherited| std::thread::sleep(Duration::from_secs(20)));
@@ -287,6 +299,9 @@ mod raft_layer {
 
     #[test]
     fn w13_every_call_of_the_raft_layer_is_an_error_and_dropping_does_nothing() {
+        if !alone("raft_layer::w13_every_call_of_the_raft_layer_is_an_error_and_dropping_does_nothing") {
+            return;
+        }
         let dir = tempfile::tempdir().unwrap();
         let members = ConfState::from((vec![1], vec![]));
         let log = RaftOptions::new()

@@ -7,6 +7,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// After so many seconds a child is ended: a handle that waits for a thread which does not exist waits for ever.
 const PATIENCE: u32 = 30;
 
+const ALONE: &str = "SEAWALL_TEST_ALONE";
+
+/// Whether this is a process in which only the test of this name runs. If not, it is started, and has to end well: a test
+/// that forks, or changes what belongs to the whole process, cannot have others beside it. Their threads may hold a lock
+/// at the moment of the fork, of the standard library say, that a child which opens a log needs.
+pub fn alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let out = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(
+        out.status.success() && said.contains("1 passed"),
+        "{test}, alone: {}\n{said}\n{}",
+        out.status,
+        String::from_utf8_lossy(&out.stderr)
+    );
+    false
+}
+
 /// Does `work` with `handles` in a forked child, as a program does that inherits them, and waits for its end. The parent
 /// has its handles back then.
 ///
@@ -82,4 +106,61 @@ pub fn is_alive(pid: i32) -> bool {
 pub fn kill(pid: i32) {
     // SAFETY: a signal to a process that the test has started.
     unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// A limit of this process, as `setrlimit` has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Limit {
+    OpenFiles,
+    AddressSpace,
+    FileSize,
+}
+
+impl Limit {
+    fn number(self) -> libc::__rlimit_resource_t {
+        match self {
+            Limit::OpenFiles => libc::RLIMIT_NOFILE,
+            Limit::AddressSpace => libc::RLIMIT_AS,
+            Limit::FileSize => libc::RLIMIT_FSIZE,
+        }
+    }
+
+    /// Sets it for this process, and says what it was; the hard limit stays.
+    pub fn set(self, to: u64) -> u64 {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: both calls are given a variable of ours.
+        unsafe {
+            assert_eq!(libc::getrlimit(self.number(), &raw mut limit), 0);
+            let before = std::mem::replace(&mut limit.rlim_cur, to.min(limit.rlim_max));
+            assert_eq!(libc::setrlimit(self.number(), &raw const limit), 0);
+            before
+        }
+    }
+}
+
+/// How much address space this process uses, in bytes.
+pub fn address_space() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// A write beyond [`Limit::FileSize`] is an error then, and not the end of the process.
+pub fn ignore_file_size_signal() {
+    // SAFETY: ignores a signal.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// Interrupts this process's system calls every `micros` microseconds, for good: a handler that does nothing, without
+/// `SA_RESTART`.
+pub fn interrupt_every(micros: i64) {
+    extern "C" fn nothing(_: i32) {}
+    let every = libc::timeval { tv_sec: 0, tv_usec: micros };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: the handler does nothing, and all structures are ours; zero is a valid `sigaction`.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+        assert_eq!(libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()), 0);
+        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()), 0);
+    }
 }

@@ -1,0 +1,134 @@
+//! System calls that answer otherwise because of the process around the log: signals, and limits of descriptors, address
+//! space and file sizes. What a system call that fails for other reasons does is in `injected_calls`.
+
+mod process_support;
+
+use process_support::{Limit, address_space, alone, ignore_file_size_signal, interrupt_every};
+use seawall::{Error, Options, Wal, verify};
+
+fn options() -> Options {
+    Options::new().segment_size(1 << 20).spare_segments(1)
+}
+
+fn read_all(wal: &Wal) -> Vec<u8> {
+    wal.iter().map(|r| r.unwrap().payload()[0]).collect()
+}
+
+#[test]
+fn signals_without_restart_interrupt_nothing() {
+    if !alone("signals_without_restart_interrupt_nothing") {
+        return;
+    }
+    let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    interrupt_every(1000);
+    let began = std::time::Instant::now();
+    let mut rounds = 0u8;
+    while rounds < 30 && (rounds < 5 || began.elapsed().as_secs() < 5) {
+        let wal = options().open(dir.path().join("made").join("here")).unwrap();
+        for n in 0..60u8 {
+            wal.append(vec![n; 50_000]).unwrap();
+        }
+        wal.backup(copies.path().join(rounds.to_string())).unwrap();
+        wal.release(wal.durable_lsn()).unwrap();
+        assert!(wal.background_error().is_none(), "{:?}", wal.background_error());
+        wal.close().unwrap();
+        assert!(verify(dir.path().join("made/here")).unwrap().is_ok());
+        rounds += 1;
+    }
+}
+
+#[test]
+fn what_cannot_be_mapped_is_read() {
+    if !alone("what_cannot_be_mapped_is_read") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let wal = options().open(dir.path()).unwrap();
+    wal.append([0; 100_000]).unwrap();
+    assert_eq!(wal.stats().unmapped_segments, 0);
+    // Room for a few segments, and for what else the process does.
+    let before = Limit::AddressSpace.set(address_space() + (12 << 20));
+    for n in 1..250u8 {
+        wal.append([n; 100_000]).unwrap();
+    }
+    let unmapped = wal.stats().unmapped_segments;
+    assert!(unmapped > 5, "{unmapped}");
+    assert_eq!(read_all(&wal), (0..250).collect::<Vec<u8>>());
+    wal.close().unwrap();
+    drop(wal);
+    let wal = options().open(dir.path()).unwrap();
+    assert!(wal.recovery().unmapped > 5, "{}", wal.recovery());
+    assert!(wal.recovery().to_string().contains("could not be mapped"), "{}", wal.recovery());
+    assert_eq!(read_all(&wal), (0..250).collect::<Vec<u8>>());
+    wal.append([250; 100_000]).unwrap();
+    wal.close().unwrap();
+    drop(wal);
+    // With the limit gone, so is all of that.
+    Limit::AddressSpace.set(before);
+    let wal = options().open(dir.path()).unwrap();
+    assert_eq!((wal.recovery().unmapped, wal.stats().unmapped_segments), (0, 0));
+}
+
+#[test]
+fn the_limit_of_open_files_is_named() {
+    if !alone("the_limit_of_open_files_is_named") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let small = Options::new().segment_size(16 << 10);
+    let wal = small.clone().open(dir.path()).unwrap();
+    for n in 0..200u8 {
+        wal.append([n; 7000]).unwrap();
+    }
+    assert!(wal.stats().segments >= 100);
+    wal.close().unwrap();
+    drop(wal);
+    let before = Limit::OpenFiles.set(60);
+    let error = small.clone().open(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("`ulimit -n`"), "{error}");
+    Limit::OpenFiles.set(before);
+    let wal = small.open(dir.path()).unwrap();
+    assert_eq!(read_all(&wal), (0..200).collect::<Vec<u8>>());
+    // A log that is open meets the limit at the next file: an error, and no damage.
+    Limit::OpenFiles.set(100);
+    let error = (0..200).find_map(|_| wal.append([7; 7000]).err()).unwrap();
+    assert!(error.to_string().contains("`ulimit -n`"), "{error}");
+    assert!(!matches!(error, Error::Poisoned { .. }));
+    Limit::OpenFiles.set(before);
+    wal.append(b"again").unwrap();
+}
+
+#[test]
+fn the_limit_of_a_files_size_is_named_and_poisons_nothing() {
+    if !alone("the_limit_of_a_files_size_is_named_and_poisons_nothing") {
+        return;
+    }
+    ignore_file_size_signal();
+    let dir = tempfile::tempdir().unwrap();
+    options().open(dir.path()).unwrap().close().unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()) {
+        if file.extension().is_some_and(|e| e == "seg") || file.ends_with("reserve") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let before = Limit::FileSize.set(500_000);
+    let wal = options().open(dir.path()).unwrap();
+    let mut written = 0;
+    let mut append = || {
+        let appended = wal.append([written; 100_000]);
+        written += u8::from(appended.is_ok());
+        appended
+    };
+    for _ in 0..5 {
+        let error = append().unwrap_err();
+        assert!(error.to_string().contains("`ulimit -f`"), "{error}");
+        assert!(!error.is_full() && matches!(error, Error::Io { .. }), "{error}");
+    }
+    Limit::FileSize.set(before);
+    for _ in 0..30 {
+        append().unwrap();
+    }
+    assert_eq!(read_all(&wal), (0..written).collect::<Vec<u8>>());
+    wal.close().unwrap();
+    assert!(verify(dir.path()).unwrap().is_ok());
+}
