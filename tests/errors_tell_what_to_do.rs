@@ -2,11 +2,13 @@
 
 mod codec_support;
 mod errors_support;
+mod process_support;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use errors_support::variants;
+use process_support::{alone, drop_privileges, in_forked_child};
 use seawall::format::segment::file_name;
 use seawall::format::superblock::FILE_NAME;
 use seawall::format::{PAGE, VERSION, crc32};
@@ -84,13 +86,13 @@ fn a_file_in_the_place_of_a_directory_and_the_other_way_round() {
     std::fs::write(&file, b"x").unwrap();
     for create in [true, false] {
         let said = refused(&file, &options().create_if_missing(create));
-        assert!(said.ends_with("(a log is a directory, this is a file)"), "{said}");
+        assert!(said.ends_with("(a log is a directory; this is a file, or a link)"), "{said}");
         assert!(said.starts_with("open directory DIR: "), "{said}");
     }
     std::fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
     assert_eq!(
         refused(dir.path(), &options()),
-        "open DIR/superblock: Is a directory (os error 21) (this is a directory, where the log has a file)"
+        "open DIR/superblock: Is a directory (os error 21) (this is a directory, where the log has a file: move it away)"
     );
 }
 
@@ -241,26 +243,32 @@ fn no_permission_and_a_read_only_mount() {
     assert_eq!(
         failing(Call::Lock, 30),
         "lock DIR/lock: Read-only file system (os error 30) \
-         (a log is opened for writing; `verify` reads one without)"
+         (a log is opened for writing; `verify` reads one without. A file system that became read-only by itself has met an \
+         error: look into the system's log)"
     );
 }
 
-/// The same of the real system; root may do everything.
+/// The same of the real system; root may do everything, so the test is nobody's then.
 #[test]
 fn no_permission_for_a_real_directory() {
     use std::os::unix::fs::PermissionsExt as _;
+    if !alone("no_permission_for_a_real_directory") {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let locked = dir.path().join("locked");
     std::fs::create_dir(&locked).unwrap();
-    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o555)).unwrap();
-    if std::fs::write(locked.join("probe"), b"").is_ok() {
-        return;
+    for (path, mode) in [(dir.path(), 0o755), (&locked, 0o555)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    assert_eq!(
-        refused(&locked, &options()),
-        "lock DIR/lock: Permission denied (os error 13) \
-         (the process needs to read and write this directory and all files in it)"
-    );
+    in_forked_child((), |()| {
+        drop_privileges();
+        assert_eq!(
+            refused(&locked, &options()),
+            "lock DIR/lock: Permission denied (os error 13) \
+             (the process needs to read and write this directory and all files in it)"
+        );
+    });
 }
 
 #[test]
@@ -273,10 +281,63 @@ fn a_device_that_fails_and_too_many_files() {
     let said = failing(Call::Open, 24);
     assert!(
         said.ends_with(
-            "(nothing is damaged: raise the limit of open files; a log has one open for each segment)"
+            "(nothing is damaged: raise this process's limit of open files, `ulimit -n`; a log has one open for each segment)"
         ),
         "{said}"
     );
+}
+
+/// What the system says, with what to do: the message has it, and so has the page.
+#[test]
+fn each_failure_of_the_system_with_a_usual_cause_has_a_hint_and_stands_on_the_page() {
+    let page = include_str!("../docs/guide/errors.md");
+    let of_system = page.split_once("### `Io`").unwrap().1.split_once("### `Corruption`").unwrap().0;
+    let cases = [
+        (Call::Lock, 37, "its lock service must run", "ENOLCK"),
+        (Call::Lock, 30, "opened for writing", "EROFS"),
+        (Call::Open, 116, "went away under the open log", "ESTALE"),
+        (Call::Read, 5, "the device failed", "EIO"),
+        (Call::Open, 24, "`ulimit -n`", "EMFILE"),
+        (Call::Open, 23, "`fs.file-max`", "ENFILE"),
+        (Call::Open, 13, "needs to read and write", "EACCES"),
+        (Call::SyncDir, 22, "cannot make names durable", "EINVAL"),
+    ];
+    for (call, code, hint, name) in cases {
+        let said = failing(call, code);
+        assert!(said.contains(hint), "{name}: {said}");
+        assert!(of_system.contains(name), "{name} is not in docs/guide/errors.md");
+    }
+    for (code, hint, name, full) in [
+        (27, "`ulimit -f`", "EFBIG", false),
+        (122, "the quota is used up", "EDQUOT", true),
+        (28, "free space, or release records", "ENOSPC", true),
+    ] {
+        let disk = SimDisk::new();
+        let wal = options().threads(false).open_on(Arc::new(disk.clone())).unwrap();
+        disk.plan(FaultPlan::none().with(Trigger::From(Call::Resize, 0), Fault::Os(code)));
+        let error = wal.append(b"x").unwrap_err();
+        assert!(error.to_string().contains(hint), "{error}");
+        assert_eq!(error.is_full(), full, "{error}");
+        assert!(of_system.contains(name), "{name} is not in docs/guide/errors.md");
+        disk.plan(FaultPlan::none());
+        wal.append(b"nothing was poisoned").unwrap();
+    }
+    assert!(failing(Call::SyncDir, 22).starts_with("fsync directory DIR: "));
+}
+
+/// A loop that frees room while the error is one of a full disk ends when that does not help.
+#[test]
+fn a_poisoned_log_is_not_full_whatever_poisoned_it() {
+    let disk = SimDisk::new();
+    let wal = options().threads(false).open_on(Arc::new(disk.clone())).unwrap();
+    wal.append(b"x").unwrap();
+    disk.plan(FaultPlan::none().with(Trigger::From(Call::Write, 0), Fault::Os(28)));
+    let mut tries = 0;
+    while wal.append(b"y").is_err_and(|e| tries == 0 || e.is_full()) {
+        tries += 1;
+        assert!(tries < 10, "it says that it is full for ever");
+    }
+    assert!(matches!(wal.append(b"y"), Err(Error::Poisoned { .. })));
 }
 
 #[test]
