@@ -144,6 +144,7 @@ impl Capture {
             oldest: self.segments.first().map_or(self.superblock.oldest, |s| s.id()),
             newest,
             durable: self.end,
+            ready: None,
             ..self.superblock
         };
         Ok(UnfinishedBackup { opener: self.opener, disk, superblock, report, _lock: lock })

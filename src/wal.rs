@@ -242,6 +242,7 @@ impl Wal {
             segments: opened.segments,
             spare: opened.leftovers.spare,
             replaced: opened.leftovers.replaced,
+            newest: opened.tip.segment,
             next_id: opened.next_id,
             summarizer,
             counters: Arc::clone(&counters),

@@ -96,6 +96,7 @@ fn write<const N: usize>(content: [Vec<GoldenBlock>; N]) -> BTreeMap<String, Vec
             capacity: 8192,
             block_align: align,
             recycled: false,
+            before: None,
         };
         let identity = life.identity();
         let header = SegmentHeader { id, first_lsn: first, salt, predecessor, durable: first };
@@ -153,6 +154,7 @@ fn write<const N: usize>(content: [Vec<GoldenBlock>; N]) -> BTreeMap<String, Vec
         newest: Some(SegmentId::new(N as u64)),
         durable: predecessor.unwrap().end,
         owner: Some(42),
+        ready: Some((SegmentId::new(4), Lsn::new(0x30_0000))),
     };
     files.insert(FILE_NAME.into(), [superblock.encode(), superblock.encode()].concat());
     files

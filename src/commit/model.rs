@@ -191,6 +191,7 @@ impl Keeper {
             capacity: self.capacity,
             block_align: 512,
             recycled: false,
+            before: None,
         };
         let file = Arc::new(ModelFile { device: Arc::clone(&self.device), at });
         Segment::new(life, file, format!("{id}"), "model".into(), false).map(Arc::new)

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! life page, at 0                              header page, at 4096
-//!  0  u32 checksum of 4..72                      0  u32 checksum of 4..64, sealed at first LSN
+//!  0  u32 checksum of 4..80                      0  u32 checksum of 4..64, sealed at first LSN
 //!  4  u32 magic "SWLF"                           4  u32 magic "SWSH"
 //!  8  u32 format version                         8  u64 segment id
 //! 12  u32 block align, bytes                    16  u64 first LSN
@@ -18,7 +18,8 @@
 //! 56  u64 capacity: bytes for blocks            52  u32 zero
 //! 64  u8  1 = the file had an earlier life      56  u64 durable LSN when it was written
 //! 65  [7] zero                                  64  zero to the end of the page
-//! 72  zero to the end of the page
+//! 72  u64 segment made ready before, 0 = none
+//! 80  zero to the end of the page
 //! ```
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
@@ -29,7 +30,7 @@ use crate::lsn::{Lsn, SegmentId};
 
 const LIFE_MAGIC: u32 = u32::from_le_bytes(*b"SWLF");
 const HEADER_MAGIC: u32 = u32::from_le_bytes(*b"SWSH");
-const LIFE_LEN: usize = 72;
+const LIFE_LEN: usize = 80;
 const HEADER_LEN: usize = 64;
 
 /// What a file is from the moment it is made ready until it is removed or recycled.
@@ -49,6 +50,8 @@ pub struct Life {
     pub block_align: u32,
     /// Whether bytes of an earlier life may lie where nothing was written yet.
     pub recycled: bool,
+    /// The segment that was made ready before this one: it was there when this one was named in the superblock.
+    pub before: Option<SegmentId>,
 }
 
 impl Life {
@@ -71,6 +74,7 @@ impl Life {
         LE::write_u64(&mut page[48..56], self.first_lsn.get());
         LE::write_u64(&mut page[56..64], self.capacity);
         page[64] = u8::from(self.recycled);
+        LE::write_u64(&mut page[72..80], self.before.map_or(0, SegmentId::get));
         let crc = checksum("life", &page[4..LIFE_LEN]);
         LE::write_u32(&mut page[..4], crc);
         page
@@ -90,12 +94,15 @@ impl Life {
             first_lsn: Lsn::new(LE::read_u64(&page[48..56])),
             capacity: LE::read_u64(&page[56..64]),
             recycled: page[64] == 1,
+            before: Some(SegmentId::new(LE::read_u64(&page[72..80]))).filter(|id| id.get() != 0),
         };
         let known = matches!(life.block_align, 8..=4096)
             && life.block_align.is_power_of_two()
             && page[64] <= 1
-            && is_zero(&page[65..])
+            && is_zero(&page[65..72])
+            && is_zero(&page[80..])
             && life.id.get() != 0
+            && life.before.is_none_or(|before| before < life.id)
             && life.capacity.is_multiple_of(u64::from(life.block_align))
             && life.first_lsn.get().checked_add(life.capacity).is_some();
         if known { Ok(life) } else { Err(Invalid::Field) }
@@ -231,6 +238,7 @@ mod tests {
             capacity: 1 << 20,
             block_align: 512,
             recycled: true,
+            before: Some(SegmentId::new(1)),
         }
     }
 

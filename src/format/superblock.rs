@@ -12,9 +12,13 @@
 //! 48  u64 newest segment that has a durable block, 0 = none yet
 //! 56  u64 durable LSN
 //! 64  u64 owner
-//! 72  [16] zero
+//! 72  u64 segment that was made ready last, 0 = none
+//! 80  u64 its first LSN
 //! 88  zero to the end of the slot
 //! ```
+//!
+//! A segment is named here as ready before its first block is written: whatever happens to its file afterwards, it was
+//! there. Its life page names the one that was made ready before it.
 //!
 //! A change writes the first slot, syncs, writes the second with the same content, and syncs: a torn write leaves the
 //! other slot, and one slot that went bad later hides nothing. The slot with the higher sequence counts.
@@ -46,6 +50,9 @@ pub struct Superblock {
     pub durable: Lsn,
     /// Whom the directory is pinned to.
     pub owner: Option<u64>,
+    /// The segment that was made ready last and may be in use by now: its number and its first LSN. Its file was complete
+    /// but for blocks and header page, and durable, when this was written.
+    pub ready: Option<(SegmentId, Lsn)>,
 }
 
 impl Superblock {
@@ -62,6 +69,9 @@ impl Superblock {
         LE::write_u64(&mut page[48..56], self.newest.map_or(0, SegmentId::get));
         LE::write_u64(&mut page[56..64], self.durable.get());
         LE::write_u64(&mut page[64..72], self.owner.unwrap_or(0));
+        let (ready, ready_first) = self.ready.unwrap_or_default();
+        LE::write_u64(&mut page[72..80], ready.get());
+        LE::write_u64(&mut page[80..88], ready_first.get());
         let crc = checksum("superblock", &page[4..LEN]);
         LE::write_u32(&mut page[..4], crc);
         page
@@ -75,7 +85,9 @@ impl Superblock {
         let uuid = check_page(page, "superblock", MAGIC, LEN)?;
         let (flag, owner) = (LE::read_u32(&page[12..16]), LE::read_u64(&page[64..72]));
         let newest = LE::read_u64(&page[48..56]);
-        if flag > 1 || (flag == 0 && owner != 0) || !is_zero(&page[72..]) {
+        let (ready, ready_first) = (LE::read_u64(&page[72..80]), LE::read_u64(&page[80..88]));
+        let without = (flag == 0 && owner != 0) || (ready == 0 && ready_first != 0);
+        if flag > 1 || without || !is_zero(&page[88..]) {
             return Err(Invalid::Field);
         }
         Ok(Superblock {
@@ -85,6 +97,7 @@ impl Superblock {
             newest: (newest != 0).then(|| SegmentId::new(newest)),
             durable: Lsn::new(LE::read_u64(&page[56..64])),
             owner: (flag == 1).then_some(owner),
+            ready: (ready != 0).then(|| (SegmentId::new(ready), Lsn::new(ready_first))),
         })
     }
 }
@@ -102,6 +115,7 @@ mod tests {
             newest: Some(SegmentId::new(5)),
             durable: Lsn::new(1 << 40),
             owner: Some(0),
+            ready: Some((SegmentId::new(7), Lsn::new(1 << 41))),
         };
         let page = sb.encode();
         assert_eq!(Superblock::decode(&page), Ok(sb));

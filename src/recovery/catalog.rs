@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
-use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
+use crate::format::segment::{Life, Predecessor, SegmentHeader, file_name, parse_file_name};
 use crate::format::superblock::Superblock;
 use crate::format::{DATA_START, Invalid, PAGE, VERSION, is_zero};
 use crate::io::{Access, Disk, File};
@@ -112,6 +112,7 @@ impl Catalog {
             foreign,
             highest_id,
         };
+        check_ready(disk, sb, &candidates)?;
         catalog.follow_chain(disk, sb, &mut candidates, mmap)?;
         catalog.sort_rest(disk, candidates, mmap)?;
         Ok(catalog)
@@ -212,6 +213,34 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// What the superblock says is ready was complete before it said so, and so was what was made ready before it: a file
+/// that is gone since, or has lost its first page, may have held acknowledged blocks. From where headers tell on, the chain
+/// decides.
+fn check_ready(
+    disk: &Arc<dyn Disk>,
+    sb: &Superblock,
+    candidates: &BTreeMap<SegmentId, Candidate>,
+) -> Result<()> {
+    let headed = candidates.iter().rev().find(|(_, c)| c.header.is_ok()).map(|(id, _)| *id);
+    let known = headed.max(sb.newest);
+    let witness = Witness { source: WitnessSource::Superblock, durable: sb.durable };
+    let mut wanted = sb.ready.map(|(id, first_lsn)| (id, file_name(id, first_lsn)));
+    while let Some((id, name)) = wanted.filter(|(id, _)| Some(*id) > known && *id >= sb.oldest) {
+        let Some(candidate) = candidates.get(&id) else {
+            let reason = CorruptionReason::MissingSegment;
+            return Err(refuse(disk, &name, sb.durable, reason, Found::Missing, Some(witness)));
+        };
+        let Ok(life) = candidate.life else {
+            let path = disk.path().join(&candidate.name);
+            let lsns = candidate.first_lsn..candidate.first_lsn;
+            let damaged = Corruption::new(path, 0, lsns, CorruptionReason::LifePage);
+            return Err(damaged.witnessed(Some(witness)).into());
+        };
+        wanted = life.before.map(|id| (id, format!("segment {id}")));
+    }
+    Ok(())
 }
 
 /// Of two files with one number, one may be somebody else's.

@@ -139,11 +139,14 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         tail.settle(disk, options, random, &mut opened)?;
     }
     opened.report.leftovers = opened.leftovers.all();
-    let (durable, newest) = (opened.tip.end, opened.tip.segment);
+    let durable = opened.tip.end;
+    // Only one that has a durable block is named: it is evidence.
+    let newest = opened.segments.last().filter(|s| s.first_lsn() < durable).map(|s| s.id());
     opened.superblock.update(|sb| {
         sb.durable = sb.durable.max(durable);
-        sb.newest = newest;
+        sb.newest = newest.or(sb.newest);
         sb.owner = sb.owner.or(options.owner);
+        sb.ready = None;
     })?;
     opened.report.time = start.elapsed();
     Ok(opened)
@@ -183,6 +186,7 @@ fn find_superblock(
         newest: None,
         durable: Lsn::ZERO,
         owner: options.owner,
+        ready: None,
     };
     Ok((SuperblockFile::create(disk, content)?, true))
 }
@@ -247,6 +251,8 @@ impl Tail {
         };
         let (segment, digest) = match rewrite.run(Room::Ordinary) {
             Err(e) if e.is_full() => {
+                // Among them is what was ready: it must not be missed by the next open.
+                opened.superblock.update(|sb| sb.ready = None)?;
                 remove_files(disk, &std::mem::take(&mut opened.leftovers).all())?;
                 match rewrite.run(Room::Ordinary) {
                     // Why the reserve did not help says less than that the disk is full.

@@ -83,8 +83,8 @@ impl Prefix {
         while let Some(empty) = kept.pop_if(|k| k.end == k.member.segment.first_lsn()) {
             pool.members.push(empty.member);
         }
-        let newest = sb.newest.unwrap_or_default();
-        let highest_id = pool.highest_id.max(newest).max(sb.oldest);
+        let named = sb.newest.max(sb.ready.map(|(id, _)| id)).unwrap_or_default();
+        let highest_id = pool.highest_id.max(named).max(sb.oldest);
         Ok(Prefix { kept, beyond: pool.into_beyond(), highest_id })
     }
 

@@ -58,6 +58,8 @@ impl Rewrite<'_> {
             capacity: need,
             block_align: self.from.life.block_align,
             recycled: false,
+            // It gets its name with a header, by which it is known.
+            before: None,
         };
         let file = match room {
             Room::Ordinary => self.disk.create(&temporary).map_err(io("create"))?,

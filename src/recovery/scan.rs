@@ -74,14 +74,12 @@ pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>, cores: Co
     if end.is_none() && scan.stop != Stop::End {
         look_beyond(&mut scan, segment, cores)?;
     }
-    if end.is_none() && matches!(scan.stop, Stop::Unwritten | Stop::End) {
-        if file_end < segment.offset(segment.limit()) {
-            // A file has its full length before it becomes part of the log, and keeps it until it is sealed.
-            scan.tear(segment.limit(), CorruptionReason::ShortFile);
-        } else if scan.blocks == 0 {
-            // The header page was written together with the first block.
-            scan.tear(scan.end, CorruptionReason::BlockHeader);
-        }
+    if end.is_none() && file_end < segment.offset(segment.limit()) {
+        // A file has its full length, durably, before it becomes part of the log, and keeps it until it is sealed.
+        scan.tear(segment.limit(), CorruptionReason::ShortFile);
+    } else if end.is_none() && scan.blocks == 0 && matches!(scan.stop, Stop::Unwritten | Stop::End) {
+        // The header page was written together with the first block.
+        scan.tear(scan.end, CorruptionReason::BlockHeader);
     }
     Ok(scan)
 }

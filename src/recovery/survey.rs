@@ -126,7 +126,7 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<S
     let previous = newest.header.predecessor.map_or(0, |p| p.digest);
     let scan = scan(&newest.segment, previous, None, look.cores)?;
     let own = Witness { source: WitnessSource::Successor, durable: newest.header.durable };
-    let witness = [Some(own), Some(super_witness), scan.witness]
+    let witness = [Some(own), Some(super_witness), scan.witness, first_block(newest, sealed.last(), sb)]
         .into_iter()
         .flatten()
         .max_by_key(|w| w.durable)
@@ -169,6 +169,20 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<S
 fn successor_missing(segment: &Segment, end: Lsn) -> Corruption {
     let witness = Witness { source: WitnessSource::Footer, durable: end };
     segment.damage(end, end, CorruptionReason::MissingSegment).witnessed(Some(witness))
+}
+
+/// That the newest segment's first block was durable: when the superblock names the segment as one that has such a block, or
+/// when the one before it got its footer, which comes after.
+fn first_block(newest: &Member, before: Option<&Member>, sb: &Superblock) -> Option<Witness> {
+    let durable = newest.segment.first_lsn().plus(1);
+    let source = if sb.newest.is_some_and(|id| id >= newest.segment.id()) {
+        WitnessSource::Superblock
+    } else if before.is_some_and(|member| member.segment.footer().is_some()) {
+        WitnessSource::Footer
+    } else {
+        return None;
+    };
+    Some(Witness { source, durable })
 }
 
 /// Whether the newest segment's header page is on the device. It goes out with the first block, so it is when that block
@@ -242,6 +256,7 @@ fn judge(
 ) -> Result<()> {
     let proof = if scan.end < witness.durable { Proof::Below } else { Proof::Beyond };
     let (found, reason) = match scan.stop {
+        Stop::Torn(damage) if damage.reason == CorruptionReason::ShortFile => (Found::Short, damage.reason),
         Stop::Torn(damage) => (Found::Torn, damage.reason),
         Stop::Unwritten | Stop::End => (Found::Unwritten, CorruptionReason::MissingTail),
     };

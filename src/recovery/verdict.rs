@@ -35,6 +35,8 @@ pub(crate) enum Found {
     Missing,
     /// A segment claims addresses that another one has.
     Overlap,
+    /// The file is shorter than it was before it had a block: no crash shortens a file.
+    Short,
 }
 
 /// What is done.
@@ -65,6 +67,7 @@ const ANY: Row = Row { place: None, proof: None, found: None, policy: None, verd
 const TABLE: &[Row] = &[
     Row { found: Some(Found::Missing), verdict: Verdict::Refuse, ..ANY },
     Row { found: Some(Found::Overlap), verdict: Verdict::Refuse, ..ANY },
+    Row { found: Some(Found::Short), verdict: Verdict::Refuse, ..ANY },
     Row { place: Some(Place::Sealed), verdict: Verdict::Refuse, ..ANY },
     Row { proof: Some(Proof::Below), verdict: Verdict::Refuse, ..ANY },
     Row { place: Some(Place::Newest), proof: Some(Proof::Beyond), found: Some(Found::Unwritten), verdict: Verdict::CleanEnd, ..ANY },
@@ -98,10 +101,10 @@ mod tests {
         let mut seen = 0;
         for place in [Place::Sealed, Place::Newest] {
             for proof in [Proof::Below, Proof::Beyond] {
-                for found in [Found::Unwritten, Found::Torn, Found::Missing, Found::Overlap] {
+                for found in [Found::Unwritten, Found::Torn, Found::Missing, Found::Overlap, Found::Short] {
                     for policy in [TailPolicy::Truncate, TailPolicy::Refuse] {
-                        let expected = if matches!(found, Found::Missing | Found::Overlap) {
-                            // A promised segment is missing, or two claim the same LSNs.
+                        let expected = if matches!(found, Found::Missing | Found::Overlap | Found::Short) {
+                            // A promised segment is missing, two claim the same LSNs, or a file was cut short.
                             Verdict::Refuse
                         } else if place == Place::Sealed {
                             // A bad byte in a segment that a successor seals.
@@ -129,6 +132,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 32);
+        assert_eq!(seen, 40);
     }
 }

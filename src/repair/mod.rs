@@ -270,6 +270,7 @@ impl Plan {
                 file.update(|sb| {
                     sb.durable = end;
                     sb.newest = Some(newest);
+                    sb.ready = None;
                 })
             }
             FoundSuperblock::Damaged(c) => Err(c.into()),

@@ -189,14 +189,40 @@ impl Keeper {
         room: Room,
         commits: &dyn Commits,
     ) -> Result<Arc<Segment>> {
-        let segment = match room {
-            Room::Ordinary => self.prepare_ordinary(id, first_lsn, commits),
-            Room::Reserve => self.prepare_from_reserve(id, first_lsn, commits),
+        let unnamed = self.ready.lock().unnamed.clone();
+        let segment = match unnamed {
+            Some(segment) => segment,
+            None => {
+                let made = match room {
+                    Room::Ordinary => self.prepare_ordinary(id, first_lsn, commits),
+                    Room::Reserve => self.prepare_from_reserve(id, first_lsn, commits),
+                };
+                self.counters.segments_prepared.add(u64::from(made.is_ok()));
+                let segment = Arc::new(made?);
+                let mut ready = self.ready.lock();
+                ready.last = Some(segment.id());
+                ready.unnamed = Some(Arc::clone(&segment));
+                segment
+            }
         };
-        self.counters.segments_prepared.add(u64::from(segment.is_ok()));
-        let segment = Arc::new(segment?);
-        self.ready.lock().push(Arc::clone(&segment));
+        self.name_ready(&segment)?;
+        let mut ready = self.ready.lock();
+        ready.unnamed = None;
+        ready.named.push(Arc::clone(&segment));
         Ok(segment)
+    }
+
+    /// Names a segment in the superblock, with what has become of the ones before it meanwhile.
+    fn name_ready(&self, segment: &Segment) -> Result<()> {
+        if mutated(Mutation::ReadyName) {
+            return Ok(());
+        }
+        let (newest, durable) = self.table.newest_and_its_start();
+        self.superblock.lock().update(|sb| {
+            sb.ready = Some((segment.id(), segment.first_lsn()));
+            sb.newest = sb.newest.max(newest);
+            sb.durable = sb.durable.max(durable);
+        })
     }
 
     fn prepare(&self, plan: &Plan, recycled: Option<&str>, commits: &dyn Commits) -> Result<Segment> {
@@ -267,6 +293,7 @@ impl Keeper {
         Plan {
             uuid: self.uuid,
             id: SegmentId::default(),
+            before: self.ready.lock().last,
             first_lsn: Lsn::ZERO,
             capacity,
             block_align: self.options.block_align,
@@ -304,7 +331,7 @@ impl Keeper {
         match *job {
             Job::RemoveSurplus => self.remove_surplus(),
             Job::Started { newest, durable } => self.superblock.lock().update(|sb| {
-                sb.newest = Some(newest);
+                sb.newest = sb.newest.max(Some(newest));
                 sb.durable = sb.durable.max(durable);
             }),
             Job::Seal { id, end, digest } => self.write_footer(id, end, digest),

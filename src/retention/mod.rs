@@ -45,6 +45,28 @@ struct Surplus {
     bytes: u64,
 }
 
+/// The segments that were made ready and have no durable block yet.
+///
+/// A segment is handed to the commit path only when the superblock names it, durably: a file that may hold acknowledged
+/// blocks never exists without a word about it elsewhere. As its life page names the one made ready before, the newest
+/// name stands for all that may be in use and have no durable header yet.
+#[derive(Debug)]
+struct Ready {
+    /// The one that was made ready last; at open, the newest of the log.
+    last: Option<SegmentId>,
+    /// Named in the superblock, and handed out.
+    named: Vec<Arc<Segment>>,
+    /// Made ready, and the superblock could not be written: what it says of the file is not known, so the file stays and
+    /// is named before another one is made.
+    unnamed: Option<Arc<Segment>>,
+}
+
+impl Ready {
+    fn files(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.named.iter().chain(&self.unnamed)
+    }
+}
+
 /// What lies in the directory beside the segments of the log, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BesideSegments {
@@ -70,9 +92,7 @@ pub(crate) struct Keeper {
     pub(crate) table: SegmentTable,
     spares: Mutex<Vec<Spare>>,
     surplus: Mutex<Vec<Surplus>>,
-    /// The segments that were made ready and have no durable block yet: the next one, and the one whose first block is on
-    /// its way.
-    ready: Mutex<Vec<Arc<Segment>>>,
+    ready: Mutex<Ready>,
     /// How many bytes the reserve has, as far as this handle made or found it and did not use it.
     reserve: Mutex<u64>,
     /// Held by whoever releases segments, and by whoever must not see any go.
@@ -103,6 +123,8 @@ pub(crate) struct KeeperParts {
     pub(crate) spare: Vec<String>,
     /// Files that are no part of the log and are to be removed.
     pub(crate) replaced: Vec<String>,
+    /// The newest segment of the log.
+    pub(crate) newest: Option<SegmentId>,
     pub(crate) next_id: SegmentId,
     pub(crate) summarizer: Option<Arc<dyn Summarizer>>,
     pub(crate) counters: Arc<Counters>,
@@ -129,7 +151,7 @@ impl Keeper {
             table: SegmentTable::new(parts.segments),
             spares: Mutex::new(spares),
             surplus: Mutex::new(surplus),
-            ready: Mutex::new(Vec::new()),
+            ready: Mutex::new(Ready { last: parts.newest, named: Vec::new(), unnamed: None }),
             reserve: Mutex::new(0),
             releasing: Mutex::new(()),
             jobs: Mutex::new(jobs),
@@ -163,7 +185,7 @@ impl Keeper {
     pub(crate) fn beside_segments(&self) -> BesideSegments {
         let spares: u64 = self.spares.lock().iter().map(|spare| spare.bytes).sum();
         let surplus: u64 = self.surplus.lock().iter().map(|surplus| surplus.bytes).sum();
-        let ready: u64 = self.ready.lock().iter().map(|segment| segment.file_bytes()).sum();
+        let ready: u64 = self.ready.lock().files().map(|segment| segment.file_bytes()).sum();
         BesideSegments { spare: spares + surplus + ready, reserve: *self.reserve.lock() }
     }
 
@@ -181,7 +203,7 @@ impl Keeper {
     pub(crate) fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
         event!(debug, segment = segment.id().get(), first_lsn = segment.first_lsn().get(), "segment started");
         self.table.push(Arc::clone(segment), predecessor.end);
-        self.ready.lock().retain(|ready| ready.id() != segment.id());
+        self.ready.lock().named.retain(|ready| ready.id() != segment.id());
         self.enqueue_started(segment.id(), predecessor);
     }
 
@@ -193,7 +215,11 @@ impl Keeper {
         let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok(0) };
         let late = mutated(Mutation::ReleaseOrder);
         if !late {
-            superblock.update(|sb| sb.oldest = oldest)?;
+            superblock.update(|sb| {
+                sb.oldest = oldest;
+                // What is kept has a durable block, or it would not be kept alone.
+                sb.newest = sb.newest.max(Some(oldest));
+            })?;
         }
         let released = self.table.remove_oldest(count);
         drop(superblock);
@@ -249,6 +275,8 @@ impl Keeper {
         self.superblock.lock().update(|sb| {
             sb.durable = sb.durable.max(durable);
             sb.newest = newest;
+            // What is ready will not be used any more.
+            sb.ready = None;
         })
     }
 

@@ -54,6 +54,14 @@ impl SegmentTable {
         self.0.read().last().map(Arc::clone)
     }
 
+    /// The newest segment, and where the one before it ended: all below was durable before the newest had a block.
+    pub(super) fn newest_and_its_start(&self) -> (Option<SegmentId>, Lsn) {
+        let segments = self.0.read();
+        let before = segments.len().checked_sub(2).and_then(|at| segments.get(at));
+        let end = before.and_then(|segment| segment.end()).unwrap_or(Lsn::ZERO);
+        (segments.last().map(|segment| segment.id()), end)
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
         self.0.read().clone()
     }

@@ -130,6 +130,7 @@ mod tests {
         let plan = Plan {
             uuid: LogUuid::from_bytes([7; 16]),
             id: SegmentId::new(2),
+            before: None,
             first_lsn,
             capacity: CAPACITY,
             block_align: 4096,

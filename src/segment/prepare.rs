@@ -21,6 +21,8 @@ use crate::mutation::{Mutation, mutated};
 pub(crate) struct Plan {
     pub(crate) uuid: LogUuid,
     pub(crate) id: SegmentId,
+    /// The segment that was made ready before it.
+    pub(crate) before: Option<SegmentId>,
     pub(crate) first_lsn: Lsn,
     pub(crate) capacity: u64,
     pub(crate) block_align: u32,
@@ -96,6 +98,7 @@ fn make_segment(
         capacity: plan.capacity,
         block_align: plan.block_align,
         recycled: created.is_none(),
+        before: plan.before,
     };
     let file = match created {
         Some(file) => file,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use seawall::format::segment::parse_file_name;
 use seawall::io::Disk;
 use seawall::io::sim::SimDisk;
 use seawall::{Batch, Error, Label, Lsn, Options, TailPolicy, Wal, verify_on};
@@ -189,7 +190,8 @@ fn refused(e: &Error, damaged: &SimDisk, disk: &SimDisk) -> Result<Outcome, Stri
 /// An error names a file that is there, or that should be.
 fn named(file: &std::path::Path, damaged: &SimDisk) -> Result<bool, String> {
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let known = damaged.files().contains(&name) || name.starts_with("segment ") || name == "superblock";
+    let should_be = name.starts_with("segment ") || name == "superblock" || parse_file_name(&name).is_some();
+    let known = damaged.files().contains(&name) || should_be;
     if known { Ok(true) } else { Err(format!("it names {}", file.display())) }
 }
 

@@ -112,6 +112,7 @@ impl Forge {
             capacity: input.or_any(8192, |i| i.u64()),
             block_align: input.or_any(align, Cursor::u32),
             recycled: input.below(4) == 3,
+            before: None,
         }
     }
 
