@@ -32,6 +32,8 @@ pub(crate) enum Mutation {
     SuperblockSync,
     /// A new superblock's name is not synced.
     SuperblockName,
+    /// A child made by `fork` is not told from its parent.
+    ForkedChild,
     /// A segment is used before the superblock names it.
     ReadyName,
     /// A slot of the superblock that an earlier life may not have synced is taken for safe.

@@ -445,6 +445,12 @@ impl Wal {
         self.inner.keeper.table.all().into_iter().map(info).collect()
     }
 
+    /// Where the segments begin that are ready, or in use, and have no durable block yet; ascending.
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
+    pub(crate) fn segments_to_come(&self) -> Vec<Lsn> {
+        if self.inner.opener.is_here() { self.inner.keeper.segments_to_come() } else { Vec::new() }
+    }
+
     /// The summary in a segment's footer; `None` while it has no footer.
     ///
     /// # Errors

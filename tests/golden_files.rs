@@ -84,7 +84,7 @@ fn logs() -> [(PathBuf, BTreeMap<String, Vec<u8>>); 2] {
 fn write<const N: usize>(content: [Vec<GoldenBlock>; N]) -> BTreeMap<String, Vec<u8>> {
     let align = 512u32;
     let mut files = BTreeMap::new();
-    let (mut first, mut predecessor, mut digest) = (Lsn::ZERO, None, 0);
+    let (mut first, mut predecessor, mut digest) = (Lsn::ZERO, None::<Predecessor>, 0);
     for (n, blocks) in content.into_iter().enumerate() {
         let id = SegmentId::new(n as u64 + 1);
         let salt = 0x5a17 + n as u64;
@@ -96,7 +96,7 @@ fn write<const N: usize>(content: [Vec<GoldenBlock>; N]) -> BTreeMap<String, Vec
             capacity: 8192,
             block_align: align,
             recycled: false,
-            before: None,
+            before: predecessor.map(|p| p.id),
         };
         let identity = life.identity();
         let header = SegmentHeader { id, first_lsn: first, salt, predecessor, durable: first };
@@ -154,7 +154,7 @@ fn write<const N: usize>(content: [Vec<GoldenBlock>; N]) -> BTreeMap<String, Vec
         newest: Some(SegmentId::new(N as u64)),
         durable: predecessor.unwrap().end,
         owner: Some(42),
-        ready: Some((SegmentId::new(4), Lsn::new(0x30_0000))),
+        ready: Some((SegmentId::new(N as u64), Lsn::new(8192 * (N as u64 - 1)))),
     };
     files.insert(FILE_NAME.into(), [superblock.encode(), superblock.encode()].concat());
     files
@@ -229,7 +229,7 @@ fn fields_lie_where_the_document_says() {
     assert_eq!((u32_at(8), u32_at(12)), (1, 512));
     assert_eq!(&first[16..32], b"seawall-golden-1");
     assert_eq!((u64_at(32), u64_at(40), u64_at(48), u64_at(56)), (1, 0x5a17, 0, 8192));
-    assert_eq!(u32_at(0), crc32(&first[4..72]));
+    assert_eq!(u32_at(0), crc32(&first[4..80]));
     assert_eq!(&first[PAGE + 4..PAGE + 8], b"SWSH");
     assert_eq!((u64_at(PAGE + 8), u64_at(PAGE + 24)), (1, 0x5a17));
     // The first block: header, a plain record "hello", an empty one.

@@ -45,6 +45,8 @@ pub(crate) const FAULTS: &[(&str, &str, Suite)] = &[
     ("SuperblockSync", "the superblock is not synced", POWER),
     ("SuperblockName", "a new superblock's name is not synced", POWER),
     ("SuperblockSlot", "a superblock slot that an earlier life may not have synced is taken for safe", SWEEP),
+    ("ReadyName", "a segment is used before the superblock names it", at("newest_segment", &["w4_a_newest"])),
+    ("ForkedChild", "a handle works in a forked child", at("process_forked", &["w13_every_call_of_an"])),
     ("FooterBody", "a footer's body is not synced before its head", RAFT),
     ("ReleaseOrder", "released files go before the superblock says so", SWEEP),
     ("OpenNames", "an open relies on names that nobody synced", SWEEP),
@@ -91,6 +93,7 @@ pub(crate) const FIELDS: &[(&str, &str, &str, Suite)] = &[
     ("life", "48..56", "first LSN", BITS),
     ("life", "56..64", "capacity", BITS),
     ("life", "64..65", "earlier life", BITS),
+    ("life", "72..80", "segment made ready before", BITS),
     ("header", "8..16", "segment id", BITS),
     ("header", "16..24", "first LSN", GOLDEN),
     ("header", "24..32", "salt", GOLDEN),
@@ -115,4 +118,6 @@ pub(crate) const FIELDS: &[(&str, &str, &str, Suite)] = &[
     ("superblock", "48..56", "newest segment", BITS),
     ("superblock", "56..64", "durable LSN", BITS),
     ("superblock", "64..72", "owner", BITS),
+    ("superblock", "72..80", "segment made ready", BITS),
+    ("superblock", "80..88", "its first LSN", BITS),
 ];

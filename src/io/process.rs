@@ -33,6 +33,7 @@ use memmap2::{MmapMut, MmapRaw};
 use rustix::mm::{Advice, madvise};
 
 use crate::error::{Error, Result};
+use crate::mutation::{Mutation, mutated};
 
 /// A process, as far as handles are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Process {
     /// Whether this is the process that asks.
     #[inline]
     pub(crate) fn is_current(self) -> bool {
-        self == Process::current()
+        self == Process::current() || mutated(Mutation::ForkedChild)
     }
 }
 

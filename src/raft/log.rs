@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use ::raft::eraftpb::{ConfState, SnapshotMetadata};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::batch::{WriteBatch, label};
 use super::check;
@@ -353,6 +353,11 @@ impl RaftLog {
 
     pub(crate) fn check_opener(&self) -> Result<()> {
         Ok(self.inner.wal.opener().check()?)
+    }
+
+    /// No purge frees anything while this is held.
+    pub(crate) fn hold_purges(&self) -> MutexGuard<'_, ()> {
+        self.inner.purging.lock()
     }
 
     pub(crate) fn groups_in_memory(&self) -> &Groups {

@@ -16,6 +16,8 @@ use crate::{Batch, RecordHead};
 
 /// The same account as [`super::space::account`], made the long way. Nothing enters the log meanwhile.
 pub(crate) fn recount(log: &RaftLog) -> Result<Account> {
+    // In this order, as a purge takes them: what it frees would be missed here.
+    let purging = log.hold_purges();
     let order = log.groups_in_memory().order.lock();
     // An empty batch is as durable as everything before it, and only what is durable can be walked.
     log.wal().submit(Batch::new())?.wait()?;
@@ -36,6 +38,7 @@ pub(crate) fn recount(log: &RaftLog) -> Result<Account> {
         }
     }
     drop(order);
+    drop(purging);
     let of = |cell: Arc<Cell>| {
         let by_segment = live.remove(&cell.id).unwrap_or_default();
         GroupLive { cell, by_segment }

@@ -32,8 +32,10 @@ pub struct Space {
     pub groups: Vec<GroupSpace>,
     /// The bytes of the segments' files, their footers not counted.
     pub disk_bytes: u64,
-    /// How many of them are live.
+    /// How many of them are live; and those that are submitted and on their way into a segment to come.
     pub live_bytes: u64,
+    /// Of the live bytes, those that lie in no segment yet: the one that they go to has no durable block.
+    pub pending_bytes: u64,
 }
 
 /// What a segment holds.
@@ -75,7 +77,7 @@ pub(crate) struct Account {
 #[derive(Debug)]
 pub(crate) struct GroupLive {
     pub(crate) cell: Arc<Cell>,
-    /// By number of the segment in the account.
+    /// By number of the segment in the account; those behind the last are of segments that have no durable block yet.
     pub(super) by_segment: BTreeMap<usize, u64>,
 }
 
@@ -132,8 +134,11 @@ impl Sizes<'_> {
 
 /// Accounts for the groups one after the other, so it is exact when nothing is written meanwhile.
 pub(crate) fn account(wal: &Wal, cells: Vec<Arc<Cell>>) -> Result<Account> {
+    let to_come = wal.segments_to_come();
     let segments = wal.segments();
-    let bounds: Vec<Lsn> = segments.iter().map(|s| s.first_lsn).collect();
+    let mut bounds: Vec<Lsn> = segments.iter().map(|s| s.first_lsn).collect();
+    let newest = bounds.last().copied();
+    bounds.extend(to_come.into_iter().filter(|first| Some(*first) > newest));
     let mut sizes = Sizes { wal, segments: &segments, reader: None };
     let mut states = StateSize::in_log(wal);
     let mut groups = Vec::with_capacity(cells.len());
@@ -201,7 +206,10 @@ impl Account {
             .collect();
         let groups = self.groups_above(0);
         let (disk_bytes, live_bytes) = (disk_bytes(&self.segments), self.live_bytes());
-        Space { segments, groups, disk_bytes, live_bytes }
+        let pending =
+            |group: &GroupLive| group.by_segment.range(segments.len()..).map(|(_, bytes)| bytes).sum::<u64>();
+        let pending_bytes = self.groups.iter().map(pending).sum();
+        Space { segments, groups, disk_bytes, live_bytes, pending_bytes }
     }
 }
 

@@ -181,6 +181,12 @@ impl Keeper {
         self.spares.lock().len()
     }
 
+    /// Where the segments begin that have no durable block yet, ascending.
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
+    pub(crate) fn segments_to_come(&self) -> Vec<Lsn> {
+        self.ready.lock().named.iter().map(|segment| segment.first_lsn()).collect()
+    }
+
     /// What lies beside the segments of the log.
     pub(crate) fn beside_segments(&self) -> BesideSegments {
         let spares: u64 = self.spares.lock().iter().map(|spare| spare.bytes).sum();

@@ -132,6 +132,7 @@ impl Forge {
                     _ => self.durable,
                 },
                 owner: input.or_any(None, |i| Some(i.u64())),
+                ready: None,
             };
             slots.extend(input.or_any(sb.encode().to_vec(), |_| vec![0; PAGE]));
         }
