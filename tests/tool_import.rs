@@ -341,3 +341,20 @@ fn a_dry_run_lists_what_there_is_and_writes_nothing() {
     assert!(contents(&from) == before);
     assert!(!source.made().exists());
 }
+
+/// A new file system can be neither renamed over nor into: the log is made in it, and the directory stays what it was.
+#[test]
+fn a_place_that_is_there_and_empty_is_filled() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut source = Source::new();
+    source.group(7, &entries(1..=500, 3), &hard(3, 0, 500));
+    source.close();
+    std::fs::create_dir_all(source.made().join("lost+found")).unwrap();
+    let before = source.made().metadata().unwrap().ino();
+    let log = source.imported(&KEYS);
+    assert_eq!(read(&log, 7), entries(1..=500, 3));
+    drop(log);
+    assert_eq!(source.made().metadata().unwrap().ino(), before);
+    assert!(source.made().join("lost+found").is_dir() && !source.made().join(".importing").exists());
+    assert_eq!(seawall(&["verify", source.made().to_str().unwrap()]).status.code(), Some(0));
+}

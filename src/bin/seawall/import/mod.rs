@@ -3,7 +3,7 @@
 //! ```text
 //!   Source                Plan                           Target
 //!   raft-engine's files,  every group read and judged:   INTO.importing: written, synced,
-//!   which do not change   imported, or why it cannot be  read back, compared; then renamed to INTO
+//!   which do not change   imported, or why it cannot be  read back, compared; then put into its place
 //! ```
 //!
 //! raft-engine keeps a group's entries and, under keys of the program's choice, whatever the program wants. So the program's

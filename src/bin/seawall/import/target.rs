@@ -1,5 +1,9 @@
-//! The new log: written under another name beside the one it is to have, read back from the files, compared with the source
-//! entry by entry, and only then given its name. So there is all of it or nothing.
+//! The new log: written in another directory than the one it is to have, read back from the files, compared with the source
+//! entry by entry, and only then put in its place. So there is all of it or nothing.
+//!
+//! A place that is missing is made of the log's directory, by renaming it. A place that is there, and empty, may be a file
+//! system of its own, which can neither be renamed over nor into: the log is made in a directory inside it, and its files
+//! are moved up, the superblock last. Without a superblock they are no log.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,39 +19,48 @@ use super::source::{Source, Unread};
 use crate::failure::Failure;
 use crate::style;
 
-/// A directory for the log that is being made. It goes when this does, unless it was given its name.
+/// A directory for the log that is being made. It goes when this does, unless the log was put in its place.
 pub(super) struct Target {
-    into: PathBuf,
+    place: Place,
     at: PathBuf,
     node_id: Option<u64>,
-    named: bool,
+    placed: bool,
 }
 
+/// Where the log is to be.
+enum Place {
+    /// A directory that is missing.
+    Missing(PathBuf),
+    /// An empty directory.
+    Empty(PathBuf),
+}
+
+/// What `mkfs` leaves in a new file system.
+const LOST_AND_FOUND: &str = "lost+found";
+
 impl Target {
-    /// Makes the directory beside `into`, which must be empty or missing.
+    /// Makes the directory, beside `into` or inside it; `into` must be empty or missing.
     pub(super) fn beside(into: &Path, source: &Path, node_id: Option<u64>) -> Result<Target, Failure> {
         let refuse = |why: &str| Failure::Undone(format!("{}: {why}", into.display()));
         let missing = !into.try_exists().map_err(|e| refuse(&e.to_string()))?;
         let path = if missing { std::path::absolute(into) } else { fs::canonicalize(into) };
         let path = path.map_err(|e| refuse(&e.to_string()))?;
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(refuse("it needs a name of its own in a directory"));
-        };
-        if !missing && fs::read_dir(&path).map_err(|e| refuse(&e.to_string()))?.next().is_some() {
+        if !missing && !is_empty(&path).map_err(|e| refuse(&e.to_string()))? {
             return Err(refuse("there is something in it; a new log needs a missing or an empty directory"));
         }
-        let parent = fs::canonicalize(parent).map_err(|e| refuse(&e.to_string()))?;
-        if fs::canonicalize(source).is_ok_and(|source| parent.starts_with(source)) {
+        let at = if missing { beside_of(&path) } else { Some(path.join(".importing")) };
+        let at = at.ok_or_else(|| refuse("it needs a name of its own in a directory"))?;
+        let above = at.parent().and_then(|above| fs::canonicalize(above).ok());
+        let above = above.ok_or_else(|| refuse("the directory that it is to be in is missing"))?;
+        if fs::canonicalize(source).is_ok_and(|source| above.starts_with(source)) {
             return Err(refuse("it lies in the directory to import from"));
         }
-        let mut beside = OsString::from(name);
-        beside.push(".importing");
-        let at = parent.join(beside);
         fs::create_dir(&at).map_err(|e| {
             let hint = "it is where the log is made; if an import was interrupted, remove it";
             Failure::Undone(format!("cannot make {}: {e}; {hint}", at.display()))
         })?;
-        Ok(Target { into: path, at, node_id, named: false })
+        let place = if missing { Place::Missing(path) } else { Place::Empty(path) };
+        Ok(Target { place, at, node_id, placed: false })
     }
 
     /// Writes all groups; they are durable when this returns.
@@ -87,21 +100,30 @@ impl Target {
         if report.is_ok() { Ok(()) } else { Err(Failure::Undone(format!("what was written: {report}"))) }
     }
 
-    /// Gives the directory its name, durably.
+    /// Puts the log in its place, durably.
     pub(super) fn name(mut self) -> Result<(), Failure> {
-        let refuse = |e: std::io::Error| Failure::Undone(format!("{}: {e}", self.into.display()));
-        if let Ok(there) = fs::metadata(&self.into) {
-            fs::set_permissions(&self.at, there.permissions()).map_err(refuse)?;
-        }
-        fs::rename(&self.at, &self.into).map_err(refuse)?;
-        self.named = true;
-        let parent = self.into.parent().unwrap_or(Path::new("/"));
-        let synced = File::open(parent).and_then(|dir| dir.sync_all());
+        let refuse = |path: &Path, e: &std::io::Error| Failure::Undone(format!("{}: {e}", path.display()));
+        let (at, place) =
+            (self.at.clone(), std::mem::replace(&mut self.place, Place::Missing(PathBuf::new())));
+        let (into, above) = match &place {
+            Place::Missing(into) => {
+                fs::rename(&at, into).map_err(|e| refuse(into, &e))?;
+                (into, into.parent().unwrap_or(Path::new("/")))
+            }
+            Place::Empty(into) => {
+                // From here on what is left of an interrupted import is not removed: it may be the log.
+                self.placed = true;
+                move_up(&at, into).map_err(|e| refuse(into, &e))?;
+                (into, into.as_path())
+            }
+        };
+        self.placed = true;
+        let synced = File::open(above).and_then(|dir| dir.sync_all());
         synced.map_err(|e| {
             Failure::Undone(format!(
                 "{} is whole, but whether its name outlives a power failure is not known: syncing {}: {e}",
-                self.into.display(),
-                parent.display()
+                into.display(),
+                above.display()
             ))
         })
     }
@@ -118,13 +140,45 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if self.named {
+        if self.placed {
             return;
         }
         if let Err(e) = fs::remove_dir_all(&self.at) {
             eprintln!("seawall: cannot remove the unfinished log in {}: {e}", self.at.display());
         }
     }
+}
+
+/// Whether nothing is in a directory but what a new file system has.
+fn is_empty(directory: &Path) -> std::io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name() != LOST_AND_FOUND || !entry.file_type()?.is_dir() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A name beside the directory, in the same file system.
+fn beside_of(path: &Path) -> Option<PathBuf> {
+    let mut name = OsString::from(path.file_name()?);
+    name.push(".importing");
+    Some(fs::canonicalize(path.parent()?).ok()?.join(name))
+}
+
+/// Moves all that is in a directory into the one above it, and the superblock when all else is there durably.
+fn move_up(from: &Path, to: &Path) -> std::io::Result<()> {
+    let superblock = seawall::format::superblock::FILE_NAME;
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        if name != superblock {
+            fs::rename(from.join(&name), to.join(&name))?;
+        }
+    }
+    File::open(to)?.sync_all()?;
+    fs::rename(from.join(superblock), to.join(superblock))?;
+    fs::remove_dir(from)
 }
 
 fn write_group(log: &RaftLog, source: &Source, group: &Planned) -> Result<Ticket, Failure> {
