@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use super::Keeper;
 use crate::error::{Error, Result};
 use crate::format::DATA_START;
@@ -24,6 +26,11 @@ pub(super) struct Jobs {
     queue: VecDeque<Job>,
     next_id: SegmentId,
     stop: bool,
+    /// The keeper sleeps with no time limit.
+    asleep: bool,
+    /// Somebody began to work who may hang: the keeper is to look after a while, also if it sees nobody at work by then, so
+    /// that it is not woken each time.
+    watch: bool,
 }
 
 #[derive(Debug)]
@@ -39,7 +46,7 @@ enum Job {
 impl Jobs {
     pub(super) fn new(next_id: SegmentId, surplus: Vec<String>) -> Self {
         let queue = surplus.into_iter().map(|name| Job::Remove { name }).collect();
-        Jobs { prepare: None, queue, next_id, stop: false }
+        Jobs { prepare: None, queue, next_id, stop: false, asleep: false, watch: false }
     }
 
     fn is_empty(&self) -> bool {
@@ -82,6 +89,9 @@ pub(crate) trait Customer {
 
     /// Everything below is durable.
     fn durable(&self) -> Lsn;
+
+    /// The keeper begins to work: somebody is to notice should it hang.
+    fn watch(&self);
 }
 
 /// What goes on while a segment is made ready.
@@ -128,6 +138,15 @@ impl Keeper {
         self.work.notify_all();
     }
 
+    /// Somebody begins to work: the keeper is to notice should that hang.
+    pub(crate) fn watch(&self) {
+        let mut jobs = self.jobs.lock();
+        if jobs.asleep {
+            jobs.watch = true;
+            self.work.notify_all();
+        }
+    }
+
     pub(super) fn enqueue_started(&self, newest: SegmentId, predecessor: Tip) {
         let mut jobs = self.jobs.lock();
         jobs.queue.push_back(Job::Started { newest, durable: predecessor.end });
@@ -147,12 +166,29 @@ impl Keeper {
     fn run(&self, customer: &dyn Customer) {
         loop {
             self.run_pending(customer);
+            self.monitor.tell_overdue();
             let mut jobs = self.jobs.lock();
             if jobs.is_empty() {
                 if jobs.stop {
                     return;
                 }
-                self.work.wait(&mut jobs);
+                self.rest(&mut jobs);
+            }
+        }
+    }
+
+    /// Sleeps until there is a job, or a call of somebody else may have to be told of.
+    fn rest(&self, jobs: &mut MutexGuard<'_, Jobs>) {
+        let look = std::mem::take(&mut jobs.watch).then(|| self.monitor.limit());
+        match self.monitor.next_look().or(look) {
+            Some(time) => {
+                // Whatever ended the wait, everything is looked at again.
+                let _timed_out = self.work.wait_for(jobs, time);
+            }
+            None => {
+                jobs.asleep = true;
+                self.work.wait(jobs);
+                jobs.asleep = false;
             }
         }
     }
@@ -160,9 +196,11 @@ impl Keeper {
     /// Does what was asked so far.
     pub(crate) fn run_pending(&self, customer: &dyn Customer) {
         loop {
-            let work = self.jobs.lock().take();
+            let Some(work) = self.jobs.lock().take() else { return };
+            let at_work = self.monitor.at_work();
+            customer.watch();
             match work {
-                Some(Work::Prepare(id, first_lsn, room)) => {
+                Work::Prepare(id, first_lsn, room) => {
                     let made =
                         self.prepare_segment(id, first_lsn, room, &Meanwhile { keeper: self, customer });
                     self.note(&made);
@@ -170,13 +208,14 @@ impl Keeper {
                     self.hurry.store(false, Ordering::Relaxed);
                     self.tell_prepared(&made);
                 }
-                Some(Work::Job(job)) => {
+                Work::Job(job) => {
                     let done = self.run_job(&job);
                     self.note(&done);
                     self.tell_failure(&done);
                 }
-                None => return,
             }
+            drop(at_work);
+            self.monitor.tell_returned();
         }
     }
 
@@ -188,7 +227,11 @@ impl Keeper {
         commits: &dyn Commits,
     ) -> Result<Arc<Segment>> {
         let segment = match room {
-            Room::Ordinary => self.prepare_ordinary(id, first_lsn, commits),
+            Room::Ordinary => {
+                let made = self.prepare_ordinary(id, first_lsn, commits);
+                self.monitor.note_segment(made.as_ref().err());
+                made
+            }
             Room::Reserve => self.prepare_from_reserve(id, first_lsn, commits),
         };
         self.counters.segments_prepared.add(u64::from(segment.is_ok()));
@@ -208,7 +251,7 @@ impl Keeper {
         self.replenish_reserve()?;
         let recycled = self.take_spare();
         let plan = Plan { id, first_lsn, ..self.plan(self.options.capacity, Room::Ordinary) };
-        let segment = prepare(&self.disk, &plan, recycled.as_deref(), commits)?;
+        let segment = prepare(&self.disk, &plan, recycled.as_deref(), commits, &self.monitor.background)?;
         self.counters.segments_recycled.add(u64::from(recycled.is_some()));
         Ok(segment)
     }
@@ -225,7 +268,7 @@ impl Keeper {
         }
         let align = u64::from(self.options.block_align);
         let plan = self.plan((bytes - DATA_START) & !(align - 1), Room::Reserve);
-        prepare(&self.disk, &Plan { id, first_lsn, ..plan }, Some(RESERVE), commits)
+        prepare(&self.disk, &Plan { id, first_lsn, ..plan }, Some(RESERVE), commits, &self.monitor.background)
     }
 
     fn plan(&self, capacity: u64, room: Room) -> Plan {
@@ -249,14 +292,14 @@ impl Keeper {
 
     /// Makes the reserve whole if it is not, out of a spare's space if need be.
     fn replenish_reserve(&self) -> Result<()> {
-        let mut reserve = self.reserve.lock();
+        let (mut reserve, caller) = (self.reserve.lock(), &self.monitor.background);
         while *reserve < self.options.reserve {
-            *reserve = make_reserve(&self.disk, self.options.reserve)?;
+            *reserve = make_reserve(&self.disk, self.options.reserve, caller)?;
             if *reserve < self.options.reserve {
                 let full = || {
                     Error::io("fill", self.disk.path().join(RESERVE), std::io::ErrorKind::StorageFull.into())
                 };
-                self.remove(&self.take_spare().ok_or_else(full)?)?;
+                self.remove(&self.take_spare().ok_or_else(full)?, caller)?;
             }
         }
         Ok(())
@@ -264,7 +307,7 @@ impl Keeper {
 
     fn run_job(&self, job: &Job) -> Result<()> {
         match *job {
-            Job::Remove { ref name } => self.remove(name),
+            Job::Remove { ref name } => self.remove(name, &self.monitor.background),
             Job::Started { newest, durable } => self.superblock.lock().update(|sb| {
                 sb.newest = Some(newest);
                 sb.durable = sb.durable.max(durable);
@@ -284,7 +327,7 @@ impl Keeper {
             None => Summary::default(),
         };
         let input = SealInput { end, digest, records, blocks };
-        seal(&segment, &input, &summary, self.options.mmap)?;
+        seal(&segment, &input, &summary, self.options.mmap, &self.monitor.background)?;
         self.counters.segments_sealed.add(1);
         if let (Some(summarizer), Some(footer)) = (&self.summarizer, segment.footer()) {
             summarizer.sealed(id, &footer.summary);

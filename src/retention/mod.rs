@@ -19,6 +19,7 @@ use crate::error::{Error, LogUuid, Result};
 use crate::format::superblock::Superblock;
 use crate::io::Disk;
 use crate::lsn::{Lsn, SegmentId};
+use crate::monitor::{Caller, Monitor};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
 use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, Watch};
@@ -62,6 +63,7 @@ pub(crate) struct Keeper {
     pub(crate) hurry: AtomicBool,
     summarizer: Option<Arc<dyn Summarizer>>,
     counters: Arc<Counters>,
+    monitor: Arc<Monitor>,
     last_error: Mutex<Option<Error>>,
 }
 
@@ -84,6 +86,7 @@ pub(crate) struct KeeperParts {
     pub(crate) next_id: SegmentId,
     pub(crate) summarizer: Option<Arc<dyn Summarizer>>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) monitor: Arc<Monitor>,
 }
 
 impl Keeper {
@@ -95,9 +98,9 @@ impl Keeper {
         Keeper {
             uuid: parts.superblock.content().uuid,
             disk: parts.disk,
+            table: SegmentTable::new(parts.segments, parts.options.mmap),
             options: parts.options,
             superblock: Mutex::new(parts.superblock),
-            table: SegmentTable::new(parts.segments),
             spares: Mutex::new(spares),
             reserve: Mutex::new(0),
             releasing: Mutex::new(()),
@@ -106,6 +109,7 @@ impl Keeper {
             hurry: AtomicBool::new(false),
             summarizer: parts.summarizer,
             counters: parts.counters,
+            monitor: parts.monitor,
             last_error: Mutex::new(None),
         }
     }
@@ -148,9 +152,20 @@ impl Keeper {
     /// Gives up the segments that end at or below `lsn`, oldest first. Says how many.
     pub(crate) fn release(&self, lsn: Lsn) -> Result<usize> {
         let _span = span!(DEBUG, "release", below = lsn.get());
+        let released = self.release_segments(lsn);
+        self.monitor.tell_returned();
+        let (ids, reused) = released?;
+        ids.iter().for_each(|id| self.options.observed.tell(|o| o.released(*id)));
+        reused?;
+        Ok(ids.len())
+    }
+
+    /// As [`Keeper::release`], nobody being told. Says which segments are released, and whether all could be done that was to
+    /// be done about their files.
+    fn release_segments(&self, lsn: Lsn) -> Result<(Vec<SegmentId>, Result<()>)> {
         let one_at_a_time = self.hold_releases();
         let mut superblock = self.superblock.lock();
-        let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok(0) };
+        let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok((Vec::new(), Ok(()))) };
         let late = mutated(Mutation::ReleaseOrder);
         if !late {
             superblock.update(|sb| sb.oldest = oldest)?;
@@ -165,9 +180,7 @@ impl Keeper {
             self.superblock.lock().update(|sb| sb.oldest = oldest)?;
         }
         drop(one_at_a_time);
-        ids.into_iter().for_each(|id| self.options.observed.tell(|o| o.released(id)));
-        reused?;
-        Ok(count)
+        Ok((ids, reused))
     }
 
     fn reuse_or_remove(&self, segment: Arc<Segment>) -> Result<()> {
@@ -179,11 +192,11 @@ impl Keeper {
             return Ok(());
         }
         drop(spares);
-        self.remove(&spare.name)
+        self.remove(&spare.name, &self.monitor.release)
     }
 
-    fn remove(&self, name: &str) -> Result<()> {
-        self.disk.remove(name).map_err(|e| Error::io("remove", self.disk.path().join(name), e))?;
+    fn remove(&self, name: &str, caller: &Caller) -> Result<()> {
+        caller.call("remove", &self.disk.path().join(name), || self.disk.remove(name))?;
         self.counters.segments_removed.add(1);
         Ok(())
     }
@@ -191,10 +204,12 @@ impl Keeper {
     /// The log is closed: everything below `durable` is on the device.
     pub(crate) fn finish(&self, durable: Lsn) -> Result<()> {
         let newest = self.table.newest().map(|s| s.id());
-        self.superblock.lock().update(|sb| {
+        let finished = self.superblock.lock().update(|sb| {
             sb.durable = sb.durable.max(durable);
             sb.newest = newest;
-        })
+        });
+        self.monitor.tell_returned();
+        finished
     }
 
     /// Counts and keeps a failure. It is told ([`Keeper::tell_failure`]) when all is done that was to be done.

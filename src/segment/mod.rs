@@ -309,6 +309,11 @@ impl Segment {
         self.footer().map_or(DATA_START.saturating_add(self.life.capacity), |f| f.file_len)
     }
 
+    /// Whether it is read without a mapping although its file could have one.
+    pub(crate) fn lacks_mapping(&self) -> bool {
+        self.map.is_none() && self.file.as_std().is_some()
+    }
+
     pub(crate) fn watch(&self) -> Watch {
         self.file_life.watch()
     }

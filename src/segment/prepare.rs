@@ -14,6 +14,7 @@ use crate::format::segment::{Life, file_name, has_room};
 use crate::format::{DATA_START, PAGE};
 use crate::io::{Disk, File, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
+use crate::monitor::Caller;
 use crate::mutation::{Mutation, mutated};
 
 /// Which segment is to be made ready.
@@ -39,6 +40,7 @@ pub(crate) fn prepare(
     plan: &Plan,
     recycled: Option<&str>,
     commits: &dyn Commits,
+    caller: &Caller,
 ) -> Result<Segment> {
     let name = file_name(plan.id, plan.first_lsn);
     let path = disk.path().join(&name);
@@ -56,38 +58,45 @@ pub(crate) fn prepare(
     }
     let file = match recycled {
         Some(old) => {
-            disk.rename(old, &name).map_err(|e| Error::io("rename", disk.path().join(old), e))?;
-            disk.open(&name, crate::io::Access::ReadWrite).map_err(|e| Error::io("open", &path, e))?
+            caller.call("rename", &disk.path().join(old), || disk.rename(old, &name))?;
+            caller.call("open", &path, || disk.open(&name, crate::io::Access::ReadWrite))?
         }
-        None => disk.create(&name).map_err(|e| Error::io("create", &path, e))?,
+        None => caller.call("create", &path, || disk.create(&name))?,
     };
-    if let Err(e) = make_ready(&*file, &path, plan, &life, commits) {
+    if let Err(e) = make_ready(&*file, &path, plan, &life, commits, caller) {
         // Half a spare is no use; that it could not even be removed adds nothing to the reason.
-        drop(disk.remove(&name));
+        drop(caller.call("remove", &path, || disk.remove(&name)));
         return Err(e);
     }
     if !mutated(Mutation::SegmentName) {
-        disk.sync().map_err(|e| Error::io("fsync", disk.path(), e))?;
+        caller.call("fsync", disk.path(), || disk.sync())?;
     }
     let segment = Segment::new(life, file, name, path, plan.mmap)?;
     Ok(Segment { room: plan.room, ..segment })
 }
 
-fn make_ready(file: &dyn File, path: &Path, plan: &Plan, life: &Life, commits: &dyn Commits) -> Result<()> {
+fn make_ready(
+    file: &dyn File,
+    path: &Path,
+    plan: &Plan,
+    life: &Life,
+    commits: &dyn Commits,
+    caller: &Caller,
+) -> Result<()> {
     let full = DATA_START + life.capacity;
-    let had = file.len().map_err(|e| Error::io("stat", path, e))?;
+    let had = caller.call("stat", path, || file.len())?;
     if had > full {
-        file.set_len(full).map_err(|e| Error::io("truncate", path, e))?;
+        caller.call("truncate", path, || file.set_len(full))?;
     }
-    file.allocate(full).map_err(|e| Error::io("allocate", path, e))?;
+    caller.call("allocate", path, || file.allocate(full))?;
     // The header page of an earlier life goes with the first pass; its blocks stay and do not verify in this one.
     let from = if life.recycled { had.clamp(DATA_START, full) } else { DATA_START };
-    fill(file, path, from, plan, commits)?;
+    fill(file, path, from, plan, commits, caller)?;
     let mut pages = life.encode().to_vec();
     pages.resize(2 * PAGE, 0);
-    write_all_at(file, &pages, 0).map_err(|e| Error::io("write", path, e))?;
+    caller.call("write", path, || write_all_at(file, &pages, 0))?;
     if mutated(Mutation::SegmentSync) {
         return Ok(());
     }
-    file.sync_all().map_err(|e| Error::io("fsync", path, e))
+    caller.call("fsync", path, || file.sync_all())
 }
