@@ -91,8 +91,10 @@ pub mod error;
 pub mod format;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+mod health;
 pub mod io;
 mod lsn;
+mod monitor;
 mod mutation;
 mod observe;
 mod options;
@@ -116,6 +118,7 @@ pub use codec::Codec;
 pub use codec::Lz4;
 pub use commit::{Batch, RecordOffset, Ticket};
 pub use error::{DecodeError, Error, LogUuid, Result};
+pub use health::{Condition, DiskCall, Health};
 pub use lsn::{Label, Lsn, SegmentId, StreamRange};
 pub use observe::{Flushed, Observer};
 pub use options::{Options, TailPolicy};

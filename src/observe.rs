@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::health::DiskCall;
 use crate::lsn::{Lsn, SegmentId};
 use crate::report::Recovery;
 
@@ -24,9 +25,11 @@ use crate::report::Recovery;
 /// The methods are called by the thread that did what they tell, after it was done: one of the program's in a call of
 /// the log, or one of the log's own (`seawall-commit`, `seawall-keeper`). So they may be called by several threads at
 /// once, and what is told of two flushes may come in another order than they went. No lock of the log is held.
+/// [`Observer::stalled`] is the exception: it is called by one of the log's own threads while another thread hangs.
 ///
 /// They should be quick: a counter, a line in a queue. They may ask the log what it knows at once
-/// ([`Wal::stats`](crate::Wal::stats), [`Wal::durable_lsn`](crate::Wal::durable_lsn)). They must not append, wait for
+/// ([`Wal::health`](crate::Wal::health), [`Wal::stats`](crate::Wal::stats),
+/// [`Wal::durable_lsn`](crate::Wal::durable_lsn)). They must not append, wait for
 /// a ticket, release or close, nor drop the last handle: the thread that these would wait for may be the one that calls.
 /// An observer that keeps a [`Wal`](crate::Wal) keeps the log open.
 ///
@@ -49,6 +52,20 @@ pub trait Observer: Send + Sync {
     /// An `fdatasync` on the commit path took as long as [`Options::slow_sync`](crate::Options::slow_sync) or longer.
     fn slow_sync(&self, took: Duration) {
         let _ = took;
+    }
+
+    /// This call has not returned for [`Options::slow_sync`](crate::Options::slow_sync) or longer. Told once for each call
+    /// that hangs, while it does: on the commit path, while a segment is made ready, and where a footer, the superblock or a
+    /// release is written. Not told when both of the log's own threads hang: [`Wal::health`](crate::Wal::health) is to be
+    /// asked then.
+    fn stalled(&self, call: &DiskCall) {
+        let _ = call;
+    }
+
+    /// A call that [`Observer::stalled`] was told of has returned, well or with an error; [`DiskCall::lasts`] is how long it
+    /// took. Always told after it.
+    fn resumed(&self, call: &DiskCall) {
+        let _ = call;
     }
 
     /// The first block of this segment is durable: the log went on to it from another one.

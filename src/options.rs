@@ -169,7 +169,9 @@ impl Options {
         self
     }
 
-    /// From which duration on an `fdatasync` is counted as slow, and reported as an event.
+    /// From which duration on an `fdatasync` is counted as slow, and reported as an event; and from which duration on any
+    /// call to the disk that has not returned is reported while it hangs ([`Observer::stalled`]) and makes the log busy
+    /// ([`Wal::health`](crate::Wal::health)), though that not before 5 ms. 500 ms by default.
     #[must_use]
     pub const fn slow_sync(mut self, from: Duration) -> Self {
         self.slow_sync = from;

@@ -29,8 +29,8 @@ pub struct Recovery {
     /// Bytes that were valid but not proven durable, and so were written again and synced before this open returned.
     pub rewritten: u64,
     /// Segments that are read by `pread` because the system refused to map them, though
-    /// [`Options::mmap`](crate::Options::mmap) asks for it: see [`Stats::unmapped_segments`](crate::Stats).
-    pub unmapped: u64,
+    /// [`Options::mmap`](crate::Options::mmap) asks for it: see [`Stats::without_mapping`](crate::Stats).
+    pub without_mapping: u64,
     /// What was cut off.
     pub cut: Vec<Cut>,
     /// Segment files that were no part of the log: spares that were never used, files that were released, or replaced. They
@@ -96,8 +96,8 @@ impl fmt::Display for Recovery {
         if self.rewritten > 0 {
             write!(f, "; {} unproven bytes written again", self.rewritten)?;
         }
-        if self.unmapped > 0 {
-            write!(f, "; {} segments could not be mapped and are read by pread", self.unmapped)?;
+        if self.without_mapping > 0 {
+            write!(f, "; {} segments could not be mapped and are read by pread", self.without_mapping)?;
         }
         for cut in &self.cut {
             write!(f, "; {cut}")?;

@@ -5,15 +5,18 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::codec::Decoder;
 use crate::commit::{Batch, Pipeline, Segments, Then, Ticket};
 use crate::error::{Error, LogUuid, Result};
+use crate::health::Health;
 use crate::io::process::Opener;
 use crate::io::{Disk, Lock, RealDisk};
 use crate::lsn::{Lsn, SegmentId};
+use crate::monitor::Monitor;
 use crate::observe::Observed;
 use crate::options::{Checked, Options};
 use crate::reader::{Follow, Iter, Reader};
@@ -54,6 +57,7 @@ struct Inner {
     keeper: Arc<Keeper>,
     keeper_thread: Mutex<Option<JoinHandle<()>>>,
     counters: Arc<Counters>,
+    monitor: Arc<Monitor>,
     observed: Observed,
     recovery: Recovery,
     /// Given up last, when nothing of this handle writes any more.
@@ -152,6 +156,12 @@ impl Customer for Weak<Pipeline> {
     fn durable(&self) -> Lsn {
         self.upgrade().map_or(Lsn::ZERO, |pipeline| pipeline.durable())
     }
+
+    fn watch(&self) {
+        if let Some(pipeline) = self.upgrade() {
+            pipeline.watch();
+        }
+    }
 }
 
 /// For whom the keeper's thread works. It goes with the thread, and tells whether that ended as it should.
@@ -164,6 +174,10 @@ impl Customer for OfThread {
 
     fn durable(&self) -> Lsn {
         Customer::durable(&self.0)
+    }
+
+    fn watch(&self) {
+        self.0.watch();
     }
 }
 
@@ -182,6 +196,10 @@ impl Segments for Kept {
 
     fn hurry(&self) {
         self.keeper.hurry.store(true, Ordering::Relaxed);
+    }
+
+    fn watch(&self) {
+        self.keeper.watch();
     }
 
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
@@ -230,10 +248,10 @@ impl Wal {
         for cut in &opened.report.cut {
             event!(warn, dir = disk.path().display().to_string(), cut = cut.to_string(), "unproven tail cut");
         }
-        let mut opened = opened;
-        opened.report.unmapped = opened.segments.iter().filter(|s| s.is_unmapped()).count() as u64;
         let opener = Opener::of(disk.path());
         let counters = Arc::new(Counters::default());
+        let superblock_caller = Arc::clone(&opened.superblock.caller);
+        let monitor = Arc::new(Monitor::new(options, Arc::clone(&counters), superblock_caller));
         let without_footer = opened.without_footer();
         let keeper = Arc::new(Keeper::new(KeeperParts {
             disk: Arc::clone(&disk),
@@ -246,13 +264,14 @@ impl Wal {
             next_id: opened.next_id,
             summarizer,
             counters: Arc::clone(&counters),
+            monitor: Arc::clone(&monitor),
         }));
         let next_first = opened.current.as_ref().map_or(opened.tip.end, |s| s.limit());
         let pipeline = Arc::new_cyclic(|pipeline| {
             let kept = Kept { keeper: Arc::clone(&keeper), pipeline: Weak::clone(pipeline) };
-            let counters = Arc::clone(&counters);
             let (options, opener) = (options.clone(), opener.clone());
-            Pipeline::new(options, opener, counters, Arc::new(kept), opened.tip, opened.current)
+            let (counters, monitor) = (Arc::clone(&counters), Arc::clone(&monitor));
+            Pipeline::new(options, opener, counters, monitor, Arc::new(kept), opened.tip, opened.current)
         });
         let thread = match options.threads {
             true => Some(keeper.start(Box::new(OfThread(Arc::downgrade(&pipeline))))?),
@@ -263,6 +282,8 @@ impl Wal {
             keeper.want_footer(id, end, digest);
         }
         counters.opened(&opened.report);
+        let mut report = opened.report;
+        report.without_mapping = keeper.table.without_mapping();
         let inner = Arc::new(Inner {
             opener,
             disk,
@@ -270,8 +291,9 @@ impl Wal {
             keeper,
             keeper_thread: Mutex::new(thread),
             counters,
+            monitor,
             observed: options.observed.clone(),
-            recovery: opened.report,
+            recovery: report,
             lock: Mutex::new(Some(lock)),
         });
         inner.observed.tell(|o| o.opened(&inner.recovery));
@@ -424,6 +446,8 @@ impl Wal {
     /// [`Error::Io`]; the log is as good as before then. [`Error::Closed`], [`Error::Poisoned`].
     pub fn release(&self, lsn: Lsn) -> Result<()> {
         self.inner.pipeline.check_usable()?;
+        let _at_work = self.inner.monitor.at_work();
+        self.inner.pipeline.watch();
         self.inner.keeper.release(lsn.min(self.durable_lsn())).map(|_| ())
     }
 
@@ -489,14 +513,33 @@ impl Wal {
             return stats;
         }
         let segments = self.inner.keeper.table.all();
+        stats.longest_call = self.inner.monitor.longest_call().map_or(Duration::ZERO, |call| call.lasts);
         stats.staged_bytes = self.inner.pipeline.staged_bytes();
         stats.segments = segments.len() as u64;
         stats.spare_segments = self.inner.keeper.spare_files() as u64;
         stats.disk_bytes = segments.iter().map(|s| s.file_bytes()).sum();
-        stats.unmapped_segments = segments.iter().filter(|s| s.is_unmapped()).count() as u64;
+        stats.without_mapping = self.inner.keeper.table.without_mapping();
         let beside = self.inner.keeper.beside_segments();
         (stats.spare_bytes, stats.reserve_bytes) = (beside.spare, beside.reserve);
         stats
+    }
+
+    /// How the log is at this moment: whether writes get through, which call to the disk has not returned, whether the log is
+    /// poisoned or the disk full.
+    ///
+    /// Cheap enough to be asked at each tick: it takes no lock that anybody holds during a call to the disk, and no system call
+    /// but a reading of the clock when a call or a write is under way. It answers while every thread of the log hangs.
+    ///
+    /// What hangs is also told while it does ([`Observer::stalled`](crate::Observer::stalled), [`Stats::stalls`], and the
+    /// facades), by one of the log's two threads that looks after the other, and after the program's. Nobody tells, and this
+    /// has to be asked, when both of them hang; in a log without threads; before the first append; and once
+    /// [`Wal::close`] has ended them. Reading is not watched.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        match self.inner.opener.check() {
+            Ok(()) => self.inner.monitor.health(self.inner.keeper.table.without_mapping()),
+            Err(elsewhere) => Health::of_another_process(elsewhere),
+        }
     }
 
     /// The last failure off the commit path, if there was one: a spare segment, a footer, the superblock. Nothing that was

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["lsn", "mutation", "trace"],
     &["error"],
-    &["cores", "report"],
+    &["cores", "report", "health"],
     &["observe", "codec"],
     &["format", "io", "options", "stats"],
+    &["monitor"],
     &["segment"],
     &["commit", "recovery", "retention"],
     &["wal", "reader", "backup", "verify", "view"],

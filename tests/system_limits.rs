@@ -45,19 +45,19 @@ fn what_cannot_be_mapped_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let wal = options().open(dir.path()).unwrap();
     wal.append([0; 100_000]).unwrap();
-    assert_eq!(wal.stats().unmapped_segments, 0);
+    assert_eq!(wal.stats().without_mapping, 0);
     // Room for a few segments, and for what else the process does.
     let before = Limit::AddressSpace.set(address_space() + (12 << 20));
     for n in 1..250u8 {
         wal.append([n; 100_000]).unwrap();
     }
-    let unmapped = wal.stats().unmapped_segments;
+    let unmapped = wal.stats().without_mapping;
     assert!(unmapped > 5, "{unmapped}");
     assert_eq!(read_all(&wal), (0..250).collect::<Vec<u8>>());
     wal.close().unwrap();
     drop(wal);
     let wal = options().open(dir.path()).unwrap();
-    assert!(wal.recovery().unmapped > 5, "{}", wal.recovery());
+    assert!(wal.recovery().without_mapping > 5, "{}", wal.recovery());
     assert!(wal.recovery().to_string().contains("could not be mapped"), "{}", wal.recovery());
     assert_eq!(read_all(&wal), (0..250).collect::<Vec<u8>>());
     wal.append([250; 100_000]).unwrap();
@@ -66,7 +66,7 @@ fn what_cannot_be_mapped_is_read() {
     // With the limit gone, so is all of that.
     Limit::AddressSpace.set(before);
     let wal = options().open(dir.path()).unwrap();
-    assert_eq!((wal.recovery().unmapped, wal.stats().unmapped_segments), (0, 0));
+    assert_eq!((wal.recovery().without_mapping, wal.stats().without_mapping), (0, 0));
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! The committer: a thread that flushes what nobody waits for, and marks the log when it falls idle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Pipeline;
-use super::staging::State;
+use super::staging::{BlockSeq, State};
 use super::sync::MutexGuard;
 use super::sync::atomic::Ordering;
 use super::sync::thread::{Builder, JoinHandle};
 use crate::error::{Error, Result};
 
 const COMMITTER: &str = "seawall-commit";
+
+/// While blocks come and go the committer looks no more often.
+const LEAST_REST: Duration = Duration::from_millis(1);
 
 /// Held by a thread that others wait for: if it panics, they are told.
 struct Ends<'a> {
@@ -45,17 +49,17 @@ impl Pipeline {
         // Before the lock, so that it goes after it.
         let _ends = Ends { pipeline: self, thread: COMMITTER };
         let mut state = self.state.lock();
+        let mut seen = None;
         while !state.stopping {
-            let usable = state.poison.is_none() && !state.flushing;
-            if usable && state.has_work() {
+            if state.poison.is_none() && !state.flushing && state.has_work() {
                 state.flushing = true;
+                let _at_work = self.monitor.at_work();
+                self.segments.watch();
                 state = self.flush_all(state);
-            } else if usable && state.unwitnessed {
-                self.await_idle(&mut state);
+            } else if self.monitor.next_look() == Some(Duration::ZERO) {
+                MutexGuard::unlocked(&mut state, || self.monitor.tell_overdue());
             } else {
-                state.committer_asleep = true;
-                self.work.wait(&mut state);
-                state.committer_asleep = false;
+                self.rest(&mut state, &mut seen);
             }
         }
     }
@@ -66,10 +70,11 @@ impl Pipeline {
             let (done, mut news);
             news = Vec::new();
             (state, done) = self.flush_front(state, &mut news);
-            if !done.is_empty() || !news.is_empty() {
+            if !done.is_empty() || !news.is_empty() || self.monitor.has_returned() {
                 MutexGuard::unlocked(&mut state, || {
                     done.done();
                     self.options.observed.tell_all(news);
+                    self.monitor.tell_returned();
                 });
             }
         }
@@ -77,12 +82,44 @@ impl Pipeline {
         state
     }
 
-    /// Sleeps for the idle time; stages a mark if nothing was staged meanwhile.
-    fn await_idle(&self, state: &mut MutexGuard<'_, State>) {
-        let seen = state.next_seq;
-        let timed_out = self.work.wait_for(state, self.options.idle_mark).timed_out();
-        let idle = timed_out && seen == state.next_seq && !state.flushing && state.poison.is_none();
-        if idle && !state.closed {
+    /// Sleeps while there is nothing to do for it; stages a mark if the log was idle for long enough. `seen` is the block
+    /// that was in flight when it last fell asleep.
+    ///
+    /// ```text
+    ///  nothing goes on, no mark is due   without limit, until it is woken
+    ///  blocks come and go                a little longer than the idle time, woken by none of them
+    ///  one block takes longer than that  until that is overdue, or the block arrives
+    ///  a mark may be due                 what is left of the idle time
+    ///  others work                       until a call of theirs is overdue
+    /// ```
+    fn rest(&self, state: &mut MutexGuard<'_, State>, seen: &mut Option<BlockSeq>) {
+        let (before, flight) = (state.next_seq, state.flight.as_ref().map(|f| f.seq));
+        let lasts = flight.is_some() && *seen == flight;
+        *seen = flight;
+        let (idle, limit) = (self.options.idle_mark, self.monitor.limit());
+        // A sync that takes an eighth of the idle time still costs no second look before the mark.
+        let soon = idle.max(LEAST_REST).saturating_add(idle / 8).min(limit);
+        let due = state.unwitnessed && state.poison.is_none() && !state.closed;
+        let time = match state.flushing {
+            true if !lasts => Some(soon),
+            // Its call may not have begun yet.
+            true => Some(self.monitor.next_look().unwrap_or(limit)),
+            false => {
+                let mark = due.then(|| idle.saturating_sub(state.arrived.elapsed()).max(LEAST_REST));
+                mark.into_iter().chain(self.monitor.next_look()).min()
+            }
+        };
+        state.committer_asleep = time.is_none_or(|time| time > soon);
+        let timed_out = match time {
+            Some(time) => self.work.wait_for(state, time).timed_out(),
+            None => {
+                self.work.wait(state);
+                false
+            }
+        };
+        state.committer_asleep = false;
+        let quiet = timed_out && before == state.next_seq && state.arrived.elapsed() >= idle;
+        if quiet && !state.flushing && state.poison.is_none() && !state.closed {
             self.stage_mark(state);
         }
     }

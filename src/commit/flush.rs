@@ -80,6 +80,7 @@ impl Pipeline {
         };
         self.hand_over(state, done);
         self.options.observed.tell_all(news);
+        self.monitor.tell_returned();
         result
     }
 
@@ -124,6 +125,10 @@ impl Pipeline {
         let Some(block) = state.take_front() else { return (state, Waiters::default()) };
         self.count_block(&block);
         let departure = depart(&mut state, block, self.durable());
+        if state.committer_asleep {
+            // It is to notice should this hang, and when the log falls idle.
+            self.work.notify_one();
+        }
         drop(state);
 
         let written = self.write(&departure);
@@ -133,7 +138,7 @@ impl Pipeline {
 
         let mut state = self.state.lock();
         let done = match written {
-            Ok(_) => self.arrive(&mut state, departure),
+            Ok(written) => self.arrive(&mut state, departure, written.at),
             Err(e) => {
                 self.options.observed.keep(news, || News::Poisoned(e.clone()));
                 let failed = self.fail(&mut state, &e);
@@ -150,6 +155,7 @@ impl Pipeline {
         let segment = &*d.segment;
         let io = |op| move |e| Error::io(op, &segment.path, e);
         let begun = Instant::now();
+        let mut call = self.monitor.flush.begin("write", &segment.path, begun);
         if d.starts_segment() {
             let header = SegmentHeader {
                 id: segment.id(),
@@ -163,6 +169,7 @@ impl Pipeline {
         }
         write_all_at(&*segment.file, &d.bytes, segment.offset(d.lsn)).map_err(io("write"))?;
         let written = Instant::now();
+        call.then("fdatasync", written);
         if mutated(Mutation::PublishEarly) {
             self.durable.store(d.after.end.get(), Ordering::Release);
         }
@@ -210,9 +217,10 @@ impl Pipeline {
     }
 
     /// The block is durable: publishes that, and says who waited for it.
-    fn arrive(&self, state: &mut State, departure: Departure) -> Waiters {
+    fn arrive(&self, state: &mut State, departure: Departure, at: Instant) -> Waiters {
         let Departure { kind, bytes, after, .. } = departure;
         state.tip = after;
+        state.arrived = at;
         state.unwitnessed = kind == BlockKind::Data;
         self.durable.store(after.end.get(), Ordering::Release);
         let done = match state.flight.take() {
@@ -226,6 +234,7 @@ impl Pipeline {
             }
             None => Waiters::default(),
         };
+        self.monitor.note_oldest_write(state.oldest_write());
         if state.committer_asleep && state.unwitnessed {
             self.work.notify_one();
         }
@@ -239,7 +248,9 @@ impl Pipeline {
         event!(error, error = e.to_string(), "the log is poisoned, nothing is acknowledged any more");
         // What was submitted stays readable: `flight`, `queue` and `open` are left where they are.
         if !mutated(Mutation::Poison) {
-            state.poison = Some(e.poison());
+            let poison = e.poison();
+            self.monitor.note_poison(&poison);
+            state.poison = Some(poison);
         }
         self.changed.notify_all();
         self.work.notify_all();
@@ -275,6 +286,7 @@ impl Pipeline {
         }
         let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
         state.open = Some(StagedBlock::new(seq, BlockKind::Mark, segment, lsn, buffer));
+        self.monitor.note_oldest_write(state.oldest_write());
         true
     }
 }
@@ -292,6 +304,7 @@ fn depart(state: &mut State, mut block: StagedBlock, durable: Lsn) -> Departure 
         segment: Arc::clone(&block.segment),
         lsn: block.lsn,
         bytes: Arc::clone(&bytes),
+        staged,
         waiters: block.waiters,
     });
     let (segment, lsn, kind) = (block.segment, block.lsn, block.kind);

@@ -33,6 +33,7 @@ mod waiter;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::codec::Decoder;
 use crate::error::{Error, Result};
@@ -40,6 +41,7 @@ use crate::format::align_up;
 use crate::format::block::{BLOCK_HEADER, BlockKind};
 use crate::io::process::Opener;
 use crate::lsn::Lsn;
+use crate::monitor::Monitor;
 use crate::options::Checked;
 use crate::segment::{Record, Room, Segment, Tip};
 use crate::stats::Counters;
@@ -59,6 +61,9 @@ pub(crate) trait Segments: Send + Sync + std::fmt::Debug {
 
     /// A commit waits for the segment that is wanted.
     fn hurry(&self);
+
+    /// The committer begins to flush: somebody is to notice should it hang.
+    fn watch(&self);
 
     /// The first block of `segment` is durable, and with it the end of its predecessor. Called before anybody can know.
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip);
@@ -83,6 +88,7 @@ pub(crate) struct Pipeline {
     options: Checked,
     opener: Opener,
     pub(crate) counters: Arc<Counters>,
+    monitor: Arc<Monitor>,
     segments: Arc<dyn Segments>,
 }
 
@@ -110,6 +116,7 @@ impl Pipeline {
         options: Checked,
         opener: Opener,
         counters: Arc<Counters>,
+        monitor: Arc<Monitor>,
         segments: Arc<dyn Segments>,
         tip: Tip,
         current: Option<Arc<Segment>>,
@@ -132,6 +139,8 @@ impl Pipeline {
                 closed: false,
                 stopping: false,
                 committer_asleep: false,
+                arrived: Instant::now(),
+                segment_missed: None,
                 buffers: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -142,6 +151,7 @@ impl Pipeline {
             options,
             opener,
             counters,
+            monitor,
             segments,
         }
     }
@@ -179,6 +189,8 @@ impl Pipeline {
             Ok(segment) => Next::Ready(segment),
             Err(e) => Next::Failed(e),
         };
+        state.segment_missed = None;
+        self.monitor.note_oldest_write(state.oldest_write());
         self.changed.notify_all();
     }
 
@@ -254,6 +266,17 @@ impl Pipeline {
         usable(&self.state.lock())
     }
 
+    /// Somebody begins to work who is not the committer: one of the log's threads is to notice should that hang.
+    pub(crate) fn watch(&self) {
+        let state = self.state.lock();
+        if state.committer_asleep {
+            self.work.notify_one();
+        } else {
+            // It looks again by itself, unless it hangs.
+            self.segments.watch();
+        }
+    }
+
     fn check(&self, batch: &Batch) -> Result<()> {
         self.opener.check()?;
         let log = &self.options.encoder;
@@ -324,6 +347,7 @@ impl Pipeline {
         {
             let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
             state.open = Some(StagedBlock::new(seq, BlockKind::Data, segment, lsn, buffer));
+            self.monitor.note_oldest_write(state.oldest_write());
             return Ok(());
         }
         match std::mem::replace(&mut state.next, Next::Wanted) {
@@ -347,6 +371,8 @@ impl Pipeline {
             Next::Wanted => {
                 tried.waits();
                 self.counters.segment_waits.add(1);
+                state.segment_missed.get_or_insert_with(Instant::now);
+                self.monitor.note_oldest_write(state.oldest_write());
                 if self.options.threads {
                     self.segments.hurry();
                     self.changed.wait(state);

@@ -122,6 +122,8 @@ pub(super) struct Flight {
     pub(super) segment: Arc<Segment>,
     pub(super) lsn: Lsn,
     pub(super) bytes: Arc<Vec<u8>>,
+    /// When its first batch was staged.
+    pub(super) staged: Instant,
     pub(super) waiters: Waiters,
 }
 
@@ -160,8 +162,12 @@ pub(super) struct State {
     pub(super) poison: Option<Error>,
     pub(super) closed: bool,
     pub(super) stopping: bool,
-    /// The committer sleeps with no time limit.
+    /// The committer sleeps for longer than blocks come and go: who begins a flush, or has ended one, wakes it.
     pub(super) committer_asleep: bool,
+    /// When a block last became durable.
+    pub(super) arrived: Instant,
+    /// Since when somebody waits for the next segment.
+    pub(super) segment_missed: Option<Instant>,
     pub(super) buffers: Vec<Vec<u8>>,
 }
 
@@ -169,6 +175,13 @@ impl State {
     /// Whether something waits to be flushed.
     pub(super) fn has_work(&self) -> bool {
         self.open.is_some() || !self.queue.is_empty()
+    }
+
+    /// Since when the oldest write waits that is not durable.
+    pub(super) fn oldest_write(&self) -> Option<Instant> {
+        let flight = self.flight.as_ref().map(|f| f.staged);
+        let staged = self.queue.front().or(self.open.as_ref()).map(|b| b.staged);
+        flight.into_iter().chain(staged).chain(self.segment_missed).min()
     }
 
     /// An empty buffer, used before if possible.

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use super::{Keeper, Spare, Surplus};
 use crate::error::{Error, Result};
 use crate::format::DATA_START;
@@ -24,6 +26,11 @@ pub(super) struct Jobs {
     queue: VecDeque<Job>,
     next_id: SegmentId,
     stop: bool,
+    /// The keeper sleeps with no time limit.
+    asleep: bool,
+    /// Somebody began to work who may hang: the keeper is to look after a while, also if it sees nobody at work by then, so
+    /// that it is not woken each time.
+    watch: bool,
 }
 
 #[derive(Debug)]
@@ -39,7 +46,7 @@ enum Job {
 impl Jobs {
     pub(super) fn new(next_id: SegmentId, surplus: bool) -> Self {
         let queue = surplus.then_some(Job::RemoveSurplus).into_iter().collect();
-        Jobs { prepare: None, queue, next_id, stop: false }
+        Jobs { prepare: None, queue, next_id, stop: false, asleep: false, watch: false }
     }
 
     fn is_empty(&self) -> bool {
@@ -84,6 +91,9 @@ pub(crate) trait Customer {
 
     /// Everything below is durable.
     fn durable(&self) -> Lsn;
+
+    /// The keeper begins to work: somebody is to notice should it hang.
+    fn watch(&self);
 }
 
 /// What goes on while a segment is made ready.
@@ -130,6 +140,15 @@ impl Keeper {
         self.work.notify_all();
     }
 
+    /// Somebody begins to work: the keeper is to notice should that hang.
+    pub(crate) fn watch(&self) {
+        let mut jobs = self.jobs.lock();
+        if jobs.asleep {
+            jobs.watch = true;
+            self.work.notify_all();
+        }
+    }
+
     pub(super) fn enqueue_started(&self, newest: SegmentId, predecessor: Tip) {
         let mut jobs = self.jobs.lock();
         jobs.queue.push_back(Job::Started { newest, durable: predecessor.end });
@@ -149,12 +168,29 @@ impl Keeper {
     fn run(&self, customer: &dyn Customer) {
         loop {
             self.run_pending(customer);
+            self.monitor.tell_overdue();
             let mut jobs = self.jobs.lock();
             if jobs.is_empty() {
                 if jobs.stop {
                     return;
                 }
-                self.work.wait(&mut jobs);
+                self.rest(&mut jobs);
+            }
+        }
+    }
+
+    /// Sleeps until there is a job, or a call of somebody else may have to be told of.
+    fn rest(&self, jobs: &mut MutexGuard<'_, Jobs>) {
+        let look = std::mem::take(&mut jobs.watch).then(|| self.monitor.limit());
+        match self.monitor.next_look().or(look) {
+            Some(time) => {
+                // Whatever ended the wait, everything is looked at again.
+                let _timed_out = self.work.wait_for(jobs, time);
+            }
+            None => {
+                jobs.asleep = true;
+                self.work.wait(jobs);
+                jobs.asleep = false;
             }
         }
     }
@@ -162,9 +198,11 @@ impl Keeper {
     /// Does what was asked so far.
     pub(crate) fn run_pending(&self, customer: &dyn Customer) {
         loop {
-            let work = self.jobs.lock().take();
+            let Some(work) = self.jobs.lock().take() else { return };
+            let at_work = self.monitor.at_work();
+            customer.watch();
             match work {
-                Some(Work::Prepare(id, first_lsn, room)) => {
+                Work::Prepare(id, first_lsn, room) => {
                     let made =
                         self.prepare_segment(id, first_lsn, room, &Meanwhile { keeper: self, customer });
                     self.note(&made);
@@ -172,17 +210,37 @@ impl Keeper {
                     self.hurry.store(false, Ordering::Relaxed);
                     self.tell_prepared(&made);
                 }
-                Some(Work::Job(job)) => {
+                Work::Job(job) => {
                     let done = self.run_job(&job);
                     self.note(&done);
                     self.tell_failure(&done);
                 }
-                None => return,
             }
+            drop(at_work);
+            self.monitor.tell_returned();
         }
     }
 
     fn prepare_segment(
+        &self,
+        id: SegmentId,
+        first_lsn: Lsn,
+        room: Room,
+        commits: &dyn Commits,
+    ) -> Result<Arc<Segment>> {
+        let made = self.ready_segment(id, first_lsn, room, commits);
+        if room == Room::Ordinary {
+            self.monitor.note_segment(made.as_ref().err());
+        }
+        let segment = made?;
+        let mut ready = self.ready.lock();
+        ready.unnamed = None;
+        ready.named.push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// The segment that was made ready and could not be named, or else a new one; named.
+    fn ready_segment(
         &self,
         id: SegmentId,
         first_lsn: Lsn,
@@ -206,9 +264,6 @@ impl Keeper {
             }
         };
         self.name_ready(&segment)?;
-        let mut ready = self.ready.lock();
-        ready.unnamed = None;
-        ready.named.push(Arc::clone(&segment));
         Ok(segment)
     }
 
@@ -226,13 +281,15 @@ impl Keeper {
     }
 
     fn prepare(&self, plan: &Plan, recycled: Option<&str>, commits: &dyn Commits) -> Result<Segment> {
-        prepare(&self.disk, plan, recycled, commits).map_err(|Unprepared { error, left }| {
-            // The reserve that is left is the reserve.
-            if let Some((name, bytes)) = left.filter(|(name, _)| name != RESERVE) {
-                self.surplus.lock().push(Surplus { name, bytes });
-            }
-            error
-        })
+        prepare(&self.disk, plan, recycled, commits, &self.monitor.background).map_err(
+            |Unprepared { error, left }| {
+                // The reserve that is left is the reserve.
+                if let Some((name, bytes)) = left.filter(|(name, _)| name != RESERVE) {
+                    self.surplus.lock().push(Surplus { name, bytes });
+                }
+                error
+            },
+        )
     }
 
     /// As [`Keeper::prepare`], of a new file. A name that was taken since the log was opened is left to whoever took it.
@@ -263,7 +320,7 @@ impl Keeper {
     fn prepare_ordinary(&self, id: SegmentId, first_lsn: Lsn, commits: &dyn Commits) -> Result<Segment> {
         let _span = span!(DEBUG, "prepare", segment = id.get());
         // What is left over may be what fills the disk; that it cannot be removed is no reason not to go on.
-        let removed = self.remove_surplus();
+        let removed = self.remove_surplus(&self.monitor.background);
         self.note(&removed);
         self.replenish_reserve()?;
         let recycled = self.take_spare();
@@ -275,7 +332,7 @@ impl Keeper {
     }
 
     fn prepare_from_reserve(&self, id: SegmentId, first_lsn: Lsn, commits: &dyn Commits) -> Result<Segment> {
-        let bytes = std::mem::take(&mut *self.reserve.lock());
+        let bytes = self.reserve.swap(0, Ordering::Relaxed);
         if bytes == 0 {
             let full = std::io::ErrorKind::StorageFull.into();
             return Err(Error::io(
@@ -311,17 +368,19 @@ impl Keeper {
 
     /// Makes the reserve whole if it is not, out of a spare's space if need be.
     fn replenish_reserve(&self) -> Result<()> {
-        let mut reserve = self.reserve.lock();
-        while *reserve < self.options.reserve {
-            *reserve = make_reserve(&self.disk, self.options.reserve)?;
-            if *reserve < self.options.reserve {
+        let (want, caller) = (self.options.reserve, &self.monitor.background);
+        let mut have = self.reserve.load(Ordering::Relaxed);
+        while have < want {
+            have = make_reserve(&self.disk, want, caller)?;
+            self.reserve.store(have, Ordering::Relaxed);
+            if have < want {
                 let full = || {
                     Error::io("fill", self.disk.path().join(RESERVE), std::io::ErrorKind::StorageFull.into())
                 };
                 let name = self.take_spare().ok_or_else(full)?;
                 let bytes = size_of(&self.disk, &name);
                 self.surplus.lock().push(Surplus { name, bytes });
-                self.remove_surplus()?;
+                self.remove_surplus(caller)?;
             }
         }
         Ok(())
@@ -329,7 +388,7 @@ impl Keeper {
 
     fn run_job(&self, job: &Job) -> Result<()> {
         match *job {
-            Job::RemoveSurplus => self.remove_surplus(),
+            Job::RemoveSurplus => self.remove_surplus(&self.monitor.background),
             Job::Started { newest, durable } => self.superblock.lock().update(|sb| {
                 sb.newest = sb.newest.max(Some(newest));
                 sb.durable = sb.durable.max(durable);
@@ -349,7 +408,7 @@ impl Keeper {
             None => Summary::default(),
         };
         let input = SealInput { end, digest, records, blocks };
-        seal(&segment, &input, &summary, self.options.mmap)?;
+        seal(&segment, &input, &summary, self.options.mmap, &self.monitor.background)?;
         self.counters.segments_sealed.add(1);
         if let (Some(summarizer), Some(footer)) = (&self.summarizer, segment.footer()) {
             summarizer.sealed(id, &footer.summary);

@@ -11,7 +11,7 @@ mod keeper;
 mod table;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -20,6 +20,7 @@ use crate::format::superblock::Superblock;
 use crate::io::Disk;
 use crate::io::mapping::Watch;
 use crate::lsn::{Lsn, SegmentId};
+use crate::monitor::{Caller, Monitor};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
 use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, size_of};
@@ -94,7 +95,7 @@ pub(crate) struct Keeper {
     surplus: Mutex<Vec<Surplus>>,
     ready: Mutex<Ready>,
     /// How many bytes the reserve has, as far as this handle made or found it and did not use it.
-    reserve: Mutex<u64>,
+    reserve: AtomicU64,
     /// Held by whoever releases segments, and by whoever must not see any go.
     releasing: Mutex<()>,
     jobs: Mutex<Jobs>,
@@ -104,6 +105,7 @@ pub(crate) struct Keeper {
     pub(crate) hurry: AtomicBool,
     summarizer: Option<Arc<dyn Summarizer>>,
     counters: Arc<Counters>,
+    monitor: Arc<Monitor>,
     last_error: Mutex<Option<Error>>,
 }
 
@@ -128,6 +130,7 @@ pub(crate) struct KeeperParts {
     pub(crate) next_id: SegmentId,
     pub(crate) summarizer: Option<Arc<dyn Summarizer>>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) monitor: Arc<Monitor>,
 }
 
 impl Keeper {
@@ -146,19 +149,20 @@ impl Keeper {
             uuid: parts.superblock.content().uuid,
             owner: parts.superblock.content().owner,
             disk: parts.disk,
+            table: SegmentTable::new(parts.segments, parts.options.mmap),
             options: parts.options,
             superblock: Mutex::new(parts.superblock),
-            table: SegmentTable::new(parts.segments),
             spares: Mutex::new(spares),
             surplus: Mutex::new(surplus),
             ready: Mutex::new(Ready { last: parts.newest, named: Vec::new(), unnamed: None }),
-            reserve: Mutex::new(0),
+            reserve: AtomicU64::new(0),
             releasing: Mutex::new(()),
             jobs: Mutex::new(jobs),
             work: Condvar::new(),
             hurry: AtomicBool::new(false),
             summarizer: parts.summarizer,
             counters: parts.counters,
+            monitor: parts.monitor,
             last_error: Mutex::new(None),
         }
     }
@@ -192,7 +196,7 @@ impl Keeper {
         let spares: u64 = self.spares.lock().iter().map(|spare| spare.bytes).sum();
         let surplus: u64 = self.surplus.lock().iter().map(|surplus| surplus.bytes).sum();
         let ready: u64 = self.ready.lock().files().map(|segment| segment.file_bytes()).sum();
-        BesideSegments { spare: spares + surplus + ready, reserve: *self.reserve.lock() }
+        BesideSegments { spare: spares + surplus + ready, reserve: self.reserve.load(Ordering::Relaxed) }
     }
 
     /// The superblock's present content.
@@ -216,9 +220,20 @@ impl Keeper {
     /// Gives up the segments that end at or below `lsn`, oldest first. Says how many.
     pub(crate) fn release(&self, lsn: Lsn) -> Result<usize> {
         let _span = span!(DEBUG, "release", below = lsn.get());
+        let released = self.release_segments(lsn);
+        self.monitor.tell_returned();
+        let (ids, reused) = released?;
+        ids.iter().for_each(|id| self.options.observed.tell(|o| o.released(*id)));
+        reused?;
+        Ok(ids.len())
+    }
+
+    /// As [`Keeper::release`], nobody being told. Says which segments are released, and whether all could be done that was to
+    /// be done about their files.
+    fn release_segments(&self, lsn: Lsn) -> Result<(Vec<SegmentId>, Result<()>)> {
         let one_at_a_time = self.hold_releases();
         let mut superblock = self.superblock.lock();
-        let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok(0) };
+        let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok((Vec::new(), Ok(()))) };
         let late = mutated(Mutation::ReleaseOrder);
         if !late {
             superblock.update(|sb| {
@@ -234,14 +249,12 @@ impl Keeper {
         let ids: Vec<SegmentId> = released.iter().map(|segment| segment.id()).collect();
         // All of them, whatever becomes of one: none is in the table any more.
         released.into_iter().for_each(|segment| self.reuse_or_discard(&segment));
-        let removed = self.remove_surplus();
+        let removed = self.remove_surplus(&self.monitor.release);
         if late {
             self.superblock.lock().update(|sb| sb.oldest = oldest)?;
         }
         drop(one_at_a_time);
-        ids.into_iter().for_each(|id| self.options.observed.tell(|o| o.released(id)));
-        removed?;
-        Ok(count)
+        Ok((ids, removed))
     }
 
     fn reuse_or_discard(&self, segment: &Segment) {
@@ -256,34 +269,36 @@ impl Keeper {
     }
 
     /// Removes what is to be removed. What cannot be is tried again when a segment is prepared or released.
-    fn remove_surplus(&self) -> Result<()> {
-        let mut surplus = self.surplus.lock();
-        let mut result = Ok(());
-        surplus.retain(|file| match self.disk.remove(&file.name) {
-            Ok(()) => {
-                self.counters.segments_removed.add(1);
-                false
+    fn remove_surplus(&self, caller: &Caller) -> Result<()> {
+        let (mut left, mut result) = (Vec::new(), Ok(()));
+        // Taken out one by one: the lock is not held during a call to the disk.
+        while let Some(file) = { self.surplus.lock().pop() } {
+            let path = self.disk.path().join(&file.name);
+            match caller.call("remove", &path, || self.disk.remove(&file.name)) {
+                Ok(()) => self.counters.segments_removed.add(1),
+                // Somebody else has done it.
+                Err(e) if e.io_kind() == Some(std::io::ErrorKind::NotFound) => {}
+                Err(e) => {
+                    left.push(file);
+                    result = result.and(Err(e));
+                }
             }
-            // Somebody else has done it.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
-            Err(e) => {
-                let path = self.disk.path().join(&file.name);
-                result = std::mem::replace(&mut result, Ok(())).and(Err(Error::io("remove", path, e)));
-                true
-            }
-        });
+        }
+        self.surplus.lock().extend(left);
         result
     }
 
     /// The log is closed: everything below `durable` is on the device.
     pub(crate) fn finish(&self, durable: Lsn) -> Result<()> {
         let newest = self.table.newest().map(|s| s.id());
-        self.superblock.lock().update(|sb| {
+        let finished = self.superblock.lock().update(|sb| {
             sb.durable = sb.durable.max(durable);
             sb.newest = newest;
             // What is ready will not be used any more.
             sb.ready = None;
-        })
+        });
+        self.monitor.tell_returned();
+        finished
     }
 
     /// Counts and keeps a failure. It is told ([`Keeper::tell_failure`]) when all is done that was to be done.

@@ -1,6 +1,7 @@
 //! The segments of the log, in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
@@ -9,66 +10,79 @@ use crate::segment::Segment;
 
 /// The segments of a log, oldest first. All but the last have ended.
 #[derive(Debug)]
-pub(crate) struct SegmentTable(RwLock<Vec<Arc<Segment>>>);
+pub(crate) struct SegmentTable {
+    segments: RwLock<Vec<Arc<Segment>>>,
+    /// Whether segments are to be mapped.
+    mmap: bool,
+    /// How many of them should be mapped and are not.
+    without_mapping: AtomicU64,
+}
 
 impl SegmentTable {
-    pub(crate) fn new(segments: Vec<Arc<Segment>>) -> Self {
-        SegmentTable(RwLock::new(segments))
+    pub(crate) fn new(segments: Vec<Arc<Segment>>, mmap: bool) -> Self {
+        let without_mapping = AtomicU64::new(lacking(&segments, mmap));
+        SegmentTable { segments: RwLock::new(segments), mmap, without_mapping }
+    }
+
+    /// How many segments are read without a mapping although the options ask for one.
+    pub(crate) fn without_mapping(&self) -> u64 {
+        self.without_mapping.load(Ordering::Relaxed)
     }
 
     /// Adds the newest segment; the one before it ended at `end`.
     pub(super) fn push(&self, segment: Arc<Segment>, end: Lsn) {
-        let mut segments = self.0.write();
+        let mut segments = self.segments.write();
         if let Some(last) = segments.last()
             && last.end().is_none()
         {
             last.set_end(end);
         }
+        self.without_mapping.fetch_add(lacking(std::slice::from_ref(&segment), self.mmap), Ordering::Relaxed);
         segments.push(segment);
     }
 
     /// The segment that the byte at `lsn` would lie in.
     #[inline]
     pub(crate) fn find(&self, lsn: Lsn) -> Option<Arc<Segment>> {
-        let segments = self.0.read();
+        let segments = self.segments.read();
         let after = segments.partition_point(|s| s.first_lsn() <= lsn);
         after.checked_sub(1).and_then(|i| segments.get(i)).map(Arc::clone)
     }
 
     /// The first segment that begins behind `lsn`.
     pub(crate) fn after(&self, lsn: Lsn) -> Option<Arc<Segment>> {
-        let segments = self.0.read();
+        let segments = self.segments.read();
         let after = segments.partition_point(|s| s.first_lsn() <= lsn);
         segments.get(after).map(Arc::clone)
     }
 
     pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<Segment>> {
-        self.0.read().iter().find(|s| s.id() == id).map(Arc::clone)
+        self.segments.read().iter().find(|s| s.id() == id).map(Arc::clone)
     }
 
     pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
-        self.0.read().first().map(Arc::clone)
+        self.segments.read().first().map(Arc::clone)
     }
 
     pub(crate) fn newest(&self) -> Option<Arc<Segment>> {
-        self.0.read().last().map(Arc::clone)
+        self.segments.read().last().map(Arc::clone)
     }
 
     /// The newest segment, and where the one before it ended: all below was durable before the newest had a block.
     pub(super) fn newest_and_its_start(&self) -> (Option<SegmentId>, Lsn) {
-        let segments = self.0.read();
+        let segments = self.segments.read();
         let before = segments.len().checked_sub(2).and_then(|at| segments.get(at));
         let end = before.and_then(|segment| segment.end()).unwrap_or(Lsn::ZERO);
         (segments.last().map(|segment| segment.id()), end)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.0.read().clone()
+        self.segments.read().clone()
     }
 
     /// How many of the oldest segments end at or below `lsn` and can go, and which one is the oldest then.
     pub(super) fn releasable(&self, lsn: Lsn) -> Option<(usize, SegmentId)> {
-        let segments = self.0.read();
+        let segments = self.segments.read();
         let ended = segments.iter().take_while(|s| s.end().is_some_and(|end| end <= lsn)).count();
         let count = ended.min(segments.len().saturating_sub(1));
         let oldest = segments.get(count)?.id();
@@ -76,8 +90,58 @@ impl SegmentTable {
     }
 
     pub(super) fn remove_oldest(&self, count: usize) -> Vec<Arc<Segment>> {
-        let mut segments = self.0.write();
+        let mut segments = self.segments.write();
         let count = count.min(segments.len());
-        segments.drain(..count).collect()
+        let removed: Vec<_> = segments.drain(..count).collect();
+        self.without_mapping.fetch_sub(lacking(&removed, self.mmap), Ordering::Relaxed);
+        removed
+    }
+}
+
+/// How many of these should be mapped and are not.
+fn lacking(segments: &[Arc<Segment>], mmap: bool) -> u64 {
+    if mmap { segments.iter().filter(|s| s.lacks_mapping()).count() as u64 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::LogUuid;
+    use crate::format::DATA_START;
+    use crate::format::segment::Life;
+    use crate::io::{Disk as _, RealDisk};
+
+    fn segment(id: u64, mapped: bool, disk: &RealDisk) -> Arc<Segment> {
+        let name = id.to_string();
+        let file = disk.create(&name).unwrap();
+        file.set_len(DATA_START + 4096).unwrap();
+        let life = Life {
+            uuid: LogUuid::from_bytes([1; 16]),
+            id: SegmentId::new(id),
+            salt: id,
+            first_lsn: Lsn::new(4096 * id),
+            capacity: 4096,
+            block_align: 4096,
+            recycled: false,
+            before: None,
+        };
+        Arc::new(Segment::new(life, file, name, disk.path().to_owned(), mapped).unwrap())
+    }
+
+    #[test]
+    fn segments_that_should_be_mapped_and_are_not_are_counted_while_they_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(dir.path()).unwrap();
+        let segments = vec![segment(1, true, &disk), segment(2, false, &disk)];
+        assert_eq!(SegmentTable::new(segments.clone(), false).without_mapping(), 0, "nobody asked");
+        let table = SegmentTable::new(segments, true);
+        assert_eq!(table.without_mapping(), 1);
+        table.push(segment(3, false, &disk), Lsn::new(3 * 4096));
+        table.push(segment(4, true, &disk), Lsn::new(4 * 4096));
+        assert_eq!(table.without_mapping(), 2);
+        table.remove_oldest(2);
+        assert_eq!(table.without_mapping(), 1);
+        table.remove_oldest(1);
+        assert_eq!(table.without_mapping(), 0);
     }
 }

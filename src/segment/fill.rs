@@ -15,10 +15,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::prepare::Plan;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::DATA_START;
 use crate::io::{File, write_all_at};
 use crate::lsn::Lsn;
+use crate::monitor::Caller;
 
 /// Those who commit while a segment is made ready.
 pub(crate) trait Commits {
@@ -52,6 +53,7 @@ pub(super) fn fill(
     from: u64,
     plan: &Plan,
     commits: &dyn Commits,
+    caller: &Caller,
 ) -> Result<()> {
     let full = DATA_START + plan.capacity;
     let zeros = vec![0u8; at_most(PIECE, full - from)];
@@ -61,13 +63,13 @@ pub(super) fn fill(
         let begun = Instant::now();
         let piece = at_most(if ahead { SMALL_PIECE } else { PIECE }, full - at);
         let piece = zeros.get(..piece).unwrap_or(&zeros);
-        write_all_at(file, piece, at).map_err(|e| Error::io("write", path, e))?;
+        caller.call("write", path, || write_all_at(file, piece, at))?;
         at += piece.len() as u64;
         if at >= full {
             break;
         }
         if !commits.hurry() {
-            file.sync_data().map_err(|e| Error::io("fdatasync", path, e))?;
+            caller.call("fdatasync", path, || file.sync_data())?;
         }
         if ahead {
             commits.rest((begun.elapsed() * REST).min(LONGEST_REST));
@@ -142,7 +144,7 @@ mod tests {
         let file = disk.create("next").unwrap();
         let commits =
             Stand { durable: Lsn::new(first_lsn.get() - (CAPACITY - used)), hurry, rests: Cell::new(0) };
-        fill(&*file, Path::new("next"), DATA_START, &plan, &commits).unwrap();
+        fill(&*file, Path::new("next"), DATA_START, &plan, &commits, &Caller::default()).unwrap();
         let (mut at, mut lens, mut syncs) = (DATA_START, Vec::new(), 0);
         for line in disk.trace() {
             let words: Vec<&str> = line.split(' ').collect();

@@ -25,7 +25,7 @@ mod walk;
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -220,8 +220,6 @@ pub(crate) struct Segment {
     /// What the file was made of.
     pub(crate) room: Room,
     map: Option<Mapping>,
-    /// Something of the file was to be mapped, and the system refused.
-    unmapped: AtomicBool,
     /// Held by this value and by what is mapped of the file, footer included.
     file_life: FileLife,
     /// `u64::MAX` until the segment has ended.
@@ -256,16 +254,8 @@ impl Segment {
             let len = len.map_err(|_| std::io::ErrorKind::OutOfMemory)?;
             Mapping::new(std, 0, len, &file_life)
         });
-        let (map, unmapped) = match mapped {
-            Some(Ok(map)) => (Some(map), false),
-            Some(Err(e)) => {
-                tell_unmapped(&path, &e);
-                (None, true)
-            }
-            None => (None, false),
-        };
+        let map = mapped.and_then(|mapped| mapped.inspect_err(|e| tell_unmapped(&path, e)).ok());
         Ok(Segment {
-            unmapped: AtomicBool::new(unmapped),
             file_len: AtomicU64::new(file_len),
             identity: life.identity(),
             life,
@@ -334,15 +324,9 @@ impl Segment {
         }
     }
 
-    /// Whether something of it is read by `pread` though it was to be mapped.
-    pub(crate) fn is_unmapped(&self) -> bool {
-        self.unmapped.load(Ordering::Relaxed)
-    }
-
-    /// The system refused to map something of the file: it is read instead.
-    fn note_unmapped(&self, e: &std::io::Error) {
-        tell_unmapped(&self.path, e);
-        self.unmapped.store(true, Ordering::Relaxed);
+    /// Whether it is read without a mapping although its file could have one.
+    pub(crate) fn lacks_mapping(&self) -> bool {
+        self.map.is_none() && self.file.as_std().is_some()
     }
 
     pub(crate) fn watch(&self) -> Watch {

@@ -4,16 +4,17 @@
 //! that later syncs have no metadata to write, the life page on the device, and the file's name in the directory. What
 //! is missing is the header page, which makes it part of the log, and goes out with the first block.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::fill::{Commits, fill};
 use super::{Room, Segment};
-use crate::error::{Error, LogUuid, Result};
+use crate::error::{Error, LogUuid, Result, SYNC_NAMES};
 use crate::format::segment::{Life, file_name, has_room};
 use crate::format::{DATA_START, PAGE};
-use crate::io::{Access, Disk, File, sync_names, write_all_at};
+use crate::io::{Access, Disk, File, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
+use crate::monitor::Caller;
 use crate::mutation::{Mutation, mutated};
 
 /// Which segment is to be made ready.
@@ -52,6 +53,7 @@ pub(crate) fn prepare(
     plan: &Plan,
     recycled: Option<&str>,
     commits: &dyn Commits,
+    caller: &Caller,
 ) -> std::result::Result<Segment, Unprepared> {
     let name = file_name(plan.id, plan.first_lsn);
     let path = disk.path().join(&name);
@@ -61,17 +63,16 @@ pub(crate) fn prepare(
         return Err(nothing_left(Error::Exhausted { dir, lsn, id }));
     }
     let made = match recycled {
-        Some(old) => {
-            disk.rename(old, &name).map(|()| None).map_err(|e| Error::io("rename", disk.path().join(old), e))
-        }
-        None => disk.create(&name).map(Some).map_err(|e| Error::io("create", &path, e)),
+        Some(old) => caller.call("rename", &disk.path().join(old), || disk.rename(old, &name)).map(|()| None),
+        None => caller.call("create", &path, || disk.create(&name)).map(Some),
     };
     let created = made.map_err(|error| {
         let left = recycled.map(|old| (old.to_owned(), size_of(disk, old)));
         Unprepared { error, left }
     })?;
-    make_segment(disk, plan, created, commits, &name, path).map_err(|error| {
-        let left = disk.remove(&name).is_err().then(|| (name.clone(), size_of(disk, &name)));
+    make_segment(disk, plan, created, commits, caller, &name).map_err(|error| {
+        let removed = caller.call("remove", &path, || disk.remove(&name));
+        let left = removed.is_err().then(|| (name.clone(), size_of(disk, &name)));
         Unprepared { error, left }
     })
 }
@@ -87,9 +88,10 @@ fn make_segment(
     plan: &Plan,
     created: Option<Arc<dyn File>>,
     commits: &dyn Commits,
+    caller: &Caller,
     name: &str,
-    path: PathBuf,
 ) -> Result<Segment> {
+    let path = disk.path().join(name);
     let life = Life {
         uuid: plan.uuid,
         id: plan.id,
@@ -102,31 +104,38 @@ fn make_segment(
     };
     let file = match created {
         Some(file) => file,
-        None => disk.open(name, Access::ReadWrite).map_err(|e| Error::io("open", &path, e))?,
+        None => caller.call("open", &path, || disk.open(name, Access::ReadWrite))?,
     };
-    make_ready(&*file, &path, plan, &life, commits)?;
+    make_ready(&*file, &path, plan, &life, commits, caller)?;
     if !mutated(Mutation::SegmentName) {
-        sync_names(&**disk)?;
+        caller.call(SYNC_NAMES, disk.path(), || disk.sync())?;
     }
     let segment = Segment::new(life, file, name.to_owned(), path, plan.mmap)?;
     Ok(Segment { room: plan.room, ..segment })
 }
 
-fn make_ready(file: &dyn File, path: &Path, plan: &Plan, life: &Life, commits: &dyn Commits) -> Result<()> {
+fn make_ready(
+    file: &dyn File,
+    path: &Path,
+    plan: &Plan,
+    life: &Life,
+    commits: &dyn Commits,
+    caller: &Caller,
+) -> Result<()> {
     let full = DATA_START + life.capacity;
-    let had = file.len().map_err(|e| Error::io("stat", path, e))?;
+    let had = caller.call("stat", path, || file.len())?;
     if had > full {
-        file.set_len(full).map_err(|e| Error::io("truncate", path, e))?;
+        caller.call("truncate", path, || file.set_len(full))?;
     }
-    file.allocate(full).map_err(|e| Error::io("allocate", path, e))?;
+    caller.call("allocate", path, || file.allocate(full))?;
     // The header page of an earlier life goes with the first pass; its blocks stay and do not verify in this one.
     let from = if life.recycled { had.clamp(DATA_START, full) } else { DATA_START };
-    fill(file, path, from, plan, commits)?;
+    fill(file, path, from, plan, commits, caller)?;
     let mut pages = life.encode().to_vec();
     pages.resize(2 * PAGE, 0);
-    write_all_at(file, &pages, 0).map_err(|e| Error::io("write", path, e))?;
+    caller.call("write", path, || write_all_at(file, &pages, 0))?;
     if mutated(Mutation::SegmentSync) {
         return Ok(());
     }
-    file.sync_all().map_err(|e| Error::io("fsync", path, e))
+    caller.call("fsync", path, || file.sync_all())
 }

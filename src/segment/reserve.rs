@@ -16,9 +16,10 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Result, SYNC_NAMES};
 use crate::format::{DATA_START, PAGE};
-use crate::io::{Access, Allocated, Disk, File, sync_names, write_all_at};
+use crate::io::{Access, Allocated, Disk, File, write_all_at};
+use crate::monitor::Caller;
 
 /// Which space a segment is made of, and which a batch may go into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,28 +45,28 @@ const LEAST: u64 = DATA_START + PAGE as u64;
 
 /// Sees to it that the reserve is there, with this many bytes of space if they are to be had, else with fewer; says how
 /// many.
-pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64) -> Result<u64> {
-    let io = |op| move |e| Error::io(op, disk.path().join(RESERVE), e);
-    let file = match disk.open(RESERVE, Access::ReadWrite) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => disk.create(RESERVE).map_err(io("create"))?,
-        Err(e) => return Err(io("open")(e)),
+pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64, caller: &Caller) -> Result<u64> {
+    let path = disk.path().join(RESERVE);
+    let file = match caller.call("open", &path, || disk.open(RESERVE, Access::ReadWrite)) {
+        Err(e) if e.io_kind() == Some(std::io::ErrorKind::NotFound) => {
+            caller.call("create", &path, || disk.create(RESERVE))?
+        }
+        opened => opened?,
     };
-    if file.len().map_err(io("stat"))? == bytes {
+    if caller.call("stat", &path, || file.len())? == bytes {
         return Ok(bytes);
     }
     let mut want = bytes;
-    while let Err(e) = hold(&*file, want) {
-        let e = io("allocate")(e);
+    while let Err(e) = caller.call("allocate", &path, || hold(&*file, want)) {
         if !e.is_full() || want / 2 < LEAST {
             // A reserve of no use; that it could not be removed adds nothing to the reason.
-            drop(disk.remove(RESERVE));
+            drop(caller.call("remove", &path, || disk.remove(RESERVE)));
             return Err(e);
         }
         want /= 2;
     }
-    file.sync_all().map_err(io("fsync"))?;
-    sync_names(&**disk)?;
+    caller.call("fsync", &path, || file.sync_all())?;
+    caller.call(SYNC_NAMES, disk.path(), || disk.sync())?;
     Ok(want)
 }
 

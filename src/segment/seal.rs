@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{LoadedFooter, Segment, Summary};
+use super::{LoadedFooter, Segment, Summary, tell_unmapped};
 use crate::error::{Error, Result};
 use crate::format::footer::{FOOTER_HEADER, Footer};
 use crate::format::{align_up, crc32};
 use crate::io::mapping::Mapping;
 use crate::io::{File, read_full_at, write_all_at};
 use crate::lsn::Lsn;
+use crate::monitor::Caller;
 use crate::mutation::{Mutation, mutated};
 
 /// What a footer says besides the summary.
@@ -30,14 +31,26 @@ fn footer_offset(segment: &Segment, end: Lsn) -> u64 {
 /// Writes the footer, its fixed part last, cuts the file behind it, and reads it back.
 ///
 /// The segment's successor must have a durable header: see [`crate::format::footer`].
-pub(crate) fn seal(segment: &Arc<Segment>, input: &SealInput, summary: &Summary, mmap: bool) -> Result<()> {
-    let sealed = write_footer(segment, input, summary, mmap);
+pub(crate) fn seal(
+    segment: &Arc<Segment>,
+    input: &SealInput,
+    summary: &Summary,
+    mmap: bool,
+    caller: &Caller,
+) -> Result<()> {
+    let sealed = write_footer(segment, input, summary, mmap, caller);
     segment.note_file_len();
     sealed
 }
 
-fn write_footer(segment: &Arc<Segment>, input: &SealInput, summary: &Summary, mmap: bool) -> Result<()> {
-    let io = |op| move |e| Error::io(op, &segment.path, e);
+fn write_footer(
+    segment: &Arc<Segment>,
+    input: &SealInput,
+    summary: &Summary,
+    mmap: bool,
+    caller: &Caller,
+) -> Result<()> {
+    let (file, path) = (&*segment.file, &*segment.path);
     let too_large = |_| Error::io("seal", &segment.path, std::io::ErrorKind::FileTooLarge.into());
     let footer = Footer {
         id: segment.id(),
@@ -58,15 +71,15 @@ fn write_footer(segment: &Arc<Segment>, input: &SealInput, summary: &Summary, mm
     // The body is used without a look at its checksum. So the part that makes the footer one comes when the rest is
     // durable: in place of it stand zeros until then.
     let (fixed, summary) = bytes.split_at(FOOTER_HEADER);
-    let write = |bytes: &[u8], at| write_all_at(&*segment.file, bytes, at).map_err(io("write footer of"));
+    let write = |bytes: &[u8], at| caller.call("write footer of", path, || write_all_at(file, bytes, at));
     write(&[0; FOOTER_HEADER], at)?;
     write(summary, at + FOOTER_HEADER as u64)?;
-    segment.file.set_len(at + bytes.len() as u64).map_err(io("truncate"))?;
+    caller.call("truncate", path, || file.set_len(at + bytes.len() as u64))?;
     if !mutated(Mutation::FooterBody) {
-        segment.file.sync_all().map_err(io("fsync"))?;
+        caller.call("fsync", path, || file.sync_all())?;
     }
     write(fixed, at)?;
-    segment.file.sync_data().map_err(io("fdatasync"))?;
+    caller.call("fdatasync", path, || file.sync_data())?;
     if let Some(loaded) = load_footer(segment, input.end, mmap)? {
         segment.set_footer(loaded);
     }
@@ -113,7 +126,7 @@ fn footer_bytes(segment: &Segment, footer: &Footer, at: u64, mmap: bool) -> Resu
     if let (true, Some(std)) = (mmap, segment.file.as_std()) {
         match Mapping::new(std, at, len, &segment.file_life) {
             Ok(map) => return Ok(Some(map.all())),
-            Err(e) => segment.note_unmapped(&e),
+            Err(e) => tell_unmapped(&segment.path, &e),
         }
     }
     let mut buf = vec![0; len];

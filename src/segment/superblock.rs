@@ -17,6 +17,7 @@ use crate::format::superblock::{FILE_NAME, Superblock};
 use crate::format::{Invalid, PAGE, VERSION};
 use crate::io::{Access, Disk, File, read_full_at, sync_names, write_all_at};
 use crate::lsn::Lsn;
+use crate::monitor::Caller;
 use crate::mutation::{Mutation, mutated};
 
 /// The open superblock and its present content.
@@ -29,6 +30,8 @@ pub(crate) struct SuperblockFile {
     pending: &'static [Slot],
     /// Both slots read the same, though one of them may be in the cache only.
     whole: bool,
+    /// Where each call of a change is noted.
+    pub(crate) caller: Arc<Caller>,
 }
 
 /// One of the two slots.
@@ -84,7 +87,8 @@ impl SuperblockFile {
         match (newest, newer) {
             (_, Some(found)) => Err(Error::UnsupportedVersion { path, found, supported: VERSION }),
             (Some(content), None) => {
-                Ok(FoundSuperblock::Some(SuperblockFile { file, path, content, pending, whole }))
+                let caller = Arc::default();
+                Ok(FoundSuperblock::Some(SuperblockFile { file, path, content, pending, whole, caller }))
             }
             (None, None) if slots.iter().all(|s| *s == Err(Invalid::Unwritten)) => Ok(FoundSuperblock::None),
             (None, None) => Ok(FoundSuperblock::Damaged(Corruption::new(
@@ -118,7 +122,8 @@ impl SuperblockFile {
             Err(e) => return Err(Error::io("open", path, e)),
         };
         file.set_len(2 * PAGE as u64).map_err(|e| Error::io("extend", &path, e))?;
-        let mut this = SuperblockFile { file, path, content, pending: ORDER, whole: false };
+        let mut this =
+            SuperblockFile { file, path, content, pending: ORDER, whole: false, caller: Arc::default() };
         this.settle(content)?;
         this.file.sync_all().map_err(|e| Error::io("fsync", &this.path, e))?;
         if mutated(Mutation::SuperblockName) {
@@ -160,10 +165,10 @@ impl SuperblockFile {
     fn settle(&mut self, content: Superblock) -> Result<()> {
         while let [slot, rest @ ..] = self.pending {
             self.whole = false;
-            write_all_at(&*self.file, &content.encode(), slot.offset())
-                .map_err(|e| Error::io("write", &self.path, e))?;
+            let (file, page) = (&*self.file, content.encode());
+            self.caller.call("write", &self.path, || write_all_at(file, &page, slot.offset()))?;
             if !mutated(Mutation::SuperblockSync) {
-                self.file.sync_data().map_err(|e| Error::io("fdatasync", &self.path, e))?;
+                self.caller.call("fdatasync", &self.path, || file.sync_data())?;
             }
             self.content = content;
             self.pending = rest;

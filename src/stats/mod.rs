@@ -85,6 +85,8 @@ pub(crate) struct Counters {
     written_bytes: Counter,
     syncs: Counter,
     pub(crate) slow_syncs: Counter,
+    pub(crate) stalls: Counter,
+    pub(crate) stalls_ended: Counter,
     sync_nanos: Counter,
     pub(crate) rotations: Counter,
     pub(crate) segment_waits: Counter,
@@ -117,6 +119,8 @@ impl Default for Counters {
             written_bytes: Counter::named("seawall_written_bytes_total"),
             syncs: Counter::named("seawall_syncs_total"),
             slow_syncs: Counter::named("seawall_slow_syncs_total"),
+            stalls: Counter::named("seawall_stalls_total"),
+            stalls_ended: Counter::named("seawall_stalls_ended_total"),
             sync_nanos: Counter::named("seawall_sync_nanoseconds_total"),
             rotations: Counter::named("seawall_rotations_total"),
             segment_waits: Counter::named("seawall_segment_waits_total"),
@@ -162,6 +166,11 @@ pub struct Stats {
     pub sync_time: Duration,
     /// Of those, the ones that took longer than [`Options::slow_sync`](crate::Options::slow_sync).
     pub slow_syncs: u64,
+    /// Calls to the disk that were seen to hang for [`Options::slow_sync`](crate::Options::slow_sync) or longer, on the commit
+    /// path or off it. Counted while they hang, by another thread.
+    pub stalls: u64,
+    /// Of those, the ones that have returned.
+    pub stalls_ended: u64,
     /// Times that the log went on to another segment.
     pub rotations: u64,
     /// Times that a submit had to wait because the next segment was not ready.
@@ -199,6 +208,8 @@ pub struct Stats {
     /// Of each block, marks not counted, how long it was from the first of its batches being staged until its sync
     /// returned, in nanoseconds: the longest that anybody had to wait for it.
     pub commit_times: Histogram,
+    /// How long the call to the disk has lasted that is under way and has lasted longest; zero when none is.
+    pub longest_call: Duration,
     /// What is submitted and not yet written, in bytes.
     pub staged_bytes: u64,
     /// Segments that are part of the log.
@@ -212,7 +223,7 @@ pub struct Stats {
     pub reserve_bytes: u64,
     /// Segments that are read by `pread` because the system refused to map them, though
     /// [`Options::mmap`](crate::Options::mmap) asks for it.
-    pub unmapped_segments: u64,
+    pub without_mapping: u64,
     /// Released files that wait to be used again, beside the one that is always made ready.
     pub spare_segments: u64,
 }
@@ -253,6 +264,8 @@ impl Counters {
             syncs: self.syncs.get(),
             sync_time: Duration::from_nanos(self.sync_nanos.get()),
             slow_syncs: self.slow_syncs.get(),
+            stalls: self.stalls.get(),
+            stalls_ended: self.stalls_ended.get(),
             poisonings: self.poisonings.get(),
             rotations: self.rotations.get(),
             segment_waits: self.segment_waits.get(),
@@ -271,12 +284,13 @@ impl Counters {
             write_times: self.write_times.values.read(),
             sync_times: self.sync_times.values.read(),
             commit_times: self.commit_times.values.read(),
+            longest_call: Duration::ZERO,
             staged_bytes: 0,
             segments: 0,
             disk_bytes: 0,
             spare_bytes: 0,
             reserve_bytes: 0,
-            unmapped_segments: 0,
+            without_mapping: 0,
             spare_segments: 0,
         }
     }

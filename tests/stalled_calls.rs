@@ -1,0 +1,558 @@
+//! A call that does not return is visible while it does not (W15): in the health, the statistics, and to the observer; and
+//! again when it has returned. So is a poisoned log, and a full disk.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use seawall::io::sim::{Call, Fault, FaultPlan, SimDisk, SyncFailure, Trigger};
+use seawall::io::{Access, Allocated, Disk, File, Lock, RealDisk};
+use seawall::{Batch, Condition, DiskCall, Error, Health, Observer, Options, Wal};
+
+/// From here on a call hangs. Long enough for a machine that has other things to do.
+const SLOW: Duration = Duration::from_millis(150);
+
+/// Longer than anything here should take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Which calls hang, and how many do so now.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Calls by this name hang, on files (or the directory) whose name contains this.
+    closed: Option<(&'static str, String)>,
+    hanging: usize,
+    /// Calls that hung fail when they may go on.
+    fail: bool,
+}
+
+impl Gate {
+    fn close(&self, op: &'static str, file: &str) {
+        self.state.lock().closed = Some((op, file.to_owned()));
+    }
+
+    fn open(&self) {
+        self.state.lock().closed = None;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self, op: &str, file: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let hangs = |s: &State| s.closed.as_ref().is_some_and(|(o, f)| *o == op && file.contains(f.as_str()));
+        if !hangs(&state) {
+            return Ok(());
+        }
+        state.hanging += 1;
+        self.changed.notify_all();
+        while hangs(&state) {
+            self.changed.wait(&mut state);
+        }
+        state.hanging -= 1;
+        if state.fail { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+
+    fn await_hanging(&self, calls: usize) {
+        let mut state = self.state.lock();
+        while state.hanging < calls {
+            assert!(!self.changed.wait_for(&mut state, DEADLINE).timed_out(), "no call hangs");
+        }
+    }
+}
+
+/// A real directory whose calls hang at a gate.
+#[derive(Debug)]
+struct HangingDisk {
+    disk: RealDisk,
+    gate: Arc<Gate>,
+}
+
+impl HangingDisk {
+    fn file(&self, name: &str, file: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(HangingFile { name: name.to_owned(), file, gate: Arc::clone(&self.gate) })
+    }
+}
+
+impl Disk for HangingDisk {
+    fn path(&self) -> &Path {
+        self.disk.path()
+    }
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.gate.pass("create", name)?;
+        self.disk.create(name).map(|file| self.file(name, file))
+    }
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
+        self.disk.open(name, access).map(|file| self.file(name, file))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.gate.pass("rename", from)?;
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.gate.pass("remove", name)?;
+        self.disk.remove(name)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.gate.pass("fsync directory", "directory")?;
+        self.disk.sync()
+    }
+    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        self.disk.subdir(name)
+    }
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        self.disk.open_dir(name)
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
+        self.disk.lock(name)
+    }
+    fn free_space(&self) -> io::Result<u64> {
+        self.disk.free_space()
+    }
+}
+
+#[derive(Debug)]
+struct HangingFile {
+    name: String,
+    file: Arc<dyn File>,
+    gate: Arc<Gate>,
+}
+
+impl File for HangingFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.gate.pass("write", &self.name)?;
+        self.file.write_at(buf, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.gate.pass("fdatasync", &self.name)?;
+        self.file.sync_data()
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.gate.pass("fsync", &self.name)?;
+        self.file.sync_all()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.gate.pass("truncate", &self.name)?;
+        self.file.set_len(len)
+    }
+    fn allocate(&self, len: u64) -> io::Result<Allocated> {
+        self.gate.pass("allocate", &self.name)?;
+        self.file.allocate(len)
+    }
+    fn as_std(&self) -> Option<&std::fs::File> {
+        self.file.as_std()
+    }
+}
+
+/// What the observer was told, and by which thread.
+#[derive(Default)]
+struct Told {
+    lines: Mutex<Vec<(&'static str, DiskCall, String)>>,
+    /// Panics if it is told of a call that hangs.
+    quiet: AtomicBool,
+}
+
+impl Told {
+    fn add(&self, what: &'static str, call: &DiskCall) {
+        assert!(!self.quiet.load(Ordering::Relaxed), "{what} {call}");
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        self.lines.lock().push((what, call.clone(), thread));
+    }
+
+    /// As `stalled fdatasync`, `resumed fdatasync`, ...
+    fn summary(&self) -> Vec<String> {
+        self.lines.lock().iter().map(|(what, call, _)| format!("{what} {}", call.op)).collect()
+    }
+}
+
+impl Observer for Told {
+    fn stalled(&self, call: &DiskCall) {
+        self.add("stalled", call);
+    }
+    fn resumed(&self, call: &DiskCall) {
+        self.add("resumed", call);
+    }
+}
+
+struct Stand {
+    _dir: tempfile::TempDir,
+    gate: Arc<Gate>,
+    told: Arc<Told>,
+    wal: Wal,
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        // Else a failed test would wait for ever when it closes the log.
+        self.gate.open();
+    }
+}
+
+fn options() -> Options {
+    // No mark comes between, unless a test wants it.
+    Options::new().segment_size(64 << 10).slow_sync(SLOW).idle_mark(Duration::from_secs(3600))
+}
+
+/// A log at rest: its next segment is ready, and nothing is under way.
+fn stand(options: Options) -> Stand {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Gate::default());
+    let disk = HangingDisk { disk: RealDisk::open(dir.path()).unwrap(), gate: Arc::clone(&gate) };
+    let told = Arc::new(Told::default());
+    let wal = options.observer(told.clone()).open_on(Arc::new(disk)).unwrap();
+    wal.append(b"first").unwrap();
+    until("the log is at rest", || wal.stats().segments_prepared == 2 && wal.health().longest_call.is_none());
+    Stand { _dir: dir, gate, told, wal }
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < DEADLINE, "{what}: never");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn one(payload: &[u8]) -> Batch {
+    let mut batch = Batch::new();
+    batch.push(payload);
+    batch
+}
+
+/// Opens the gate when it goes, also by a failed assertion: whoever hangs is waited for.
+struct Opens<'a>(&'a Gate);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+impl Stand {
+    /// Does something that hangs, on another thread, and looks at it meanwhile. Then the gate is opened.
+    fn beside<T: Send>(&self, hangs: impl FnOnce() -> T + Send, look: impl FnOnce()) -> T {
+        std::thread::scope(|scope| {
+            let opens = Opens(&self.gate);
+            let thread = scope.spawn(hangs);
+            look();
+            drop(opens);
+            thread.join().unwrap()
+        })
+    }
+
+    /// While `op` hangs on a file whose name contains `file`: everything says so, once. When it has returned: that, once.
+    /// `thread` is the one that is to tell, or how its name begins.
+    fn sees_hanging(&self, op: &str, file: &str, thread: &str) {
+        self.gate.await_hanging(1);
+        let told = || self.told.lines.lock().len();
+        let before = told();
+        assert_eq!((before, self.wal.stats().stalls), (0, 0));
+        until("the observer is told", || told() == 1);
+        let stats = self.wal.stats();
+        assert_eq!((stats.stalls, stats.stalls_ended), (1, 0));
+        assert!(stats.longest_call >= SLOW);
+        {
+            let lines = self.told.lines.lock();
+            let (what, call, by) = &lines[0];
+            assert_eq!((*what, call.op), ("stalled", op));
+            assert!(by.starts_with(thread), "told by {by}");
+            assert!(call.file.to_string_lossy().contains(file), "{call}");
+            assert!(call.lasts >= SLOW && call.since.elapsed() >= call.lasts, "{call}");
+        }
+        let (first, then) = (self.busy_with(op, file), self.busy_with(op, file));
+        assert!(then > first, "it lasts longer and longer");
+        // Told once, however long it lasts.
+        std::thread::sleep(3 * SLOW);
+        assert_eq!(self.told.summary(), [format!("stalled {op}")]);
+        assert!(self.busy_with(op, file) >= 4 * SLOW);
+
+        self.gate.open();
+        until("the observer is told of the end", || told() == 2);
+        let resumed = self.told.lines.lock()[1].clone();
+        assert_eq!((resumed.0, resumed.1.op), ("resumed", op));
+        assert!(resumed.1.lasts >= 4 * SLOW, "{}", resumed.1);
+        until("nothing hangs", || self.wal.health().longest_call.is_none());
+        assert!(self.wal.health().is_healthy());
+        let stats = self.wal.stats();
+        assert_eq!((stats.stalls, stats.stalls_ended), (1, 1));
+    }
+
+    fn busy_after(&self, time: Duration) {
+        until("busy", || matches!(self.wal.health().condition(), Condition::Busy(call) if call.lasts > time));
+    }
+
+    fn busy_with(&self, op: &str, file: &str) -> Duration {
+        match self.wal.health().condition() {
+            Condition::Busy(call) => {
+                assert_eq!(call.op, op);
+                assert!(call.file.to_string_lossy().contains(file), "{call}");
+                call.lasts
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn w15_a_sync_that_hangs_under_the_caller_is_told_while_it_does() {
+    let stand = stand(options());
+    stand.gate.close("fdatasync", ".seg");
+    let appended = stand.beside(
+        || stand.wal.append(b"hangs"),
+        || {
+            stand.gate.await_hanging(1);
+            let first = stand.wal.health().oldest_write.unwrap();
+            until("it waits", || stand.wal.health().oldest_write.unwrap() >= first + SLOW);
+            stand.sees_hanging("fdatasync", ".seg", "seawall-");
+        },
+    );
+    appended.unwrap();
+    assert_eq!(stand.wal.health().oldest_write, None, "all is durable");
+    assert_eq!(stand.wal.stats().slow_syncs, 1);
+}
+
+#[test]
+fn w15_a_write_that_hangs_under_the_caller_is_told_while_it_does() {
+    let stand = stand(options());
+    stand.gate.close("write", ".seg");
+    let look = || stand.sees_hanging("write", ".seg", "seawall-");
+    stand.beside(|| stand.wal.append(b"hangs"), look).unwrap();
+}
+
+#[test]
+fn w15_a_sync_that_hangs_with_tickets_outstanding_is_told_by_the_other_thread() {
+    let stand = stand(options());
+    stand.gate.close("fdatasync", ".seg");
+    let ticket = stand.wal.submit(one(b"hangs")).unwrap();
+    stand.gate.await_hanging(1);
+    let behind = stand.wal.submit(one(b"behind it")).unwrap();
+    stand.sees_hanging("fdatasync", ".seg", "seawall-keeper");
+    ticket.wait().unwrap();
+    behind.wait().unwrap();
+    assert_eq!(stand.wal.health().oldest_write, None);
+}
+
+/// The committer writes the mark when the log falls idle, and nobody waits for it.
+#[test]
+fn w15_a_mark_that_hangs_is_told() {
+    let stand = stand(options().idle_mark(Duration::from_millis(20)));
+    let marks = stand.wal.stats().marks;
+    until("the first mark", || stand.wal.stats().marks > marks || marks > 0);
+    until("all is quiet", || stand.wal.health().oldest_write.is_none());
+    // The append goes through; then the log falls idle.
+    stand.wal.append(b"in time").unwrap();
+    stand.gate.close("write", ".seg");
+    stand.sees_hanging("write", ".seg", "seawall-keeper");
+}
+
+/// A second hang, behind the first mark, and after the log slept: whoever slept is woken to look.
+#[test]
+fn w15_each_hang_is_told_anew_also_after_the_log_has_slept() {
+    let stand = stand(options().idle_mark(Duration::from_millis(1)));
+    for round in 1..=3u64 {
+        // Longer than anybody looks after something has gone on.
+        until("the log sleeps", || stand.wal.health().oldest_write.is_none());
+        std::thread::sleep(3 * SLOW);
+        stand.gate.close("fdatasync", ".seg");
+        let look = || until("told", || stand.wal.stats().stalls == round);
+        stand.beside(|| stand.wal.append(b"hangs"), look).unwrap();
+        until("told of the end", || stand.wal.stats().stalls_ended == round);
+    }
+    let expected: Vec<_> = (0..3).flat_map(|_| ["stalled fdatasync", "resumed fdatasync"]).collect();
+    assert_eq!(stand.told.summary(), expected);
+}
+
+/// Fills the present segment, so that the next one is taken and the one after it is made ready, with `op` on `file` hanging;
+/// `shown` is in the name of the file that is told.
+fn keeper_hangs_in(op: &'static str, file: &str, shown: &str) {
+    let stand = stand(options());
+    stand.gate.close(op, file);
+    for _ in 0..5 {
+        stand.wal.append([7; 15_000]).unwrap();
+    }
+    // Commits go on: there is room in the segment that was ready.
+    assert_eq!(stand.wal.health().oldest_write, None);
+    stand.sees_hanging(op, shown, "seawall-commit");
+}
+
+#[test]
+fn w15_a_segment_s_preparation_that_hangs_is_told_whichever_call_it_is() {
+    // Names of segments: the third one is made ready when the second is taken.
+    for op in ["create", "allocate", "write", "fsync"] {
+        keeper_hangs_in(op, "00000000000000000003-", "00000000000000000003-");
+    }
+    keeper_hangs_in("fsync directory", "directory", "");
+}
+
+#[test]
+fn w15_a_superblock_or_a_footer_that_hangs_is_told() {
+    keeper_hangs_in("write", "superblock", "superblock");
+    keeper_hangs_in("fdatasync", "superblock", "superblock");
+    keeper_hangs_in("fsync", "00000000000000000001-", "00000000000000000001-");
+}
+
+#[test]
+fn w15_a_commit_that_waits_for_a_segment_that_hangs_is_an_old_write() {
+    let stand = stand(options());
+    stand.gate.close("fsync", "00000000000000000003-");
+    let fill = || (0..9).map(|_| stand.wal.append([7; 15_000])).collect::<Result<Vec<_>, _>>();
+    let look = || {
+        until("a write waits", || stand.wal.health().oldest_write.is_some_and(|waits| waits > SLOW));
+        assert!(stand.wal.health().is_stuck(SLOW));
+        stand.busy_after(SLOW);
+        stand.busy_with("fsync", "00000000000000000003-");
+    };
+    stand.beside(fill, look).unwrap();
+    assert_eq!(stand.wal.health().oldest_write, None);
+    assert!(!stand.wal.health().is_stuck(SLOW));
+}
+
+#[test]
+fn w15_a_release_that_hangs_is_told() {
+    for (op, file, spares) in [("fdatasync", "superblock", 2), ("remove", ".seg", 0)] {
+        let stand = stand(options().spare_segments(spares));
+        let last = (0..12).map(|_| stand.wal.append([7; 15_000]).unwrap()).last().unwrap();
+        until("footers are written", || {
+            stand.wal.stats().segments_sealed == stand.wal.stats().rotations
+                && stand.wal.health().longest_call.is_none()
+        });
+        stand.gate.close(op, file);
+        // The committer is woken for it; the keeper may look still, because it has just worked.
+        stand.beside(|| stand.wal.release(last), || stand.sees_hanging(op, file, "seawall-")).unwrap();
+        assert!(stand.wal.stats().segments_released > 0);
+    }
+}
+
+/// A call that hangs and then fails has returned, too.
+#[test]
+fn w15_a_hanging_call_that_fails_is_told_to_have_returned_and_the_log_is_poisoned() {
+    let stand = stand(options());
+    stand.gate.close("fdatasync", ".seg");
+    stand.gate.state.lock().fail = true;
+    let look = || until("told", || stand.wal.stats().stalls == 1);
+    stand.beside(|| stand.wal.append(b"hangs"), look).unwrap_err();
+    assert_eq!(stand.told.summary(), ["stalled fdatasync", "resumed fdatasync"]);
+    assert!(poisoned_why(&stand.wal.health()).contains("fdatasync"));
+    assert!(stand.wal.health().longest_call.is_none());
+}
+
+/// The negative control: nothing is told of calls that are quick, however many they are, and nothing is wrong.
+#[test]
+fn nothing_is_told_of_quick_calls() {
+    let stand = stand(options().slow_sync(Duration::from_secs(30)).idle_mark(Duration::from_millis(1)));
+    stand.told.quiet.store(true, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for n in 0..60u8 {
+                    let lsn = match n % 3 {
+                        0 => stand.wal.append([n; 3000]).unwrap(),
+                        _ => stand.wal.submit(one(&[n; 3000])).unwrap().wait().unwrap(),
+                    };
+                    if n % 20 == 19 {
+                        stand.wal.release(lsn).unwrap();
+                    }
+                    assert!(stand.wal.health().is_healthy());
+                }
+            });
+        }
+    });
+    stand.wal.close().unwrap();
+    let stats = stand.wal.stats();
+    assert!(stats.rotations > 2 && stats.segments_released > 0);
+    assert_eq!((stats.stalls, stats.stalls_ended, stats.longest_call), (0, 0, Duration::ZERO));
+    assert_eq!(stand.wal.health().oldest_write, None);
+}
+
+/// Where both threads hang nobody can tell; the health says it all the same.
+#[test]
+fn w15_health_answers_when_every_thread_hangs() {
+    let stand = stand(options());
+    stand.gate.close("fdatasync", "");
+    let tickets: Vec<_> = (0..5).map(|_| stand.wal.submit(one(&[7; 15_000])).unwrap()).collect();
+    stand.gate.await_hanging(1);
+    stand.busy_after(SLOW);
+    assert!(stand.wal.health().is_stuck(SLOW));
+    stand.gate.open();
+    assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
+}
+
+/// Without threads nobody watches, and the health is as good.
+#[test]
+fn a_log_without_threads_has_its_health() {
+    let stand = stand(options().threads(false));
+    stand.gate.close("fdatasync", ".seg");
+    let look = || {
+        stand.busy_after(2 * SLOW);
+        assert!(stand.wal.health().is_stuck(SLOW));
+    };
+    stand.beside(|| stand.wal.append(b"hangs"), look).unwrap();
+    assert!(stand.wal.health().is_healthy());
+    assert_eq!((stand.wal.stats().stalls, stand.told.lines.lock().len()), (0, 0));
+}
+
+fn poisoned_why(health: &Health) -> String {
+    match health.condition() {
+        Condition::Poisoned(why) => why.to_string(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn w15_a_poisoned_log_says_so_and_why() {
+    for threads in [false, true] {
+        let disk = SimDisk::new();
+        let wal = options().threads(threads).open_on(Arc::new(disk.clone())).unwrap();
+        wal.append(b"first").unwrap();
+        assert!(wal.health().is_healthy());
+        disk.plan(FaultPlan::none().with(Trigger::From(Call::Sync, 0), Fault::Sync(SyncFailure::DropsPages)));
+        let error = wal.append(b"lost").unwrap_err();
+        let health = wal.health();
+        assert!(poisoned_why(&health).contains("fdatasync"), "{}", health.condition());
+        assert!(health.is_stuck(Duration::MAX));
+        disk.plan(FaultPlan::none());
+        drop(wal.append(b"never"));
+        assert!(matches!(error, Error::Io { op: "fdatasync", .. } | Error::Poisoned { .. }), "{error}");
+        assert!(poisoned_why(&wal.health()).contains("fdatasync"), "for ever");
+        drop(wal.close());
+        assert!(poisoned_why(&wal.health()).contains("fdatasync"));
+    }
+}
+
+#[test]
+fn w15_a_full_disk_says_so_until_a_segment_was_made() {
+    let disk = SimDisk::new();
+    let wal = options().threads(false).open_on(Arc::new(disk.clone())).unwrap();
+    wal.append([0; 100]).unwrap();
+    disk.set_space(Some(0));
+    let full = (0..200).find_map(|_| wal.append([0; 3000]).err()).unwrap();
+    assert!(full.is_full());
+    match wal.health().condition() {
+        Condition::Full(why) => assert!(why.is_full(), "{why}"),
+        other => panic!("{other}"),
+    }
+    assert!(!wal.health().is_stuck(Duration::ZERO), "nothing waits: who asks gets an error");
+    // What may use the reserve goes on, and the disk is as full as it was.
+    wal.submit_from_reserve(one(b"frees room")).unwrap().wait().unwrap();
+    assert!(matches!(wal.health().condition(), Condition::Full(_)));
+    disk.set_space(None);
+    assert!(matches!(wal.health().condition(), Condition::Full(_)), "nobody has tried yet");
+    (0..200).for_each(|_| drop(wal.append([0; 3000])));
+    assert!(wal.health().is_healthy(), "{}", wal.health().condition());
+}
