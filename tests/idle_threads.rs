@@ -2,6 +2,7 @@
 //! of them for each commit. A test program of its own, because it counts by the names of threads.
 #![cfg(target_os = "linux")]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ const KEEPER: &str = "seawall-keeper";
 /// How often the thread of this name has gone to sleep so far.
 fn sleeps(name: &str) -> u64 {
     let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
-    let own = |path: &std::path::PathBuf| std::fs::read_to_string(path.join("comm")).unwrap().trim() == name;
+    // A thread may end meanwhile.
+    let own =
+        |path: &PathBuf| std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
     let thread = threads.into_iter().find(own).unwrap_or_else(|| panic!("no thread {name}"));
     let status = std::fs::read_to_string(thread.join("status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
