@@ -2,6 +2,7 @@
 //! of them for each commit. A test program of its own, because it counts by the names of threads.
 #![cfg(target_os = "linux")]
 
+use std::fs::read_to_string;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,16 +13,21 @@ use seawall::{Batch, Options};
 const COMMITTER: &str = "seawall-commit";
 const KEEPER: &str = "seawall-keeper";
 
-/// How often the thread of this name has gone to sleep so far.
+/// How often the thread of this name has gone to sleep so far. Waits until there is one: a new thread names itself.
 fn sleeps(name: &str) -> u64 {
-    let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
-    // A thread may end meanwhile.
-    let own =
-        |path: &PathBuf| std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
-    let thread = threads.into_iter().find(own).unwrap_or_else(|| panic!("no thread {name}"));
-    let status = std::fs::read_to_string(thread.join("status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    let begun = Instant::now();
+    loop {
+        let mut threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+        // A thread may end meanwhile.
+        let own = |path: &PathBuf| read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
+        let Some(thread) = threads.find(own) else {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no thread {name}");
+            continue;
+        };
+        let status = read_to_string(thread.join("status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
+        return line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    }
 }
 
 fn of_both() -> [u64; 2] {
