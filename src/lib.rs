@@ -59,6 +59,7 @@
 //! | W10 | a Raft operation that breaks the log's invariants is an error before anything is staged |
 //! | W11 | records, batches, staged bytes and memory per entry are bounded |
 //! | W12 | what is readable is not thereby durable: what follows from durability is reached through the ticket only |
+//! | W15 | a write or sync that does not return is visible while it does not, and so are a poisoned log and a full disk: [`Wal::health`] |
 //!
 //! They rest on a device that keeps what it said it has synced. What is out of scope, and how each promise is tested, is
 //! in the README and in `docs/` of the repository.

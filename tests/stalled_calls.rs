@@ -450,14 +450,16 @@ fn w15_a_commit_that_waits_for_a_segment_that_hangs_is_an_old_write() {
 fn w15_a_release_that_hangs_is_told() {
     for (op, file, spares) in [("fdatasync", "superblock", 2), ("remove", ".seg", 0)] {
         let stand = stand(options().spare_segments(spares));
-        let last = (0..12).map(|_| stand.wal.append([7; 15_000]).unwrap()).last().unwrap();
+        let appended: Vec<_> = (0..12).map(|_| stand.wal.append([7; 15_000]).unwrap()).collect();
         until("footers are written", || {
             stand.wal.stats().segments_sealed == stand.wal.stats().rotations
                 && stand.wal.health().longest_call.is_none()
         });
         stand.gate.close(op, file);
         // The committer is woken for it; the keeper may look still, because it has just worked.
-        stand.beside(|| stand.wal.release(last), || stand.sees_hanging(op, file, "seawall-")).unwrap();
+        stand
+            .beside(|| stand.wal.release(appended[11]), || stand.sees_hanging(op, file, "seawall-"))
+            .unwrap();
         assert!(stand.wal.stats().segments_released > 0);
     }
 }
