@@ -61,7 +61,7 @@
 //! | W12 | what is readable is not thereby durable: what follows from durability is reached through the ticket only |
 //! | W13 | a handle belongs to the process that opened it; the lock ends with its opener |
 //! | W14 | from open to close the log is in the directory that it opened, and touches no file of others |
-//! | W15 | a write or sync that does not return is told while it does not return |
+//! | W15 | a write or sync that does not return is visible while it does not, and so are a poisoned log and a full disk: [`Wal::health`] |
 //!
 //! They rest on a device that keeps what it said it has synced. What is out of scope, and how each promise is tested, is
 //! in the README and in `docs/` of the repository.

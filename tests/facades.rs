@@ -4,15 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit,
 };
 use parking_lot::Mutex;
 use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, SimDisk, SyncFailure, Trigger};
+use seawall::io::{Access, Disk, File, Lock};
 use seawall::{Options, Wal};
 
 /// Who is interested in a span is looked up where it is first come by, so a test beside this one, with no subscriber, can
@@ -70,6 +73,24 @@ impl Kept {
     }
 }
 
+/// For a whole process a recorder is given away.
+struct SharedKept(Arc<Kept>);
+
+impl metrics::Recorder for SharedKept {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        self.0.register_counter(key, metadata)
+    }
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.0.register_gauge(key, metadata)
+    }
+    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+        self.0.register_histogram(key, metadata)
+    }
+}
+
 impl metrics::Recorder for Kept {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -124,9 +145,132 @@ fn metrics_have_the_documented_names_and_the_values_of_the_statistics() {
     }
 }
 
+/// A disk in memory whose next `fdatasync` hangs until it is let go on.
+#[derive(Debug)]
+struct Hangs {
+    disk: Arc<dyn Disk>,
+    hang: Arc<AtomicBool>,
+}
+
+impl Disk for Hangs {
+    fn path(&self) -> &Path {
+        self.disk.path()
+    }
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(HangingFile { file: self.disk.create(name)?, hang: Arc::clone(&self.hang) }))
+    }
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
+        self.disk.open(name, access)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        self.disk.subdir(name)
+    }
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
+        self.disk.lock(name)
+    }
+    fn free_space(&self) -> io::Result<u64> {
+        self.disk.free_space()
+    }
+}
+
+#[derive(Debug)]
+struct HangingFile {
+    file: Arc<dyn File>,
+    hang: Arc<AtomicBool>,
+}
+
+impl File for HangingFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(buf, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        while self.hang.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.file.sync_data()
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.file.allocate(len)
+    }
+    fn as_std(&self) -> Option<&std::fs::File> {
+        None
+    }
+}
+
+/// Told by a thread of the log, so both facades are set up for the whole process here.
+#[test]
+fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let (kept, written) = (Arc::new(Kept::default()), Written::default());
+    metrics::set_global_recorder(SharedKept(Arc::clone(&kept))).ok().unwrap();
+    tracing::subscriber::set_global_default(written.clone()).unwrap();
+
+    let hang = Arc::new(AtomicBool::new(false));
+    let disk = Hangs { disk: Arc::new(SimDisk::new()), hang: Arc::clone(&hang) };
+    let options = Options::new().segment_size(64 << 10).slow_sync(Duration::from_millis(50));
+    let wal = options.open_on(Arc::new(disk)).unwrap();
+    wal.append(b"in time").unwrap();
+    assert!(!written.text().contains("hang"), "{}", written.text());
+    let told = |counter: &str, event: &str| kept.sum(counter) > 0 && written.text().contains(event);
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        let in_time = || begun.elapsed() < Duration::from_secs(60);
+        while in_time() && !done() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        in_time() || panic!("{what}: never, in\n{}", written.text())
+    };
+    hang.store(true, Ordering::Relaxed);
+    let ticket = wal.submit({
+        let mut batch = seawall::Batch::new();
+        batch.push(b"hangs");
+        batch
+    });
+    until("told", &|| told("seawall_stalls_total", "WARN a call to the disk hangs"));
+    let before = written.text();
+    assert!(kept.sum("seawall_stalls_ended_total") == 0 && !before.contains("has returned"), "{before}");
+    hang.store(false, Ordering::Relaxed);
+    ticket.unwrap().wait().unwrap();
+    until("told", &|| told("seawall_stalls_ended_total", "WARN a call to the disk that hung has returned"));
+    wal.close().unwrap();
+    let stats = wal.stats();
+    assert_eq!(kept.sum("seawall_stalls_total"), stats.stalls);
+    assert_eq!(kept.sum("seawall_stalls_ended_total"), stats.stalls_ended);
+}
+
 /// Writes spans as `(name`, `)` and events as `level message`.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<(u64, String)>>);
+
+impl Written {
+    fn text(&self) -> String {
+        self.0.lock().1.clone()
+    }
+}
 
 impl tracing::Subscriber for Written {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
@@ -179,7 +323,7 @@ fn spans_and_events_are_where_the_documentation_says() {
         });
         assert!(torn);
     });
-    let text = written.0.lock().1.clone();
+    let text = written.text();
     for span in ["open", "recovery", "rotation", "prepare", "seal", "release", "close"] {
         assert!(text.contains(&format!("new {span}\n")), "no span {span} in\n{text}");
     }

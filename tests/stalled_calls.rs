@@ -400,6 +400,33 @@ fn w15_a_segment_s_preparation_that_hangs_is_told_whichever_call_it_is() {
     keeper_hangs_in("fsync directory", "directory", "");
 }
 
+/// The log sleeps, and the next segment could not be made before: the append that needs it begins no flush, so it is the keeper
+/// that wakes the one who looks.
+#[test]
+fn w15_a_preparation_that_hangs_behind_an_idle_log_is_told() {
+    let stand = stand(options().idle_mark(Duration::from_millis(1)));
+    stand.gate.state.lock().fail = true;
+    stand.gate.close("allocate", ".seg");
+    (0..6).for_each(|_| assert!(stand.wal.append([7; 15_000]).is_ok()));
+    stand.gate.await_hanging(1);
+    stand.gate.open();
+    until("it could not be made", || stand.wal.stats().background_errors == 1);
+    until("the log sleeps", || stand.wal.health().oldest_write.is_none());
+    std::thread::sleep(3 * SLOW);
+    stand.told.lines.lock().clear();
+    let (before, blocks) = (stand.wal.stats().stalls, stand.wal.stats().blocks);
+
+    stand.gate.state.lock().fail = false;
+    stand.gate.close("allocate", ".seg");
+    let look = || {
+        until("told", || stand.wal.stats().stalls > before && !stand.told.lines.lock().is_empty());
+        assert_eq!(stand.wal.stats().blocks, blocks, "no flush came before");
+        assert_eq!(stand.told.lines.lock()[0].2, "seawall-commit");
+        assert!(stand.wal.health().is_stuck(SLOW));
+    };
+    stand.beside(|| stand.wal.append([7; 15_000]), look).unwrap();
+}
+
 #[test]
 fn w15_a_superblock_or_a_footer_that_hangs_is_told() {
     keeper_hangs_in("write", "superblock", "superblock");
@@ -427,14 +454,16 @@ fn w15_a_commit_that_waits_for_a_segment_that_hangs_is_an_old_write() {
 fn w15_a_release_that_hangs_is_told() {
     for (op, file, spares) in [("fdatasync", "superblock", 2), ("remove", ".seg", 0)] {
         let stand = stand(options().spare_segments(spares));
-        let last = (0..12).map(|_| stand.wal.append([7; 15_000]).unwrap()).last().unwrap();
+        let appended: Vec<_> = (0..12).map(|_| stand.wal.append([7; 15_000]).unwrap()).collect();
         until("footers are written", || {
             stand.wal.stats().segments_sealed == stand.wal.stats().rotations
                 && stand.wal.health().longest_call.is_none()
         });
         stand.gate.close(op, file);
         // The committer is woken for it; the keeper may look still, because it has just worked.
-        stand.beside(|| stand.wal.release(last), || stand.sees_hanging(op, file, "seawall-")).unwrap();
+        stand
+            .beside(|| stand.wal.release(appended[11]), || stand.sees_hanging(op, file, "seawall-"))
+            .unwrap();
         assert!(stand.wal.stats().segments_released > 0);
     }
 }
