@@ -122,7 +122,7 @@ fn a_newer_format() {
         let dir = tempfile::tempdir().unwrap();
         let segment = log(dir.path());
         let (name, covered, pages) =
-            if slots { (FILE_NAME, 88, vec![0, PAGE]) } else { (segment.as_str(), 72, vec![0]) };
+            if slots { (FILE_NAME, 88, vec![0, PAGE]) } else { (segment.as_str(), 80, vec![0]) };
         edit(dir.path(), name, |bytes| {
             for at in pages {
                 bytes[at + 8..at + 12].copy_from_slice(&(VERSION + 1).to_le_bytes());

@@ -132,3 +132,36 @@ fn the_limit_of_a_files_size_is_named_and_poisons_nothing() {
     wal.close().unwrap();
     assert!(verify(dir.path()).unwrap().is_ok());
 }
+
+/// `TMPDIR=/dev/shm cargo test --release --test system_limits -- --ignored`: more segments than a process may have mappings.
+#[test]
+#[ignore = "needs 1.2 GB, a limit of 80,000 open files, and minutes"]
+fn seventy_thousand_segments() {
+    if !alone("seventy_thousand_segments") {
+        return;
+    }
+    const SEGMENTS: u64 = 70_000;
+    let before = Limit::OpenFiles.set(80_000);
+    let dir = tempfile::tempdir().unwrap();
+    let small = Options::new().segment_size(16 << 10).block_align(8);
+    let wal = small.clone().open(dir.path()).unwrap();
+    while wal.stats().segments < SEGMENTS {
+        wal.append([7; 7000]).unwrap();
+    }
+    let stats = wal.stats();
+    assert!(stats.without_mapping > 10_000, "{}", stats.without_mapping);
+    // Threads can still be started, and memory be had.
+    std::thread::spawn(|| drop(vec![1u8; 64 << 20])).join().unwrap();
+    let records = stats.records;
+    wal.close().unwrap();
+    drop(wal);
+    let began = std::time::Instant::now();
+    let wal = small.clone().open(dir.path()).unwrap();
+    println!("opened in {:?}: {}", began.elapsed(), wal.recovery());
+    assert_eq!(wal.iter().map(|r| r.unwrap().payload().len()).sum::<usize>() as u64, 7000 * records);
+    wal.close().unwrap();
+    drop(wal);
+    Limit::OpenFiles.set(before);
+    let error = small.open(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("`ulimit -n`"), "{error}");
+}
