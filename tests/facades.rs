@@ -177,6 +177,9 @@ impl Disk for Hangs {
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
         self.disk.subdir(name)
     }
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        self.disk.open_dir(name)
+    }
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         self.disk.lock(name)
     }
@@ -213,7 +216,7 @@ impl File for HangingFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<seawall::io::Allocated> {
         self.file.allocate(len)
     }
     fn as_std(&self) -> Option<&std::fs::File> {

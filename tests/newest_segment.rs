@@ -18,8 +18,10 @@ fn open(disk: &SimDisk) -> Result<Wal, Error> {
     options().open_on(Arc::new(disk.clone()))
 }
 
-/// What happens to a file.
-const HARMS: &[(&str, fn(&SimDisk, &str, Vec<u8>))] = &[
+/// What happens to a file, which has been taken away, with its bytes.
+type Harm = fn(&SimDisk, &str, Vec<u8>);
+
+const HARMS: &[(&str, Harm)] = &[
     ("is gone", |_, _, _| {}),
     ("is empty", |disk, name, _| disk.put(name, [])),
     ("lost its first two pages", |disk, name, mut bytes| {

@@ -95,7 +95,7 @@ fn a_tail_that_is_gone_after_a_crash_is_found_at_the_restart() {
 /// nodes had said.
 #[test]
 fn votes_that_are_forgotten_break_raft_and_that_is_found() {
-    let found = found(1..25, Sabotage::Rollback, Checks::NONE);
+    let found = found(1..65, Sabotage::Rollback, Checks::NONE);
     for kind in [Kind::ElectionSafety, Kind::LogMatching, Kind::LeaderCompleteness] {
         assert!(found.contains_key(&kind), "{found:?}");
     }
