@@ -654,6 +654,10 @@ impl Disk for Guarded {
         Ok(Arc::new(Guarded { inner: self.inner.subdir(name)?, ..self.clone() }))
     }
 
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        Ok(Arc::new(Guarded { inner: self.inner.open_dir(name)?, ..self.clone() }))
+    }
+
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         self.taken.fetch_add(1, Ordering::Relaxed);
         self.inner.lock(name)

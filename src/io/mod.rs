@@ -84,6 +84,12 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Whatever the system reports.
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>>;
 
+    /// Opens the directory below this one with this name.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when there is none; whatever the system reports.
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>>;
+
     /// Takes the exclusive lock that this name stands for. It ends with the returned value or with the process.
     ///
     /// # Errors

@@ -110,6 +110,10 @@ impl Disk for RealDisk {
         Ok(Arc::new(RealDisk::open_or_create(&self.path.join(name))?))
     }
 
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        Ok(Arc::new(RealDisk::open(&self.path.join(name))?))
+    }
+
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         let file = fs::OpenOptions::new()
             .read(true)

@@ -112,6 +112,9 @@ impl Disk for GateDisk {
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
         self.inner.subdir(name)
     }
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        self.inner.open_dir(name)
+    }
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         self.inner.lock(name)
     }

@@ -150,6 +150,17 @@ impl Disk for SimDisk {
         Ok(Arc::new(SimDisk { world: Arc::clone(&self.world), dir, prefix }))
     }
 
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        let (dir, prefix) = self.subdir_path(name);
+        let mut world = self.world.lock();
+        world.call(Call::Open, &self.key(name), With::Nothing)?;
+        // A directory shows by the files in it, so one that lost its last file counts as gone.
+        if !world.state.names.keys().any(|n| n.starts_with(&prefix)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Arc::new(SimDisk { world: Arc::clone(&self.world), dir, prefix }))
+    }
+
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         let name = self.key(name);
         let mut world = self.world.lock();

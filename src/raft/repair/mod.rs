@@ -126,8 +126,8 @@ pub struct LostSnapshot {
 }
 
 impl DropPlan {
-    /// Looks at the Raft log in `disk` and says which groups would be dropped. Takes no lock and changes nothing, but for
-    /// making the directory of the snapshots if it is missing. Of `options`, the node id is compared, and the codecs are used.
+    /// Looks at the Raft log in `disk` and says which groups would be dropped. Takes no lock and changes nothing.
+    /// Of `options`, the node id is compared, and the codecs are used.
     ///
     /// # Errors
     /// [`Error::Log`](super::Error::Log) with [`LogError::Repair`] when there is damage of which nobody can know whom it
