@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["observe", "codec"],
     &["format", "io", "options", "stats"],
     &["segment"],
-    &["commit", "recovery", "retention"],
+    &["commit", "recovery", "retention", "retry"],
     &["wal", "reader", "backup", "verify", "view"],
     &["repair"],
     &["raft", "bin", "guide"],

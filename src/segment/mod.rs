@@ -51,7 +51,7 @@ pub(crate) use mapping::{FileLife, Mapping, Watch};
 pub(crate) use prepare::{Plan, prepare};
 pub(crate) use reserve::{RESERVE, Room, make_reserve};
 pub use salvage::Salvage;
-pub(crate) use salvage::last_block_end;
+pub(crate) use salvage::{good_blocks, last_block_end};
 pub(crate) use seal::{SealInput, clear_footer, load_footer, seal};
 pub(crate) use superblock::{FoundSuperblock, SuperblockFile};
 pub(crate) use walk::Blocks;

@@ -67,7 +67,8 @@ use crate::io::{Disk, Lock};
 use crate::repair::{Repaired, set_aside};
 use crate::segment::SuperblockFile;
 use crate::wal::take_lock;
-use crate::{Batch, LogView, Lsn, Options, SegmentReader, verify_on};
+use crate::verify::damage_on;
+use crate::{Batch, LogView, Lsn, Options, SegmentReader};
 
 /// What dropping groups would do. Making one changes nothing.
 #[derive(Debug)]
@@ -140,7 +141,7 @@ impl DropPlan {
         let below = options.below()?;
         let superblock = SuperblockFile::read(disk)?;
         check_owner(disk, options.node(), superblock.owner)?;
-        let mut problems = verify_on(disk)?.problems;
+        let mut problems = damage_on(disk)?;
         let view = below.codecs().fold(LogView::open_damaged_on(disk), |view, codec| {
             view.map(|view| view.decode_with(Arc::clone(codec)))
         });

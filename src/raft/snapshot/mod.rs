@@ -83,6 +83,12 @@ pub(crate) struct Snapshots {
     keepers: AtomicUsize,
 }
 
+/// Whether a file of this name may be a snapshot's, whole or not.
+pub(crate) fn is_snapshot(name: &str) -> bool {
+    let undone = name.strip_suffix(".tmp").and_then(|name| name.strip_suffix(".undo"));
+    identity::serial_in(undone.unwrap_or(name)).is_some()
+}
+
 impl Snapshots {
     pub(crate) fn new(disk: Arc<dyn Disk>, uuid: LogUuid, chunk: usize) -> Self {
         Snapshots {
