@@ -105,6 +105,7 @@ mod recovery;
 pub mod repair;
 mod report;
 mod retention;
+mod retry;
 mod segment;
 mod stats;
 mod trace;
@@ -126,7 +127,7 @@ pub use reader::{Follow, Iter, Reader};
 pub use report::{Cut, Recovery};
 pub use segment::{Heads, Record, RecordHead, Salvage, SegmentReader, StoredRecord, Summarizer, Summary};
 pub use stats::{Bucket, Histogram, Stats};
-pub use verify::{SegmentCheck, VerifyProgress, VerifyReport, verify, verify_on, verify_with};
+pub use verify::{SegmentCheck, Verdict, VerifyProgress, VerifyReport, verify, verify_on, verify_with};
 pub use view::LogView;
 pub use wal::{SegmentInfo, Wal};
 

@@ -8,14 +8,16 @@ use crate::cores::Cores;
 use crate::error::{Corruption, Error, LogUuid, Result};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, RealDisk};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, SegmentId};
 use crate::options::{MOST_DECODED, TailPolicy};
-use crate::recovery::{Catalog, Look, survey};
+use crate::recovery::{Catalog, Look, Loose, assumed, survey};
 use crate::report::Cut;
-use crate::segment::{Segment, SegmentReader, SuperblockFile, last_block_end};
+use crate::retry::{Place, Sure, unsettled, until_sure};
+use crate::segment::{Segment, SegmentReader, SuperblockFile, last_block_end, load_footer};
 
-/// A log as it was at one moment, to be read. What a running writer adds later is not in it, and what it frees meanwhile
-/// can still be read.
+/// A log as it was at one moment, to be read. What a running writer adds later is not in it. A segment that it releases
+/// meanwhile can be read until its file is used again: then its records read as damaged, and [`LogView::has_released`] says
+/// why.
 #[derive(Debug)]
 pub struct LogView {
     uuid: LogUuid,
@@ -25,10 +27,10 @@ pub struct LogView {
     segments: Vec<SegmentReader>,
     cuts: Vec<Cut>,
     damage: Option<Corruption>,
+    disk: Arc<dyn Disk>,
+    /// No segment before this one was part of the log.
+    oldest: SegmentId,
 }
-
-/// So many times is looked again when a file is gone.
-const LOOKS: usize = 20;
 
 impl LogView {
     /// Looks at the log in `dir`.
@@ -53,11 +55,12 @@ impl LogView {
         }
     }
 
-    /// As [`LogView::open`], also of a log that an open refuses for damage in its newest segment: that segment then ends
-    /// behind its last block that verifies. Read it with [`SegmentReader::salvage`].
+    /// As [`LogView::open`], also of a log that an open refuses; [`LogView::damage`] says why. Its newest segment then ends
+    /// behind its last block that verifies, and where the chain of segments is broken, each file is taken for what it says it
+    /// is. Read them with [`SegmentReader::salvage`].
     ///
     /// # Errors
-    /// As [`LogView::open`], when the superblock or the chain of segments is damaged.
+    /// As [`LogView::open`], but for damage; with [`Error::Corruption`] only when no file says which log it belongs to.
     pub fn open_damaged(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
@@ -72,23 +75,39 @@ impl LogView {
         Self::look(disk)
     }
 
-    /// A writer may give a released file another name, or remove it, between our listing it and our opening it: then the
-    /// next listing does not have it.
     fn look(disk: &Arc<dyn Disk>) -> Result<Self> {
-        for _ in 0..LOOKS {
-            match Self::look_once(disk) {
-                Err(Error::Io { op: "open", source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound => {}
-                looked => return looked,
-            }
+        let faults = |looked: &Result<Self>| match looked {
+            Ok(view) => view.damage.iter().map(Place::of).collect(),
+            Err(e) => Place::of_failure(e).into_iter().collect(),
+        };
+        match until_sure(disk, || Self::look_once(disk), faults) {
+            Sure::Whole(looked) | Sure::Wrong(looked, _) => looked,
+            Sure::Unsettled => Err(unsettled(disk.path())),
         }
-        Self::look_once(disk)
     }
 
     fn look_once(disk: &Arc<dyn Disk>) -> Result<Self> {
-        let sb = SuperblockFile::read(disk)?;
-        let catalog = Catalog::read(disk, &sb, Access::Read, false)?;
-        let look = Look { policy: TailPolicy::Truncate, mmap: false, cores: Cores::available(true) };
+        let sb = match SuperblockFile::read(disk) {
+            Ok(sb) => sb,
+            Err(Error::Corruption(c)) => {
+                return match assumed(disk)? {
+                    Some(sb) => Self::piece_by_piece(disk, &sb, *c),
+                    None => Err(Error::Corruption(c)),
+                };
+            }
+            Err(e) => return Err(e),
+        };
+        let catalog = match Catalog::read(disk, &sb, Access::Read, false) {
+            Ok(catalog) => catalog,
+            Err(Error::Corruption(c)) => return Self::piece_by_piece(disk, &sb, *c),
+            Err(e) => return Err(e),
+        };
+        let look = Look {
+            policy: TailPolicy::Truncate,
+            mmap: false,
+            cores: Cores::available(true),
+            newest_only: false,
+        };
         let (end, closed, cuts, damage) = match survey(&catalog, &sb, look) {
             Ok(found) => (found.end(), found.was_closed(), found.into_cuts(), None),
             Err(Error::Corruption(c)) => (last_good(&catalog)?, false, Vec::new(), Some(*c)),
@@ -106,11 +125,27 @@ impl LogView {
             segments: catalog.members.iter().map(of).collect(),
             cuts,
             damage,
+            disk: Arc::clone(disk),
+            oldest: sb.oldest,
         })
     }
 
+    /// What can be read of a log whose chain is broken: each file by itself.
+    fn piece_by_piece(disk: &Arc<dyn Disk>, sb: &Superblock, damage: Corruption) -> Result<Self> {
+        let mut segments = Vec::new();
+        for piece in Loose::read(disk, sb)?.pieces {
+            if let (Some(end), Some(footer)) = (piece.sealed, load_footer(&piece.segment, piece.end, false)?)
+                && footer.footer.digest == end.digest
+            {
+                piece.segment.set_footer(footer);
+            }
+            segments.push((piece.segment, piece.end));
+        }
+        Ok(LogView { damage: Some(damage), ..Self::of(disk, sb, segments) })
+    }
+
     /// The log that these segments would be.
-    pub(crate) fn of(sb: &Superblock, segments: Vec<(Arc<Segment>, Lsn)>) -> Self {
+    pub(crate) fn of(disk: &Arc<dyn Disk>, sb: &Superblock, segments: Vec<(Arc<Segment>, Lsn)>) -> Self {
         let segments: Vec<_> = segments.into_iter().map(|(segment, end)| reader(segment, end)).collect();
         LogView {
             uuid: sb.uuid,
@@ -120,6 +155,8 @@ impl LogView {
             segments,
             cuts: Vec::new(),
             damage: None,
+            disk: Arc::clone(disk),
+            oldest: sb.oldest,
         }
     }
 
@@ -160,6 +197,29 @@ impl LogView {
     #[must_use]
     pub fn segments(&self) -> &[SegmentReader] {
         &self.segments
+    }
+
+    /// No segment before this one was part of the log.
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
+    pub(crate) fn oldest(&self) -> SegmentId {
+        self.oldest
+    }
+
+    /// Whether a writer has released this segment since: its file may be in use again then, or gone, and what reads as
+    /// damage in it is none. Ask after reading. All else that the view shows stays as it is, so damage in it is damage.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Corruption`] when the superblock cannot be read any more.
+    pub fn has_released(&self, segment: SegmentId) -> Result<bool> {
+        Ok(SuperblockFile::read(&self.disk)?.oldest > segment)
+    }
+
+    /// Whether a writer has released any of the view's segments since.
+    ///
+    /// # Errors
+    /// As [`LogView::has_released`].
+    pub fn has_changed(&self) -> Result<bool> {
+        Ok(SuperblockFile::read(&self.disk)?.oldest > self.oldest)
     }
 
     /// Why an open would refuse the log, as far as looking at its newest segment and at footers tells.

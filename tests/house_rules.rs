@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["format", "io", "options", "stats"],
     &["monitor"],
     &["segment"],
-    &["commit", "recovery", "retention"],
+    &["commit", "recovery", "retention", "retry"],
     &["wal", "reader", "backup", "verify", "view"],
     &["repair"],
     &["raft", "bin", "guide"],

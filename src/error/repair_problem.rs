@@ -65,4 +65,24 @@ pub enum RepairProblem {
          (`seawall repair --cut`)"
     )]
     BrokenChain,
+    /// No superblock can be made: no segment is whole enough to say which log it belongs to.
+    #[error(
+        "no segment says which log it belongs to, so there is nothing to make a superblock of. \
+         Restore this node from a replica or a backup"
+    )]
+    NoSegment,
+    /// No superblock can be made: nobody can tell where the log begins.
+    #[error(
+        "it is a segment of this log, and one between it and the newer ones is not there: either the log had released both, or \
+         one that it needs is lost, and nothing that is left tells which. Get the missing one back; or, if the log is known to \
+         begin later, say with which segment (`seawall repair --rebuild-superblock --oldest`)"
+    )]
+    OlderSegments,
+    /// No superblock can be made: the chain of segments cannot be followed.
+    #[error(
+        "it cannot be told what comes before it, for its first pages are damaged, it is not there, or it contradicts another \
+         segment: no superblock can be made of a chain that does not hold. Get the file back, restore this node from a replica \
+         or a backup, or say which later segment the log is to begin with (`seawall repair --rebuild-superblock --oldest`)"
+    )]
+    UnknownBefore,
 }

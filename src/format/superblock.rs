@@ -56,6 +56,20 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// What a log begins with.
+    #[must_use]
+    pub fn of_new_log(uuid: LogUuid) -> Self {
+        Superblock {
+            uuid,
+            sequence: 1,
+            oldest: SegmentId::new(1),
+            newest: None,
+            durable: Lsn::ZERO,
+            owner: None,
+            ready: None,
+        }
+    }
+
     /// One slot.
     #[must_use]
     pub fn encode(&self) -> [u8; PAGE] {

@@ -3,7 +3,7 @@
 //! Records are folded in the order in which they were committed. Only headers are looked at, but for the few records
 //! whose label does not say everything.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,8 +14,9 @@ use super::index::{SegmentPositions, Slice, Width};
 use super::state::{EntryId, SnapshotRef};
 use super::summary::{Before, Effect, EntryRange, SegmentSummary};
 use super::terms::Terms;
+use crate::error::Error as LogError;
 use crate::mutation::{Mutation, mutated};
-use crate::{Batch, Label, Lsn, SegmentReader};
+use crate::{Batch, Label, Lsn, RecordHead, SegmentReader};
 
 /// The summary of a sealed segment, from its records.
 ///
@@ -32,19 +33,46 @@ pub(crate) fn summarize(segment: &SegmentReader) -> Result<SegmentSummary> {
 pub(crate) fn summarize_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> Result<SegmentSummary> {
     let mut folds: HashMap<u64, Fold> = HashMap::new();
     for head in segment.heads_within(blocks) {
-        let head = head?;
-        // A record without a label is none of ours: somebody shares the log with us.
-        let Some(label) = head.label else { continue };
-        let content =
-            |problem| Error::Content { group: label.stream, index: label.sequence, lsn: head.lsn, problem };
-        let kind = Kind::from_u8(label.kind).map_err(content)?;
-        let record = if has_payload(kind) { Some(segment.read(head.lsn)?) } else { None };
-        let payload = record.as_ref().map_or(&[][..], |record| record.payload());
-        let fold = folds.entry(label.stream).or_default();
-        let size = Batch::record_size(u64::from(head.payload_len), true);
-        fold.record(kind, label, Place { lsn: head.lsn, size }, payload).map_err(content)?;
+        add(&mut folds, segment, &head?)?;
     }
     Ok(assemble(folds, segment))
+}
+
+/// As [`summarize`], past what cannot be read or does not follow: the summary of the rest, and what is wrong, of a group the
+/// first thing only.
+///
+/// # Errors
+/// What is no fault of the segment's bytes.
+pub(crate) fn summarize_rest(segment: &SegmentReader) -> Result<(SegmentSummary, Vec<Error>)> {
+    let mut folds: HashMap<u64, Fold> = HashMap::new();
+    let (mut wrong, mut hit) = (Vec::new(), HashSet::new());
+    for head in segment.salvage() {
+        let group = head.as_ref().ok().and_then(|head| head.label).map(|label| label.stream);
+        match head.map_err(Error::from).and_then(|head| add(&mut folds, segment, &head)) {
+            Ok(()) => {}
+            Err(e @ (Error::Log(LogError::Corruption(_)) | Error::Content { .. })) => {
+                if group.is_none_or(|group| hit.insert(group)) {
+                    wrong.push(e);
+                }
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok((assemble(folds, segment), wrong))
+}
+
+/// Adds what one record says.
+fn add(folds: &mut HashMap<u64, Fold>, segment: &SegmentReader, head: &RecordHead) -> Result<()> {
+    // A record without a label is none of ours: somebody shares the log with us.
+    let Some(label) = head.label else { return Ok(()) };
+    let content =
+        |problem| Error::Content { group: label.stream, index: label.sequence, lsn: head.lsn, problem };
+    let kind = Kind::from_u8(label.kind).map_err(content)?;
+    let record = if has_payload(kind) { Some(segment.read(head.lsn)?) } else { None };
+    let payload = record.as_ref().map_or(&[][..], |record| record.payload());
+    let fold = folds.entry(label.stream).or_default();
+    let size = Batch::record_size(u64::from(head.payload_len), true);
+    fold.record(kind, label, Place { lsn: head.lsn, size }, payload).map_err(content)
 }
 
 /// Whether a record's label leaves something to its payload that a summary needs.

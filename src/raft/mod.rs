@@ -83,6 +83,7 @@ mod state;
 mod storage;
 mod summary;
 mod terms;
+mod verify;
 mod view;
 
 pub use batch::WriteBatch;
@@ -97,6 +98,7 @@ pub use purge::{Pin, PurgeReport};
 pub use snapshot::{ReceivedSnapshot, SnapshotReceiver, SnapshotSink, SnapshotSource};
 pub use space::{GroupSpace, SegmentSpace, Space};
 pub use storage::{GroupStorage, Recovered};
+pub use verify::{RaftVerifyReport, verify, verify_on};
 pub use view::RaftView;
 
 #[cfg(test)]

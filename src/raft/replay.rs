@@ -99,6 +99,13 @@ impl Part {
         Part::fold_piece(segment, &(segment.first_lsn()..segment.end_lsn()))
     }
 
+    /// Made from those of the segment's records that can be read.
+    fn fold_rest(segment: &SegmentReader, wrong: &mut Vec<Error>) -> Result<Part> {
+        let (summary, found) = fold::summarize_rest(segment)?;
+        wrong.extend(found);
+        Ok(Part { segment: segment.clone(), summary: summary.encode(), from_footer: false })
+    }
+
     fn fold_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> Result<Part> {
         let summary = fold::summarize_piece(segment, blocks)?.encode();
         Ok(Part { segment: segment.clone(), summary, from_footer: false })
@@ -167,8 +174,51 @@ struct Reading<'a> {
     next: Effect,
 }
 
+/// The groups of these segments as far as they can be read, and what is wrong: damage, and what does not follow from what was
+/// read before. Of a group the first thing is told, and the group is as it was before it.
+pub(crate) fn of_rest(segments: &[SegmentReader]) -> Result<(Merged, Vec<Error>)> {
+    let (mut parts, mut wrong) = (Vec::new(), Vec::new());
+    for segment in segments.iter().filter(|s| s.first_lsn() < s.end_lsn()) {
+        // Where there is a good footer, it says what the segment held, damaged or not.
+        let part = match segment.summary() {
+            Some(summary) => Part::kept(segment, summary),
+            None => Part::fold_rest(segment, &mut wrong)?,
+        };
+        parts.push(part);
+    }
+    loop {
+        let mut contradictions = Vec::new();
+        let mut keep = |group, error| {
+            contradictions.push((group, error));
+            Ok(())
+        };
+        let halt = match merge_with(&parts, &mut keep) {
+            Ok(merged) => {
+                wrong.extend(contradictions.into_iter().map(|(_, error)| error));
+                return Ok((merged, wrong));
+            }
+            Err(halt) => halt,
+        };
+        match &halt {
+            Halt::Unreadable { part, .. } => match parts.get_mut(*part) {
+                Some(part) if part.from_footer => *part = Part::fold_rest(&part.segment, &mut wrong)?,
+                _ => return Err(halt.into_error()),
+            },
+            Halt::Contradiction(_) => return Err(halt.into_error()),
+        }
+    }
+}
+
 /// Puts the summaries of segments together, oldest first.
 pub(crate) fn merge(parts: &[Part]) -> std::result::Result<Merged, Halt> {
+    merge_with(parts, &mut |_, error| Err(Halt::Contradiction(error)))
+}
+
+/// As [`merge`]. What a summary contradicts is told, and from there on nothing of that group counts, until it is gone.
+fn merge_with(
+    parts: &[Part],
+    contradiction: &mut dyn FnMut(u64, Error) -> std::result::Result<(), Halt>,
+) -> std::result::Result<Merged, Halt> {
     let mut merged = Merged::default();
     let mut readings = Vec::with_capacity(parts.len());
     let mut queue = BinaryHeap::with_capacity(parts.len());
@@ -179,16 +229,21 @@ pub(crate) fn merge(parts: &[Part]) -> std::result::Result<Merged, Halt> {
         queue.extend(reading.advance()?.map(|group| Reverse((group, part))));
         readings.push(reading);
     }
-    let mut made: Option<(u64, Option<Group>)> = None;
+    let (mut made, mut spoilt): (Option<(u64, Option<Group>)>, _) = (None, false);
     while let Some(mut first) = queue.peek_mut() {
         let Reverse((id, part)) = *first;
         let Some(reading) = readings.get_mut(part) else { break };
         if made.as_ref().is_none_or(|(of, _)| *of != id) {
             merged.take(made.replace((id, None)));
+            spoilt = false;
         }
-        if let Some((_, group)) = &mut made {
+        spoilt &= reading.next.before != Before::Gone;
+        if let Some((_, group)) = made.as_mut().filter(|_| !spoilt) {
             merged.see(&reading.next);
-            apply(group, id, &reading.next, &reading.array).map_err(Halt::Contradiction)?;
+            if let Err(error) = apply(group, id, &reading.next, &reading.array) {
+                spoilt = true;
+                contradiction(id, error)?;
+            }
         }
         match reading.advance()? {
             Some(next) => *first = Reverse((next, part)),

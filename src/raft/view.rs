@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use super::codec::Kind;
 use super::error::{Error, Result};
 use super::group::Group;
-use super::replay::{Halt, Part, merge};
+use super::replay::{Halt, Part, merge, of_rest};
+use super::state::SnapshotRef;
 use super::storage::Recovered;
 use crate::{LogView, RecordHead};
 
@@ -47,6 +48,20 @@ impl RaftView {
         Ok((RaftView { groups }, incomplete))
     }
 
+    /// As [`RaftView::of`], of a damaged log ([`LogView::open_damaged`]), past what cannot be read: the groups as far as they
+    /// can be known, and everything that is wrong, damage first. Where a segment has a good footer, that says what lay in
+    /// it; behind damage in any other one a group may be older than it was.
+    ///
+    /// # Errors
+    /// As [`RaftView::of`], but for what is wrong with the log and its groups.
+    pub fn salvage(log: &LogView) -> Result<(RaftView, Vec<Error>)> {
+        let (merged, mut wrong) = of_rest(log.segments())?;
+        for (id, group) in &merged.groups {
+            wrong.extend(group.verify_whole(*id).err());
+        }
+        Ok((RaftView { groups: merged.groups.into_iter().collect() }, wrong))
+    }
+
     /// The ids of all groups, ascending.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
@@ -59,6 +74,14 @@ impl RaftView {
     #[must_use]
     pub fn recovered(&self, group: u64) -> Option<Recovered> {
         self.groups.get(&group).map(Recovered::of)
+    }
+
+    /// The snapshots that groups refer to, by ascending group.
+    pub(super) fn snapshots(&self) -> Vec<(u64, SnapshotRef)> {
+        let mut referred: Vec<_> =
+            self.groups.iter().filter_map(|(id, group)| Some((*id, group.full.snapshot?))).collect();
+        referred.sort_unstable_by_key(|(id, _)| *id);
+        referred
     }
 
     /// Whether some group needs this record.

@@ -15,8 +15,11 @@
 //! new life writes into another file.
 
 mod catalog;
+mod damage;
+mod loose;
 mod ownership;
 mod prefix;
+mod rebuild;
 mod rewrite;
 mod scan;
 mod survey;
@@ -26,7 +29,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cores::Cores;
-use crate::error::{Corruption, CorruptionReason, Error, LogUuid, Result};
+use crate::error::{Error, LogUuid, Result};
 use crate::format::segment::{Predecessor, has_room};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, sync_names};
@@ -34,12 +37,15 @@ use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
 use crate::report::Recovery;
-use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, Tip};
+use crate::segment::{Room, Segment, SuperblockFile, Tip};
 use crate::trace::span;
 
 pub(crate) use catalog::{Catalog, Member};
-pub(crate) use ownership::{LOCK, TEMPORARY, UNDO, is_temporary};
+pub(crate) use damage::{proven_by, walk};
+pub(crate) use loose::{Loose, Piece, witness};
+pub(crate) use ownership::{LOCK, TEMPORARY, UNDO, is_given, is_temporary};
 pub(crate) use prefix::{Beyond, Footing, Kept, Prefix};
+pub(crate) use rebuild::{Rebuilt, assumed, rebuild};
 pub(crate) use rewrite::Rewrite;
 use survey::Tail;
 pub(crate) use survey::{Look, scan_sealed, survey};
@@ -103,7 +109,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     let catalog = Catalog::read(disk, &sb, Access::ReadWrite, options.mmap)?;
     let mut report = Recovery { created, ..Recovery::default() };
     let cores = Cores::available(options.threads);
-    let look = Look { policy: options.tail_policy, mmap: options.mmap, cores };
+    let look = Look { policy: options.tail_policy, mmap: options.mmap, cores, newest_only: false };
     let survey = survey(&catalog, &sb, look)?;
     // A file below the oldest kept number is junk to the next open.
     let next_id = catalog.highest_id.next().max(sb.oldest);
@@ -157,20 +163,8 @@ fn find_superblock(
     options: &Checked,
     random: Random<'_>,
 ) -> Result<(SuperblockFile, bool)> {
-    let found = SuperblockFile::find(disk, Access::ReadWrite)?;
-    let corruption = match found {
-        FoundSuperblock::Some(file) => return Ok((file, false)),
-        FoundSuperblock::Damaged(c) => c,
-        FoundSuperblock::None => Corruption::new(
-            disk.path().join(crate::format::superblock::FILE_NAME),
-            0,
-            Lsn::ZERO..Lsn::MAX,
-            CorruptionReason::Superblock,
-        ),
-    };
-    // The superblock is durable before the first segment's name is: without segments, nothing was ever acknowledged.
-    if !catalog::segment_names(disk)?.is_empty() {
-        return Err(corruption.into());
+    if let Some(file) = SuperblockFile::find(disk, Access::ReadWrite)?.in_directory(disk)? {
+        return Ok((file, false));
     }
     if !options.create {
         return Err(Error::io(crate::error::FIND_LOG, disk.path(), std::io::ErrorKind::NotFound.into()));
@@ -179,15 +173,7 @@ fn find_superblock(
     let (low, high) = uuid.split_at_mut(8);
     low.copy_from_slice(&random().to_le_bytes());
     high.copy_from_slice(&random().to_le_bytes());
-    let content = Superblock {
-        uuid: LogUuid(uuid),
-        sequence: 1,
-        oldest: SegmentId::new(1),
-        newest: None,
-        durable: Lsn::ZERO,
-        owner: options.owner,
-        ready: None,
-    };
+    let content = Superblock { owner: options.owner, ..Superblock::of_new_log(LogUuid(uuid)) };
     Ok((SuperblockFile::create(disk, content)?, true))
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn is_temporary(name: &str) -> bool {
 }
 
 /// Whether the log gives its files such names. Segments' names are given to foreign files too: see [`First::is_ours`].
-pub(super) fn is_given(name: &str) -> bool {
+pub(crate) fn is_given(name: &str) -> bool {
     [LOCK, FILE_NAME, RESERVE].contains(&name) || parse_file_name(name).is_some() || is_temporary(name)
 }
 

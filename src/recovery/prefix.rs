@@ -176,7 +176,7 @@ impl Pool {
 }
 
 /// Whether a block or a footer of this life lies in a file without a valid header.
-fn holds_something(segment: &Segment) -> Result<bool> {
+pub(super) fn holds_something(segment: &Segment) -> Result<bool> {
     let mut found = false;
     look_around(&*segment.file, &segment.life, segment.first_lsn(), |_| found = true)
         .map_err(|e| Error::io("read", &segment.path, e))?;

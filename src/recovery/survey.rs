@@ -93,6 +93,8 @@ pub(crate) struct Look {
     pub(crate) policy: TailPolicy,
     pub(crate) mmap: bool,
     pub(crate) cores: Cores,
+    /// The ended segments were read already, and those with a footer have it.
+    pub(crate) newest_only: bool,
 }
 
 /// Reads what must be read of every segment and decides about the newest one's tail. Changes nothing on the disk.
@@ -122,7 +124,9 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<S
         check_strays(catalog, Lsn::ZERO, Lsn::ZERO, policy, &mut survey)?;
         return Ok(survey);
     };
-    read_sealed(catalog, look, &mut survey)?;
+    if !look.newest_only {
+        read_sealed(catalog, look, &mut survey)?;
+    }
     let previous = newest.header.predecessor.map_or(0, |p| p.digest);
     let scan = scan(&newest.segment, previous, None, look.cores)?;
     let own = Witness { source: WitnessSource::Successor, durable: newest.header.durable };
@@ -304,7 +308,7 @@ fn damaged(
 }
 
 /// The streams that record headers between two addresses name; a bounded look.
-fn streams(segment: &Segment, from: Lsn, to: Lsn) -> Result<Vec<crate::lsn::StreamRange>> {
+pub(super) fn streams(segment: &Segment, from: Lsn, to: Lsn) -> Result<Vec<crate::lsn::StreamRange>> {
     const MOST: usize = 16 << 20;
     let len = usize::try_from(to.distance_from(from).unwrap_or(0)).unwrap_or(MOST).min(MOST);
     let file_len = segment.file.len().map_err(|e| Error::io("stat", &segment.path, e))?;

@@ -59,11 +59,21 @@ pub(super) fn is_ours(name: &str) -> bool {
     name == FILE_NAME || parse_file_name(name).is_some() || is_temporary(name)
 }
 
-/// This directory, or the one in it.
+/// This directory, or the one in it, which is made if it is missing.
 pub(super) fn place(disk: &Arc<dyn Disk>, directory: Option<&str>) -> Result<Arc<dyn Disk>> {
     match directory {
         None => Ok(Arc::clone(disk)),
-        Some(name) => disk.subdir(name).map_err(|e| Error::io("open", disk.path().join(name), e)),
+        Some(name) => disk.subdir(name).map_err(|e| Error::io("make", disk.path().join(name), e)),
+    }
+}
+
+/// This directory, or the one in it if there is one.
+pub(super) fn existing(disk: &Arc<dyn Disk>, directory: Option<&str>) -> Result<Option<Arc<dyn Disk>>> {
+    let Some(name) = directory else { return Ok(Some(Arc::clone(disk))) };
+    match disk.open_dir(name) {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("open", disk.path().join(name), e)),
     }
 }
 
@@ -85,7 +95,7 @@ pub(super) fn save(
     if let Err(e) = saved {
         for entry in manifest.entries.iter().filter(|e| e.copied) {
             // Why a copy could not be removed adds nothing to why there is none.
-            drop(place(aside, entry.directory.as_deref()).map(|d| d.remove(&entry.name)));
+            drop(existing(aside, entry.directory.as_deref()).map(|d| d.map(|d| d.remove(&entry.name))));
         }
         return Err(e);
     }
@@ -109,7 +119,8 @@ fn copy_all(
 ) -> Result<()> {
     let inner = manifest.directories.clone();
     for directory in std::iter::once(None).chain(inner.into_iter().map(Some)) {
-        let (from, to) = (place(disk, directory.as_deref())?, place(aside, directory.as_deref())?);
+        let Some(from) = existing(disk, directory.as_deref())? else { continue };
+        let to = place(aside, directory.as_deref())?;
         let mut names = list(&from)?;
         names.retain(|n| directory.is_some() || is_ours(n));
         names.sort();

@@ -33,7 +33,7 @@ use crate::lsn::{Lsn, SegmentId};
 use crate::recovery::{Footing, Kept, Prefix, Rewrite};
 use crate::retention::random_salt;
 use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, clear_footer};
-use crate::verify::verify_on;
+use crate::verify::damage_on;
 use crate::view::LogView;
 use crate::wal::take_lock;
 
@@ -97,7 +97,7 @@ impl Plan {
     /// read, and repair the copy. [`Error::UnsupportedVersion`], [`Error::Foreign`].
     pub fn of(disk: &Arc<dyn Disk>, choice: Choice) -> Result<Plan> {
         let superblock = SuperblockFile::read(disk)?;
-        let problems = verify_on(disk)?.problems;
+        let problems = damage_on(disk)?;
         let prefix = Prefix::read(disk, &superblock)?;
         let broken = problems.iter().any(|p| p.reason != crate::error::CorruptionReason::Footer);
         let loss = match (choice, prefix.kept.last()) {
@@ -150,7 +150,7 @@ impl Plan {
     #[must_use]
     pub fn remaining(&self) -> LogView {
         let segment = |k: &Kept| (Arc::clone(&k.member.segment), k.end);
-        LogView::of(&self.superblock, self.prefix.kept.iter().map(segment).collect())
+        LogView::of(&self.disk, &self.superblock, self.prefix.kept.iter().map(segment).collect())
     }
 
     /// The files whose footer would be taken away.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::aside::{Entry, MANIFEST, Manifest, copy, is_ours, list, place, print_of};
+use super::aside::{Entry, MANIFEST, Manifest, copy, existing, is_ours, list, place, print_of};
 use crate::error::{Error, RepairProblem, Result};
 use crate::io::{Disk, sync_names};
 use crate::recovery::{TEMPORARY, UNDO};
@@ -53,7 +53,8 @@ fn check(disk: &Arc<dyn Disk>, aside: &Arc<dyn Disk>, entry: &Entry) -> Result<(
         false => (disk, RepairProblem::ChangedSince),
     };
     let refuse = || Error::Repair { path: root.path().join(entry.path()), problem };
-    match print_of(&place(root, entry.directory.as_deref())?, &entry.name) {
+    let Some(place) = existing(root, entry.directory.as_deref())? else { return Err(refuse()) };
+    match print_of(&place, &entry.name) {
         Ok(print) if print == entry.print => Ok(()),
         Ok(_) => Err(refuse()),
         Err(e) if e.io_kind() == Some(std::io::ErrorKind::NotFound) => Err(refuse()),
@@ -69,8 +70,15 @@ fn restore(
     directory: Option<&str>,
     done: &mut Undone,
 ) -> Result<()> {
-    let (from, to) = (place(aside, directory)?, place(disk, directory)?);
     let here: Vec<&Entry> = manifest.entries.iter().filter(|e| e.directory.as_deref() == directory).collect();
+    let (from, to) = match existing(aside, directory)? {
+        Some(from) => (from, place(disk, directory)?),
+        // There was no such directory, so there are no copies of it; what came into it since goes.
+        None => match existing(disk, directory)? {
+            Some(to) => (Arc::clone(&to), to),
+            None => return Ok(()),
+        },
+    };
     let copied = || here.iter().filter(|e| e.copied);
     let temporary = |name: &str| format!("{name}{UNDO}{TEMPORARY}");
     for entry in copied() {

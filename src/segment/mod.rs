@@ -51,7 +51,7 @@ pub(crate) use fill::Commits;
 pub(crate) use prepare::{Plan, Unprepared, prepare, size_of};
 pub(crate) use reserve::{RESERVE, Room, make_reserve};
 pub use salvage::Salvage;
-pub(crate) use salvage::last_block_end;
+pub(crate) use salvage::{good_blocks, last_block_end};
 pub(crate) use seal::{SealInput, clear_footer, load_footer, seal};
 pub(crate) use superblock::{FoundSuperblock, SuperblockFile};
 pub(crate) use walk::Blocks;

@@ -19,11 +19,18 @@ pub struct Salvage<'a> {
     in_block: Option<(Lsn, Lsn)>,
     /// The blocks behind the first damage that verify, ascending; looked for once.
     good: Option<Vec<Lsn>>,
+    blocks: u64,
 }
 
 impl<'a> Salvage<'a> {
     pub(crate) fn new(segment: &'a Segment, limit: Lsn) -> Self {
-        Salvage { segment, limit, at: segment.first_lsn(), in_block: None, good: None }
+        Salvage { segment, limit, at: segment.first_lsn(), in_block: None, good: None, blocks: 0 }
+    }
+
+    /// How many blocks with a header that verifies there were so far.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        self.blocks
     }
 
     /// The first block behind `from` that verifies, or the end.
@@ -44,6 +51,7 @@ impl<'a> Salvage<'a> {
             Ok(header) => {
                 let start = from.plus(BLOCK_HEADER as u64);
                 self.in_block = Some((start, start.plus(u64::from(header.body_len))));
+                self.blocks += 1;
                 self.at = from.plus(header.padded_len(self.segment.life.block_align));
                 Ok(())
             }
@@ -61,7 +69,7 @@ impl<'a> Salvage<'a> {
 }
 
 /// Where blocks from `from` on begin that verify, and where they end.
-fn good_blocks(segment: &Segment, from: Lsn) -> Result<Vec<(Lsn, Lsn)>> {
+pub(crate) fn good_blocks(segment: &Segment, from: Lsn) -> Result<Vec<(Lsn, Lsn)>> {
     let mut good = Vec::new();
     look_around(&*segment.file, &segment.life, from, |seen| {
         if let Sighting::Block(header) = seen {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Corruption, CorruptionReason, Error, Result};
+use crate::format::segment::parse_file_name;
 use crate::format::superblock::{FILE_NAME, Superblock};
 use crate::format::{Invalid, PAGE, VERSION};
 use crate::io::{Access, Disk, File, read_full_at, sync_names, write_all_at};
@@ -61,6 +62,64 @@ pub(crate) enum FoundSuperblock {
     Damaged(Corruption),
 }
 
+impl FoundSuperblock {
+    /// What it means in this directory. A superblock is durable before the first segment has a name: without segments
+    /// nothing was ever acknowledged and there is no log, and with some a superblock that is gone is damage.
+    pub(crate) fn in_directory(self, disk: &Arc<dyn Disk>) -> Result<Option<SuperblockFile>> {
+        let damage = match self {
+            FoundSuperblock::Some(file) => return Ok(Some(file)),
+            FoundSuperblock::Damaged(c) => c,
+            FoundSuperblock::None => damaged(disk.path().join(FILE_NAME)),
+        };
+        let names = disk.list().map_err(|e| Error::io("list", disk.path(), e))?;
+        match names.iter().any(|name| parse_file_name(name).is_some()) {
+            true => Err(damage.into()),
+            false => Ok(None),
+        }
+    }
+}
+
+fn damaged(path: PathBuf) -> Corruption {
+    Corruption::new(path, 0, Lsn::ZERO..Lsn::MAX, CorruptionReason::Superblock)
+}
+
+type Slots = [std::result::Result<Superblock, Invalid>; 2];
+
+/// What the two slots hold. While the file is written one of them may read torn, and the other one is good; but whoever is
+/// slow may have read that one before an earlier write, or meet the next one in it. So a slot is bad when both read the same
+/// twice: between two reads of the first slot a write has changed the sequence number in it, or there was none. What is
+/// found this way is never older than what somebody found before.
+fn read_slots(file: &dyn File) -> std::io::Result<Slots> {
+    const MOST: usize = 100;
+    let mut pages = read_pages(file)?;
+    for _ in 0..MOST {
+        let slots = pages.each_ref().map(|page| match page.len() {
+            0 => Err(Invalid::Unwritten),
+            _ => page.first_chunk::<PAGE>().map_or(Err(Invalid::Checksum), Superblock::decode),
+        });
+        if slots.iter().all(std::result::Result::is_ok) {
+            return Ok(slots);
+        }
+        let again = read_pages(file)?;
+        if again == pages {
+            return Ok(slots);
+        }
+        pages = again;
+    }
+    Err(std::io::ErrorKind::WouldBlock.into())
+}
+
+/// The bytes of the two slots, as many as there are.
+fn read_pages(file: &dyn File) -> std::io::Result<[Vec<u8>; 2]> {
+    let read = |slot: Slot| {
+        let mut page = vec![0; PAGE];
+        let got = read_full_at(file, &mut page, slot.offset())?;
+        page.truncate(got);
+        Ok::<_, std::io::Error>(page)
+    };
+    Ok([read(Slot::First)?, read(Slot::Second)?])
+}
+
 impl SuperblockFile {
     /// Reads the superblock.
     pub(crate) fn find(disk: &Arc<dyn Disk>, access: Access) -> Result<FoundSuperblock> {
@@ -70,13 +129,7 @@ impl SuperblockFile {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(FoundSuperblock::None),
             Err(e) => return Err(Error::io("open", path, e)),
         };
-        let mut slots = [Err(Invalid::Unwritten); 2];
-        for (slot, place) in slots.iter_mut().zip([Slot::First, Slot::Second]) {
-            let mut page = [0; PAGE];
-            let got =
-                read_full_at(&*file, &mut page, place.offset()).map_err(|e| Error::io("read", &path, e))?;
-            *slot = if got == PAGE || got == 0 { Superblock::decode(&page) } else { Err(Invalid::Checksum) };
-        }
+        let slots = read_slots(&*file).map_err(|e| Error::io("read", &path, e))?;
         let newest = slots.iter().flatten().max_by_key(|s| s.sequence).copied();
         let whole = matches!(&slots, [Ok(first), Ok(second)] if first == second);
         let pending = if mutated(Mutation::SuperblockSlot) { &[] } else { doubtful(&slots) };
@@ -91,24 +144,15 @@ impl SuperblockFile {
                 Ok(FoundSuperblock::Some(SuperblockFile { file, path, content, pending, whole, caller }))
             }
             (None, None) if slots.iter().all(|s| *s == Err(Invalid::Unwritten)) => Ok(FoundSuperblock::None),
-            (None, None) => Ok(FoundSuperblock::Damaged(Corruption::new(
-                path,
-                0,
-                Lsn::ZERO..Lsn::MAX,
-                CorruptionReason::Superblock,
-            ))),
+            (None, None) => Ok(FoundSuperblock::Damaged(damaged(path))),
         }
     }
 
     /// What the superblock of a log says, for those who only look.
     pub(crate) fn read(disk: &Arc<dyn Disk>) -> Result<Superblock> {
-        match SuperblockFile::find(disk, Access::Read)? {
-            FoundSuperblock::Some(file) => Ok(file.content),
-            FoundSuperblock::Damaged(c) => Err(c.into()),
-            FoundSuperblock::None => {
-                Err(Error::io(crate::error::FIND_LOG, disk.path(), std::io::ErrorKind::NotFound.into()))
-            }
-        }
+        let found = SuperblockFile::find(disk, Access::Read)?.in_directory(disk)?;
+        let none = || Error::io(crate::error::FIND_LOG, disk.path(), std::io::ErrorKind::NotFound.into());
+        found.map(|file| file.content).ok_or_else(none)
     }
 
     /// Writes the first superblock of a log. An earlier, unfinished one is written over.
@@ -182,7 +226,7 @@ impl SuperblockFile {
 const ORDER: &[Slot] = &[Slot::Second, Slot::First];
 
 /// Which slots may not be on the device as they read, in the order in which they are to be written again.
-fn doubtful(slots: &[std::result::Result<Superblock, Invalid>; 2]) -> &'static [Slot] {
+fn doubtful(slots: &Slots) -> &'static [Slot] {
     match slots {
         // The newer one was written last, over an older one that is safe.
         [Ok(first), Ok(second)] if first.sequence > second.sequence => &[Slot::First, Slot::Second],

@@ -155,6 +155,8 @@ impl Disk for SimDisk {
     }
 
     fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
+        let key = self.key(name)?;
+        self.world.lock().call(Call::Open, &key, With::Nothing)?;
         Ok(Arc::new(self.below(name, false)?))
     }
 

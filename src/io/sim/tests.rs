@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::*;
-use crate::io::{Access, Disk as _, File};
+use crate::io::{Access, Disk, File};
 
 const OLD: u8 = 1;
 
@@ -139,6 +139,21 @@ fn syncing_a_directory_says_nothing_of_another() {
     assert!(disk.crash(CrashStyle::LoseAll).files().is_empty());
     below.sync().unwrap();
     assert_eq!(disk.crash(CrashStyle::LoseAll).files(), ["d/x"]);
+}
+
+#[test]
+fn a_directory_is_opened_where_there_is_one_and_not_made() {
+    let real = tempfile::tempdir().unwrap();
+    let disks: [Arc<dyn Disk>; 2] =
+        [Arc::new(SimDisk::new()), Arc::new(crate::io::RealDisk::open(real.path()).unwrap())];
+    for disk in disks {
+        for _ in 0..2 {
+            let none = disk.open_dir("d").map(|_| ()).unwrap_err();
+            assert_eq!(none.kind(), std::io::ErrorKind::NotFound, "{none}");
+        }
+        disk.subdir("d").unwrap().create("x").unwrap();
+        assert_eq!(disk.open_dir("d").unwrap().list().unwrap(), ["x"]);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::super::codec::Kind;
 use super::super::error::Result;
 use super::super::group::Group;
 use super::super::replay::of_segments;
-use super::super::snapshot::{DIRECTORY, Snapshots};
+use super::super::snapshot::SnapshotFiles;
 use super::{LostEntries, LostSnapshot};
 use crate::error::{Corruption, Error as LogError};
 use crate::format::superblock::Superblock;
@@ -85,15 +85,13 @@ pub(super) fn lost_snapshots(
     if referred.is_empty() {
         return Ok(lost);
     }
-    let directory = disk.subdir(DIRECTORY);
-    let directory = directory.map_err(|e| LogError::io("open", disk.path().join(DIRECTORY), e))?;
-    let snapshots = Snapshots::new(directory, superblock.uuid, 1);
+    let snapshots = SnapshotFiles::of(disk, superblock.uuid)?;
     for (id, file) in referred {
         match snapshots.verify(id, file) {
             Ok(()) => {}
             Err(LogError::Corruption(problem)) => {
                 let what = LostSnapshot { index: file.at.index, term: file.at.term, reason: problem.reason };
-                let opens = snapshots.open(id, file).is_ok();
+                let opens = snapshots.opens(id, file);
                 lost.insert(id, Unreadable { what, problem: *problem, opens });
             }
             Err(e) => return Err(e.into()),

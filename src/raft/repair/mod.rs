@@ -66,8 +66,9 @@ use crate::format::superblock::Superblock;
 use crate::io::{Disk, Lock};
 use crate::repair::{Repaired, set_aside};
 use crate::segment::SuperblockFile;
+use crate::verify::damage_on;
 use crate::wal::take_lock;
-use crate::{Batch, LogView, Lsn, Options, SegmentReader, verify_on};
+use crate::{Batch, LogView, Lsn, Options, SegmentReader};
 
 /// What dropping groups would do. Making one changes nothing.
 #[derive(Debug)]
@@ -126,8 +127,8 @@ pub struct LostSnapshot {
 }
 
 impl DropPlan {
-    /// Looks at the Raft log in `disk` and says which groups would be dropped. Takes no lock and changes nothing, but for
-    /// making the directory of the snapshots if it is missing. Of `options`, the node id is compared, and the codecs are used.
+    /// Looks at the Raft log in `disk` and says which groups would be dropped. Takes no lock and changes nothing.
+    /// Of `options`, the node id is compared, and the codecs are used.
     ///
     /// # Errors
     /// [`Error::Log`](super::Error::Log) with [`LogError::Repair`] when there is damage of which nobody can know whom it
@@ -140,7 +141,7 @@ impl DropPlan {
         let below = options.below()?;
         let superblock = SuperblockFile::read(disk)?;
         check_owner(disk, options.node(), superblock.owner)?;
-        let mut problems = verify_on(disk)?.problems;
+        let mut problems = damage_on(disk)?;
         let view = below.codecs().fold(LogView::open_damaged_on(disk), |view, codec| {
             view.map(|view| view.decode_with(Arc::clone(codec)))
         });

@@ -31,6 +31,7 @@ mod copy;
 mod header;
 mod identity;
 mod opening;
+mod reading;
 mod receiver;
 mod sink;
 mod source;
@@ -52,6 +53,7 @@ use crate::io::Disk;
 use crate::io::process::Opener;
 use crate::{Error, Lsn};
 use identity::Identity;
+pub(crate) use reading::SnapshotFiles;
 pub use receiver::{ReceivedSnapshot, SnapshotReceiver};
 pub use sink::SnapshotSink;
 pub use source::SnapshotSource;
@@ -81,6 +83,12 @@ pub(crate) struct Snapshots {
     obsolete: Mutex<Vec<(String, Lsn)>>,
     /// How many there are that need files which may be obsolete by now.
     keepers: AtomicUsize,
+}
+
+/// Whether a file of this name may be a snapshot's, whole or not.
+pub(crate) fn is_snapshot(name: &str) -> bool {
+    let undone = name.strip_suffix(".tmp").and_then(|name| name.strip_suffix(".undo"));
+    identity::serial_in(undone.unwrap_or(name)).is_some()
 }
 
 impl Snapshots {

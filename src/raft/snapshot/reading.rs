@@ -1,0 +1,50 @@
+//! The snapshot files of a log that nobody has opened: nothing is made, removed or written.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::state::SnapshotRef;
+use super::identity::Identity;
+use super::{DIRECTORY, Snapshots};
+use crate::Error;
+use crate::error::{CorruptionReason, LogUuid};
+use crate::io::Disk;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct SnapshotFiles {
+    uuid: LogUuid,
+    directory: PathBuf,
+    /// None when there is no directory.
+    found: Option<Snapshots>,
+}
+
+impl SnapshotFiles {
+    /// Those of the log in `disk`.
+    pub(crate) fn of(disk: &Arc<dyn Disk>, uuid: LogUuid) -> Result<Self, Error> {
+        let directory = disk.path().join(DIRECTORY);
+        let found = match disk.open_dir(DIRECTORY) {
+            Ok(found) => Some(Snapshots::new(found, uuid, 1)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::io("open", directory, e)),
+        };
+        Ok(SnapshotFiles { uuid, directory, found })
+    }
+
+    /// Reads a snapshot that a record refers to, to its end.
+    pub(crate) fn verify(&self, group: u64, file: SnapshotRef) -> Result<(), Error> {
+        self.here(group, file)?.verify(group, file)
+    }
+
+    /// Whether an open of the log takes the file for whole, as it reads the beginning only.
+    pub(crate) fn opens(&self, group: u64, file: SnapshotRef) -> bool {
+        self.here(group, file).and_then(|found| found.open(group, file)).is_ok()
+    }
+
+    fn here(&self, group: u64, file: SnapshotRef) -> Result<&Snapshots, Error> {
+        let identity = Identity { uuid: self.uuid, group, file };
+        let missing = || identity.corruption(&self.directory, 0, CorruptionReason::MissingFile);
+        self.found.as_ref().ok_or_else(missing)
+    }
+}

@@ -1,0 +1,147 @@
+//! All that is damaged in a segment, not only the first of it, and how much verifies.
+//!
+//! Checksums are independent of each other: behind a damaged block the next one that verifies can be found, and in a block
+//! of which one record is damaged the others can be read.
+
+use crate::cores::Cores;
+use crate::error::{Corruption, CorruptionReason, Error, Result, Witness};
+use crate::format::block::{BLOCK_HEADER, BlockHeader};
+use crate::format::record::RecordHeader;
+use crate::format::{crc32, is_zero};
+use crate::lsn::{Lsn, StreamRange};
+use crate::segment::{Segment, Window, good_blocks};
+
+use super::scan::scan;
+use super::survey::streams;
+
+/// What a segment holds.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// Blocks that verify whole.
+    pub(crate) blocks: u64,
+    /// Records that verify, those in damaged blocks too.
+    pub(crate) records: u64,
+    /// Everything that does not verify, ascending.
+    pub(crate) damage: Vec<Corruption>,
+}
+
+/// Reads the segment from its first block up to `end`; `previous` is the digest of the block before, where it is known.
+/// All of it was durable: `witness` says so.
+pub(crate) fn walk(
+    segment: &Segment,
+    previous: Option<u32>,
+    end: Lsn,
+    witness: Option<Witness>,
+) -> Result<Walk> {
+    let mut walker = Walker { segment, witness, found: Walk::default() };
+    let io = |e| Error::io("read", &segment.path, e);
+    let file_end = segment.file.len().map_err(io)?;
+    let mut window = Window::new(&*segment.file, file_end.min(segment.offset(end)));
+    let (mut at, mut previous, mut good) = (segment.first_lsn(), previous, None);
+    while at < end {
+        let head = window.get(segment.offset(at), BLOCK_HEADER).map_err(io)?;
+        let decoded = head
+            .first_chunk::<BLOCK_HEADER>()
+            .map(|head| (BlockHeader::decode(head, &segment.identity, at), BlockHeader::digest(head)));
+        let Some((Ok(header), digest)) = decoded else {
+            let good = match good.take() {
+                Some(good) => good,
+                None => good_blocks(segment, at)?,
+            };
+            let next = good.iter().map(|(start, _)| *start).find(|start| *start > at);
+            let next = next.unwrap_or(end).min(end);
+            let short = segment.offset(at) >= file_end;
+            let reason = if short { CorruptionReason::ShortFile } else { CorruptionReason::BlockHeader };
+            walker.stretch(at, next, reason)?;
+            (at, previous) = (next, None);
+            continue;
+        };
+        let len = usize::try_from(header.padded_len(segment.life.block_align)).unwrap_or(usize::MAX);
+        let bytes = window.get(segment.offset(at), len).map_err(io)?;
+        let damaged = walker.found.damage.len();
+        if previous.is_some_and(|previous| header.previous != previous) {
+            walker.add(segment.damage(at, at.plus(len as u64), CorruptionReason::BlockChain));
+        }
+        walker.block(bytes, &header, len)?;
+        walker.found.blocks += u64::from(walker.found.damage.len() == damaged);
+        (at, previous) = (at.plus(len as u64), Some(digest));
+    }
+    Ok(walker.found)
+}
+
+struct Walker<'a> {
+    segment: &'a Segment,
+    witness: Option<Witness>,
+    found: Walk,
+}
+
+impl Walker<'_> {
+    fn add(&mut self, damage: Corruption) {
+        self.found.damage.push(damage.witnessed(self.witness));
+    }
+
+    /// Bytes of which no header says what they are.
+    fn stretch(&mut self, from: Lsn, to: Lsn, reason: CorruptionReason) -> Result<()> {
+        let hit = streams(self.segment, from, to)?;
+        self.add(self.segment.damage(from, to, reason).hitting(hit));
+        Ok(())
+    }
+
+    /// The records of a block, which begin behind its header. Where the file ends before the block does, that is said once.
+    fn block(&mut self, bytes: &[u8], header: &BlockHeader, len: usize) -> Result<()> {
+        let (start, body_end) = (header.lsn, BLOCK_HEADER + header.body_len as usize);
+        let (behind, is_short) = (start.plus(len as u64), bytes.len() < len);
+        let mut at = BLOCK_HEADER;
+        for _ in 0..header.records {
+            let lsn = start.plus(at as u64);
+            let rest = bytes.get(at..body_end.min(bytes.len())).unwrap_or_default();
+            match RecordHeader::decode(rest, &self.segment.identity, lsn) {
+                Ok(record) => {
+                    self.record(rest, &record, lsn);
+                    at = at.saturating_add(usize::try_from(record.padded_len()).unwrap_or(usize::MAX));
+                }
+                Err(_) if is_short => break,
+                // Without a record's header nobody knows where the next one begins.
+                Err(_) => return self.stretch(lsn, behind, CorruptionReason::RecordHeader),
+            }
+        }
+        if is_short {
+            return self.stretch(start.plus(bytes.len() as u64), behind, CorruptionReason::ShortFile);
+        }
+        if at != body_end {
+            let at = start.plus(at.min(body_end) as u64);
+            return self.stretch(at, behind, CorruptionReason::RecordHeader);
+        }
+        if !bytes.get(body_end..).is_none_or(is_zero) {
+            return self.stretch(start.plus(body_end as u64), behind, CorruptionReason::Padding);
+        }
+        Ok(())
+    }
+
+    /// A record whose header verifies.
+    fn record(&mut self, bytes: &[u8], record: &RecordHeader, lsn: Lsn) {
+        let start = record.header_len();
+        let end = start + record.payload_len as usize;
+        let next = usize::try_from(record.padded_len()).unwrap_or(usize::MAX);
+        let (at, reason) = match (bytes.get(start..end), bytes.get(end..next)) {
+            (Some(payload), _) if crc32(payload) != record.payload_crc => (start, CorruptionReason::Payload),
+            (Some(_), Some(padding)) if !is_zero(padding) => (end, CorruptionReason::Padding),
+            (Some(_), Some(_)) => {
+                self.found.records += 1;
+                return;
+            }
+            // The file ends in it.
+            _ => return,
+        };
+        let hit = record.label.map(|l| StreamRange { stream: l.stream, first: l.sequence, last: l.sequence });
+        let mut damage = self.segment.damage(lsn, lsn.plus(record.padded_len()), reason);
+        damage.offset = damage.offset.saturating_add(at as u64);
+        self.add(damage.hitting(hit.into_iter().collect()));
+    }
+}
+
+/// The highest address that something in the segment proves durable.
+pub(crate) fn proven_by(segment: &Segment, previous: Option<u32>) -> Result<Lsn> {
+    let found = scan(segment, previous.unwrap_or(0), None, Cores::ONE)?;
+    Ok(found.witness.map_or(Lsn::ZERO, |w| w.durable))
+}

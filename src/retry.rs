@@ -1,0 +1,243 @@
+//! Looking at a log that a writer may be changing: whether what seems wrong is wrong.
+//!
+//! A look is many reads, and a writer goes on between them. It may finish a block that was half read, start a segment that
+//! the listing did not show, or release one and use its file again. So what a look finds may be a contradiction between
+//! what was read early and what was read late.
+//!
+//! **What makes a fault certain.** It was found by two looks, one after the other, at the same place, and what it rests on
+//! is still part of the log after the second.
+//!
+//! ```text
+//!   look ── nothing wrong ──> that is it
+//!        ── wrong at P ──> look ── wrong at P again, and P was not released ──> P is damaged
+//!                               ── wrong elsewhere, or P was released ──> look again
+//! ```
+//!
+//! **Why that is sound**, however fast or slow the writer is, and wherever it is stopped:
+//!
+//! * A writer changes what is part of the log in one way only: it releases a segment. Everything else that it does adds to
+//!   the log, and what proves that something is there is written after it. So a fault that is a contradiction has an early
+//!   read that came before the thing, and a late read that saw the proof. The second look reads the thing after that proof
+//!   was seen, and finds it. At that place it finds nothing wrong.
+//! * A released segment's file may change or go. The superblock that says so is durable before the file is touched, and
+//!   names only rise. So whoever reads the superblock *after* a fault and finds its segment in the log knows that the file
+//!   was not touched when the fault was found. That is asked at the end of each look ([`Fault::rests_on`]).
+//! * Only the superblock is written in place. A slot that is being written may read torn, while the other one is good.
+//!   [`SuperblockFile::find`] sees to that itself: it takes two slots for bad when both read the same twice.
+//!
+//! Comparing only the words of two faults would not do: a segment's beginning may be half read when it is new and
+//! overwritten when it is old. The second condition is what tells those apart. A look that is the same before and after
+//! (superblock and listing) would do as well, but beside a writer that rotates all the time there may never be one.
+//!
+//! When every look finds something else, nobody knows, and that is said: [`unsettled`], never a fault.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Corruption, CorruptionReason, Error};
+use crate::format::segment::parse_file_name;
+use crate::io::Disk;
+use crate::lsn::SegmentId;
+use crate::segment::SuperblockFile;
+
+/// Something that a look found wrong. Two are equal when they are about the same place.
+pub(crate) trait Fault: PartialEq {
+    /// The oldest segment that this fault says something about, if it is about segments: once it was released, the fault
+    /// says nothing.
+    fn rests_on(&self) -> Option<SegmentId>;
+}
+
+/// What several looks came to.
+#[derive(Debug)]
+pub(crate) enum Sure<T, F> {
+    /// Nothing was wrong.
+    Whole(T),
+    /// The last look, and which of its faults are certain; there is one at least.
+    Wrong(T, Vec<F>),
+    /// Each look found something else.
+    Unsettled,
+}
+
+/// How long is looked again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// So often at least,
+    looks: usize,
+    /// and so long at least.
+    time: Duration,
+    /// Between two looks, so that what a writer was doing is done.
+    pause: Duration,
+}
+
+/// What a look is given everywhere.
+pub(crate) const PATIENCE: Patience =
+    Patience { looks: 50, time: Duration::from_secs(5), pause: Duration::from_millis(20) };
+
+/// Looks until it is certain what is wrong. See the module's documentation.
+pub(crate) fn until_sure<T, F: Fault>(
+    disk: &Arc<dyn Disk>,
+    look: impl FnMut() -> T,
+    faults: impl Fn(&T) -> Vec<F>,
+) -> Sure<T, F> {
+    let oldest = || SuperblockFile::read(disk).ok().map(|sb| sb.oldest);
+    repeat(PATIENCE, oldest, look, faults)
+}
+
+fn repeat<T, F: Fault>(
+    patience: Patience,
+    mut oldest: impl FnMut() -> Option<SegmentId>,
+    mut look: impl FnMut() -> T,
+    faults: impl Fn(&T) -> Vec<F>,
+) -> Sure<T, F> {
+    let (start, mut looks, mut before) = (Instant::now(), 0, Vec::new());
+    loop {
+        let seen = look();
+        let mut found = faults(&seen);
+        if found.is_empty() {
+            return Sure::Whole(seen);
+        }
+        let oldest = oldest();
+        // A superblock that does not read releases nothing.
+        found.retain(|f| f.rests_on().zip(oldest).is_none_or(|(segment, oldest)| segment >= oldest));
+        let again = found.iter().any(|f| before.contains(f));
+        if again {
+            found.retain(|f| before.contains(f));
+            return Sure::Wrong(seen, found);
+        }
+        looks += 1;
+        if looks >= patience.looks && start.elapsed() >= patience.time {
+            return Sure::Unsettled;
+        }
+        // Nothing above asks for it. It lets a fast writer get on, should there be a third look.
+        if looks > 1 && !found.is_empty() {
+            std::thread::sleep(patience.pause);
+        }
+        before = found;
+    }
+}
+
+/// Nobody can tell whether the log in `dir` is damaged.
+pub(crate) fn unsettled(dir: &Path) -> Error {
+    let why = "a writer changes the log faster than it can be read: look again, or when the writer rests";
+    Error::io("look at", dir, std::io::Error::new(std::io::ErrorKind::WouldBlock, why))
+}
+
+/// A place in a log's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    file: std::path::PathBuf,
+    offset: u64,
+    reason: Option<CorruptionReason>,
+}
+
+impl Place {
+    /// Of damage.
+    pub(crate) fn of(c: &Corruption) -> Self {
+        Place { file: c.file.clone(), offset: c.offset, reason: Some(c.reason) }
+    }
+
+    /// Of a failure that a writer may have caused; none of any other, which no second look makes another.
+    pub(crate) fn of_failure(e: &Error) -> Option<Self> {
+        let gone = |kind| matches!(kind, std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof);
+        match e {
+            Error::Corruption(c) => Some(Place::of(c)),
+            Error::Io { op, path, source } if *op != crate::error::FIND_LOG && gone(source.kind()) => {
+                Some(Place { file: path.clone(), offset: 0, reason: None })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Fault for Place {
+    fn rests_on(&self) -> Option<SegmentId> {
+        let name = self.file.file_name()?.to_str()?;
+        match parse_file_name(name) {
+            Some((id, _)) => Some(id),
+            // What is missing is called by its number.
+            None => name.strip_prefix("segment ")?.parse().ok().map(SegmentId::new),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASTE: Patience = Patience { looks: 50, time: Duration::ZERO, pause: Duration::ZERO };
+
+    /// A fault at a place, in a segment or not.
+    impl Fault for (u64, Option<u64>) {
+        fn rests_on(&self) -> Option<SegmentId> {
+            self.1.map(SegmentId::new)
+        }
+    }
+
+    type Found = Vec<(u64, Option<u64>)>;
+
+    /// What becomes of looks that find this, with the oldest segment after each, and how many there were.
+    fn seen(oldest: impl Fn(u64) -> u64, finds: impl Fn(u64) -> Found) -> (Option<Found>, u64) {
+        let looks = std::cell::Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            finds(looks.get())
+        };
+        let released = || Some(SegmentId::new(oldest(looks.get())));
+        let found = match repeat(HASTE, released, look, Clone::clone) {
+            Sure::Whole(_) => Some(Vec::new()),
+            Sure::Wrong(_, certain) => Some(certain),
+            Sure::Unsettled => None,
+        };
+        (found, looks.get())
+    }
+
+    #[test]
+    fn what_is_whole_is_looked_at_once() {
+        assert_eq!(seen(|_| 1, |_| vec![]), (Some(vec![]), 1));
+    }
+
+    #[test]
+    fn what_two_looks_find_alike_is_so_and_nothing_else() {
+        assert_eq!(seen(|_| 1, |_| vec![(1, None)]), (Some(vec![(1, None)]), 2));
+        // What came before does not count, and what only one of the two found is not told.
+        let finds = |n| if n < 5 { vec![(n, None)] } else { vec![(n, None), (0, Some(3))] };
+        assert_eq!(seen(|_| 1, finds), (Some(vec![(0, Some(3))]), 6));
+    }
+
+    #[test]
+    fn what_differs_from_look_to_look_is_a_writers_doing() {
+        for wrong in [1, 2, 9, 49] {
+            let finds = |n| if n > wrong { vec![] } else { vec![(n, None)] };
+            assert_eq!(seen(|_| 1, finds), (Some(vec![]), wrong + 1));
+        }
+        // One fault in every other look is not the same one twice.
+        assert_eq!(seen(|_| 1, |n| if n > 8 { vec![] } else { vec![(n % 2, None)] }), (Some(vec![]), 9));
+    }
+
+    #[test]
+    fn what_is_found_in_a_segment_that_was_released_meanwhile_says_nothing() {
+        // The same place twice: half read while it was new, overwritten after it was released.
+        let finds = |n| if n > 2 { vec![] } else { vec![(8192, Some(7))] };
+        assert_eq!(seen(|n| if n < 2 { 7 } else { 8 }, finds), (Some(vec![]), 3));
+        assert_eq!(seen(|_| 7, finds), (Some(vec![(8192, Some(7))]), 2));
+        // A writer that releases all the time does not hide what is damaged in what it keeps.
+        let finds = |n| vec![(8192, Some(n)), (8192, Some(1000))];
+        assert_eq!(seen(|n| n + 1, finds), (Some(vec![(8192, Some(1000))]), 2));
+    }
+
+    #[test]
+    fn what_never_stays_the_same_nobody_knows() {
+        assert_eq!(seen(|_| 1, |n| vec![(n, None)]), (None, 50));
+        assert_eq!(seen(|n| n + 1, |n| vec![(0, Some(n))]), (None, 50));
+    }
+
+    #[test]
+    fn a_place_knows_its_segment() {
+        let place = |name: &str| Place { file: Path::new("d").join(name), offset: 0, reason: None };
+        let name = crate::format::segment::file_name(SegmentId::new(12), crate::Lsn::new(4096));
+        assert_eq!(place(&name).rests_on(), Some(SegmentId::new(12)));
+        assert_eq!(place("segment 12").rests_on(), Some(SegmentId::new(12)));
+        assert_eq!(place("superblock").rests_on(), None);
+    }
+}

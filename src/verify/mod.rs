@@ -1,0 +1,100 @@
+//! Checking a log without opening it: no lock, no change, also beside a running writer.
+//!
+//! A verification is stricter than an open, which reads of an ended segment no more than its footer. So what an open refuses
+//! a verification calls damaged, what an open cuts it calls cut, and what it calls whole opens and can be read to the end; but
+//! it may also find damage in a log that opens, which whoever reads there would have met.
+//!
+//! It does not stop at the first damage. `check` finds all that there is in one look; whether a writer caused it, the looks
+//! after that tell ([`crate::retry`]).
+
+mod check;
+mod meter;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Corruption, Error, Result};
+use crate::io::{Disk, RealDisk};
+use crate::report::Cut;
+use crate::retry::{Place, Sure, unsettled, until_sure};
+
+use check::{check, cuts_now};
+use meter::Meter;
+pub use meter::VerifyProgress;
+pub use report::{SegmentCheck, Verdict, VerifyReport};
+
+/// Reads and verifies everything in the log in `dir`. Takes no lock and changes nothing, ever.
+///
+/// # Errors
+/// [`Error::Io`] when something cannot be read, or when a writer changes the log faster than it can be looked at;
+/// [`Error::UnsupportedVersion`], [`Error::Foreign`]. Damage is no error here: it is what the report is about.
+pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
+    verify_with(dir, |_| {})
+}
+
+/// As [`verify`], and tells how far it is: at the beginning, after each segment, and so at the end. Each call has read at
+/// least as much as the one before.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(dir: impl AsRef<Path>, progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
+    let dir = dir.as_ref();
+    let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
+    verify_on_with(&(Arc::new(disk) as Arc<dyn Disk>), progress)
+}
+
+/// As [`verify`], for a directory of a given disk.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_on(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
+    verify_on_with(disk, |_| {})
+}
+
+pub(crate) fn verify_on_with(
+    disk: &Arc<dyn Disk>,
+    progress: impl FnMut(VerifyProgress),
+) -> Result<VerifyReport> {
+    let mut report = look(disk, progress)?;
+    if report.is_ok() && !report.torn.is_empty() && is_being_written(disk, &report.torn) {
+        report.torn.clear();
+    }
+    Ok(report)
+}
+
+/// What is damaged. What an open would cut is no damage.
+pub(crate) fn damage_on(disk: &Arc<dyn Disk>) -> Result<Vec<Corruption>> {
+    look(disk, |_| {}).map(|report| report.problems)
+}
+
+fn look(disk: &Arc<dyn Disk>, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
+    let mut meter = Meter::new(&mut progress);
+    let places = |looked: &Result<VerifyReport>| match looked {
+        Ok(report) => report.problems.iter().map(Place::of).collect(),
+        Err(e) => Place::of_failure(e).into_iter().collect(),
+    };
+    match until_sure(disk, || check(disk, &mut meter), places) {
+        Sure::Whole(looked) => looked,
+        Sure::Wrong(looked, certain) => {
+            let mut report = looked?;
+            report.problems.retain(|p| certain.contains(&Place::of(p)));
+            Ok(report)
+        }
+        Sure::Unsettled => Err(unsettled(disk.path())),
+    }
+}
+
+/// A block that is being written reads as one that is torn, and is not torn for long. After each of these times, in
+/// milliseconds, it is looked at again; not all of the log is read for that.
+const WAITS: [u64; 4] = [5, 10, 20, 40];
+
+/// Whether what an open would cut changes: then somebody writes, and an open would find something else.
+fn is_being_written(disk: &Arc<dyn Disk>, torn: &[Cut]) -> bool {
+    let places = |cuts: &[Cut]| -> Vec<_> { cuts.iter().map(|c| (c.file.clone(), c.lsns.clone())).collect() };
+    WAITS.into_iter().any(|wait| {
+        std::thread::sleep(Duration::from_millis(wait));
+        cuts_now(disk).map_or(true, |now| places(&now) != places(torn))
+    })
+}

@@ -1,0 +1,130 @@
+//! What a verification found.
+
+use std::fmt;
+
+use crate::error::{Corruption, LogUuid};
+use crate::lsn::{Lsn, SegmentId};
+use crate::report::Cut;
+
+/// What [`verify`](super::verify) found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// The log's identity.
+    pub uuid: Option<LogUuid>,
+    /// Whom the directory is pinned to.
+    pub owner: Option<u64>,
+    /// Where the log begins.
+    pub first_lsn: Lsn,
+    /// Where it ends.
+    pub end_lsn: Lsn,
+    /// Its segments, oldest first, also those that are damaged.
+    pub segments: Vec<SegmentCheck>,
+    /// Everything that does not verify and is proven to have been durable. What an open would refuse the log for comes
+    /// first.
+    pub problems: Vec<Corruption>,
+    /// What an open would cut off. Beside a running writer, this may be a block that is being written.
+    pub torn: Vec<Cut>,
+    /// Files in the log's directory that are not the log's, by name. They harm nobody, and nobody's guarantees cover them.
+    pub foreign: Vec<String>,
+}
+
+/// What was found of one segment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SegmentCheck {
+    /// The file's name.
+    pub file: String,
+    /// The segment's number.
+    pub id: SegmentId,
+    /// The address of its first byte.
+    pub first_lsn: Lsn,
+    /// The address behind its last block that verifies.
+    pub end_lsn: Lsn,
+    /// Blocks that verify.
+    pub blocks: u64,
+    /// Records that verify.
+    pub records: u64,
+    /// Whether it has a footer. An ended segment without one costs time when the log is opened, nothing else.
+    pub footer: bool,
+}
+
+/// What a verification comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// An open takes the log as it is, and everything in it can be read.
+    Whole,
+    /// An open takes the log, and cuts off a tail of which nothing says that it was durable. With
+    /// [`TailPolicy::Refuse`](crate::TailPolicy::Refuse) it refuses.
+    Cuts,
+    /// Something is damaged that was durable. An open refuses the log, or takes it and whoever reads what is damaged gets the
+    /// error: an open does not read everything, a verification does.
+    Damaged,
+}
+
+impl VerifyReport {
+    /// What all this comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match (self.problems.as_slice(), self.torn.as_slice()) {
+            ([], []) => Verdict::Whole,
+            ([], _) => Verdict::Cuts,
+            _ => Verdict::Damaged,
+        }
+    }
+
+    /// Whether every byte that is proven to have been durable verifies. An open may still cut something off:
+    /// [`VerifyReport::verdict`] tells.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    pub(super) fn empty() -> Self {
+        VerifyReport {
+            uuid: None,
+            owner: None,
+            first_lsn: Lsn::ZERO,
+            end_lsn: Lsn::ZERO,
+            segments: Vec::new(),
+            problems: Vec::new(),
+            torn: Vec::new(),
+            foreign: Vec::new(),
+        }
+    }
+
+    /// One problem more, unless it is known.
+    pub(super) fn add(&mut self, found: Corruption) {
+        if !self.problems.iter().any(|p| p.file == found.file && p.offset == found.offset) {
+            self.problems.push(found);
+        }
+    }
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let records: u64 = self.segments.iter().map(|s| s.records).sum();
+        let blocks: u64 = self.segments.iter().map(|s| s.blocks).sum();
+        write!(f, "{} segments, {blocks} blocks, {records} records verify", self.segments.len())?;
+        for problem in &self.problems {
+            write!(f, "\ncorrupt: {problem}")?;
+        }
+        for torn in &self.torn {
+            write!(f, "\nwould be cut: {torn}")?;
+        }
+        for name in &self.foreign {
+            write!(f, "\nnot the log's: {name}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Whole => "the log is whole",
+            Verdict::Cuts => "the log opens, and an open cuts off what is unproven; nothing was changed",
+            Verdict::Damaged => "the log is damaged; nothing was changed",
+        })
+    }
+}
