@@ -125,16 +125,20 @@ impl Limit {
         }
     }
 
-    /// Sets it for this process, as far as the hard limit lets it (root's does), and says what it was.
+    /// Sets it for this process, as far as it may raise it, and says what it was.
     pub fn set(self, to: u64) -> u64 {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: both calls are given a variable of ours.
         unsafe {
             assert_eq!(libc::getrlimit(self.number(), &raw mut limit), 0);
-            if libc::geteuid() == 0 {
-                limit.rlim_max = limit.rlim_max.max(to);
+            let before = limit.rlim_cur;
+            limit.rlim_cur = to;
+            if to > limit.rlim_max {
+                let hard = std::mem::replace(&mut limit.rlim_max, to);
+                if libc::setrlimit(self.number(), &raw const limit) != 0 {
+                    (limit.rlim_cur, limit.rlim_max) = (hard, hard);
+                }
             }
-            let before = std::mem::replace(&mut limit.rlim_cur, to.min(limit.rlim_max));
             assert_eq!(libc::setrlimit(self.number(), &raw const limit), 0);
             before
         }
