@@ -36,23 +36,30 @@ use crate::error::{Error, Result};
 use crate::mutation::{Mutation, mutated};
 
 /// A process, as far as handles are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process(u64);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process {
+    token: u64,
+    /// Where the token of the process that asks is; `None` where that is its id.
+    place: Option<&'static AtomicU64>,
+}
 
 impl Process {
     /// The process that asks.
-    #[inline]
     pub(crate) fn current() -> Self {
         match PAGE.get_or_init(Page::new) {
-            Some(page) => Process(page.token()),
-            None => Process(u64::from(std::process::id())),
+            Some(page) => Process { token: page.token(), place: Some(page.word()) },
+            None => Process { token: u64::from(std::process::id()), place: None },
         }
     }
 
     /// Whether this is the process that asks.
     #[inline]
     pub(crate) fn is_current(self) -> bool {
-        self == Process::current() || mutated(Mutation::ForkedChild)
+        let now = match self.place {
+            Some(place) => place.load(Ordering::Acquire),
+            None => u64::from(std::process::id()),
+        };
+        now == self.token || mutated(Mutation::ForkedChild)
     }
 }
 
@@ -104,14 +111,16 @@ impl Page {
         marked.ok().map(|()| Page(map))
     }
 
-    #[inline]
-    fn token(&self) -> u64 {
+    fn word(&self) -> &AtomicU64 {
         // SAFETY: a mapping begins at a page, so it is aligned for the word, and it is at least as long; it lives as long
         // as `self`; and it is only ever read and written through this atomic, or cleared by the kernel before the child
         // has run.
-        let word = unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().cast()) };
-        match word.load(Ordering::Acquire) {
-            0 => Page::draw(word),
+        unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().cast()) }
+    }
+
+    fn token(&self) -> u64 {
+        match self.word().load(Ordering::Acquire) {
+            0 => Page::draw(self.word()),
             token => token,
         }
     }
@@ -207,14 +216,12 @@ mod tests {
 
     #[test]
     fn a_process_is_itself_and_a_cleared_page_is_another_one() {
-        let here = Process::current();
-        assert!(here.is_current() && here == Process::current());
+        assert!(Process::current().is_current());
         let page = Page::new().unwrap();
         let first = page.token();
         assert_eq!(page.token(), first);
         // What the kernel does in a child.
-        // SAFETY: as in `Page::token`; no other thread knows the page.
-        unsafe { AtomicU64::from_ptr(page.0.as_mut_ptr().cast()) }.store(0, Ordering::Relaxed);
+        page.word().store(0, Ordering::Relaxed);
         assert!(page.token() > first);
     }
 

@@ -29,8 +29,6 @@ pub(crate) struct SuperblockFile {
     content: Superblock,
     /// The slots to be written, in this order, until both hold the content and are on the device.
     pending: &'static [Slot],
-    /// Both slots read the same, though one of them may be in the cache only.
-    whole: bool,
     /// Where each call of a change is noted.
     pub(crate) caller: Arc<Caller>,
 }
@@ -131,7 +129,6 @@ impl SuperblockFile {
         };
         let slots = read_slots(&*file).map_err(|e| Error::io("read", &path, e))?;
         let newest = slots.iter().flatten().max_by_key(|s| s.sequence).copied();
-        let whole = matches!(&slots, [Ok(first), Ok(second)] if first == second);
         let pending = if mutated(Mutation::SuperblockSlot) { &[] } else { doubtful(&slots) };
         let newer = slots.iter().find_map(|s| match s {
             Err(Invalid::Version(found)) => Some(*found),
@@ -141,7 +138,7 @@ impl SuperblockFile {
             (_, Some(found)) => Err(Error::UnsupportedVersion { path, found, supported: VERSION }),
             (Some(content), None) => {
                 let caller = Arc::default();
-                Ok(FoundSuperblock::Some(SuperblockFile { file, path, content, pending, whole, caller }))
+                Ok(FoundSuperblock::Some(SuperblockFile { file, path, content, pending, caller }))
             }
             (None, None) if slots.iter().all(|s| *s == Err(Invalid::Unwritten)) => Ok(FoundSuperblock::None),
             (None, None) => Ok(FoundSuperblock::Damaged(damaged(path))),
@@ -166,8 +163,7 @@ impl SuperblockFile {
             Err(e) => return Err(Error::io("open", path, e)),
         };
         file.set_len(2 * PAGE as u64).map_err(|e| Error::io("extend", &path, e))?;
-        let mut this =
-            SuperblockFile { file, path, content, pending: ORDER, whole: false, caller: Arc::default() };
+        let mut this = SuperblockFile { file, path, content, pending: ORDER, caller: Arc::default() };
         this.settle(content)?;
         this.file.sync_all().map_err(|e| Error::io("fsync", &this.path, e))?;
         if mutated(Mutation::SuperblockName) {
@@ -193,9 +189,11 @@ impl SuperblockFile {
         self.write(content)
     }
 
-    /// Writes the content into the slot that does not hold it, if there is one.
+    /// Sees to it that both slots hold the content, on the device. To be called before anything is done that rests on what
+    /// the content says: until then a torn write may leave the slot with the content before it, and what that names must
+    /// still be there.
     pub(crate) fn repair(&mut self) -> Result<()> {
-        if self.whole { Ok(()) } else { self.settle(self.content) }
+        self.settle(self.content)
     }
 
     fn write(&mut self, content: Superblock) -> Result<()> {
@@ -208,7 +206,6 @@ impl SuperblockFile {
     /// certain.
     fn settle(&mut self, content: Superblock) -> Result<()> {
         while let [slot, rest @ ..] = self.pending {
-            self.whole = false;
             let (file, page) = (&*self.file, content.encode());
             self.caller.call("write", &self.path, || write_all_at(file, &page, slot.offset()))?;
             if !mutated(Mutation::SuperblockSync) {
@@ -217,7 +214,6 @@ impl SuperblockFile {
             self.content = content;
             self.pending = rest;
         }
-        self.whole = true;
         Ok(())
     }
 }
