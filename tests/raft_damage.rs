@@ -16,8 +16,11 @@ use damage_support::{Damage, Files, Outcome, files_of, print_head, print_row, se
 use raft_support::model::{Models, see};
 use raft_support::{conf, entry, hard};
 use seawall::Options;
+use seawall::Verdict;
+use seawall::error::Corruption;
+use seawall::io::Disk;
 use seawall::io::sim::SimDisk;
-use seawall::raft::{Error, RaftLog, RaftOptions};
+use seawall::raft::{Error, RaftLog, RaftOptions, verify_on};
 
 fn open(disk: &SimDisk) -> Result<RaftLog, Error> {
     let wal = Options::new()
@@ -73,8 +76,41 @@ fn sample() -> (Files, Models) {
     (files_of(&disk), models)
 }
 
-/// Whole, refused by name with nothing changed, or an error where it is read. Anything else is wrong.
+/// Whole, refused by name with nothing changed, or an error where it is read; and `verify` says the same. Anything else is
+/// wrong.
 fn judge(disk: &SimDisk, models: &Models, named: &str) -> Result<Outcome, String> {
+    let damaged = disk.kill();
+    let outcome = opened(disk, models, named)?;
+    let report = match verify_on(&(Arc::new(damaged) as Arc<dyn Disk>), &RaftOptions::new(), |_| {}) {
+        Ok(report) => report,
+        Err(Error::Log(seawall::Error::UnsupportedVersion { .. })) if outcome == Outcome::Refused => {
+            return Ok(outcome);
+        }
+        Err(e) => return Err(format!("{outcome:?}, and verify fails: {e}")),
+    };
+    // A verification is stricter: it reads ended segments whole, of which an open reads the footer, and whoever reads the groups
+    // what is live.
+    let newest = segments(&files_of(disk)).pop().unwrap_or_default();
+    let unread = || {
+        let ended =
+            |c: &Corruption| c.file.extension().is_some_and(|e| e == "seg") && !c.file.ends_with(&newest);
+        report.problems.is_empty() && report.log.problems.iter().all(ended)
+    };
+    let agrees = match (outcome, report.verdict()) {
+        (Outcome::Whole, verdict) => verdict == Verdict::Whole || verdict == Verdict::Damaged && unread(),
+        (Outcome::Refused | Outcome::Found, verdict) => {
+            verdict == Verdict::Damaged && report.to_string().contains(named)
+        }
+        _ => false,
+    };
+    if agrees {
+        Ok(outcome)
+    } else {
+        Err(format!("{outcome:?}, and verify says {:?}: {report}", report.verdict()))
+    }
+}
+
+fn opened(disk: &SimDisk, models: &Models, named: &str) -> Result<Outcome, String> {
     let damaged = disk.kill();
     let log = match open(disk) {
         Ok(log) => log,
@@ -187,4 +223,64 @@ fn w7_w9_a_damaged_footer_gives_no_wrong_answer() {
         assert!(counts.cut == 0, "{counts:?}");
     }
     assert_eq!(sealed, 3);
+}
+
+/// The log below is cut, lost segments or records; a verification of the groups says what their open says.
+#[test]
+fn w4_what_a_damaged_log_leaves_of_groups_is_verified_as_it_opens() {
+    let (files, models) = sample();
+    let base = damage_support::disk_of(&files);
+    let names = segments(&files);
+    let mut damages = Vec::new();
+    for name in &names {
+        damages.push(Damage { what: format!("{name} is gone"), changes: vec![(name.clone(), None)] });
+        for block in blocks(name, &files[name]) {
+            damages.push(change(&files, name, format!("{block:?} zeroed"), |b| b[block.clone()].fill(0)));
+            damages.push(change(&files, name, format!("{block:?} flipped"), |b| b[block.start + 45] ^= 1));
+        }
+    }
+    damages.push(Damage { what: "no superblock".into(), changes: vec![("superblock".into(), None)] });
+    let counts = tally(&base, &damages, |disk| judge(disk, &models, ""));
+    print_head();
+    print_row("segments and blocks below the groups", "Closed", counts);
+    assert!(counts.refused > 0 && counts.found > 0 && counts.cut == 0, "{counts:?}");
+}
+
+/// A cut of the log gives up the record of a newer snapshot, whose older file is gone by then: the log is whole, and its
+/// groups are not.
+#[test]
+fn w4_a_snapshot_that_a_cut_lost_is_missed() {
+    use seawall::repair::{Choice, Plan};
+    let (mut files, _) = sample();
+    let name = segments(&files).into_iter().nth(2).unwrap();
+    let at = blocks(&name, &files[&name])[1].start + 45;
+    files.get_mut(&name).unwrap()[at] ^= 1;
+    files.retain(|name, _| !name.ends_with(".snap"));
+    let disk = damage_support::disk_of(&files);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    Plan::of(&shared, Choice::Cut).unwrap().apply(None).unwrap();
+    assert_eq!(seawall::verify_on(&shared).unwrap().verdict(), Verdict::Whole);
+    let report = verify_on(&shared, &RaftOptions::new(), |_| {}).unwrap();
+    assert_eq!((report.verdict(), report.groups), (Verdict::Damaged, 2), "{report}");
+    // Both groups, not the first that an open would meet.
+    assert_eq!(report.problems.len(), 2, "{report}");
+    let refused = open(&disk).unwrap_err().to_string();
+    assert!(report.problems.iter().any(|p| p.to_string() == refused), "{refused}");
+    assert!(disk.files().iter().all(|name| !name.starts_with("snapshots/")), "verify made something");
+}
+
+#[test]
+fn verify_names_what_is_not_the_logs() {
+    let (mut files, _) = sample();
+    let theirs = ["notes.txt", "snapshots/notes.tmp", "superblock.bak"];
+    for name in theirs {
+        files.insert(name.into(), b"theirs".to_vec());
+    }
+    for ours in ["reserve", "lock", "00000000000000000009-0000000000100000.seg.tmp"] {
+        files.insert(ours.into(), Vec::new());
+    }
+    let disk: Arc<dyn Disk> = Arc::new(damage_support::disk_of(&files));
+    let report = verify_on(&disk, &RaftOptions::new(), |_| {}).unwrap();
+    assert_eq!(report.log.foreign, ["notes.txt", "superblock.bak", "snapshots/notes.tmp"]);
+    assert_eq!(report.verdict(), Verdict::Whole, "{report}");
 }

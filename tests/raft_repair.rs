@@ -177,7 +177,7 @@ fn it_says_what_it_drops_and_keeps_all_else_and_can_be_undone() {
     let lost: Vec<_> = plan.dropped()[0].entries.iter().map(|e| (e.first, e.last, e.term)).collect();
     assert_eq!(lost, [(10, 11, 2), (13, 13, 2)]);
     assert_eq!(plan.dropped()[0].snapshot, None);
-    assert_eq!((plan.problems().len(), plan.opens_as_it_is()), (1, true));
+    assert_eq!((plan.problems().len(), plan.opens_as_it_is()), (3, true));
     let done = plan.apply(None).unwrap();
     assert!(done.aside.is_some() && done.copied.iter().any(|n| n.starts_with("snapshots/")), "{done:?}");
     assert!(done.copied.contains(&damaged[0]), "{done:?}");

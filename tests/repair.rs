@@ -12,9 +12,9 @@ use seawall::error::{CorruptionReason, RepairProblem};
 use seawall::format::segment::parse_file_name;
 use seawall::format::superblock::Superblock;
 use seawall::io::Disk;
-use seawall::io::sim::{CrashStyle, Rng, SimDisk};
+use seawall::io::sim::{CrashStyle, Fault, FaultPlan, Rng, SimDisk, Trigger};
 use seawall::repair::{Choice, Plan, undo};
-use seawall::{Batch, Error, Label, Lsn, Options, Wal, verify_on};
+use seawall::{Batch, Error, Label, Lsn, Options, SegmentId, Verdict, Wal, verify_on};
 
 fn options() -> Options {
     common::options().segment_size(16 << 10).block_align(512)
@@ -381,4 +381,143 @@ fn an_undo_that_would_not_give_the_log_back_is_refused() {
         Err(Error::Repair { problem: RepairProblem::ChangedSince, .. }) => assert!(own(&disk) == after),
         other => panic!("{other:?}"),
     }
+}
+
+const ANEW: Choice = Choice::RebuildSuperblock { owner: None, oldest: None };
+
+/// The ways to lose a superblock.
+fn without_superblock(files: &Files) -> Vec<Files> {
+    let with = |bytes: Option<Vec<u8>>| {
+        let mut files = files.clone();
+        match bytes {
+            Some(bytes) => files.insert("superblock".into(), bytes),
+            None => files.remove("superblock"),
+        };
+        files
+    };
+    vec![with(None), with(Some(vec![0; 8192])), with(Some(vec![0x5a; 8192])), with(Some(Vec::new()))]
+}
+
+/// All that look at a log without its superblock say the same, and one choice repairs it.
+#[test]
+fn a_superblock_is_made_anew_from_the_segments() {
+    let (files, records) = build();
+    for damaged in without_superblock(&files) {
+        let disk = disk_of(&damaged);
+        let Err(Error::Corruption(c)) = open(&options(), &disk) else { panic!("it opens") };
+        assert!(c.reason == CorruptionReason::Superblock && c.file.ends_with("superblock"), "{c}");
+        let report = verify_on(&on(&disk)).unwrap();
+        assert_eq!((report.verdict(), report.problems.len()), (Verdict::Damaged, 1), "{report}");
+        assert_eq!(report.problems[0].to_string(), c.to_string());
+        assert!(report.segments.iter().map(|s| s.records).sum::<u64>() >= records.len() as u64, "{report}");
+        for choice in [Choice::Cut, Choice::RebuildFooters] {
+            let refused = Plan::of(&on(&disk), choice).unwrap_err();
+            assert_eq!(refused.to_string(), c.to_string());
+        }
+        let plan = Plan::of(&on(&disk), ANEW).unwrap();
+        assert!(plan.problems_left().is_empty() && plan.loss().is_none());
+        assert_eq!(own(&disk), own(&disk_of(&damaged)), "a plan changes nothing");
+        let new = plan.superblock().unwrap();
+        assert_eq!((new.owner, new.durable <= records.last().unwrap().0.plus(4096)), (None, true));
+        assert_eq!(plan.apply(None).unwrap().written.as_deref(), Some("superblock"));
+        assert!(verify_on(&on(&disk)).unwrap().is_ok());
+        let wal = open(&options(), &disk).unwrap();
+        let all = found(&wal);
+        // What was released and not removed yet comes back before the rest.
+        assert!(all.ends_with(&records), "{} of {}", all.len(), records.len());
+        wal.append(b"goes on").unwrap();
+        drop(wal);
+        undo_first(&disk).unwrap();
+        let mut back = own(&disk);
+        back.remove("reserve");
+        let mut was = own(&disk_of(&damaged));
+        was.remove("reserve");
+        assert!(back == was, "{:?} {:?}", back.keys(), was.keys());
+    }
+    // A superblock that is whole is left alone.
+    let disk = disk_of(&files);
+    assert!(Plan::of(&on(&disk), ANEW).unwrap().is_empty());
+}
+
+/// What an older superblock knew and the segments do not tell is not guessed.
+#[test]
+fn a_superblock_is_not_made_of_a_chain_with_a_gap() {
+    let (mut files, records) = build();
+    files.remove("superblock");
+    let names = segments(&files);
+    let id = |name: &String| parse_file_name(name).unwrap().0;
+    // One in the middle is gone: was it released?
+    let gone = names[1].clone();
+    files.remove(&gone);
+    let disk = disk_of(&files);
+    match Plan::of(&on(&disk), ANEW).unwrap_err() {
+        Error::Repair { path, problem } => {
+            assert_eq!(problem, RepairProblem::OlderSegments);
+            assert!(path.ends_with(&names[0]), "{}", path.display());
+        }
+        e => panic!("{e}"),
+    }
+    assert_eq!(own(&disk), own(&disk_of(&files)));
+    // Whoever knows says so.
+    let oldest = id(&names[2]);
+    let plan =
+        Plan::of(&on(&disk), Choice::RebuildSuperblock { owner: Some(7), oldest: Some(oldest) }).unwrap();
+    let new = plan.superblock().unwrap();
+    assert_eq!((new.oldest, new.before, new.owner), (oldest, Some(id(&gone)), Some(7)));
+    plan.apply(None).unwrap();
+    let wal = open(&options(), &disk).unwrap();
+    assert_eq!((wal.owner(), records.ends_with(&found(&wal))), (Some(7), true));
+
+    // A first page or a header in the middle, and a segment that is to be the oldest one and is not there.
+    let (mut files, _) = build();
+    files.remove("superblock");
+    for at in [40, 4096 + 40] {
+        let mut damaged = files.clone();
+        damaged.get_mut(&names[1]).unwrap()[at] ^= 1;
+        let Err(Error::Repair { problem, .. }) = Plan::of(&on(&disk_of(&damaged)), ANEW) else {
+            panic!("{at}")
+        };
+        assert_eq!(problem, RepairProblem::UnknownBefore);
+        assert_eq!(verify_on(&on(&disk_of(&damaged))).unwrap().problems.len(), 2);
+    }
+    // Of the newest one the header is not needed for that; that it is damaged is said, and an open will say so.
+    let mut damaged = files.clone();
+    let newest = names.iter().rfind(|name| files[*name][4096..4100] != [0; 4]).unwrap();
+    damaged.get_mut(newest).unwrap()[4096 + 40] ^= 1;
+    let disk = disk_of(&damaged);
+    let plan = Plan::of(&on(&disk), ANEW).unwrap();
+    assert!(!plan.problems_left().is_empty());
+    plan.apply(None).unwrap();
+    assert!(is_refused(&disk));
+    let wrong = Choice::RebuildSuperblock { owner: None, oldest: Some(SegmentId::new(999)) };
+    assert!(matches!(Plan::of(&on(&disk_of(&files)), wrong), Err(Error::Repair { .. })));
+}
+
+/// A crash at any call leaves the log refused as it was, or with its superblock; doing it again finishes it.
+#[test]
+fn a_superblock_that_was_half_made_is_made_again() {
+    let (files, records) = build();
+    let damaged = without_superblock(&files).swap_remove(2);
+    let whole = disk_of(&damaged);
+    let plan = Plan::of(&on(&whole), ANEW).unwrap();
+    whole.plan(FaultPlan::none());
+    plan.apply(None).unwrap();
+    let calls = whole.calls();
+    let (mut refused, mut made) = (0, 0);
+    for call in 0..calls {
+        let disk = disk_of(&damaged);
+        let plan = Plan::of(&on(&disk), ANEW).unwrap();
+        disk.plan(FaultPlan::none().with(Trigger::At(call), Fault::PowerOff));
+        let _ = plan.apply(None);
+        let disk = disk.crash(CrashStyle::LoseAll);
+        match is_refused(&disk) {
+            true => {
+                refused += 1;
+                repair(&disk, ANEW).unwrap_or_else(|e| panic!("call {call}: {e}"));
+            }
+            false => made += 1,
+        }
+        assert!(found(&open(&options(), &disk).unwrap()).ends_with(&records), "call {call}");
+    }
+    assert!(refused > 10 && made > 0, "{refused} {made}");
 }

@@ -361,6 +361,121 @@ fn maps_and_reports_show_what_is_there() {
     assert_eq!(contents(dir.path()), before);
 }
 
+/// A log with one batch, of which nothing says that it is durable, and that batch damaged: an open cuts it.
+#[test]
+fn a_log_that_opens_and_is_cut_has_a_status_of_its_own() {
+    let (dir, copy, out) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at = copy.path().to_str().unwrap().to_owned();
+    let options = || Options::new().segment_size(64 << 10).idle_mark(std::time::Duration::from_secs(3600));
+    let wal = options().open(dir.path()).unwrap();
+    wal.append([1; 1000]).unwrap();
+    wal.append([2; 1000]).unwrap();
+    for (name, mut bytes) in contents(dir.path()) {
+        if name.ends_with("-0000000000000000.seg") {
+            bytes[8192 + 4096 + 500] ^= 1;
+        }
+        std::fs::write(copy.path().join(name), bytes).unwrap();
+    }
+    let before = contents(copy.path());
+    let output = seawall(&["verify", &at]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(
+        text(&output).contains("would be cut") && text(&output).contains("the log opens"),
+        "{}",
+        text(&output)
+    );
+    let found: serde_json::Value =
+        serde_json::from_slice(&seawall(&["verify", &at, "--json"]).stdout).unwrap();
+    assert_eq!((&found["verdict"], &found["ok"]), (&"cuts".into(), &true.into()));
+    let html = out.path().join("log.html").to_str().unwrap().to_owned();
+    assert_eq!(seawall(&["report", &at, "--html", &html]).status.code(), Some(3));
+    assert!(text(&seawall(&["help", "verify"])).contains("3 it opens"));
+    assert_eq!(contents(copy.path()), before);
+    let wal = options().open(copy.path()).unwrap();
+    assert_eq!(wal.recovery().cut.len(), 1);
+    wal.append([3; 1000]).unwrap();
+    wal.close().unwrap();
+    drop(wal);
+    assert_eq!(seawall(&["verify", &at]).status.code(), Some(0));
+}
+
+/// One bit in a snapshot's file, and damage in two segments: `verify` lists all three and counts the rest; `groups` and
+/// `inspect` print what can be read.
+#[test]
+fn all_damage_is_listed_and_the_rest_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    raft_log(dir.path()).close().unwrap();
+    let whole: serde_json::Value = json(&["verify", &at, "--json"]);
+    assert_eq!((&whole["verdict"], &whole["raft"]["snapshots"]), (&"whole".into(), &1.into()));
+    std::fs::write(dir.path().join("notes.txt"), "not the log's").unwrap();
+    let snapshots = dir.path().join("snapshots");
+    let snapshot = contents(&snapshots).remove(0).0;
+    let mut bytes = std::fs::read(snapshots.join(&snapshot)).unwrap();
+    let last = bytes.len() - 20;
+    bytes[last] ^= 1;
+    std::fs::write(snapshots.join(&snapshot), bytes).unwrap();
+    let output = seawall(&["verify", &at]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(
+        text(&output).contains(&snapshot) && text(&output).contains("not the log's: notes.txt"),
+        "{}",
+        text(&output)
+    );
+
+    let log = seawall::LogView::open(dir.path()).unwrap();
+    let mut names = Vec::new();
+    for (segment, block) in [(log.segments().first().unwrap(), 5), (log.segments().last().unwrap(), 2)] {
+        let path = dir.path().join(segment.file_name());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let headers: Vec<usize> =
+            (8192..bytes.len()).step_by(4096).filter(|at| bytes[at + 4..at + 6] == *b"SB").collect();
+        bytes[headers[block - 1] + 20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        names.push(segment.file_name().to_owned());
+    }
+    let before = contents(dir.path());
+    let output = seawall(&["verify", &at, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let files: Vec<&str> =
+        found["problems"].as_array().unwrap().iter().map(|p| p["file"].as_str().unwrap()).collect();
+    assert!(names.iter().all(|name| files.iter().any(|f| f.ends_with(name))), "{files:?}");
+    assert!(
+        found["raft"]["problems"].as_array().unwrap().iter().any(|p| p.as_str().unwrap().contains(&snapshot))
+    );
+    let records = |v: &serde_json::Value| -> u64 {
+        v["segments"].as_array().unwrap().iter().map(|s| s["records"].as_u64().unwrap()).sum()
+    };
+    assert!(records(&found) < records(&whole) && records(&found) + 10 > records(&whole), "{found}");
+    for args in [vec!["groups", &at], vec!["inspect", &at], vec!["inspect", &at, "--group", "7"]] {
+        let output = seawall(&args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output));
+        let shown = text(&output);
+        assert!(
+            names.iter().all(|name| shown.contains(name.as_str())) && shown.contains("damaged: "),
+            "{shown}"
+        );
+    }
+    let output = seawall(&["groups", &at, "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let groups: Vec<u64> =
+        found["groups"].as_array().unwrap().iter().map(|g| g["group"].as_u64().unwrap()).collect();
+    assert_eq!((groups, found["damage"].as_array().unwrap().len()), (vec![7, 8], 2));
+    assert_eq!(contents(dir.path()), before);
+
+    // Also where the chain is broken, and where nothing says what the log is but its segments.
+    for gone in [names[0].as_str(), "superblock"] {
+        std::fs::remove_file(dir.path().join(gone)).unwrap();
+        for args in [vec!["verify", &at], vec!["groups", &at], vec!["inspect", &at], vec!["dump", &at]] {
+            let output = seawall(&args);
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output));
+            assert!(text(&output).contains(&names[1]), "{gone} {args:?}: {}", text(&output));
+        }
+    }
+}
+
 /// What of a log is dead its owner knows, unless it is Raft's; nothing is called dead that may be needed.
 #[test]
 fn a_log_of_plain_records_is_drawn_and_counted_as_live() {

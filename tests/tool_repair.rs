@@ -387,3 +387,80 @@ fn what_cannot_be_told_to_be_one_groups_is_refused() {
     let help = seawall(&["repair", "--help"]);
     assert!(text(&help).contains("--drop-groups"), "{}", text(&help));
 }
+
+/// A Raft log without its superblock is refused by all in the same words, made whole by the one choice, and put back.
+#[test]
+fn a_superblock_is_made_anew_and_taken_away_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let log = RaftOptions::new().node_id(3).wal(options()).open(dir.path()).unwrap();
+    let group = log.create_group(7, ConfState::from((vec![3], vec![]))).unwrap();
+    for index in 1..=60 {
+        let mut entry = Entry::default();
+        (entry.index, entry.term, entry.data) = (index, 1, vec![7; 2000].into());
+        let mut hard = HardState::default();
+        (hard.term, hard.commit) = (1, index);
+        let mut batch = log.batch();
+        batch.append(7, &[entry]).unwrap();
+        batch.set_hard_state(7, &hard).unwrap();
+        batch.set_applied(7, index, 1).unwrap();
+        log.commit(batch).unwrap();
+    }
+    group.save_snapshot(40, group.conf_state(), b"state").unwrap();
+    let known = group.recover();
+    drop(group);
+    log.close().unwrap();
+    drop(log);
+    std::fs::remove_file(dir.path().join("superblock")).unwrap();
+    let before = contents(dir.path());
+    let refused = RaftOptions::new().node_id(3).wal(options()).open(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("superblock"), "{refused}");
+    for args in [vec!["verify", &at], vec!["groups", &at], vec!["repair", &at, "--cut"]] {
+        let output = seawall(&args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output));
+        assert!(text(&output).contains(&refused), "{args:?}: {}", text(&output));
+    }
+    let output = seawall(&["repair", &at, "--rebuild-superblock", "--dry-run"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    for word in ["a new superblock", "no owner: ", "nothing was changed"] {
+        assert!(text(&output).contains(word), "{word}: {}", text(&output));
+    }
+    let without_lock = |mut files: BTreeMap<String, Vec<u8>>| {
+        files.remove("lock");
+        files
+    };
+    assert!(contents(dir.path()) == before);
+    let output = seawall(&["repair", &at, "--rebuild-superblock", "--owner", "3", "--yes", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let done: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&done["superblock"]["owner"], &done["written"]), (&3.into(), &"superblock".into()));
+    assert_eq!(seawall(&["verify", &at]).status.code(), Some(0));
+    let other = RaftOptions::new().node_id(4).wal(options()).open(dir.path()).unwrap_err();
+    assert!(matches!(other, Error::Log(seawall::Error::OwnerMismatch { found: 3, .. })), "{other}");
+    let log = RaftOptions::new().node_id(3).wal(options()).open(dir.path()).unwrap();
+    assert_eq!(log.group(7).unwrap().recover(), known);
+    log.close().unwrap();
+    drop(log);
+    let output = seawall(&["repair", &at, "--undo", "--yes"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(without_lock(contents(dir.path())) == without_lock(before));
+    // The flags belong to that choice.
+    assert_eq!(seawall(&["repair", &at, "--cut", "--owner", "3"]).status.code(), Some(2));
+}
+
+/// A dry run writes nothing, not even an empty directory.
+#[test]
+fn a_dry_run_makes_no_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let log = RaftOptions::new().node_id(3).wal(options()).open(dir.path()).unwrap();
+    log.create_group(7, ConfState::from((vec![3], vec![]))).unwrap();
+    log.close().unwrap();
+    drop(log);
+    std::fs::remove_dir(dir.path().join("snapshots")).unwrap();
+    for args in [vec!["repair", &at, "--drop-groups"], vec!["repair", &at, "--cut"], vec!["verify", &at]] {
+        let output = seawall(&args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
+    }
+    assert!(std::fs::read_dir(dir.path()).unwrap().all(|e| !e.unwrap().path().is_dir()));
+}

@@ -15,6 +15,8 @@
 //!   come back to life: neither as blocks nor as evidence that something is missing.
 //! * [`Choice::RebuildFooters`] takes away footers whose summary is damaged. The next open reads those segments whole, and
 //!   writes new ones. No record is lost.
+//! * [`Choice::RebuildSuperblock`] makes a superblock of what the segments say, when the file is gone or both of its slots are
+//!   damaged. No record is lost that is there.
 //!
 //! **A Raft replica that lost entries it had acknowledged must not go on as the same node**: it may have voted, or counted
 //! towards a majority, with what is gone. Remove it from its groups and add it again under another id.
@@ -30,10 +32,10 @@ use crate::error::{Corruption, Error, LogUuid, RepairProblem, Result};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, sync_names};
 use crate::lsn::{Lsn, SegmentId};
-use crate::recovery::{Footing, Kept, Prefix, Rewrite};
+use crate::recovery::{Footing, Kept, Prefix, Rebuilt, Rewrite, rebuild};
 use crate::retention::random_salt;
 use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, clear_footer};
-use crate::verify::damage_on;
+use crate::verify::{damage_on, damage_under};
 use crate::view::LogView;
 use crate::wal::take_lock;
 
@@ -50,6 +52,33 @@ pub enum Choice {
     Cut,
     /// Take away damaged footers, so that they are written anew; nothing else.
     RebuildFooters,
+    /// Make the superblock anew of what the segments say; nothing else. [`Plan::superblock`] is what it would say. Segments that
+    /// the log had released, and not removed yet, come back with it.
+    RebuildSuperblock {
+        /// Whom the directory is pinned to ([`Options::owner`](crate::Options::owner); of a Raft log, the node id). No segment
+        /// says it: without it the log belongs to nobody, until it is opened with an owner.
+        owner: Option<u64>,
+        /// The segment that the log begins with, where the segments do not tell. All older ones are given up.
+        oldest: Option<SegmentId>,
+    },
+}
+
+/// A superblock as it would be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewSuperblock {
+    /// The log's identity.
+    pub uuid: LogUuid,
+    /// The segment that the log begins with.
+    pub oldest: SegmentId,
+    /// The segment before that one, if there was one: it was released or it is lost, and nobody can tell which.
+    pub before: Option<SegmentId>,
+    /// The newest segment that has a durable block.
+    pub newest: Option<SegmentId>,
+    /// Everything below is durable.
+    pub durable: Lsn,
+    /// Whom the directory is pinned to.
+    pub owner: Option<u64>,
 }
 
 /// What a repair would do. Making one changes nothing.
@@ -58,8 +87,10 @@ pub struct Plan {
     disk: Arc<dyn Disk>,
     choice: Choice,
     superblock: Superblock,
+    rebuilt: Option<Rebuilt>,
     prefix: Prefix,
     problems: Vec<Corruption>,
+    problems_left: Vec<Corruption>,
     loss: Option<Loss>,
     accepted: bool,
     directories: Vec<String>,
@@ -73,7 +104,7 @@ pub struct Repaired {
     pub aside: Option<PathBuf>,
     /// The files that were copied before anything was changed.
     pub copied: Vec<String>,
-    /// The file that the last segment was written into.
+    /// The file that the last segment was written into, or the superblock.
     pub written: Option<String>,
     /// The files that are no longer part of the log.
     pub removed: Vec<String>,
@@ -92,12 +123,23 @@ impl Plan {
     /// Looks at the log in `disk` and says what the repair would do. Takes no lock and changes nothing.
     ///
     /// # Errors
-    /// [`Error::Repair`] when nothing would be left; [`Error::Corruption`] when both slots of the superblock are damaged,
-    /// which no choice repairs; [`Error::Io`] when something cannot be read: copy the directory to a device that can be
+    /// [`Error::Repair`] when nothing would be left, or when the segments do not tell what a superblock has to say;
+    /// [`Error::Corruption`] when the superblock is gone or damaged and the choice is another; [`Error::Io`] when something cannot be read: copy the directory to a device that can be
     /// read, and repair the copy. [`Error::UnsupportedVersion`], [`Error::Foreign`].
     pub fn of(disk: &Arc<dyn Disk>, choice: Choice) -> Result<Plan> {
-        let superblock = SuperblockFile::read(disk)?;
+        let found = SuperblockFile::read(disk);
+        let (superblock, rebuilt) = match (choice, found) {
+            (Choice::RebuildSuperblock { owner, oldest }, Err(Error::Corruption(_))) => {
+                let rebuilt = rebuild(disk, oldest, owner)?;
+                (rebuilt.superblock, Some(rebuilt))
+            }
+            (_, found) => (found?, None),
+        };
         let problems = damage_on(disk)?;
+        let problems_left = match &rebuilt {
+            Some(rebuilt) => damage_under(disk, &rebuilt.superblock)?,
+            None => Vec::new(),
+        };
         let prefix = Prefix::read(disk, &superblock)?;
         let broken = problems.iter().any(|p| p.reason != crate::error::CorruptionReason::Footer);
         let loss = match (choice, prefix.kept.last()) {
@@ -110,7 +152,18 @@ impl Plan {
         };
         let accepted = LogView::open_on(disk).is_ok();
         let (disk, directories) = (Arc::clone(disk), Vec::new());
-        Ok(Plan { disk, choice, superblock, prefix, problems, loss, accepted, directories })
+        Ok(Plan {
+            disk,
+            choice,
+            superblock,
+            rebuilt,
+            prefix,
+            problems,
+            problems_left,
+            loss,
+            accepted,
+            directories,
+        })
     }
 
     /// Copies also the files of this directory in the log's, which the layer above keeps there and may remove once the
@@ -124,7 +177,21 @@ impl Plan {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.loss.is_none() && self.footers().next().is_none()
+        self.rebuilt.is_none() && self.loss.is_none() && self.footers().next().is_none()
+    }
+
+    /// The superblock that would be written; `None` when none would be.
+    #[must_use]
+    pub fn superblock(&self) -> Option<NewSuperblock> {
+        let rebuilt = self.rebuilt.as_ref()?;
+        let Superblock { uuid, oldest, newest, durable, owner, .. } = rebuilt.superblock;
+        Some(NewSuperblock { uuid, oldest, before: rebuilt.before, newest, durable, owner })
+    }
+
+    /// What would not verify under the new superblock: choices of what to do about that come after it.
+    #[must_use]
+    pub fn problems_left(&self) -> &[Corruption] {
+        &self.problems_left
     }
 
     /// What does not verify.
@@ -203,10 +270,11 @@ impl Plan {
 
     /// The segments that stay as they are, with a damaged footer.
     fn footers(&self) -> impl Iterator<Item = &Kept> {
+        let wanted = !matches!(self.choice, Choice::RebuildSuperblock { .. });
         // The last one is written again without a footer.
         let rewritten = self.loss.is_some().then(|| self.prefix.kept.len().saturating_sub(1));
         let kept = self.prefix.kept.iter().enumerate().filter(move |(n, _)| Some(*n) != rewritten);
-        kept.map(|(_, k)| k).filter(|k| k.footing == Footing::Damaged)
+        kept.map(|(_, k)| k).filter(move |k| wanted && k.footing == Footing::Damaged)
     }
 
     /// The files that no later life of the log writes to: they may be released, that is all.
@@ -230,6 +298,11 @@ impl Plan {
             let file = disk.open(&segment.name, Access::ReadWrite);
             let file = file.map_err(|e| Error::io("open", &segment.path, e))?;
             clear_footer(&*file, segment, kept.end)?;
+        }
+        if self.rebuilt.is_some() {
+            // Half written it is as damaged as it was, and refused.
+            SuperblockFile::create(disk, self.superblock)?;
+            return Ok(Some(crate::format::superblock::FILE_NAME.to_owned()));
         }
         match (&self.loss, self.prefix.kept.last()) {
             (Some(_), Some(last)) => self.cut(last).map(|s| Some(s.name.clone())),

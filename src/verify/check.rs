@@ -34,16 +34,26 @@ pub(super) fn check(disk: &Arc<dyn Disk>, meter: &mut Meter<'_>) -> Result<Verif
         }
         Err(e) => return Err(e),
     };
-    (report.uuid, report.owner) = (Some(sb.uuid), sb.owner);
-    match Catalog::read(disk, &sb, Access::Read, false) {
-        Ok(catalog) => in_order(&catalog, &sb, &mut report, meter)?,
+    let mut report = VerifyReport { foreign: report.foreign, ..check_under(disk, &sb, meter)? };
+    forget_released(&mut report, SuperblockFile::read(disk)?.oldest);
+    Ok(report)
+}
+
+/// As [`check`], of the log that has this superblock.
+pub(super) fn check_under(
+    disk: &Arc<dyn Disk>,
+    sb: &Superblock,
+    meter: &mut Meter<'_>,
+) -> Result<VerifyReport> {
+    let mut report = VerifyReport { uuid: Some(sb.uuid), owner: sb.owner, ..VerifyReport::empty() };
+    match Catalog::read(disk, sb, Access::Read, false) {
+        Ok(catalog) => in_order(&catalog, sb, &mut report, meter)?,
         Err(Error::Corruption(c)) => {
             report.add(*c);
-            one_by_one(disk, &sb, &mut report, meter)?;
+            one_by_one(disk, sb, &mut report, meter)?;
         }
         Err(e) => return Err(e),
     }
-    forget_released(&mut report, SuperblockFile::read(disk)?.oldest);
     Ok(report)
 }
 
@@ -112,16 +122,16 @@ fn check_sealed(member: &Member, end: &Predecessor, report: &mut VerifyReport) -
     let footer = load_footer(segment, end.end, false)?;
     let has_footer = footer.is_some();
     let scanned = scan_sealed(member, end);
+    let mut bad_footer = false;
     if let Some(footer) = footer {
-        let digest_agrees = footer.footer.digest == end.digest;
-        let agrees = match &scanned {
-            Ok((blocks, records)) => footer.agrees_with(*blocks, *records),
-            Err(_) => footer.is_whole(),
+        bad_footer = match &scanned {
+            Ok((blocks, records)) => !footer.agrees_with(*blocks, *records),
+            Err(_) => !footer.is_whole(),
         };
-        if digest_agrees {
+        if footer.footer.digest == end.digest {
             segment.set_footer(footer);
-        }
-        if !digest_agrees || !agrees {
+        } else {
+            // An open refuses the log for that, whatever else there is.
             report.add(segment.damage(end.end, end.end, CorruptionReason::Footer));
         }
     }
@@ -134,6 +144,9 @@ fn check_sealed(member: &Member, end: &Predecessor, report: &mut VerifyReport) -
         }
         Err(e) => return Err(e),
     };
+    if bad_footer {
+        report.add(segment.damage(end.end, end.end, CorruptionReason::Footer));
+    }
     report.segments.push(segment_check(segment, end.end, (blocks, records), has_footer));
     Ok(())
 }

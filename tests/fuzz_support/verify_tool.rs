@@ -1,7 +1,7 @@
 //! `verify` on arbitrary and on damaged directories: it never panics, never changes a byte, and agrees with `open`.
 //! What `open` refuses, it reports; what it finds nothing wrong with opens and reads to the end.
 
-use seawall::{Error, verify_on};
+use seawall::{Error, Verdict, verify_on};
 
 use super::cursor::Cursor;
 use super::directory::{Files, arbitrary, difference, disk_of, files_of, options, shared};
@@ -28,6 +28,8 @@ fn check(files: &Files) {
             assert!(!report.is_ok(), "refused ({c}), and verify reports nothing");
         }
         (Ok(wal), Ok(report)) if report.is_ok() => {
+            let cuts = !wal.recovery().cut.is_empty();
+            assert_eq!(report.verdict() == Verdict::Cuts, cuts, "what is cut: {report}");
             assert!(!show(wal, &disk).damaged, "verify reports nothing, and a record cannot be read");
         }
         // A log that cannot go on is not damaged.

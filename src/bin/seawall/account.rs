@@ -1,8 +1,10 @@
 //! What lies in which segment, and whose it is: one pass over the headers of all records.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use seawall::{Batch, LogView, RecordHead, SegmentReader};
+use seawall::error::Corruption;
+use seawall::{Batch, Error, LogView, RecordHead, SegmentReader};
 
 use crate::failure::Failure;
 
@@ -12,6 +14,20 @@ pub(crate) type Groups = seawall::raft::RaftView;
 
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
 pub(crate) enum Groups {}
+
+/// Whether this build knows Raft's records.
+pub(crate) const HAS_RAFT: bool = cfg!(any(feature = "raft-protobuf", feature = "raft-prost"));
+
+/// Whether there are groups.
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+pub(crate) fn any(groups: &Groups) -> bool {
+    !groups.groups().is_empty()
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+pub(crate) fn any(_: &Groups) -> bool {
+    false
+}
 
 /// What a Raft log keeps its snapshots in, beside its segments.
 pub(crate) const SNAPSHOTS: &str = "snapshots";
@@ -76,6 +92,26 @@ pub(crate) fn groups(_: &LogView) -> Result<Groups, Failure> {
     Err(Failure::Undone("this build has no Raft layer".to_owned()))
 }
 
+/// The groups past what is damaged, and what is wrong with them.
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+pub(crate) fn salvaged(log: &LogView) -> Result<(Groups, Vec<String>), Failure> {
+    let (groups, wrong) = Groups::salvage(log)?;
+    // Damage is told where the segments are gone through.
+    let damage = |e: &seawall::raft::Error| matches!(e, seawall::raft::Error::Log(Error::Corruption(_)));
+    Ok((groups, wrong.iter().filter(|e| !damage(e)).map(ToString::to_string).collect()))
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+pub(crate) fn salvaged(_: &LogView) -> Result<(Groups, Vec<String>), Failure> {
+    Err(Failure::Undone("this build has no Raft layer".to_owned()))
+}
+
+/// Whether the log in this directory is Raft's: it has a place for snapshots from its first opening on. One that has lost
+/// it is known by its records.
+pub(crate) fn is_raft(dir: &Path) -> bool {
+    dir.join(SNAPSHOTS).is_dir()
+}
+
 /// The groups of a log that is Raft's. Others may have none either way: their records have no labels, as none of Raft's is
 /// without one, or they do not add up to groups.
 pub(crate) fn groups_if_any(log: &LogView) -> Option<Groups> {
@@ -112,23 +148,42 @@ pub(crate) fn size(head: &RecordHead) -> u64 {
     Batch::record_size(u64::from(head.payload_len), head.label.is_some())
 }
 
-/// All segments of the log.
-pub(crate) fn segments(log: &LogView, groups: Option<&Groups>) -> Result<Vec<Segment>, Failure> {
+/// All segments of the log, and what is damaged: why an open refuses the log, and where headers do not verify. Payloads are not
+/// read.
+pub(crate) fn segments(
+    log: &LogView,
+    groups: Option<&Groups>,
+) -> Result<(Vec<Segment>, Vec<Corruption>), Failure> {
     let bar = crate::style::bar(log.segments().len() as u64, "segments");
     let mut all = Vec::with_capacity(log.segments().len());
+    let mut damage: Vec<Corruption> = log.damage().into_iter().cloned().collect();
     for reader in log.segments() {
-        all.push(segment(reader, groups)?);
+        all.push(segment(reader, groups, &mut damage)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(all)
+    Ok((all, damage))
 }
 
-fn segment(reader: &SegmentReader, groups: Option<&Groups>) -> Result<Segment, Failure> {
-    let (blocks, records) = reader.count()?;
+fn segment(
+    reader: &SegmentReader,
+    groups: Option<&Groups>,
+    damage: &mut Vec<Corruption>,
+) -> Result<Segment, Failure> {
     let mut streams: BTreeMap<u64, Part> = BTreeMap::new();
-    for head in reader.heads() {
-        let head = head?;
+    let (mut heads, mut records) = (reader.salvage(), 0);
+    while let Some(head) = heads.next() {
+        let head = match head {
+            Ok(head) => head,
+            Err(Error::Corruption(c)) => {
+                if !damage.iter().any(|d| d.file == c.file && d.lsns.start == c.lsns.start) {
+                    damage.push(*c);
+                }
+                continue;
+            }
+            Err(e) => return Err(e.into()),
+        };
+        records += 1;
         let Some(label) = head.label else { continue };
         let (bytes, fate) = (size(&head), fate(groups, &head));
         streams.entry(label.stream).or_default().add(Part {
@@ -143,7 +198,7 @@ fn segment(reader: &SegmentReader, groups: Option<&Groups>) -> Result<Segment, F
         id: reader.id().get(),
         first: reader.first_lsn().get(),
         end: reader.end_lsn().get(),
-        blocks,
+        blocks: heads.blocks(),
         records,
         bytes: reader.used_bytes(),
         streams,

@@ -1,7 +1,7 @@
 //! `seawall dump`.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use seawall::error::Corruption;
 use seawall::{Error, SegmentReader};
@@ -39,7 +39,8 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
         for line in lines(args, segment, as_json) {
             let line = match line {
                 Ok(line) => line,
-                Err(Error::Corruption(_)) if released(&args.dir, segment) => break,
+                // A writer freed the segment meanwhile: its file may be in use again.
+                Err(Error::Corruption(_)) if log.has_released(segment.id()).unwrap_or(false) => break,
                 Err(Error::Corruption(c)) => {
                     health = Health::Damaged;
                     damage(&c, as_json)
@@ -77,10 +78,4 @@ fn lines<'a>(
 
 fn damage(c: &Corruption, as_json: bool) -> String {
     if as_json { json!({ "damage": problem(c) }).to_string() } else { style::wrong(&format!("damage: {c}")) }
-}
-
-/// Whether a running writer freed the segment meanwhile: its file may be in use again.
-fn released(dir: &Path, segment: &SegmentReader) -> bool {
-    view::open_damaged(dir)
-        .is_ok_and(|log| log.segments().first().is_some_and(|oldest| oldest.id() > segment.id()))
 }

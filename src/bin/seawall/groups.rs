@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use seawall::LogView;
+use seawall::error::Corruption;
 use seawall::raft::Recovered;
 use serde_json::{Value, json};
 
-use crate::account::{self, Part, SNAPSHOTS, Segment};
+use crate::account::{self, Part, Segment};
 use crate::failure::Failure;
-use crate::looks::beside_a_writer;
+use crate::verify::problem;
 use crate::{Health, style, view};
 
 /// A group, and what it has where.
@@ -49,32 +51,59 @@ pub(crate) fn rows(groups: &account::Groups, segments: &[Segment]) -> Vec<Row> {
     groups.groups().into_iter().filter_map(row).collect()
 }
 
-pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
-    let rows = beside_a_writer(|| {
-        let log = view::open(dir)?;
-        let groups = account::groups(&log).map_err(|e| no_raft_log(dir, e))?;
-        Ok(rows(&groups, &account::segments(&log, Some(&groups))?))
-    })?;
-    if as_json {
-        println!("{:#}", json!({ "groups": rows.iter().map(Row::json).collect::<Vec<_>>() }));
-        return Ok(Health::Good);
-    }
-    println!("{}", heading());
-    for row in &rows {
-        println!("{}", line(row));
-    }
-    Ok(Health::Good)
+/// What can be known of the groups, and what is wrong.
+struct Found {
+    rows: Vec<Row>,
+    wrong: Vec<String>,
+    damage: Vec<Corruption>,
 }
 
-/// Records with labels need not be Raft's. A Raft log has a directory for snapshots from its first opening on.
-fn no_raft_log(dir: &Path, e: Failure) -> Failure {
-    match e {
-        Failure::Damaged(_) if !dir.join(SNAPSHOTS).is_dir() => {
-            Failure::Undone(format!("{} is no Raft log: its records make no groups", dir.display()))
-        }
-        e => e,
+impl Found {
+    fn is_wrong(&self) -> bool {
+        !self.wrong.is_empty() || !self.damage.is_empty()
     }
 }
+
+pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
+    let look = |log: &LogView| {
+        let (groups, wrong) = account::salvaged(log)?;
+        let (segments, damage) = account::segments(log, Some(&groups))?;
+        Ok(Found { rows: rows(&groups, &segments), wrong, damage })
+    };
+    let found = view::read(dir, look, Found::is_wrong)?;
+    if !found.wrong.is_empty() && !account::is_raft(dir) {
+        let why = format!("{} is no Raft log: its records make no groups", dir.display());
+        return Err(Failure::Undone(why));
+    }
+    if as_json {
+        let document = json!({
+            "groups": found.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "damage": found.damage.iter().map(problem).collect::<Vec<_>>(),
+            "wrong": found.wrong,
+        });
+        println!("{document:#}");
+    } else {
+        print(&found);
+    }
+    Ok(if found.is_wrong() { Health::Damaged } else { Health::Good })
+}
+
+fn print(found: &Found) {
+    println!("{}", heading());
+    found.rows.iter().for_each(|row| println!("{}", line(row)));
+    for damage in &found.damage {
+        println!("{}", style::wrong(&format!("damaged: {damage}")));
+    }
+    for wrong in &found.wrong {
+        println!("{}", style::wrong(&format!("an open refuses: {wrong}")));
+    }
+    if !found.damage.is_empty() {
+        println!("{}", style::wrong(BEHIND));
+    }
+}
+
+/// What is to be thought of groups in a damaged log.
+const BEHIND: &str = "the groups are shown as far as they can be read; behind damage without a footer one may have more, or less";
 
 pub(crate) fn heading() -> String {
     style::heading(&format!(

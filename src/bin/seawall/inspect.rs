@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use seawall::LogView;
+use seawall::error::Corruption;
+use seawall::{Cut, LogView};
 use serde_json::{Value, json};
 
 use crate::account::{self, Groups, Segment};
 use crate::failure::Failure;
-use crate::looks::beside_a_writer;
-use crate::verify::torn;
+use crate::verify::{problem, torn};
 use crate::{Health, style, view};
 
 #[derive(clap::Args)]
@@ -23,21 +23,74 @@ pub(crate) struct Args {
     group: Option<u64>,
 }
 
-pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let (log, groups, segments) = beside_a_writer(|| {
-        let log = view::open(&args.dir)?;
-        // A log that is not Raft's has no groups; what is wrong with a Raft log, `groups` and `verify` say.
-        let groups = account::groups_if_any(&log);
-        let segments = account::segments(&log, groups.as_ref())?;
-        Ok((log, groups, segments))
-    })?;
-    match (args.segment, args.group) {
-        (Some(id), _) => one_segment(&segments, id, groups.is_some(), as_json),
-        (_, Some(id)) => one_group(&segments, id, groups.as_ref(), as_json),
-        _ => {
-            whole(&log, &segments, groups.is_some(), as_json);
-            Ok(Health::Good)
+/// What can be read, and what is wrong.
+struct Found {
+    log: LogFacts,
+    groups: Option<Groups>,
+    segments: Vec<Segment>,
+    damage: Vec<Corruption>,
+    wrong: Vec<String>,
+}
+
+/// What is said of the log as a whole.
+struct LogFacts {
+    uuid: String,
+    owner: Option<u64>,
+    closed: bool,
+    end: u64,
+    cuts: Vec<Cut>,
+}
+
+impl Found {
+    fn is_wrong(&self) -> bool {
+        !self.wrong.is_empty() || !self.damage.is_empty()
+    }
+
+    fn health(&self) -> Health {
+        if self.is_wrong() { Health::Damaged } else { Health::Good }
+    }
+}
+
+fn look(log: &LogView, is_raft: bool) -> Result<Found, Failure> {
+    // A log that is not Raft's has no groups. Of a damaged one that is, what can be known of them is told.
+    let (groups, wrong) = match account::groups_if_any(log) {
+        None if is_raft && account::HAS_RAFT => {
+            let (groups, wrong) = account::salvaged(log)?;
+            (Some(groups), wrong)
         }
+        groups => (groups, Vec::new()),
+    };
+    let (segments, damage) = account::segments(log, groups.as_ref())?;
+    let facts = LogFacts {
+        uuid: log.uuid().to_string(),
+        owner: log.owner(),
+        closed: log.was_closed(),
+        end: log.end_lsn().get(),
+        cuts: log.would_cut().to_vec(),
+    };
+    Ok(Found { log: facts, groups, segments, damage, wrong })
+}
+
+pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
+    let is_raft = account::is_raft(&args.dir);
+    let found = view::read(&args.dir, |log| look(log, is_raft), Found::is_wrong)?;
+    match (args.segment, args.group) {
+        (Some(id), _) => one_segment(&found.segments, id, found.groups.is_some(), as_json)?,
+        (_, Some(id)) => one_group(&found.segments, id, found.groups.as_ref(), as_json)?,
+        _ => whole(&found, as_json),
+    }
+    if !as_json {
+        print_wrong(&found);
+    }
+    Ok(found.health())
+}
+
+fn print_wrong(found: &Found) {
+    for damage in &found.damage {
+        println!("{}", style::wrong(&format!("damaged: {damage}")));
+    }
+    for wrong in &found.wrong {
+        println!("{}", style::wrong(&format!("an open refuses: {wrong}")));
     }
 }
 
@@ -51,26 +104,26 @@ fn document(s: &Segment, raft: bool) -> Value {
     })
 }
 
-fn whole(log: &LogView, segments: &[Segment], raft: bool, as_json: bool) {
+fn whole(found: &Found, as_json: bool) {
+    let (log, segments, raft) = (&found.log, &found.segments, found.groups.is_some());
     if as_json {
         let document = json!({
-            "uuid": log.uuid().to_string(),
-            "owner": log.owner(),
-            "closed": log.was_closed(),
-            "end_lsn": log.end_lsn().get(),
+            "uuid": log.uuid,
+            "owner": log.owner,
+            "closed": log.closed,
+            "end_lsn": log.end,
             "segments": segments.iter().map(|s| document(s, raft)).collect::<Vec<_>>(),
-            "would_cut": log.would_cut().iter().map(torn).collect::<Vec<_>>(),
+            "would_cut": log.cuts.iter().map(torn).collect::<Vec<_>>(),
+            "damage": found.damage.iter().map(problem).collect::<Vec<_>>(),
+            "wrong": found.wrong,
         });
         println!("{document:#}");
         return;
     }
-    println!("log       {}", log.uuid());
-    println!("owner     {}", log.owner().map_or("none".to_owned(), |o| o.to_string()));
-    println!(
-        "last life {}",
-        if log.was_closed() { "closed cleanly" } else { "not closed, or still running" }
-    );
-    println!("ends at   LSN {}", log.end_lsn());
+    println!("log       {}", log.uuid);
+    println!("owner     {}", log.owner.map_or("none".to_owned(), |o| o.to_string()));
+    println!("last life {}", if log.closed { "closed cleanly" } else { "not closed, or still running" });
+    println!("ends at   LSN {}", log.end);
     println!();
     println!("{}", heading());
     for s in segments {
@@ -89,7 +142,7 @@ fn whole(log: &LogView, segments: &[Segment], raft: bool, as_json: bool) {
         of_groups(Segment::live),
         of_groups(Segment::dead)
     );
-    for cut in log.would_cut() {
+    for cut in &log.cuts {
         println!("\n{} {cut}", style::wrong("the next open would cut:"));
     }
 }
@@ -119,7 +172,7 @@ fn line(s: &Segment, raft: bool) -> String {
     )
 }
 
-fn one_segment(segments: &[Segment], id: u64, raft: bool, as_json: bool) -> Result<Health, Failure> {
+fn one_segment(segments: &[Segment], id: u64, raft: bool, as_json: bool) -> Result<(), Failure> {
     let segment = segments
         .iter()
         .find(|s| s.id == id)
@@ -136,7 +189,7 @@ fn one_segment(segments: &[Segment], id: u64, raft: bool, as_json: bool) -> Resu
             fields.insert("streams".to_owned(), streams.collect());
         }
         println!("{document:#}");
-        return Ok(Health::Good);
+        return Ok(());
     }
     println!("{}\n{}\n", heading(), line(segment, raft));
     println!(
@@ -146,15 +199,10 @@ fn one_segment(segments: &[Segment], id: u64, raft: bool, as_json: bool) -> Resu
     for (stream, p) in &segment.streams {
         println!("{stream:>20} {:>10} {:>12} {:>12}", p.records, p.bytes, known(raft, p.live));
     }
-    Ok(Health::Good)
+    Ok(())
 }
 
-fn one_group(
-    segments: &[Segment],
-    id: u64,
-    groups: Option<&Groups>,
-    as_json: bool,
-) -> Result<Health, Failure> {
+fn one_group(segments: &[Segment], id: u64, groups: Option<&Groups>, as_json: bool) -> Result<(), Failure> {
     let raft = groups.is_some();
     let parts: Vec<_> = segments.iter().filter_map(|s| Some((s, s.streams.get(&id)?))).collect();
     if parts.is_empty() {
@@ -170,7 +218,7 @@ fn one_group(
         });
         let state = state.map(|(_, json)| json);
         println!("{:#}", json!({ "stream": id, "state": state, "segments": list.collect::<Vec<_>>() }));
-        return Ok(Health::Good);
+        return Ok(());
     }
     match state {
         Some((text, _)) => println!("{text}\n"),
@@ -183,7 +231,7 @@ fn one_group(
     for (s, p) in &parts {
         println!("{:>8} {:>10} {:>12} {:>12}", s.id, p.records, p.bytes, known(raft, p.live));
     }
-    Ok(Health::Good)
+    Ok(())
 }
 
 /// The group's line in `groups`, as text and JSON.

@@ -1,7 +1,8 @@
 //! `seawall`: looks at a log. All but `repair` take no lock and change not a byte of it, so they work beside a running
 //! writer; `bench` and `import-raft-engine` write to logs of their own.
 //!
-//! Exit status: 0 when all is well, 1 when the log is damaged, 2 when the command could not be done.
+//! Exit status: 0 when all is well, 1 when the log is damaged, 2 when the command could not be done, 3 when the log opens and
+//! an open cuts off an unproven tail.
 //!
 //! The lints are the library's, but that a program talks to people.
 
@@ -17,7 +18,6 @@ mod groups;
 #[cfg(feature = "import-raft-engine")]
 mod import;
 mod inspect;
-mod looks;
 mod map;
 mod picture;
 mod records;
@@ -40,13 +40,16 @@ use failure::Failure;
 enum Health {
     Good,
     Damaged,
+    /// An open takes the log and cuts something off; only those who verify it say so.
+    Cuts,
 }
 
 #[derive(Parser)]
 #[command(
     name = "seawall",
     version,
-    about = "Looks at a Seawall log, without its lock and without changing it; `repair` changes it, when told to"
+    about = "Looks at a Seawall log, without its lock and without changing it; `repair` changes it, when told to",
+    after_help = "Exit status: 0 all is well, 1 the log is damaged, 2 the command could not be done, 3 (verify, report) the log opens and an open cuts off an unproven tail"
 )]
 struct Args {
     /// One JSON document on standard output instead of text
@@ -59,6 +62,11 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Every checksum, chain and footer: what is wrong where, what it hits, and whether `open` would cut or refuse
+    ///
+    /// All damage is told, not the first; of a Raft log also the groups that are not whole, and the snapshots that they refer to.
+    ///
+    /// Exit status: 0 the log is whole; 1 it is damaged: an open refuses it, or takes it and whoever reads what is damaged gets
+    /// the error; 2 it could not be looked at; 3 it opens, and an open cuts off a tail of which nothing says that it was durable.
     Verify {
         /// The log's directory
         dir: PathBuf,
@@ -99,6 +107,7 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(Health::Good) => ExitCode::SUCCESS,
         Ok(Health::Damaged) => ExitCode::from(1),
+        Ok(Health::Cuts) => ExitCode::from(3),
         Err(failure) => {
             eprintln!("seawall: {failure}");
             ExitCode::from(failure.status())
@@ -108,7 +117,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<Health, Failure> {
     match &args.command {
-        Command::Verify { dir } => Ok(verify::run(dir, args.json)?),
+        Command::Verify { dir } => verify::run(dir, args.json),
         Command::Inspect(inspect) => inspect::run(inspect, args.json),
         #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
         Command::Groups { dir } => groups::run(dir, args.json),

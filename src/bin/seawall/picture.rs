@@ -14,7 +14,6 @@ use seawall::{Error, LogView, SegmentReader};
 
 use crate::account::{self, Fate, Groups, fate, size};
 use crate::failure::Failure;
-use crate::looks::until_sure;
 use crate::view;
 
 /// What a byte is, in the order in which it wins a cell that holds several kinds: damage is never hidden.
@@ -125,26 +124,10 @@ impl Cell {
     }
 }
 
-/// What a look found that another one must find as well.
-#[derive(Debug, PartialEq)]
-enum Fault {
-    Failed(Failure),
-    Damaged(Vec<(u64, u64)>),
-}
-
-fn fault(looked: &Result<Picture, Failure>) -> Option<Fault> {
-    match looked {
-        Err(failure) => Some(Fault::Failed(failure.clone())),
-        Ok(picture) if picture.is_damaged() => Some(Fault::Damaged(picture.damage.clone())),
-        Ok(_) => None,
-    }
-}
-
 impl Picture {
-    /// Looks at the whole log in `dir`, past what is damaged, also beside a writer: it may use a released file again while
-    /// we read it. What is really damaged is damaged at the same place the next time.
+    /// Looks at the whole log in `dir`, past what is damaged, also beside a writer.
     pub(crate) fn look(dir: &Path) -> Result<Picture, Failure> {
-        until_sure(|| Picture::of(&view::open_damaged(dir)?), fault)
+        view::read(dir, Picture::of, Picture::is_damaged)
     }
 
     /// Whether anything is damaged that is proven to have been durable.
@@ -323,30 +306,6 @@ fn strip(log: &LogView, segment: &SegmentReader, groups: Option<&Groups>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn damaged(damage: &[(u64, u64)]) -> Picture {
-        Picture { strips: Vec::new(), raft: false, damage: damage.to_vec(), title: String::new() }
-    }
-
-    /// A writer that uses a file again makes a look fail, or show damage that no second look shows.
-    #[test]
-    fn damage_counts_when_two_looks_show_the_same() {
-        let looks = |finds: &[&[(u64, u64)]]| {
-            let mut left = finds.iter();
-            let look = || match left.next() {
-                Some([]) => Err(Failure::Undone("gone".to_owned())),
-                Some(damage) => Ok(damaged(damage)),
-                None => Ok(damaged(&[])),
-            };
-            let found = until_sure(look, fault).map(|picture| picture.damage);
-            (found, finds.len() - left.len())
-        };
-        // Another place, another extent, another kind of fault: none of them twice, and then it is whole.
-        let moving: &[&[(u64, u64)]] = &[&[(1, 2)], &[(1, 3)], &[], &[(1, 3)], &[(1, 3), (5, 6)]];
-        assert_eq!(looks(moving), (Ok(vec![]), 5));
-        assert_eq!(looks(&[&[(1, 2)], &[(4, 8)], &[(4, 8)], &[(9, 9)]]), (Ok(vec![(4, 8)]), 3));
-        assert_eq!(looks(&[&[(1, 2)], &[], &[]]), (Err(Failure::Undone("gone".to_owned())), 3));
-    }
 
     /// Who looks at the picture tells a group from what a byte is, and from the other groups.
     #[test]

@@ -4,12 +4,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use seawall::VerifyReport;
+use seawall::Verdict;
 use serde_json::json;
 
+use crate::Health;
 use crate::failure::Failure;
 use crate::picture::Picture;
-use crate::{Health, verify};
+use crate::verify::{self, Found};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,21 +22,24 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let report = verify::watched(&args.dir, as_json)?;
+    let found = verify::watched(&args.dir, as_json)?;
     let map = match Picture::look(&args.dir) {
         Ok(picture) => picture.svg(),
         // The chain of segments is broken: what verify says is all there is.
         Err(Failure::Damaged(why)) => format!("<p>No map: {}</p>", escape(&why)),
         Err(e) => return Err(e),
     };
-    std::fs::write(&args.html, page(&args.dir, &report, &map))
+    std::fs::write(&args.html, page(&args.dir, &found, &map))
         .map_err(|e| Failure::Undone(format!("cannot write {}: {e}", args.html.display())))?;
     if as_json {
-        println!("{:#}", json!({ "file": args.html.display().to_string(), "damaged": !report.is_ok() }));
+        println!(
+            "{:#}",
+            json!({ "file": args.html.display().to_string(), "damaged": found.verdict == Verdict::Damaged })
+        );
     } else {
         println!("{}", args.html.display());
     }
-    Ok(if report.is_ok() { Health::Good } else { Health::Damaged })
+    Ok(found.health())
 }
 
 const STYLE: &str = "body{font:14px sans-serif;max-width:1060px;margin:2em auto;color:#222}\
@@ -43,12 +47,13 @@ const STYLE: &str = "body{font:14px sans-serif;max-width:1060px;margin:2em auto;
     td,th{padding:.25em .8em;text-align:right;border-bottom:1px solid #eee}\
     .good{color:#2a7d4f}.bad{color:#d62828}li{margin:.4em 0}";
 
-fn page(dir: &Path, report: &VerifyReport, map: &str) -> String {
+fn page(dir: &Path, found: &Found, map: &str) -> String {
+    let report = &found.log;
     let name = escape(&dir.display().to_string());
-    let verdict = if report.is_ok() {
-        "<p class=\"good\">The log is whole.</p>"
-    } else {
-        "<p class=\"bad\">The log is damaged; an open refuses it. Nothing was changed.</p>"
+    let verdict = match found.verdict {
+        Verdict::Whole => "<p class=\"good\">The log is whole.</p>",
+        Verdict::Cuts => "<p>The log opens, and an open cuts off what is unproven. Nothing was changed.</p>",
+        Verdict::Damaged => "<p class=\"bad\">The log is damaged. Nothing was changed.</p>",
     };
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{name}</title><style>{STYLE}</style>\n\
@@ -75,13 +80,21 @@ fn page(dir: &Path, report: &VerifyReport, map: &str) -> String {
     }
     page.push_str("</table>\n<h2>What the next open would find</h2>\n<ul>\n");
     for problem in &report.problems {
-        writeln!(page, "<li class=\"bad\">It would refuse: {}", escape(&problem.to_string()))
-            .unwrap_or_default();
+        writeln!(
+            page,
+            "<li class=\"bad\">It would refuse, or whoever reads it: {}",
+            escape(&problem.to_string())
+        )
+        .unwrap_or_default();
+    }
+    let of_groups = found.raft.as_ref().map_or(&[][..], |raft| &raft.problems);
+    for problem in of_groups {
+        writeln!(page, "<li class=\"bad\">It would refuse: {}", escape(problem)).unwrap_or_default();
     }
     for cut in &report.torn {
         writeln!(page, "<li>It would {}", escape(&cut.to_string())).unwrap_or_default();
     }
-    if report.problems.is_empty() && report.torn.is_empty() {
+    if found.verdict == Verdict::Whole {
         page.push_str("<li>Nothing to cut, nothing to refuse.\n");
     }
     page.push_str("</ul>\n</html>\n");

@@ -4,10 +4,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use seawall::{Error, Lsn, SegmentReader};
+use seawall::{Error, LogView, Lsn, SegmentReader};
 
 use crate::failure::Failure;
-use crate::looks::beside_a_writer;
 use crate::records::{Choice, Shown};
 use crate::{Health, view};
 
@@ -38,12 +37,12 @@ struct Place {
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let first = beside_a_writer(|| Ok(view::open(&args.dir)?))?;
-    let mut at = Place { next: args.from.map_or(first.end_lsn(), Lsn::new), block: None };
+    let end = view::read(&args.dir, |log| whole(log).map(LogView::end_lsn), |_| false)?;
+    let mut at = Place { next: args.from.map_or(end, Lsn::new), block: None };
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut out = std::io::stdout().lock();
     while left > 0 {
-        let (records, seen) = beside_a_writer(|| news(args, &at))?;
+        let (records, seen) = view::read(&args.dir, |log| news(args, log, &at), |_| false)?;
         for record in records.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
             // Whoever reads the output may have had enough.
             if writeln!(out, "{}", args.choice.line(record, as_json)).and_then(|()| out.flush()).is_err() {
@@ -59,9 +58,14 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     Ok(Health::Good)
 }
 
+/// A log that an open refuses has no end to be waited at.
+fn whole(log: &LogView) -> Result<&LogView, Failure> {
+    log.damage().map_or(Ok(log), |c| Err(Failure::Damaged(c.to_string())))
+}
+
 /// The records from a place on, and the place behind them.
-fn news(args: &Args, at: &Place) -> Result<(Vec<Shown>, Place), Failure> {
-    let log = view::open(&args.dir)?;
+fn news(args: &Args, log: &LogView, at: &Place) -> Result<(Vec<Shown>, Place), Failure> {
+    let log = whole(log)?;
     let mut records = Vec::new();
     for segment in log.segments().iter().filter(|s| s.end_lsn() > at.next) {
         records.extend(of_segment(args, segment, at)?);

@@ -3,42 +3,109 @@
 use std::path::Path;
 
 use seawall::error::Corruption;
-use seawall::{Cut, Result, VerifyReport};
+use seawall::{Cut, Verdict, VerifyProgress, VerifyReport};
 use serde_json::{Value, json};
 
-use crate::{Health, style};
+use crate::account;
+use crate::failure::Failure;
+use crate::{Health, style, view};
 
-pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health> {
-    let report = watched(dir, as_json)?;
-    if as_json {
-        println!("{:#}", document(&report));
-    } else {
-        println!("{report}");
-        println!(
-            "{}",
-            if report.is_ok() { "the log is whole" } else { "the log is damaged; nothing was changed" }
-        );
+/// What was found of a log, Raft's or not.
+pub(crate) struct Found {
+    pub(crate) log: VerifyReport,
+    pub(crate) verdict: Verdict,
+    pub(crate) raft: Option<Raft>,
+}
+
+/// What was found of a Raft log's groups.
+pub(crate) struct Raft {
+    groups: usize,
+    snapshots: usize,
+    pub(crate) problems: Vec<String>,
+}
+
+impl Found {
+    pub(crate) fn health(&self) -> Health {
+        match self.verdict {
+            Verdict::Whole => Health::Good,
+            Verdict::Cuts => Health::Cuts,
+            Verdict::Damaged => Health::Damaged,
+        }
     }
-    Ok(if report.is_ok() { Health::Good } else { Health::Damaged })
+}
+
+pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
+    let found = watched(dir, as_json)?;
+    if as_json {
+        println!("{:#}", document(&found));
+    } else {
+        println!("{}", found.log);
+        if let Some(raft) = &found.raft {
+            println!("{} groups, {} snapshots verify", raft.groups, raft.snapshots);
+            raft.problems.iter().for_each(|problem| println!("refused: {problem}"));
+        }
+        println!("{}", found.verdict);
+    }
+    Ok(found.health())
 }
 
 /// Verifies, and shows how far it is when that takes a while. Who reads JSON is a program.
-pub(crate) fn watched(dir: &Path, as_json: bool) -> Result<VerifyReport> {
+pub(crate) fn watched(dir: &Path, as_json: bool) -> Result<Found, Failure> {
     if as_json {
-        return seawall::verify(dir);
+        return verify(dir, |_| {});
     }
     let bar = style::late_bytes("verifying");
-    let report = seawall::verify_with(dir, |at| {
+    let found = verify(dir, |at| {
         bar.set_length(at.total);
         bar.set_position(at.done);
     });
     bar.finish_and_clear();
-    report
+    found
 }
 
-fn document(report: &VerifyReport) -> Value {
+fn verify(dir: &Path, progress: impl FnMut(VerifyProgress)) -> Result<Found, Failure> {
+    if is_raft(dir) {
+        return verify_raft(dir, progress);
+    }
+    let log = seawall::verify_with(dir, progress)?;
+    Ok(Found { verdict: log.verdict(), log, raft: None })
+}
+
+/// A Raft log without a place for snapshots may have lost it.
+fn is_raft(dir: &Path) -> bool {
+    let has_groups = || {
+        let groups = view::open_damaged(dir).ok().and_then(|log| account::groups_if_any(&log));
+        groups.is_some_and(|groups| account::any(&groups))
+    };
+    account::HAS_RAFT && (account::is_raft(dir) || has_groups())
+}
+
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+fn verify_raft(dir: &Path, progress: impl FnMut(VerifyProgress)) -> Result<Found, Failure> {
+    use seawall::raft::RaftOptions;
+    let options = RaftOptions::new().wal(view::options().create_if_missing(false));
+    let disk = view::options().create_if_missing(false).disk(dir)?;
+    let found = seawall::raft::verify_on(&disk, &options, progress)?;
+    let verdict = found.verdict();
+    let problems = found.problems.iter().map(ToString::to_string).collect();
+    let raft = Raft { groups: found.groups, snapshots: found.snapshots, problems };
+    Ok(Found { log: found.log, verdict, raft: Some(raft) })
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+fn verify_raft(_: &Path, _: impl FnMut(VerifyProgress)) -> Result<Found, Failure> {
+    Err(Failure::Undone("this build has no Raft layer".to_owned()))
+}
+
+fn document(found: &Found) -> Value {
+    let report = &found.log;
     json!({
-        "ok": report.is_ok(),
+        "ok": found.verdict != Verdict::Damaged,
+        "verdict": match found.verdict {
+            Verdict::Whole => "whole",
+            Verdict::Cuts => "cuts",
+            Verdict::Damaged => "damaged",
+        },
         "uuid": report.uuid.map(|u| u.to_string()),
         "owner": report.owner,
         "first_lsn": report.first_lsn.get(),
@@ -54,6 +121,12 @@ fn document(report: &VerifyReport) -> Value {
         })).collect::<Vec<_>>(),
         "problems": report.problems.iter().map(problem).collect::<Vec<_>>(),
         "would_cut": report.torn.iter().map(torn).collect::<Vec<_>>(),
+        "foreign": report.foreign,
+        "raft": found.raft.as_ref().map(|raft| json!({
+            "groups": raft.groups,
+            "snapshots": raft.snapshots,
+            "problems": raft.problems,
+        })),
     })
 }
 

@@ -2,15 +2,38 @@
 
 use std::path::Path;
 
+use seawall::LogView;
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 use seawall::Options;
-use seawall::{LogView, Result};
 
-pub(crate) fn open(dir: &Path) -> Result<LogView> {
-    LogView::open(dir).map(decoding)
+use crate::failure::Failure;
+
+/// So often is read again at most.
+const READS: usize = 50;
+
+/// What `read` makes of the log, past what is damaged in it. What is `wrong` with that counts when all that was read was part
+/// of the log to the end: what a writer has released meanwhile may read as anything.
+pub(crate) fn read<T>(
+    dir: &Path,
+    mut read: impl FnMut(&LogView) -> Result<T, Failure>,
+    wrong: impl Fn(&T) -> bool,
+) -> Result<T, Failure> {
+    for _ in 0..READS {
+        let log = open_damaged(dir)?;
+        let found = read(&log);
+        if found.as_ref().is_ok_and(|found| !wrong(found)) || !changed(&log) {
+            return found;
+        }
+    }
+    Err(Failure::Undone("a writer releases segments faster than they can be read: try again".to_owned()))
 }
 
-pub(crate) fn open_damaged(dir: &Path) -> Result<LogView> {
+/// A log without a superblock has no writer.
+fn changed(log: &LogView) -> bool {
+    log.has_changed().unwrap_or(false)
+}
+
+pub(crate) fn open_damaged(dir: &Path) -> seawall::Result<LogView> {
     LogView::open_damaged(dir).map(decoding)
 }
 

@@ -97,6 +97,7 @@ fn document(plan: &DropPlan, done: Option<&Repaired>) -> Value {
         "end_lsn": plan.end_lsn().get(),
         "footers": [],
         "files": [],
+        "superblock": null,
         "loss": null,
         "raft": {
             "must_not_rejoin": !plan.is_empty(),

@@ -6,9 +6,10 @@ mod drop_groups;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use seawall::SegmentId;
 use seawall::error::Corruption;
 use seawall::io::{Disk, RealDisk};
-use seawall::repair::{ASIDE, Choice, Loss, Plan, Repaired, Undone};
+use seawall::repair::{ASIDE, Choice, Loss, NewSuperblock, Plan, Repaired, Undone};
 use serde_json::{Value, json};
 
 use crate::account::SNAPSHOTS;
@@ -27,7 +28,7 @@ const REJOIN: &str = "THIS RAFT REPLICA LOSES ENTRIES AND VOTES THAT IT HAD ACKN
 /// works where a footer or a snapshot's name tells whom the damage hits, and says so where it does not; what is left then is
 /// --cut, which loses what lies behind the damage of all groups.
 #[derive(clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["cut", "drop_groups", "rebuild_footers", "undo"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["cut", "drop_groups", "rebuild_footers", "rebuild_superblock", "undo"]))]
 pub(crate) struct Args {
     /// The log's directory
     dir: PathBuf,
@@ -40,6 +41,17 @@ pub(crate) struct Args {
     /// Take away damaged footers; the next open reads those segments whole and writes new ones. No record is lost
     #[arg(long)]
     rebuild_footers: bool,
+    /// Make the superblock anew of what the segments say, when it is gone or both of its slots are damaged. No record that is
+    /// there is lost; segments that the log had released and not removed yet come back
+    #[arg(long)]
+    rebuild_superblock: bool,
+    /// With --rebuild-superblock: whom the log belongs to (a Raft log: its node id); no segment says it
+    #[arg(long, conflicts_with_all = ["cut", "drop_groups", "rebuild_footers", "undo"])]
+    owner: Option<u64>,
+    /// With --rebuild-superblock: the number of the segment that the log begins with, where the segments do not tell. All older
+    /// ones are given up
+    #[arg(long, conflicts_with_all = ["cut", "drop_groups", "rebuild_footers", "undo"])]
+    oldest: Option<u64>,
     /// Put every file back as it was before the last repair. What was written to the log since is lost
     #[arg(long)]
     undo: bool,
@@ -62,7 +74,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     if args.drop_groups {
         return drop_groups(args, &disk, as_json);
     }
-    let mut plan = Plan::of(&disk, if args.cut { Choice::Cut } else { Choice::RebuildFooters })?;
+    let mut plan = Plan::of(&disk, choice(args))?;
     let mut raft = None;
     if args.dir.join(SNAPSHOTS).is_dir() {
         raft = Some(after(&plan, &args.dir.join(SNAPSHOTS)));
@@ -82,6 +94,14 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
         print_end(args, &plan, done.as_ref());
     }
     Ok(health(done.as_ref(), plan.problems()))
+}
+
+fn choice(args: &Args) -> Choice {
+    match (args.cut, args.rebuild_superblock) {
+        (true, _) => Choice::Cut,
+        (_, true) => Choice::RebuildSuperblock { owner: args.owner, oldest: args.oldest.map(SegmentId::new) },
+        _ => Choice::RebuildFooters,
+    }
 }
 
 /// Good when something was done, or there was nothing to do.
@@ -240,8 +260,32 @@ fn print_plan(plan: &Plan, args: &Args) {
     for name in plan.footers_to_rebuild() {
         println!("footer to be written anew: {name}");
     }
+    if let Some(superblock) = plan.superblock() {
+        print_superblock(plan, &superblock);
+    }
     if let Some(loss) = plan.loss() {
         print_loss(plan, loss);
+    }
+}
+
+fn print_superblock(plan: &Plan, new: &NewSuperblock) {
+    let number = |id: Option<SegmentId>| id.map_or("none".to_owned(), |id| id.to_string());
+    println!("{} for log {}", style::heading("a new superblock"), new.uuid);
+    println!("  segments {} to {}, durable up to LSN {}", new.oldest, number(new.newest), new.durable);
+    match new.owner {
+        Some(owner) => println!("  owner {owner}"),
+        None => println!("  no owner: if the log had one (a Raft log: its node id), give it with --owner"),
+    }
+    if let Some(before) = new.before {
+        println!(
+            "  segment {before} and older are given up: the log had released them, or they are lost; nothing that is left \
+             tells which"
+        );
+    } else {
+        println!("  nothing was before it; what the log had released and not removed yet comes back");
+    }
+    for problem in plan.problems_left() {
+        println!("{}", style::wrong(&format!("damaged also with it: {problem}")));
     }
 }
 
@@ -314,6 +358,15 @@ fn document(plan: &Plan, raft: Option<&After>, done: Option<&Repaired>) -> Value
         "end_lsn": plan.remaining().end_lsn().get(),
         "footers": plan.footers_to_rebuild(),
         "files": plan.files_to_remove(),
+        "superblock": plan.superblock().map(|new| json!({
+            "uuid": new.uuid.to_string(),
+            "oldest": new.oldest.get(),
+            "before": new.before.map(SegmentId::get),
+            "newest": new.newest.map(SegmentId::get),
+            "durable_lsn": new.durable.get(),
+            "owner": new.owner,
+            "problems_left": plan.problems_left().iter().map(problem).collect::<Vec<_>>(),
+        })),
         "loss": plan.loss().map(|l| json!({
             "first_lsn": l.lsns.start.get(),
             "end_lsn": l.lsns.end.get(),
