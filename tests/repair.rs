@@ -521,3 +521,27 @@ fn a_superblock_that_was_half_made_is_made_again() {
     }
     assert!(refused > 10 && made > 0, "{refused} {made}");
 }
+
+/// What is not the log's stays where it is, whatever it is called and wherever it lies.
+#[test]
+fn an_undo_leaves_the_files_of_others_alone() {
+    let (files, _) = build();
+    let mut damaged = files.clone();
+    damaged.remove("superblock");
+    let disk = disk_of(&damaged);
+    disk.put("snapshots/theirs.snap", b"kept by the layer above");
+    let plan = || Plan::of(&on(&disk), ANEW).unwrap().with_directory("snapshots", ".snap");
+    plan().apply(None).unwrap();
+    let segment = seawall::format::segment::file_name(SegmentId::new(77), seawall::Lsn::new(1 << 40));
+    let foreign = [segment.as_str(), "notes.tmp", "snapshots/notes.txt", "snapshots/notes.tmp"];
+    for name in foreign {
+        disk.put(name, b"a letter");
+    }
+    disk.put("snapshots/since.snap", b"made since");
+    undo_first(&disk).unwrap();
+    for name in foreign {
+        assert_eq!(disk.contents(name).as_deref(), Some(&b"a letter"[..]), "{name}");
+    }
+    assert_eq!(disk.contents("snapshots/theirs.snap").as_deref(), Some(&b"kept by the layer above"[..]));
+    assert!(disk.contents("snapshots/since.snap").is_none() && disk.contents("superblock").is_none());
+}

@@ -71,6 +71,12 @@ pub(super) fn is_junk(disk: &Arc<dyn Disk>, name: &str, uuid: LogUuid) -> bool {
     })
 }
 
+/// Whether a file that has a segment's name is somebody else's.
+pub(crate) fn is_foreign(disk: &Arc<dyn Disk>, name: &str) -> bool {
+    let first = disk.open(name, Access::Read).and_then(|file| First::read(&*file));
+    parse_file_name(name).is_some() && !first.is_ok_and(|first| first.is_ours())
+}
+
 /// Refuses a directory in which something that cannot serve has the reserve's name.
 pub(super) fn check_reserve(disk: &Arc<dyn Disk>) -> Result<()> {
     match disk.open(RESERVE, Access::Read) {

@@ -49,14 +49,31 @@ pub(super) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) uuid: String,
-    /// Directories that were copied whole.
-    pub(super) directories: Vec<String>,
+    /// The directories below the log's of which files were copied.
+    pub(super) directories: Vec<Layer>,
     pub(super) entries: Vec<Entry>,
 }
 
-/// Whether a file of this name in the log's directory belongs to the log, and says something.
-pub(super) fn is_ours(name: &str) -> bool {
-    name == FILE_NAME || parse_file_name(name).is_some() || is_temporary(name)
+/// A directory below the log's in which the layer above keeps files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layer {
+    pub(crate) directory: String,
+    /// What the names of its files end in, if need be with the suffix of temporary ones behind it.
+    pub(crate) ending: String,
+}
+
+impl Layer {
+    fn has_named(&self, name: &str) -> bool {
+        name.strip_suffix(TEMPORARY).unwrap_or(name).ends_with(&self.ending)
+    }
+}
+
+/// Whether a file of this name belongs to the log, and says something: in its own directory, or in that of the layer above.
+pub(super) fn is_ours(layer: Option<&Layer>, name: &str) -> bool {
+    match layer {
+        None => name == FILE_NAME || parse_file_name(name).is_some() || is_temporary(name),
+        Some(layer) => layer.has_named(name),
+    }
 }
 
 /// This directory, or the one in it, which is made if it is missing.
@@ -83,7 +100,7 @@ pub(super) fn save(
     aside: &Arc<dyn Disk>,
     uuid: LogUuid,
     untouched: &[&str],
-    directories: &[String],
+    directories: &[Layer],
 ) -> Result<Vec<String>> {
     if !list(aside)?.is_empty() {
         let path = aside.path().to_owned();
@@ -118,11 +135,12 @@ fn copy_all(
     manifest: &mut Manifest,
 ) -> Result<()> {
     let inner = manifest.directories.clone();
-    for directory in std::iter::once(None).chain(inner.into_iter().map(Some)) {
+    for layer in std::iter::once(None).chain(inner.into_iter().map(Some)) {
+        let directory = layer.as_ref().map(|layer| layer.directory.clone());
         let Some(from) = existing(disk, directory.as_deref())? else { continue };
         let to = place(aside, directory.as_deref())?;
         let mut names = list(&from)?;
-        names.retain(|n| directory.is_some() || is_ours(n));
+        names.retain(|name| is_ours(layer.as_ref(), name));
         names.sort();
         for name in names {
             let copied = directory.is_some() || !untouched.contains(&name.as_str());
@@ -207,8 +225,8 @@ impl Manifest {
     /// Lines that a person can read; the last one has the checksum of those before it.
     fn encode(&self) -> String {
         let mut text = format!("{TITLE}\nlog {}\n", self.uuid);
-        for directory in &self.directories {
-            text.push_str(&format!("directory {directory}\n"));
+        for layer in &self.directories {
+            text.push_str(&format!("directory {} {}\n", layer.directory, layer.ending));
         }
         for e in &self.entries {
             let what = if e.copied { "copied" } else { "left" };
@@ -233,7 +251,9 @@ impl Manifest {
         for line in lines {
             let (what, rest) = line.split_once(' ')?;
             if what == "directory" {
-                manifest.directories.push(rest.to_owned());
+                let (directory, ending) = rest.split_once(' ')?;
+                let (directory, ending) = (directory.to_owned(), ending.to_owned());
+                manifest.directories.push(Layer { directory, ending });
                 continue;
             }
             let mut fields = rest.splitn(3, ' ');
@@ -286,7 +306,7 @@ mod tests {
         };
         let manifest = Manifest {
             uuid: LogUuid::from_bytes([7; 16]).to_string(),
-            directories: vec!["snapshots".to_owned()],
+            directories: vec![Layer { directory: "snapshots".to_owned(), ending: ".snap".to_owned() }],
             entries: vec![
                 entry(None, "superblock", true),
                 entry(Some("snapshots"), "a b", true),

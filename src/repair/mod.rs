@@ -39,6 +39,7 @@ use crate::verify::{damage_on, damage_under};
 use crate::view::LogView;
 use crate::wal::take_lock;
 
+pub(crate) use aside::Layer;
 pub use loss::Loss;
 pub use undo::{Undone, undo};
 
@@ -93,7 +94,7 @@ pub struct Plan {
     problems_left: Vec<Corruption>,
     loss: Option<Loss>,
     accepted: bool,
-    directories: Vec<String>,
+    directories: Vec<Layer>,
 }
 
 /// What a repair did.
@@ -166,11 +167,11 @@ impl Plan {
         })
     }
 
-    /// Copies also the files of this directory in the log's, which the layer above keeps there and may remove once the
-    /// log has lost what refers to them.
+    /// Copies also files of this directory in the log's, which the layer above keeps there and may remove once the log has
+    /// lost what refers to them: those whose names end so, or so with `.tmp` behind it. All others in it are left alone.
     #[must_use]
-    pub fn with_directory(mut self, name: impl Into<String>) -> Self {
-        self.directories.push(name.into());
+    pub fn with_directory(mut self, name: impl Into<String>, ending: impl Into<String>) -> Self {
+        self.directories.push(Layer { directory: name.into(), ending: ending.into() });
         self
     }
 
@@ -364,7 +365,7 @@ pub(crate) fn set_aside(
     aside: Option<&Arc<dyn Disk>>,
     uuid: LogUuid,
     untouched: &[&str],
-    directories: &[String],
+    directories: &[Layer],
 ) -> Result<(PathBuf, Vec<String>)> {
     let aside = aside.map_or_else(|| fresh_aside(disk), |given| Ok(Arc::clone(given)))?;
     let copied = aside::save(disk, &aside, uuid, untouched, directories)?;

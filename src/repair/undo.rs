@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::aside::{Entry, MANIFEST, Manifest, copy, existing, is_ours, list, place, print_of};
+use super::aside::{Entry, Layer, MANIFEST, Manifest, copy, existing, is_ours, list, place, print_of};
 use crate::error::{Error, RepairProblem, Result};
 use crate::io::{Disk, sync_names};
-use crate::recovery::{TEMPORARY, UNDO};
+use crate::recovery::{TEMPORARY, UNDO, is_foreign};
 use crate::wal::take_lock;
 
 /// What an undo did.
@@ -36,9 +36,8 @@ pub fn undo(disk: &Arc<dyn Disk>, aside: &Arc<dyn Disk>) -> Result<Undone> {
         check(disk, aside, entry)?;
     }
     let mut done = Undone::default();
-    let directories = manifest.directories.iter().map(|d| Some(d.as_str()));
-    for directory in directories.chain([None]) {
-        restore(disk, aside, &manifest, directory, &mut done)?;
+    for layer in manifest.directories.iter().map(Some).chain([None]) {
+        restore(disk, aside, &manifest, layer, &mut done)?;
     }
     let used = format!("{MANIFEST}.undone");
     aside.rename(MANIFEST, &used).map_err(|e| Error::io("rename", aside.path().join(MANIFEST), e))?;
@@ -67,9 +66,10 @@ fn restore(
     disk: &Arc<dyn Disk>,
     aside: &Arc<dyn Disk>,
     manifest: &Manifest,
-    directory: Option<&str>,
+    layer: Option<&Layer>,
     done: &mut Undone,
 ) -> Result<()> {
+    let directory = layer.map(|layer| layer.directory.as_str());
     let here: Vec<&Entry> = manifest.entries.iter().filter(|e| e.directory.as_deref() == directory).collect();
     let (from, to) = match existing(aside, directory)? {
         Some(from) => (from, place(disk, directory)?),
@@ -91,7 +91,7 @@ fn restore(
     }
     for name in list(&to)? {
         let known = here.iter().any(|e| e.name == name);
-        if !known && (directory.is_some() || is_ours(&name)) {
+        if !known && is_ours(layer, &name) && (layer.is_some() || !is_foreign(&to, &name)) {
             to.remove(&name).map_err(|e| Error::io("remove", to.path().join(&name), e))?;
             done.removed.push(name);
         }

@@ -64,7 +64,7 @@ use crate::error::{Corruption, CorruptionReason, Error as LogError, RepairProble
 use crate::format::DATA_START;
 use crate::format::superblock::Superblock;
 use crate::io::{Disk, Lock};
-use crate::repair::{Repaired, set_aside};
+use crate::repair::{Layer, Repaired, set_aside};
 use crate::segment::SuperblockFile;
 use crate::verify::damage_on;
 use crate::wal::take_lock;
@@ -251,7 +251,8 @@ impl DropPlan {
     /// what is left of those groups goes with them.
     fn save(&self, aside: Option<&Arc<dyn Disk>>) -> Result<(PathBuf, Vec<String>)> {
         let untouched: Vec<&str> = self.untouched.iter().map(String::as_str).collect();
-        let directories = [snapshot::DIRECTORY.to_owned()];
+        let (directory, ending) = (snapshot::DIRECTORY.to_owned(), snapshot::SUFFIX.to_owned());
+        let directories = [Layer { directory, ending }];
         Ok(set_aside(&self.disk, aside, self.superblock.uuid, &untouched, &directories)?)
     }
 

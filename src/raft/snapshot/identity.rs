@@ -9,7 +9,7 @@ use super::super::state::SnapshotRef;
 use crate::error::{Corruption, CorruptionReason, LogUuid};
 use crate::{Error, StreamRange};
 
-const SUFFIX: &str = ".snap";
+pub(crate) const SUFFIX: &str = ".snap";
 pub(super) const TEMPORARY: &str = ".tmp";
 
 /// The log, the group, and which of its snapshots.

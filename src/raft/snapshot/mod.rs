@@ -53,6 +53,7 @@ use crate::io::Disk;
 use crate::io::process::Opener;
 use crate::{Error, Lsn};
 use identity::Identity;
+pub(crate) use identity::SUFFIX;
 pub(crate) use reading::SnapshotFiles;
 pub use receiver::{ReceivedSnapshot, SnapshotReceiver};
 pub use sink::SnapshotSink;

@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     let mut raft = None;
     if args.dir.join(SNAPSHOTS).is_dir() {
         raft = Some(after(&plan, &args.dir.join(SNAPSHOTS)));
-        plan = plan.with_directory(SNAPSHOTS);
+        plan = plan.with_directory(SNAPSHOTS, ".snap");
     }
     let done = match args.yes {
         true => Some(plan.apply(aside(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
