@@ -508,7 +508,7 @@ fn a_superblock_that_was_half_made_is_made_again() {
         let disk = disk_of(&damaged);
         let plan = Plan::of(&on(&disk), ANEW).unwrap();
         disk.plan(FaultPlan::none().with(Trigger::At(call), Fault::PowerOff));
-        let _ = plan.apply(None);
+        drop(plan.apply(None));
         let disk = disk.crash(CrashStyle::LoseAll);
         match is_refused(&disk) {
             true => {

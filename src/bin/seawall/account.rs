@@ -172,7 +172,7 @@ fn segment(
 ) -> Result<Segment, Failure> {
     let mut streams: BTreeMap<u64, Part> = BTreeMap::new();
     let (mut heads, mut records) = (reader.salvage(), 0);
-    while let Some(head) = heads.next() {
+    for head in heads.by_ref() {
         let head = match head {
             Ok(head) => head,
             Err(Error::Corruption(c)) => {
