@@ -36,7 +36,8 @@ impl LogView {
     /// Looks at the log in `dir`.
     ///
     /// # Errors
-    /// As [`Options::open`](crate::Options::open), but for the lock.
+    /// As [`Options::open`](crate::Options::open), but for the lock; [`Error::Io`] when a writer changes the log faster than it
+    /// can be looked at.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
