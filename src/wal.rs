@@ -109,7 +109,7 @@ impl Wal {
     }
 
     /// Appends the records of a batch; they are in order and readable when this returns, and durable when the ticket
-    /// says so. Waits when too much is staged ([`Options::max_staged_bytes`]).
+    /// says so. Waits when too much is staged ([`Options::max_staged_bytes`](crate::Options::max_staged_bytes)).
     ///
     /// # Errors
     /// As [`Wal::commit`].
@@ -197,13 +197,13 @@ impl Wal {
         self.inner.keeper.table.oldest().map_or_else(|| self.durable_lsn(), |s| s.first_lsn())
     }
 
-    /// The largest payload of a record, in bytes; as [`Options::max_record_size`] says, or what fits into a segment.
+    /// The largest payload of a record, in bytes; as [`Options::max_record_size`](crate::Options::max_record_size) says, or what fits into a segment.
     #[must_use]
     pub fn max_record_size(&self) -> u64 {
         self.inner.pipeline.max_record_size()
     }
 
-    /// The largest [`Batch::size_in_log`] of a batch; it follows from [`Options::segment_size`].
+    /// The largest [`Batch::size_in_log`] of a batch; it follows from [`Options::segment_size`](crate::Options::segment_size).
     #[must_use]
     pub fn max_batch_size(&self) -> u64 {
         self.inner.pipeline.max_batch_size()
