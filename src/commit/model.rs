@@ -26,6 +26,7 @@ use super::{Batch, Pipeline, Segments, Then, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::DATA_START;
 use crate::format::segment::Life;
+use crate::io::process::Opener;
 use crate::io::{Allocated, File};
 use crate::lsn::{Lsn, SegmentId};
 use crate::monitor::Monitor;
@@ -230,7 +231,8 @@ impl Log {
             let tip = Tip { segment: None, end: Lsn::ZERO, digest: 0 };
             let counters = Arc::new(Counters::default());
             let monitor = Monitor::new(&checked, Arc::clone(&counters), Arc::default());
-            Pipeline::new(checked.clone(), counters, Arc::new(monitor), made, tip, None)
+            let opener = Opener::of(std::path::Path::new("model"));
+            Pipeline::new(checked.clone(), opener, counters, Arc::new(monitor), made, tip, None)
         });
         let log = Log { pipeline, keeper: keeper.unwrap() };
         log.keeper.want(Lsn::ZERO, Room::Ordinary);
