@@ -176,17 +176,22 @@ fn successor_missing(segment: &Segment, end: Lsn) -> Corruption {
 }
 
 /// That the newest segment's first block was durable: when the superblock names the segment as one that has such a block, or
-/// when the one before it got its footer, which comes after.
+/// when the one before it got its footer, which comes after; a file that is cut to its length is on the way to it.
 fn first_block(newest: &Member, before: Option<&Member>, sb: &Superblock) -> Option<Witness> {
     let durable = newest.segment.first_lsn().plus(1);
     let source = if sb.newest.is_some_and(|id| id >= newest.segment.id()) {
         WitnessSource::Superblock
-    } else if before.is_some_and(|member| member.segment.footer().is_some()) {
+    } else if before.is_some_and(|member| was_sealed(&member.segment)) {
         WitnessSource::Footer
     } else {
         return None;
     };
     Some(Witness { source, durable })
+}
+
+/// Whether a segment has a footer, or was about to get one: before that a file keeps its full length.
+fn was_sealed(segment: &Segment) -> bool {
+    segment.footer().is_some() || segment.file_bytes() < segment.offset(segment.limit())
 }
 
 /// Whether the newest segment's header page is on the device. It goes out with the first block, so it is when that block
