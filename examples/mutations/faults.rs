@@ -119,5 +119,5 @@ pub(crate) const FIELDS: &[(&str, &str, &str, Suite)] = &[
     ("superblock", "56..64", "durable LSN", BITS),
     ("superblock", "64..72", "owner", BITS),
     ("superblock", "72..80", "segment made ready", BITS),
-    ("superblock", "80..88", "its first LSN", BITS),
+    ("superblock", "80..88", "first LSN of the segment made ready", BITS),
 ];
