@@ -92,7 +92,8 @@ impl Caller {
     /// A call begins; it ends when what is returned goes.
     pub(crate) fn begin(&self, op: &'static str, file: &Path, now: Instant) -> InCall<'_> {
         let mut noted = self.call.lock();
-        if *noted.file != *file {
+        // By bytes: comparing paths part by part would take longer than all the rest.
+        if noted.file.as_os_str() != file.as_os_str() {
             noted.file = file.into();
         }
         (noted.op, noted.since) = (op, Some(now));
@@ -101,18 +102,22 @@ impl Caller {
     }
 
     fn end(&self, noted: &mut Noted) {
-        let call = noted.under_way().filter(|_| std::mem::take(&mut noted.told));
-        noted.since = None;
-        if let Some(call) = call {
+        if std::mem::take(&mut noted.told)
+            && let Some(call) = noted.under_way()
+        {
             noted.returned.push(call);
             self.returned.store(true, Ordering::Release);
         }
+        noted.since = None;
     }
 
     /// The call, if it hangs and nobody was told: the caller of this tells.
     fn claim(&self, limit: Duration) -> Option<DiskCall> {
         let mut noted = self.call.lock();
-        let call = noted.under_way().filter(|call| call.lasts >= limit && !noted.told)?;
+        if noted.told {
+            return None;
+        }
+        let call = noted.under_way().filter(|call| call.lasts >= limit)?;
         noted.told = true;
         Some(call)
     }
