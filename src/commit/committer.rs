@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pipeline;
-use super::staging::{BlockSeq, State};
+use super::staging::{BlockSeq, Rest, State};
 use super::sync::MutexGuard;
 use super::sync::atomic::Ordering;
 use super::sync::thread::{Builder, JoinHandle};
@@ -109,7 +109,11 @@ impl Pipeline {
                 mark.into_iter().chain(self.monitor.next_look()).min()
             }
         };
-        state.committer_asleep = time.is_none_or(|time| time > soon);
+        state.committer = match time {
+            Some(time) if time <= soon => Rest::Short,
+            Some(time) if time <= limit => Rest::Long,
+            _ => Rest::Endless,
+        };
         let timed_out = match time {
             Some(time) => self.work.wait_for(state, time).timed_out(),
             None => {
@@ -117,7 +121,7 @@ impl Pipeline {
                 false
             }
         };
-        state.committer_asleep = false;
+        state.committer = Rest::Short;
         let quiet = timed_out && before == state.next_seq && state.arrived.elapsed() >= idle;
         if quiet && !state.flushing && state.poison.is_none() && !state.closed {
             self.stage_mark(state);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::staging::{Flight, StagedBlock, State};
+use super::staging::{Flight, Rest, StagedBlock, State};
 use super::sync::MutexGuard;
 use super::sync::atomic::Ordering;
 use super::waiter::Waiters;
@@ -125,7 +125,7 @@ impl Pipeline {
         let Some(block) = state.take_front() else { return (state, Waiters::default()) };
         self.count_block(&block);
         let departure = depart(&mut state, block, self.durable());
-        if state.committer_asleep {
+        if state.committer != Rest::Short {
             // It is to notice should this hang, and when the log falls idle.
             self.work.notify_one();
         }
@@ -235,7 +235,7 @@ impl Pipeline {
             None => Waiters::default(),
         };
         self.monitor.note_oldest_write(state.oldest_write());
-        if state.committer_asleep && state.unwitnessed {
+        if state.committer != Rest::Short && state.unwitnessed {
             self.work.notify_one();
         }
         self.changed.notify_all();

@@ -47,7 +47,7 @@ use crate::segment::{Record, Room, Segment, Tip};
 use crate::stats::Counters;
 
 pub use batch::{Batch, RecordOffset};
-use staging::{BlockSeq, Next, StagedBlock, State};
+use staging::{BlockSeq, Next, Rest, StagedBlock, State};
 use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sync::thread::JoinHandle;
 use sync::{Condvar, Mutex, MutexGuard};
@@ -138,7 +138,7 @@ impl Pipeline {
                 poison: None,
                 closed: false,
                 stopping: false,
-                committer_asleep: false,
+                committer: Rest::Short,
                 arrived: Instant::now(),
                 segment_missed: None,
                 buffers: Vec::new(),
@@ -269,7 +269,7 @@ impl Pipeline {
     /// Somebody begins to work who is not the committer: one of the log's threads is to notice should that hang.
     pub(crate) fn watch(&self) {
         let state = self.state.lock();
-        if state.committer_asleep {
+        if state.committer == Rest::Endless {
             self.work.notify_one();
         } else {
             // It looks again by itself, unless it hangs.

@@ -138,6 +138,17 @@ pub(super) enum Next {
     Failed(Error),
 }
 
+/// How the committer rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Not at all, or for no longer than blocks come and go: nobody need wake it.
+    Short,
+    /// Longer, and it looks again before a call is overdue: who begins a flush, or has ended one, wakes it.
+    Long,
+    /// Without limit, or longer than that: who begins anything that may hang wakes it, too.
+    Endless,
+}
+
 /// Everything that the commit lock protects.
 #[derive(Debug)]
 pub(super) struct State {
@@ -162,8 +173,7 @@ pub(super) struct State {
     pub(super) poison: Option<Error>,
     pub(super) closed: bool,
     pub(super) stopping: bool,
-    /// The committer sleeps for longer than blocks come and go: who begins a flush, or has ended one, wakes it.
-    pub(super) committer_asleep: bool,
+    pub(super) committer: Rest,
     /// When a block last became durable.
     pub(super) arrived: Instant,
     /// Since when somebody waits for the next segment.
