@@ -222,6 +222,73 @@ fn w4_a_segment_under_another_name_is_refused() {
     assert_eq!(files_of(&disk), files);
 }
 
+/// A segment without a block has a successor of which nothing can be used, so the empty one becomes the newest. What says that
+/// it had a block is believed at once, and not only by the next open, which would refuse what this one accepted.
+#[test]
+fn w4_what_is_known_of_an_empty_segment_counts_before_its_successor_is_left_out() {
+    let (mut files, superblock, name) = three_segments();
+    let mut sb = Superblock::decode(superblock.first_chunk::<PAGE>().unwrap()).unwrap();
+    // What is ready has the successor's number.
+    files.retain(|file, _| (0..3).any(|n| *file == name(n)));
+    let empty = files.get_mut(&name(2)).unwrap();
+    empty[2 * PAGE..].fill(0);
+    let mut life = segment::Life::decode(empty.first_chunk::<PAGE>().unwrap()).unwrap();
+    let page = empty[PAGE..].first_chunk::<PAGE>().unwrap();
+    let mut header = segment::SegmentHeader::decode(page, sb.uuid).unwrap();
+    header.durable = Lsn::ZERO;
+    empty[PAGE..2 * PAGE].copy_from_slice(&header.encode(sb.uuid));
+    let (id, first) = (life.id, life.first_lsn);
+
+    let mut successor = empty.clone();
+    life.id = id.next();
+    let digest = header.predecessor.unwrap().digest;
+    header.id = life.id;
+    header.predecessor = Some(segment::Predecessor { id, end: first, digest });
+    successor[..PAGE].copy_from_slice(&life.encode());
+    successor[PAGE..2 * PAGE].copy_from_slice(&header.encode(sb.uuid));
+    files.insert(segment::file_name(life.id, first), successor);
+    let mut files_with = |newest, footer: bool| {
+        (sb.newest, sb.ready) = (newest, None);
+        files.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
+        let mut files = files.clone();
+        if !footer {
+            files.get_mut(&name(1)).unwrap().truncate(16 << 10);
+        }
+        files
+    };
+
+    for (newest, footer, source) in
+        [(None, true, WitnessSource::Footer), (Some(id), false, WitnessSource::Superblock)]
+    {
+        let files = files_with(newest, footer);
+        let disk = disk_of(&files);
+        let e = open(&options(), &disk).unwrap_err();
+        let Error::Corruption(c) = &e else { panic!("{e}") };
+        assert_eq!(c.witness.map(|w| w.source), Some(source), "{c}");
+        assert_eq!(c.reason, CorruptionReason::SegmentChain, "{c}");
+        assert_eq!(files_of(&disk), files);
+    }
+    // The control: where nothing says so, the log opens. Nothing that it does then says so either: not a close, not a
+    // release, not a backup.
+    let files = files_with(None, false);
+    let disk = disk_of(&files);
+    let wal = open(&options(), &disk).unwrap();
+    let end = wal.next_lsn();
+    assert_eq!(open(&options(), &disk.kill()).unwrap().next_lsn(), end);
+    let copy = SimDisk::new();
+    wal.capture().unwrap().copy_to(std::sync::Arc::new(copy.clone())).unwrap().finish().unwrap();
+    assert_eq!(open(&options(), &copy).unwrap().next_lsn(), end);
+    wal.close().unwrap();
+    let wal = open(&options(), &disk).unwrap();
+    assert_eq!(wal.next_lsn(), end);
+    wal.release(end).unwrap();
+    assert_eq!(wal.segments().len(), 1);
+    assert_eq!(open(&options(), &disk.kill()).unwrap().next_lsn(), end);
+    let lsn = wal.append(b"goes on").unwrap();
+    drop(wal);
+    assert_eq!(open(&options(), &disk).unwrap().read(lsn).unwrap().payload(), b"goes on");
+}
+
 /// All of a log but its newest segment was released, and of that one nothing can be used and nothing is proven. What is
 /// cut is reported, and the log goes on behind the addresses that it has used.
 #[test]

@@ -21,7 +21,7 @@
 //! at everything, and whoever uses a piece of it must be able to tell a wrong one from what it leads to. It is durable
 //! before the fixed part is written, so a crash leaves no footer with half a body.
 //!
-//! A footer is written only once its successor's header is durable, so the newest segment never has one, and a torn
+//! A footer is written only once the successor's header and first block are durable, so the newest segment has none, and a torn
 //! footer is never taken for a torn block.
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};

@@ -85,12 +85,15 @@ impl Leftovers {
 }
 
 impl Opened {
-    /// The ended segments that have a durable successor and no footer: segment, end, and digest of the last block.
+    /// The ended segments that have no footer and may get one: segment, end, and digest of the last block. A footer says that
+    /// the successor has a durable block, so one whose successor is empty gets none.
     pub(crate) fn without_footer(&self) -> Vec<(SegmentId, Lsn, u32)> {
+        let successors = self.segments.iter().skip(1);
         self.ends
             .iter()
-            .filter(|(s, ..)| s.footer().is_none())
-            .map(|(s, end, digest)| (s.id(), *end, *digest))
+            .zip(successors)
+            .filter(|((segment, ..), successor)| segment.footer().is_none() && !successor.ended_empty())
+            .map(|((segment, end, digest), _)| (segment.id(), *end, *digest))
             .collect()
     }
 }
@@ -147,7 +150,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     opened.report.leftovers = opened.leftovers.all();
     let durable = opened.tip.end;
     // Only one that has a durable block is named: it is evidence.
-    let newest = opened.segments.last().filter(|s| s.first_lsn() < durable).map(|s| s.id());
+    let newest = opened.segments.last().filter(|s| !s.ended_empty()).map(|s| s.id());
     opened.superblock.update(|sb| {
         sb.durable = sb.durable.max(durable);
         sb.newest = newest.or(sb.newest);

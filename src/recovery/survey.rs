@@ -127,6 +127,7 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<S
     if !look.newest_only {
         read_sealed(catalog, look, &mut survey)?;
     }
+    check_empty(catalog, sb)?;
     let previous = newest.header.predecessor.map_or(0, |p| p.digest);
     let scan = scan(&newest.segment, previous, None, look.cores)?;
     let own = Witness { source: WitnessSource::Successor, durable: newest.header.durable };
@@ -151,7 +152,7 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<S
     survey.clean = survey.cuts.is_empty() && sb.durable == scan.end;
     let (end, digest) = drop_unproven_mark(&scan, witness.durable);
     let unproven = scan.unproven.iter().find(|(lsn, _)| *lsn >= witness.durable && *lsn < end).copied();
-    let proven = header_is_proven(newest, sealed.last(), witness.durable, sb);
+    let proven = header_is_proven(newest, sealed.last(), witness.durable);
     if end == newest.segment.first_lsn() && !proven {
         survey.drop_newest(newest);
         // Rotation leaves addresses out between two segments, and none of them was ever durable.
@@ -175,11 +176,11 @@ fn successor_missing(segment: &Segment, end: Lsn) -> Corruption {
     segment.damage(end, end, CorruptionReason::MissingSegment).witnessed(Some(witness))
 }
 
-/// That the newest segment's first block was durable: when the superblock names the segment as one that has such a block, or
-/// when the one before it got its footer, which comes after; a file that is cut to its length is on the way to it.
-fn first_block(newest: &Member, before: Option<&Member>, sb: &Superblock) -> Option<Witness> {
-    let durable = newest.segment.first_lsn().plus(1);
-    let source = if sb.newest.is_some_and(|id| id >= newest.segment.id()) {
+/// That a segment's first block was durable: when the superblock names the segment as one that has such a block, or when the
+/// segment before it got its footer, which comes after; a file that is cut to its length is on the way to it.
+fn first_block(member: &Member, before: Option<&Member>, sb: &Superblock) -> Option<Witness> {
+    let durable = member.segment.first_lsn().plus(1);
+    let source = if sb.newest == Some(member.segment.id()) {
         WitnessSource::Superblock
     } else if before.is_some_and(|member| was_sealed(&member.segment)) {
         WitnessSource::Footer
@@ -194,14 +195,29 @@ fn was_sealed(segment: &Segment) -> bool {
     segment.footer().is_some() || segment.file_bytes() < segment.offset(segment.limit())
 }
 
-/// Whether the newest segment's header page is on the device. It goes out with the first block, so it is when that block
-/// is proven, when the superblock names the segment, or when the segment before it has a footer. And when it is all that
-/// is left of a longer log: what came before was released, and a log that forgot where it stood would begin again at 0.
-fn header_is_proven(newest: &Member, before: Option<&Member>, durable: Lsn, sb: &Superblock) -> bool {
-    durable > newest.segment.first_lsn()
-        || sb.newest.is_some_and(|id| id >= newest.segment.id())
-        || before.is_some_and(|m| m.segment.footer().is_some())
-        || (before.is_none() && newest.segment.first_lsn() > Lsn::ZERO)
+/// A segment that its successor says is empty had no durable block. Should that successor be left out, this one is the
+/// newest, and the evidence would count against it then.
+fn check_empty(catalog: &Catalog, sb: &Superblock) -> Result<()> {
+    let mut before = None;
+    for (member, end) in catalog.sealed() {
+        let first = member.segment.first_lsn();
+        if end.end == first
+            && let Some(witness) = first_block(member, before, sb)
+        {
+            let damage = member.segment.damage(first, witness.durable, CorruptionReason::SegmentChain);
+            return Err(damage.witnessed(Some(witness)).into());
+        }
+        before = Some(member);
+    }
+    Ok(())
+}
+
+/// Whether the newest segment's header page is on the device. It goes out with the first block, so it is when that block is
+/// proven. And when it is all that is left of a longer log: what came before was released, and a log that forgot where it
+/// stood would begin again at 0.
+fn header_is_proven(newest: &Member, before: Option<&Member>, durable: Lsn) -> bool {
+    let first = newest.segment.first_lsn();
+    durable > first || (before.is_none() && first > Lsn::ZERO)
 }
 
 /// Where the log ends, and the digest there. A mark at the very end that nothing proves holds nothing: rather than write

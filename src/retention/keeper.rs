@@ -272,11 +272,13 @@ impl Keeper {
         if mutated(Mutation::ReadyName) {
             return Ok(());
         }
-        let (newest, durable) = self.table.newest_and_its_start();
+        let started = self.table.newest_with_a_block();
         self.superblock.lock().update(|sb| {
             sb.ready = Some((segment.id(), segment.first_lsn()));
-            sb.newest = sb.newest.max(newest);
-            sb.durable = sb.durable.max(durable);
+            if let Some((newest, start)) = started {
+                sb.newest = sb.newest.max(Some(newest));
+                sb.durable = sb.durable.max(start);
+            }
         })
     }
 
@@ -292,7 +294,7 @@ impl Keeper {
         )
     }
 
-    /// As [`Keeper::prepare`], of a new file. A name that was taken since the log was opened is left to whoever took it.
+    /// As [`Keeper::prepare`], of a new file. A name that was taken since the log was opened is left alone.
     fn prepare_new(&self, plan: &Plan, commits: &dyn Commits) -> Result<Segment> {
         const ATTEMPTS: usize = 16;
         let mut plan = *plan;

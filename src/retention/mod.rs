@@ -234,12 +234,13 @@ impl Keeper {
         let one_at_a_time = self.hold_releases();
         let mut superblock = self.superblock.lock();
         let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok((Vec::new(), Ok(()))) };
+        let newest = self.table.newest_with_a_block().map(|(id, _)| id);
         let late = mutated(Mutation::ReleaseOrder);
         if !late {
             superblock.update(|sb| {
                 sb.oldest = oldest;
-                // What is kept has a durable block, or it would not be kept alone.
-                sb.newest = sb.newest.max(Some(oldest));
+                // What is kept may be all that says that there was a log.
+                sb.newest = sb.newest.max(newest);
             })?;
         }
         let released = self.table.remove_oldest(count);
@@ -290,10 +291,10 @@ impl Keeper {
 
     /// The log is closed: everything below `durable` is on the device.
     pub(crate) fn finish(&self, durable: Lsn) -> Result<()> {
-        let newest = self.table.newest().map(|s| s.id());
+        let newest = self.table.newest_with_a_block().map(|(id, _)| id);
         let finished = self.superblock.lock().update(|sb| {
             sb.durable = sb.durable.max(durable);
-            sb.newest = newest;
+            sb.newest = sb.newest.max(newest);
             // What is ready will not be used any more.
             sb.ready = None;
         });

@@ -64,16 +64,13 @@ impl SegmentTable {
         self.segments.read().first().map(Arc::clone)
     }
 
-    pub(crate) fn newest(&self) -> Option<Arc<Segment>> {
-        self.segments.read().last().map(Arc::clone)
-    }
-
-    /// The newest segment, and where the one before it ended: all below was durable before the newest had a block.
-    pub(super) fn newest_and_its_start(&self) -> (Option<SegmentId>, Lsn) {
+    /// The newest segment that has a durable block, which is what the superblock may name, and where the one before it ended:
+    /// all below was durable before it had one.
+    pub(super) fn newest_with_a_block(&self) -> Option<(SegmentId, Lsn)> {
         let segments = self.segments.read();
-        let before = segments.len().checked_sub(2).and_then(|at| segments.get(at));
-        let end = before.and_then(|segment| segment.end()).unwrap_or(Lsn::ZERO);
-        (segments.last().map(|segment| segment.id()), end)
+        let at = segments.iter().rposition(|segment| !segment.ended_empty())?;
+        let before = at.checked_sub(1).and_then(|at| segments.get(at));
+        Some((segments.get(at)?.id(), before.and_then(|segment| segment.end()).unwrap_or(Lsn::ZERO)))
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {

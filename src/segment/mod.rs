@@ -303,6 +303,12 @@ impl Segment {
         self.end.store(end.get(), Ordering::Release);
     }
 
+    /// Whether the segment ended without a block. No evidence may say then that it has one: neither the footer of the segment
+    /// before it nor its name in the superblock.
+    pub(crate) fn ended_empty(&self) -> bool {
+        self.end() == Some(self.first_lsn())
+    }
+
     pub(crate) fn footer(&self) -> Option<&LoadedFooter> {
         self.footer.get()
     }

@@ -30,7 +30,7 @@ fn footer_offset(segment: &Segment, end: Lsn) -> u64 {
 
 /// Writes the footer, its fixed part last, cuts the file behind it, and reads it back.
 ///
-/// The segment's successor must have a durable header: see [`crate::format::footer`].
+/// The successor must have a durable header and first block: see [`crate::format::footer`].
 pub(crate) fn seal(
     segment: &Arc<Segment>,
     input: &SealInput,
