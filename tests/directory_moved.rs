@@ -1,6 +1,8 @@
 //! W14: from open to close a log reads and writes the directory that it opened, whatever its path leads to meanwhile.
 
 mod process_support;
+#[cfg(feature = "raft")]
+mod raft_support;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -106,7 +108,8 @@ fn w14_the_same_on_the_simulated_disk() {
 #[cfg(feature = "raft")]
 #[test]
 fn w14_snapshots_and_backups_follow_the_directory() {
-    use raft::eraftpb::{ConfState, Entry, HardState};
+    use raft::eraftpb::ConfState;
+    use raft_support::write_applied;
     use seawall::raft::RaftOptions;
 
     let above = tempfile::tempdir().unwrap();
@@ -118,15 +121,7 @@ fn w14_snapshots_and_backups_follow_the_directory() {
     std::fs::rename(&dir, &old).unwrap();
     std::fs::create_dir_all(dir.join("snapshots")).unwrap();
     for index in 1..=100 {
-        let mut entry = Entry::default();
-        (entry.index, entry.term, entry.data) = (index, 1, vec![7; 3000].into());
-        let mut hard = HardState::default();
-        (hard.term, hard.commit) = (1, index);
-        let mut batch = log.batch();
-        batch.append(7, &[entry]).unwrap();
-        batch.set_hard_state(7, &hard).unwrap();
-        batch.set_applied(7, index, 1).unwrap();
-        log.commit(batch).unwrap();
+        write_applied(&log, 7, index, 3000);
         if index % 20 == 0 {
             group.save_snapshot(index, members.clone(), b"state").unwrap();
             let mut batch = log.batch();

@@ -228,6 +228,23 @@ fn groups_of_a_log_that_has_none_or_is_damaged() {
     assert!(text(&output).contains("is no Raft log"), "{}", text(&output));
 }
 
+/// Damages the header of the oldest segment's fifth block and of the newest one's third, so that all of either block goes.
+/// Says which files these are.
+fn damage_two_blocks(dir: &Path) -> [String; 2] {
+    let log = seawall::LogView::open(dir).unwrap();
+    assert!(log.segments().len() > 1);
+    // The newest segment begins with a HardState and the record of the snapshot.
+    [(log.segments().first().unwrap(), 5), (log.segments().last().unwrap(), 3)].map(|(segment, block)| {
+        let path = dir.join(segment.file_name());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let headers: Vec<usize> =
+            (8192..bytes.len()).step_by(4096).filter(|at| bytes[at + 4..at + 6] == *b"SB").collect();
+        bytes[headers[block - 1] + 20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        segment.file_name().to_owned()
+    })
+}
+
 #[test]
 fn a_dump_goes_on_behind_the_damage() {
     let dir = tempfile::tempdir().unwrap();
@@ -249,19 +266,7 @@ fn a_dump_goes_on_behind_the_damage() {
     let (from, to) = (whole[3]["lsn"].to_string(), whole[9]["lsn"].to_string());
     assert_eq!(lines(&["--from", &from, "--to", &to]).1, whole[3..9]);
 
-    // The oldest segment's fifth block, the newest one's second: a header each, so all of either block goes.
-    let names: Vec<_> = contents(dir.path()).into_iter().filter(|(n, _)| n.ends_with(".seg")).collect();
-    let log = seawall::LogView::open(dir.path()).unwrap();
-    // The newest segment begins with a HardState and the record of the snapshot.
-    for (segment, block) in [(log.segments().first().unwrap(), 5), (log.segments().last().unwrap(), 3)] {
-        let path = dir.path().join(segment.file_name());
-        let mut bytes = std::fs::read(&path).unwrap();
-        let headers: Vec<usize> =
-            (8192..bytes.len()).step_by(4096).filter(|at| bytes[at + 4..at + 6] == *b"SB").collect();
-        bytes[headers[block - 1] + 20] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
-    }
-    assert!(names.len() > 1);
+    damage_two_blocks(dir.path());
     let (status, rest) = lines(&[]);
     assert_eq!(status, Some(1));
     let (damage, records): (Vec<_>, Vec<_>) = rest.into_iter().partition(|line| line["damage"].is_object());
@@ -427,18 +432,7 @@ fn all_damage_is_listed_and_the_rest_is_shown() {
         text(&output)
     );
 
-    let log = seawall::LogView::open(dir.path()).unwrap();
-    let mut names = Vec::new();
-    // The newest segment begins with a HardState and the record of the snapshot.
-    for (segment, block) in [(log.segments().first().unwrap(), 5), (log.segments().last().unwrap(), 3)] {
-        let path = dir.path().join(segment.file_name());
-        let mut bytes = std::fs::read(&path).unwrap();
-        let headers: Vec<usize> =
-            (8192..bytes.len()).step_by(4096).filter(|at| bytes[at + 4..at + 6] == *b"SB").collect();
-        bytes[headers[block - 1] + 20] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
-        names.push(segment.file_name().to_owned());
-    }
+    let names = damage_two_blocks(dir.path());
     let before = contents(dir.path());
     let output = seawall(&["verify", &at, "--json"]);
     assert_eq!(output.status.code(), Some(1));

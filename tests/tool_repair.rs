@@ -1,11 +1,14 @@
 //! `seawall repair` shows first, does what it showed, says what a Raft replica must not do afterwards, and puts everything
 //! back.
 
+mod raft_support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use raft::eraftpb::{ConfState, Entry, HardState};
+use raft_support::write_applied;
 use seawall::raft::{Error, RaftLog, RaftOptions};
 use seawall::{Batch, LogView, Options};
 
@@ -396,15 +399,7 @@ fn a_superblock_is_made_anew_and_taken_away_again() {
     let log = RaftOptions::new().node_id(3).wal(options()).open(dir.path()).unwrap();
     let group = log.create_group(7, ConfState::from((vec![3], vec![]))).unwrap();
     for index in 1..=60 {
-        let mut entry = Entry::default();
-        (entry.index, entry.term, entry.data) = (index, 1, vec![7; 2000].into());
-        let mut hard = HardState::default();
-        (hard.term, hard.commit) = (1, index);
-        let mut batch = log.batch();
-        batch.append(7, &[entry]).unwrap();
-        batch.set_hard_state(7, &hard).unwrap();
-        batch.set_applied(7, index, 1).unwrap();
-        log.commit(batch).unwrap();
+        write_applied(&log, 7, index, 2000);
     }
     group.save_snapshot(40, group.conf_state(), b"state").unwrap();
     let known = group.recover();

@@ -126,6 +126,17 @@ pub fn entry(index: u64, term: u64) -> Entry {
     e
 }
 
+/// Commits one entry of this length, with the HardState and the applied index that go with it.
+pub fn write_applied(log: &RaftLog, id: u64, index: u64, len: usize) {
+    let mut entry = entry(index, 1);
+    entry.data = vec![7; len].into();
+    let mut batch = log.batch();
+    batch.append(id, &[entry]).unwrap();
+    batch.set_hard_state(id, &hard(1, 0, index)).unwrap();
+    batch.set_applied(id, index, 1).unwrap();
+    log.commit(batch).unwrap();
+}
+
 pub fn hard(term: u64, vote: u64, commit: u64) -> HardState {
     let mut hs = HardState::default();
     hs.term = term;
