@@ -8,14 +8,14 @@
 //!  the flush, by a caller's thread        flush         the committer
 //!  the flush, by the committer            flush         the keeper
 //!  the keeper: the next segment, footers  background    the committer
-//!  whoever writes the superblock          superblock    the committer, or the keeper
-//!  whoever releases segments              release       the committer, or the keeper
+//!  the thread that writes the superblock  superblock    the committer, or the keeper
+//!  a caller that releases segments        release       the committer, or the keeper
 //! ```
 //!
-//! **Who looks, and when.** Committer and keeper sleep without limit while nothing goes on. Whoever begins something that may
-//! hang wakes one that sleeps so (and not one that looks again by itself, so a log at work is not woken for each flush); from
-//! then on that one sleeps no longer than until the next call would be overdue ([`Monitor::next_look`]), as long as anything
-//! goes on. If both of them hang nobody looks, and only [`Wal::health`](crate::Wal::health) and the statistics tell.
+//! **Who looks, and when.** Committer and keeper sleep without limit while the log is idle. A thread that begins something that may
+//! hang wakes one of them if it sleeps so (one that looks again by itself is left to it, so that not every flush wakes it). From
+//! then on that one sleeps no longer than until the next call would be overdue ([`Monitor::next_look`]), until the log is idle
+//! again. If both of them hang, the callers of [`Wal::health`](crate::Wal::health) look.
 //!
 //! **Invariants.** The locks here are held for a few instructions, never during a call to the disk; the exception is
 //! `telling`, which is held while the observer is told, and taken by none but those who tell. So of one call it is told that it
@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::health::{DiskCall, Health};
@@ -160,9 +160,9 @@ pub(crate) struct Monitor {
     pub(crate) flush: Caller,
     /// The keeper, or who does its work where there are no threads.
     pub(crate) background: Caller,
-    /// Whoever holds the superblock.
+    /// The thread that holds the superblock.
     superblock: Arc<Caller>,
-    /// Whoever releases segments.
+    /// A caller that releases segments.
     pub(crate) release: Caller,
     /// How many others do work in which they may hang: the committer while it flushes, the keeper, who releases segments.
     working: AtomicUsize,
@@ -212,13 +212,13 @@ impl Monitor {
         self.limit
     }
 
-    /// Says that somebody works, in calls that come and go. Whoever sleeps without limit is to be woken after this.
+    /// Says that somebody works, in calls that come and go. A thread that sleeps without limit is to be woken after this.
     pub(crate) fn at_work(&self) -> AtWork<'_> {
         self.working.fetch_add(1, Ordering::AcqRel);
         AtWork(&self.working)
     }
 
-    /// How long one may sleep until a call may have to be told of; `None` when nothing goes on.
+    /// How long one may sleep until a call may have to be told of; `None` when the log is idle.
     pub(crate) fn next_look(&self) -> Option<Duration> {
         let calls = self.callers().into_iter().filter_map(Caller::untold_since);
         let oldest = calls.min().map(|since| self.limit.saturating_sub(since.elapsed()));
@@ -231,7 +231,21 @@ impl Monitor {
         if self.next_look() != Some(Duration::ZERO) {
             return;
         }
-        let _in_order = self.telling.lock();
+        self.tell_claimed(self.telling.lock());
+    }
+
+    /// As [`Monitor::tell_overdue`], for a caller that only asks, perhaps from inside an observer: when somebody else tells at
+    /// this moment, that is left to them.
+    pub(crate) fn tell_overdue_unless_told(&self) {
+        if self.next_look() != Some(Duration::ZERO) {
+            return;
+        }
+        if let Some(in_order) = self.telling.try_lock() {
+            self.tell_claimed(in_order);
+        }
+    }
+
+    fn tell_claimed(&self, _in_order: MutexGuard<'_, ()>) {
         for call in self.callers().into_iter().filter_map(|caller| caller.claim(self.limit)) {
             self.counters.stalls.add(1);
             event!(

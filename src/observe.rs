@@ -56,8 +56,8 @@ pub trait Observer: Send + Sync {
 
     /// This call has not returned for [`Options::slow_sync`](crate::Options::slow_sync) or longer. Told once for each call
     /// that hangs, while it does: on the commit path, while a segment is made ready, and where a footer, the superblock or a
-    /// release is written. Not told when both of the log's own threads hang: [`Wal::health`](crate::Wal::health) is to be
-    /// asked then.
+    /// release is written. When both of the log's own threads hang, it is told by the next [`Wal::health`](crate::Wal::health),
+    /// on the thread that asks.
     fn stalled(&self, call: &DiskCall) {
         let _ = call;
     }

@@ -313,13 +313,16 @@ impl Wal {
     /// but a reading of the clock when a call or a write is under way. It answers while every thread of the log hangs.
     ///
     /// What hangs is also told while it does ([`Observer::stalled`](crate::Observer::stalled), [`Stats::stalls`], and the
-    /// facades), by one of the log's two threads that looks after the other, and after the program's. Nobody tells, and this
-    /// has to be asked, when both of them hang; in a log without threads; before the first append; and once
-    /// [`Wal::close`] has ended them. Reading is not watched.
+    /// facades), by one of the log's two threads that looks after the other, and after the program's. Where none of them can,
+    /// this call tells: when both hang, as they may with the whole device; in a log without threads; before the first append;
+    /// and while [`Wal::close`] ends them. Reading is not watched.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.inner.opener.check() {
-            Ok(()) => self.inner.monitor.health(self.inner.keeper.table.without_mapping()),
+            Ok(()) => {
+                self.inner.monitor.tell_overdue_unless_told();
+                self.inner.monitor.health(self.inner.keeper.table.without_mapping())
+            }
             Err(elsewhere) => Health::of_another_process(elsewhere),
         }
     }
@@ -412,7 +415,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.opener.is_here() {
-            // Whoever wants to know how it ended calls `close`.
+            // A program that wants to know how it ended calls `close`.
             drop(self.close());
             return;
         }

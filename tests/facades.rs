@@ -2,20 +2,20 @@
 //! documentation gives.
 #![cfg(all(feature = "metrics", feature = "tracing", feature = "sim"))]
 
+mod gate_support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use gate_support::{DEADLINE, HangingDisk};
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit,
 };
 use parking_lot::Mutex;
 use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, SimDisk, SyncFailure, Trigger};
-use seawall::io::{Access, Disk, File, Lock};
 use seawall::{Options, Wal};
 
 /// Who is interested in a span is looked up where it is first come by, so a test beside this one, with no subscriber, can
@@ -145,90 +145,6 @@ fn metrics_have_the_documented_names_and_the_values_of_the_statistics() {
     }
 }
 
-/// A disk in memory on which `fdatasync` of segments hangs as long as it is told to.
-#[derive(Debug)]
-struct Hangs {
-    disk: Arc<dyn Disk>,
-    hang: Arc<AtomicBool>,
-}
-
-impl Disk for Hangs {
-    fn path(&self) -> &Path {
-        self.disk.path()
-    }
-    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file = self.disk.create(name)?;
-        // The superblock's goes on, else the thread hangs that is to tell.
-        match name.ends_with(".seg") {
-            true => Ok(Arc::new(HangingFile { file, hang: Arc::clone(&self.hang) })),
-            false => Ok(file),
-        }
-    }
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        self.disk.open(name, access)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.disk.sync()
-    }
-    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        self.disk.subdir(name)
-    }
-    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        self.disk.open_dir(name)
-    }
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
-        self.disk.lock(name)
-    }
-    fn free_space(&self) -> io::Result<u64> {
-        self.disk.free_space()
-    }
-}
-
-#[derive(Debug)]
-struct HangingFile {
-    file: Arc<dyn File>,
-    hang: Arc<AtomicBool>,
-}
-
-impl File for HangingFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.file.write_at(buf, offset)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        while self.hang.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.file.sync_data()
-    }
-    fn sync_all(&self) -> io::Result<()> {
-        self.file.sync_all()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-    fn allocate(&self, len: u64) -> io::Result<seawall::io::Allocated> {
-        self.file.allocate(len)
-    }
-    fn as_std(&self) -> Option<&std::fs::File> {
-        None
-    }
-}
-
 /// Told by a thread of the log, so both facades are set up for the whole process here.
 #[test]
 fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
@@ -237,26 +153,26 @@ fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
     metrics::set_global_recorder(SharedKept(Arc::clone(&kept))).ok().unwrap();
     tracing::subscriber::set_global_default(written.clone()).unwrap();
 
-    let hang = Arc::new(AtomicBool::new(false));
-    let disk = Hangs { disk: Arc::new(SimDisk::new()), hang: Arc::clone(&hang) };
+    let (disk, gate) = HangingDisk::new(Arc::new(SimDisk::new()));
     let options = Options::new().segment_size(64 << 10).slow_sync(Duration::from_millis(50));
-    let wal = options.open_on(Arc::new(disk)).unwrap();
+    let wal = options.open_on(disk).unwrap();
     wal.append(b"in time").unwrap();
     assert!(!written.text().contains("hang"), "{}", written.text());
     let told = |counter: &str, event: &str| kept.sum(counter) > 0 && written.text().contains(event);
     let until = |what: &str, done: &dyn Fn() -> bool| {
         let begun = Instant::now();
-        let in_time = || begun.elapsed() < Duration::from_secs(60);
+        let in_time = || begun.elapsed() < DEADLINE;
         while in_time() && !done() {
             std::thread::sleep(Duration::from_millis(2));
         }
         if !in_time() {
             // Else the log could not be closed.
-            hang.store(false, Ordering::Relaxed);
+            gate.open();
             panic!("{what}: never, in\n{}", written.text());
         }
     };
-    hang.store(true, Ordering::Relaxed);
+    // Not the superblock's, else the thread hangs that is to tell.
+    gate.close("fdatasync", ".seg");
     let ticket = wal.submit({
         let mut batch = seawall::Batch::new();
         batch.push(b"hangs");
@@ -265,7 +181,7 @@ fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
     until("told", &|| told("seawall_stalls_total", "WARN a call to the disk hangs"));
     let before = written.text();
     assert!(kept.sum("seawall_stalls_ended_total") == 0 && !before.contains("has returned"), "{before}");
-    hang.store(false, Ordering::Relaxed);
+    gate.open();
     ticket.unwrap().wait().unwrap();
     until("told", &|| told("seawall_stalls_ended_total", "WARN a call to the disk that hung has returned"));
     wal.close().unwrap();

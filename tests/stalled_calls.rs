@@ -1,164 +1,20 @@
 //! A call that does not return is visible while it does not (W15): in the health, the statistics, and to the observer; and
 //! again when it has returned. So is a poisoned log, and a full disk.
 
-use std::io;
-use std::path::Path;
+mod gate_support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use gate_support::{DEADLINE, Gate, HangingDisk};
+use parking_lot::Mutex;
+use seawall::io::RealDisk;
 use seawall::io::sim::{Call, Fault, FaultPlan, SimDisk, SyncFailure, Trigger};
-use seawall::io::{Access, Allocated, Disk, File, Lock, RealDisk};
 use seawall::{Batch, Condition, DiskCall, Error, Health, Observer, Options, Wal};
 
 /// From here on a call hangs. Long enough for a machine that has other things to do.
 const SLOW: Duration = Duration::from_millis(150);
-
-/// Longer than anything here should take.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Which calls hang, and how many do so now.
-#[derive(Debug, Default)]
-struct Gate {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Calls by this name hang, on files (or the directory) whose name contains this.
-    closed: Option<(&'static str, String)>,
-    hanging: usize,
-    /// Calls that hung fail when they may go on.
-    fail: bool,
-}
-
-impl Gate {
-    fn close(&self, op: &'static str, file: &str) {
-        self.state.lock().closed = Some((op, file.to_owned()));
-    }
-
-    fn open(&self) {
-        self.state.lock().closed = None;
-        self.changed.notify_all();
-    }
-
-    fn pass(&self, op: &str, file: &str) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let hangs = |s: &State| s.closed.as_ref().is_some_and(|(o, f)| *o == op && file.contains(f.as_str()));
-        if !hangs(&state) {
-            return Ok(());
-        }
-        state.hanging += 1;
-        self.changed.notify_all();
-        while hangs(&state) {
-            self.changed.wait(&mut state);
-        }
-        state.hanging -= 1;
-        if state.fail { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
-    }
-
-    fn await_hanging(&self, calls: usize) {
-        let mut state = self.state.lock();
-        while state.hanging < calls {
-            assert!(!self.changed.wait_for(&mut state, DEADLINE).timed_out(), "no call hangs");
-        }
-    }
-}
-
-/// A real directory whose calls hang at a gate.
-#[derive(Debug)]
-struct HangingDisk {
-    disk: RealDisk,
-    gate: Arc<Gate>,
-}
-
-impl HangingDisk {
-    fn file(&self, name: &str, file: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(HangingFile { name: name.to_owned(), file, gate: Arc::clone(&self.gate) })
-    }
-}
-
-impl Disk for HangingDisk {
-    fn path(&self) -> &Path {
-        self.disk.path()
-    }
-    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        self.gate.pass("create", name)?;
-        self.disk.create(name).map(|file| self.file(name, file))
-    }
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        self.disk.open(name, access).map(|file| self.file(name, file))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.gate.pass("rename", from)?;
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.gate.pass("remove", name)?;
-        self.disk.remove(name)
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.gate.pass("fsync directory", "directory")?;
-        self.disk.sync()
-    }
-    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        self.disk.subdir(name)
-    }
-    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        self.disk.open_dir(name)
-    }
-
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
-        self.disk.lock(name)
-    }
-    fn free_space(&self) -> io::Result<u64> {
-        self.disk.free_space()
-    }
-}
-
-#[derive(Debug)]
-struct HangingFile {
-    name: String,
-    file: Arc<dyn File>,
-    gate: Arc<Gate>,
-}
-
-impl File for HangingFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.gate.pass("write", &self.name)?;
-        self.file.write_at(buf, offset)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.gate.pass("fdatasync", &self.name)?;
-        self.file.sync_data()
-    }
-    fn sync_all(&self) -> io::Result<()> {
-        self.gate.pass("fsync", &self.name)?;
-        self.file.sync_all()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.gate.pass("truncate", &self.name)?;
-        self.file.set_len(len)
-    }
-    fn allocate(&self, len: u64) -> io::Result<Allocated> {
-        self.gate.pass("allocate", &self.name)?;
-        self.file.allocate(len)
-    }
-    fn as_std(&self) -> Option<&std::fs::File> {
-        self.file.as_std()
-    }
-}
 
 /// What the observer was told, and by which thread.
 #[derive(Default)]
@@ -212,10 +68,9 @@ fn options() -> Options {
 /// A log at rest: its next segment is ready, and nothing is under way.
 fn stand(options: Options) -> Stand {
     let dir = tempfile::tempdir().unwrap();
-    let gate = Arc::new(Gate::default());
-    let disk = HangingDisk { disk: RealDisk::open(dir.path()).unwrap(), gate: Arc::clone(&gate) };
+    let (disk, gate) = HangingDisk::new(Arc::new(RealDisk::open(dir.path()).unwrap()));
     let told = Arc::new(Told::default());
-    let wal = options.observer(told.clone()).open_on(Arc::new(disk)).unwrap();
+    let wal = options.observer(told.clone()).open_on(disk).unwrap();
     wal.append(b"first").unwrap();
     until("the log is at rest", || wal.stats().segments_prepared == 2 && wal.health().longest_call.is_none());
     Stand { _dir: dir, gate, told, wal }
@@ -235,7 +90,7 @@ fn one(payload: &[u8]) -> Batch {
     batch
 }
 
-/// Opens the gate when it goes, also by a failed assertion: whoever hangs is waited for.
+/// Opens the gate when it goes, also by a failed assertion: the test waits for the thread that hangs.
 struct Opens<'a>(&'a Gate);
 
 impl Drop for Opens<'_> {
@@ -259,6 +114,11 @@ impl Stand {
     /// While `op` hangs on a file whose name contains `file`: everything says so, once. When it has returned: that, once.
     /// `thread` is the one that is to tell, or how its name begins.
     fn sees_hanging(&self, op: &str, file: &str, thread: &str) {
+        self.is_told(op, file, thread);
+        self.is_told_of_the_end(op);
+    }
+
+    fn is_told(&self, op: &str, file: &str, thread: &str) {
         self.gate.await_hanging(1);
         let told = || self.told.lines.lock().len();
         let before = told();
@@ -281,9 +141,11 @@ impl Stand {
         std::thread::sleep(3 * SLOW);
         assert_eq!(self.told.summary(), [format!("stalled {op}")]);
         assert!(self.busy_with(op, file) >= 4 * SLOW);
+    }
 
+    fn is_told_of_the_end(&self, op: &str) {
         self.gate.open();
-        until("the observer is told of the end", || told() == 2);
+        until("the observer is told of the end", || self.told.lines.lock().len() == 2);
         let resumed = self.told.lines.lock()[1].clone();
         assert_eq!((resumed.0, resumed.1.op), ("resumed", op));
         assert!(resumed.1.lasts >= 4 * SLOW, "{}", resumed.1);
@@ -316,10 +178,9 @@ fn w15_a_sync_that_hangs_under_the_caller_is_told_while_it_does() {
     let appended = stand.beside(
         || stand.wal.append(b"hangs"),
         || {
-            stand.gate.await_hanging(1);
-            let first = stand.wal.health().oldest_write.unwrap();
-            until("it waits", || stand.wal.health().oldest_write.unwrap() >= first + SLOW);
-            stand.sees_hanging("fdatasync", ".seg", "seawall-");
+            stand.is_told("fdatasync", ".seg", "seawall-");
+            assert!(stand.wal.health().oldest_write.unwrap() >= 4 * SLOW);
+            stand.is_told_of_the_end("fdatasync");
         },
     );
     appended.unwrap();
@@ -361,7 +222,7 @@ fn w15_a_mark_that_hangs_is_told() {
     stand.sees_hanging("write", ".seg", "seawall-keeper");
 }
 
-/// A second hang, behind the first mark, and after the log slept: whoever slept is woken to look.
+/// A second hang, behind the first mark, and after the log slept: a thread that sleeps is woken to look.
 #[test]
 fn w15_each_hang_is_told_anew_also_after_the_log_has_slept() {
     let stand = stand(options().idle_mark(Duration::from_millis(1)));
@@ -405,7 +266,7 @@ fn w15_a_segment_s_preparation_that_hangs_is_told_whichever_call_it_is() {
 #[test]
 fn w15_a_preparation_that_hangs_behind_an_idle_log_is_told() {
     let stand = stand(options().idle_mark(Duration::from_millis(1)));
-    stand.gate.state.lock().fail = true;
+    stand.gate.let_fail(true);
     stand.gate.close("allocate", ".seg");
     (0..6).for_each(|_| assert!(stand.wal.append([7; 15_000]).is_ok()));
     stand.gate.await_hanging(1);
@@ -416,7 +277,7 @@ fn w15_a_preparation_that_hangs_behind_an_idle_log_is_told() {
     stand.told.lines.lock().clear();
     let (before, blocks) = (stand.wal.stats().stalls, stand.wal.stats().blocks);
 
-    stand.gate.state.lock().fail = false;
+    stand.gate.let_fail(false);
     stand.gate.close("allocate", ".seg");
     let look = || {
         until("told", || stand.wal.stats().stalls > before && !stand.told.lines.lock().is_empty());
@@ -473,7 +334,7 @@ fn w15_a_release_that_hangs_is_told() {
 fn w15_a_hanging_call_that_fails_is_told_to_have_returned_and_the_log_is_poisoned() {
     let stand = stand(options());
     stand.gate.close("fdatasync", ".seg");
-    stand.gate.state.lock().fail = true;
+    stand.gate.let_fail(true);
     let look = || until("told", || stand.wal.stats().stalls == 1);
     stand.beside(|| stand.wal.append(b"hangs"), look).unwrap_err();
     assert_eq!(stand.told.summary(), ["stalled fdatasync", "resumed fdatasync"]);
@@ -509,20 +370,51 @@ fn nothing_is_told_of_quick_calls() {
     assert_eq!(stand.wal.health().oldest_write, None);
 }
 
-/// Where both threads hang nobody can tell; the health says it all the same.
+/// Where both threads hang, as with the whole device, the caller that asks for the health tells.
 #[test]
-fn w15_health_answers_when_every_thread_hangs() {
+fn w15_the_caller_of_health_tells_when_every_thread_hangs() {
     let stand = stand(options());
     stand.gate.close("fdatasync", "");
     let tickets: Vec<_> = (0..5).map(|_| stand.wal.submit(one(&[7; 15_000])).unwrap()).collect();
-    stand.gate.await_hanging(1);
-    stand.busy_after(SLOW);
-    assert!(stand.wal.health().is_stuck(SLOW));
+    stand.gate.await_hanging(2);
+    until("both are told", || stand.wal.health().is_stuck(SLOW) && stand.wal.stats().stalls >= 2);
+    let told = stand.told.lines.lock().clone();
+    assert!(told.iter().all(|(what, ..)| *what == "stalled"), "{told:?}");
+    // The second thread to hang had no other left to tell.
+    let here = std::thread::current().name().unwrap_or_default().to_owned();
+    assert!(told.iter().any(|(.., thread)| *thread == here), "{told:?}");
     stand.gate.open();
     assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
+    until("told of the ends", || stand.wal.stats().stalls_ended == stand.wal.stats().stalls);
 }
 
-/// Without threads nobody watches, and the health is as good.
+#[test]
+fn w15_an_observer_may_ask_for_the_health() {
+    #[derive(Default)]
+    struct Asks(Mutex<Option<Wal>>, AtomicBool);
+    impl Observer for Asks {
+        fn stalled(&self, _: &DiskCall) {
+            let busy = self.0.lock().as_ref().is_some_and(|wal| !wal.health().is_healthy());
+            self.1.store(busy, Ordering::Relaxed);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, gate) = HangingDisk::new(Arc::new(RealDisk::open(dir.path()).unwrap()));
+    let asks = Arc::new(Asks::default());
+    let wal = options().observer(asks.clone()).open_on(disk).unwrap();
+    *asks.0.lock() = Some(wal.clone());
+    wal.append(b"first").unwrap();
+    gate.close("fdatasync", ".seg");
+    let opens = Opens(&gate);
+    let ticket = wal.submit(one(b"hangs")).unwrap();
+    until("it asked", || asks.1.load(Ordering::Relaxed));
+    drop(opens);
+    ticket.wait().unwrap();
+    // The observer holds the log, and the log the observer.
+    asks.0.lock().take();
+}
+
+/// Without threads nobody watches, and the health is as good; asking for it tells.
 #[test]
 fn a_log_without_threads_has_its_health() {
     let stand = stand(options().threads(false));
@@ -533,7 +425,9 @@ fn a_log_without_threads_has_its_health() {
     };
     stand.beside(|| stand.wal.append(b"hangs"), look).unwrap();
     assert!(stand.wal.health().is_healthy());
-    assert_eq!((stand.wal.stats().stalls, stand.told.lines.lock().len()), (0, 0));
+    let stats = stand.wal.stats();
+    assert_eq!((stats.stalls, stats.stalls_ended), (1, 1));
+    assert_eq!(stand.told.summary(), ["stalled fdatasync", "resumed fdatasync"]);
 }
 
 fn poisoned_why(health: &Health) -> String {
@@ -577,7 +471,7 @@ fn w15_a_full_disk_says_so_until_a_segment_was_made() {
         other => panic!("{other}"),
     }
     assert!(!wal.health().is_stuck(Duration::ZERO), "nothing waits: who asks gets an error");
-    // What may use the reserve goes on, and the disk is as full as it was.
+    // What may use the reserve still works, and the disk is as full as it was.
     wal.submit_from_reserve(one(b"frees room")).unwrap().wait().unwrap();
     assert!(matches!(wal.health().condition(), Condition::Full(_)));
     disk.set_space(None);
