@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// After so many seconds a child is ended: a handle that waits for a thread which does not exist waits for ever.
+/// After this many seconds a child is ended: a handle that waits for a thread which does not exist waits for ever.
 const PATIENCE: u32 = 30;
 
 const ALONE: &str = "SEAWALL_TEST_ALONE";
@@ -42,7 +42,7 @@ pub fn in_forked_child<H>(handles: H, work: impl FnOnce(H)) -> H {
     pid.0
 }
 
-/// As [`in_forked_child`], and goes on beside the child.
+/// As [`in_forked_child`], and returns while the child runs.
 pub fn fork_and<H>(handles: H, work: impl FnOnce(H)) -> (H, Child) {
     // SAFETY: the child uses memory as the parent left it. What it may find locked are locks of the harness and of the
     // log; to the first it does not go but when it panics, and the second are what is tested. An alarm ends what hangs.
@@ -62,10 +62,6 @@ pub fn fork_and<H>(handles: H, work: impl FnOnce(H)) -> (H, Child) {
 pub struct Child(i32);
 
 impl Child {
-    pub fn pid(&self) -> i32 {
-        self.0
-    }
-
     pub fn kill(&self) {
         // SAFETY: a signal to a child of this process that was not waited for.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
