@@ -53,7 +53,7 @@ pub struct Health {
     /// The last preparation of a segment failed with this error because the disk, or a quota on it, is full, and none has
     /// succeeded since. What is still ready can be written to. Segments made of the reserve do not count.
     pub full: Option<Error>,
-    /// So many segments are read without a memory mapping, although the options ask for one and the disk has files that can
+    /// How many segments are read without a memory mapping, although the options ask for one and the disk has files that can
     /// be mapped. Reading them takes a system call, and is as good otherwise.
     pub without_mapping: u64,
     /// From which duration on a call makes the log busy.
@@ -70,7 +70,7 @@ pub enum Condition<'a> {
     Busy(&'a DiskCall),
     /// No segment can be made: the disk, or a quota, is full.
     Full(&'a Error),
-    /// So many segments are read without the mapping that the options ask for.
+    /// How many segments are read without the mapping that the options ask for.
     WithoutMapping(u64),
     /// Nothing is wrong.
     Healthy,

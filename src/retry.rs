@@ -1,6 +1,6 @@
 //! Looking at a log that a writer may be changing: whether what seems wrong is wrong.
 //!
-//! A look is many reads, and a writer goes on between them. It may finish a block that was half read, start a segment that
+//! A look is many reads, and a writer works between them. It may finish a block that was half read, start a segment that
 //! the listing did not show, or release one and use its file again. So what a look finds may be a contradiction between
 //! what was read early and what was read late.
 //!
@@ -20,7 +20,7 @@
 //!   read that came before the thing, and a late read that saw the proof. The second look reads the thing after that proof
 //!   was seen, and finds it. At that place it finds nothing wrong.
 //! * A released segment's file may change or go. The superblock that says so is durable before the file is touched, and
-//!   names only rise. So whoever reads the superblock *after* a fault and finds its segment in the log knows that the file
+//!   names only rise. So a look that reads the superblock *after* a fault, and finds its segment in the log, knows that the file
 //!   was not touched when the fault was found. That is asked at the end of each look ([`Fault::rests_on`]).
 //! * Only the superblock is written in place. A slot that is being written may read torn, while the other one is good.
 //!   [`SuperblockFile::find`] sees to that itself: it takes two slots for bad when both read the same twice.

@@ -207,7 +207,7 @@ impl LogView {
     }
 
     /// Whether a writer has released this segment since: its file may be in use again then, or gone, and what reads as
-    /// damage in it is none. Ask after reading. All else that the view shows stays as it is, so damage in it is damage.
+    /// damage in it is a false alarm. Ask after reading. All else that the view shows stays as it is, so damage in it is damage.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Corruption`] when the superblock cannot be read any more.

@@ -89,7 +89,7 @@ fn preparations_that_fail_again_and_again_leave_no_file() {
         disk.plan(FaultPlan::none());
         assert!(disk.files().len() <= 5, "{call:?}: {:?}", disk.files());
         assert_eq!(accounted(&disk, &wal), on_disk(&disk), "{call:?}");
-        // Nothing was poisoned: it goes on as soon as the call works again.
+        // Nothing was poisoned: the log works as soon as the call does.
         wal.append(b"again").unwrap();
     }
 }

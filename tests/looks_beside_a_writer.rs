@@ -1,4 +1,4 @@
-//! Whoever looks at a log beside its writer never hears that durable bytes are damaged, or that an open would cut something.
+//! A look at a log beside its writer never says that durable bytes are damaged, or that an open would cut something.
 //!
 //! The writer rotates every few commits and releases at once, so that nearly every look meets files that go, come, or are
 //! used again. The short form takes a few seconds; `SEAWALL_LOOKS=200000 cargo test --release --test looks_beside_a_writer --

@@ -88,7 +88,7 @@ fn judge(disk: &SimDisk, models: &Models, named: &str) -> Result<Outcome, String
         }
         Err(e) => return Err(format!("{outcome:?}, and verify fails: {e}")),
     };
-    // A verification is stricter: it reads ended segments whole, of which an open reads the footer, and whoever reads the groups
+    // A verification is stricter: it reads ended segments whole, of which an open reads the footer, and a read of the groups
     // what is live.
     let newest = segments(&files_of(disk)).pop().unwrap_or_default();
     let unread = || {

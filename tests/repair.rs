@@ -458,7 +458,7 @@ fn a_superblock_is_not_made_of_a_chain_with_a_gap() {
         e => panic!("{e}"),
     }
     assert_eq!(own(&disk), own(&disk_of(&files)));
-    // Whoever knows says so.
+    // An operator who knows says so.
     let oldest = id(&names[2]);
     let plan =
         Plan::of(&on(&disk), Choice::RebuildSuperblock { owner: Some(7), oldest: Some(oldest) }).unwrap();

@@ -86,7 +86,7 @@ impl Pipeline {
     /// that was in flight when it last fell asleep.
     ///
     /// ```text
-    ///  nothing goes on, no mark is due   without limit, until it is woken
+    ///  the log is idle, no mark is due  without limit, until it is woken
     ///  blocks come and go                a little longer than the idle time, woken by none of them
     ///  one block takes longer than that  until that is overdue, or the block arrives
     ///  a mark may be due                 what is left of the idle time

@@ -32,7 +32,7 @@ pub(crate) struct Mapping {
     bytes: Bytes,
 }
 
-/// One life of a file, held by whoever may map it and by each of its mappings.
+/// One life of a file, held by each reader that may map it and by each of its mappings.
 #[derive(Debug, Default)]
 pub(crate) struct FileLife(Arc<()>);
 

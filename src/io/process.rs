@@ -82,7 +82,7 @@ impl Opener {
         self.process.is_current()
     }
 
-    /// Refuses what is asked of a handle in another process. To be called before a lock is taken: whoever held it when
+    /// Refuses what is asked of a handle in another process. To be called before a lock is taken: the thread that held it when
     /// the process was forked will not give it up here.
     ///
     /// # Errors

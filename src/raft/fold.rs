@@ -63,7 +63,7 @@ pub(crate) fn summarize_rest(segment: &SegmentReader) -> Result<(SegmentSummary,
 
 /// Adds what one record says.
 fn add(folds: &mut HashMap<u64, Fold>, segment: &SegmentReader, head: &RecordHead) -> Result<()> {
-    // A record without a label is none of ours: somebody shares the log with us.
+    // A record without a label is not the Raft layer's: the log is shared.
     let Some(label) = head.label else { return Ok(()) };
     let content =
         |problem| Error::Content { group: label.stream, index: label.sequence, lsn: head.lsn, problem };

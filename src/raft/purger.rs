@@ -114,7 +114,7 @@ impl Drop for Purger {
         if self.opener.is_here() {
             self.stop();
         } else {
-            // The thread is the opener's; there is none of it here to be joined, or let go.
+            // The thread is the opener's; in this process there is nothing to join, or to let go.
             std::mem::forget(self.thread.get_mut().take());
         }
     }

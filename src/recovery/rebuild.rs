@@ -6,12 +6,12 @@
 //! | newest segment | the highest number with a header that verifies, if a witness proves its first block |
 //! | oldest segment | where the chain of predecessors ends, from the newest one back |
 //! | durable LSN | the highest witness: headers, blocks, footers |
-//! | owner | not at all: whoever repairs says it |
+//! | owner | from nothing: the operator gives it |
 //!
 //! **The oldest segment** is where it may go wrong. A log that released segments has a first one whose predecessor is gone,
 //! and a log that lost a segment looks the same. So the chain is followed as far as there are files: a segment that was
 //! released and not removed yet comes back, which resurrects records that the log gave up and loses none. Where the chain
-//! ends and there are older segments before the gap, it is either way a guess: it is refused, unless whoever repairs says
+//! ends and there are older segments before the gap, it is either way a guess: it is refused, unless the operator says
 //! which segment is to be the oldest one.
 //!
 //! A newest segment that went together with the superblock is missed only if something in the others says that there was
@@ -86,7 +86,7 @@ pub(crate) fn rebuild(
         }
         Some(_) => {}
         None => {
-            // A file that the oldest one was written in the place of is none.
+            // A file that the oldest segment has replaced is not older than it.
             files.retain(|_, c| c.header.is_err() || c.header.is_ok_and(|h| h.predecessor != predecessor));
             no_older(disk, files, first)?;
         }

@@ -22,7 +22,7 @@ impl<'a> Meter<'a> {
         Meter { tell, at: VerifyProgress::default() }
     }
 
-    /// A look at so many bytes begins. What an earlier look left unread nobody will read.
+    /// A look at this many bytes begins. What an earlier look left unread stays unread.
     pub(super) fn begin(&mut self, bytes: u64) {
         self.at.total = self.at.done.saturating_add(bytes);
         (self.tell)(self.at);

@@ -2,7 +2,7 @@
 //!
 //! A verification is stricter than an open, which reads of an ended segment no more than its footer. So what an open refuses
 //! a verification calls damaged, what an open cuts it calls cut, and what it calls whole opens and can be read to the end; but
-//! it may also find damage in a log that opens, which whoever reads there would have met.
+//! it may also find damage in a log that opens, which a read there would have met.
 //!
 //! It does not stop at the first damage. `check` finds all that there is in one look; whether a writer caused it, the looks
 //! after that tell ([`crate::retry`]).

@@ -57,7 +57,7 @@ pub enum Verdict {
     /// An open takes the log, and cuts off a tail of which nothing says that it was durable. With
     /// [`TailPolicy::Refuse`](crate::TailPolicy::Refuse) it refuses.
     Cuts,
-    /// Something is damaged that was durable. An open refuses the log, or takes it and whoever reads what is damaged gets the
+    /// Something is damaged that was durable. An open refuses the log, or accepts it and a read of what is damaged gets the
     /// error: an open does not read everything, a verification does.
     Damaged,
 }

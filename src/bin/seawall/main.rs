@@ -65,7 +65,7 @@ enum Command {
     ///
     /// All damage is told, not the first; of a Raft log also the groups that are not whole, and the snapshots that they refer to.
     ///
-    /// Exit status: 0 the log is whole; 1 it is damaged: an open refuses it, or takes it and whoever reads what is damaged gets
+    /// Exit status: 0 the log is whole; 1 it is damaged: an open refuses it, or accepts it, and a read of what is damaged gets
     /// the error; 2 it could not be looked at; 3 it opens, and an open cuts off a tail of which nothing says that it was durable.
     Verify {
         /// The log's directory

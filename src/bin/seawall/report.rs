@@ -82,7 +82,7 @@ fn page(dir: &Path, found: &Found, map: &str) -> String {
     for problem in &report.problems {
         writeln!(
             page,
-            "<li class=\"bad\">It would refuse, or whoever reads it: {}",
+            "<li class=\"bad\">It would refuse, or a read would: {}",
             escape(&problem.to_string())
         )
         .unwrap_or_default();

@@ -20,7 +20,7 @@
 //! * [`SimDisk::keep_history`] lets one run serve for a crash at each of its calls: [`SimDisk::before`] is the disk as it
 //!   was then. [`SimDisk::fingerprint`] tells whether a state was seen before.
 //! * [`SimDisk::move_directory`] and [`SimDisk::remove_directory`] change what a path leads to; who opened the directory
-//!   before goes on in it.
+//!   before still works in it.
 //! * [`SimDisk::trace`] says what was called.
 //!
 //! # A crash at every call
