@@ -1,7 +1,7 @@
 //! Bytes that the log handed out stay what they were, whatever becomes of the file they came from.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seawall::{Options, Result, SegmentId, SegmentReader, Summarizer, Summary, Wal};
 
@@ -26,6 +26,15 @@ fn fill(wal: &Wal, rounds: usize) {
     }
 }
 
+/// Footers are written in the background.
+fn await_footers(wal: &Wal) {
+    let begun = Instant::now();
+    while wal.segments().iter().rev().skip(1).any(|segment| !segment.sealed) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "a footer is not written: {:?}", wal.segments());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn a_summary_outlives_the_segment_and_the_next_lives_of_its_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -35,8 +44,7 @@ fn a_summary_outlives_the_segment_and_the_next_lives_of_its_file() {
     let mut held = Vec::new();
     for _ in 0..20 {
         fill(&wal, 6);
-        // Footers are written in the background.
-        std::thread::sleep(Duration::from_millis(5));
+        await_footers(&wal);
         let sealed = wal.segments().into_iter().filter(|s| s.sealed);
         held.extend(sealed.filter_map(|s| wal.summary(s.id).unwrap().map(|summary| (s.id, summary.body))));
         wal.release(wal.durable_lsn()).unwrap();
