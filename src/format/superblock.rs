@@ -9,7 +9,7 @@
 //! 16  [16] log uuid
 //! 32  u64 sequence of this write
 //! 40  u64 oldest segment that is kept
-//! 48  u64 newest segment that has a durable block, 0 = none yet
+//! 48  u64 newest segment that has a durable block, not below the oldest; 0 = none yet
 //! 56  u64 durable LSN
 //! 64  u64 owner
 //! 72  u64 segment that was made ready last, 0 = none
@@ -100,14 +100,17 @@ impl Superblock {
         let (flag, owner) = (LE::read_u32(&page[12..16]), LE::read_u64(&page[64..72]));
         let newest = LE::read_u64(&page[48..56]);
         let (ready, ready_first) = (LE::read_u64(&page[72..80]), LE::read_u64(&page[80..88]));
+        let oldest = LE::read_u64(&page[40..48]);
         let without = (flag == 0 && owner != 0) || (ready == 0 && ready_first != 0);
-        if flag > 1 || without || !is_zero(&page[88..]) {
+        // The newest segment is never released, so no log writes one below its oldest.
+        let below = newest != 0 && newest < oldest;
+        if flag > 1 || without || below || !is_zero(&page[88..]) {
             return Err(Invalid::Field);
         }
         Ok(Superblock {
             uuid,
             sequence: LE::read_u64(&page[32..40]),
-            oldest: SegmentId::new(LE::read_u64(&page[40..48])),
+            oldest: SegmentId::new(oldest),
             newest: (newest != 0).then(|| SegmentId::new(newest)),
             durable: Lsn::new(LE::read_u64(&page[56..64])),
             owner: (flag == 1).then_some(owner),
@@ -138,5 +141,16 @@ mod tests {
             p[bit / 8] ^= 1 << (bit % 8);
             assert!(Superblock::decode(&p).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_newest_segment_below_the_oldest_is_not_a_superblock() {
+        let of = |oldest, newest| Superblock {
+            oldest: SegmentId::new(oldest),
+            newest: Some(SegmentId::new(newest)),
+            ..Superblock::of_new_log(LogUuid([3; 16]))
+        };
+        assert_eq!(Superblock::decode(&of(5, 5).encode()), Ok(of(5, 5)));
+        assert_eq!(Superblock::decode(&of(6, 5).encode()), Err(Invalid::Field));
     }
 }
