@@ -60,28 +60,42 @@
 
 mod batch;
 mod check;
+#[path = "../groups/codec/mod.rs"]
 mod codec;
 mod error;
+#[path = "../groups/summary/builder.rs"]
 mod fold;
+#[path = "../groups/contents.rs"]
 mod group;
+#[path = "../groups/slots.rs"]
 mod groups;
+#[path = "../groups/index.rs"]
 mod index;
 mod log;
 mod members;
 pub mod node;
 mod options;
+#[path = "../groups/purge.rs"]
 mod purge;
+#[path = "../groups/purger.rs"]
 mod purger;
+#[path = "../groups/recount.rs"]
 mod recount;
+#[path = "../groups/relocate.rs"]
 mod relocate;
 pub mod repair;
+#[path = "../groups/replay.rs"]
 mod replay;
+#[path = "../groups/run.rs"]
 mod run;
 mod snapshot;
+#[path = "../groups/space.rs"]
 mod space;
 mod state;
 mod storage;
+#[path = "../groups/summary/mod.rs"]
 mod summary;
+#[path = "../groups/terms.rs"]
 mod terms;
 mod verify;
 mod view;
