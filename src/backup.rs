@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::codec::Decoder;
-use crate::commit::{Batch, Then};
+use crate::commit::{Batch, Flush, SubmitOptions};
 use crate::error::{Error, Result};
 use crate::format::DATA_START;
 use crate::format::superblock::Superblock;
@@ -29,7 +29,7 @@ use crate::io::process::Opener;
 use crate::io::{Disk, File, Lock, RealDisk, copy_first, sync_names};
 use crate::lsn::Lsn;
 use crate::recovery::LOCK;
-use crate::segment::{Room, Segment, SegmentReader, SuperblockFile};
+use crate::segment::{Segment, SegmentReader, SuperblockFile};
 use crate::wal::Wal;
 
 /// What a backup holds.
@@ -93,7 +93,17 @@ impl Wal {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Closed`], [`Error::Io`].
     pub fn capture(&self) -> Result<Capture> {
-        self.submit_then(&Batch::new(), Room::Ordinary, Then::Waits)?.wait()?;
+        self.capture_with(|| {})
+    }
+
+    /// As [`Wal::capture`], for a layer with an index of its own: `at_end` is called at the place in the log's order where the
+    /// copy will end at the least, as [`Wal::submit_with`] calls `place`, so the index can be looked at as it is there.
+    ///
+    /// # Errors
+    /// As [`Wal::capture`].
+    pub fn capture_with(&self, at_end: impl FnOnce()) -> Result<Capture> {
+        let barrier = SubmitOptions::new().flush(Flush::ByCaller);
+        self.submit_with(Batch::new(), barrier, || Ok::<_, Error>(()), |_| at_end())?.wait()?;
         let keeper = self.keeper();
         let held = keeper.hold_releases();
         let end = self.durable_lsn();

@@ -16,7 +16,7 @@ pub(crate) use hint::{FIND_LOG, OPEN_DIRECTORY, SYNC_NAMES};
 pub use repair_problem::RepairProblem;
 
 /// The result of everything in this crate that can fail.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong with a log.
 #[derive(Clone, Debug, thiserror::Error)]

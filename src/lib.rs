@@ -89,6 +89,7 @@ mod commit;
 mod cores;
 pub mod error;
 pub mod format;
+pub mod groups;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod health;
@@ -117,7 +118,7 @@ pub use backup::{BackupReport, Capture, UnfinishedBackup};
 pub use codec::Codec;
 #[cfg(feature = "lz4")]
 pub use codec::Lz4;
-pub use commit::{Batch, RecordOffset, Ticket};
+pub use commit::{Batch, Flush, Placement, RecordOffset, SubmitOptions, Ticket};
 pub use error::{DecodeError, Error, LogUuid, Result};
 pub use health::{Condition, DiskCall, Health};
 pub use lsn::{Label, Lsn, SegmentId, StreamRange};

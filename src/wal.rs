@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::codec::Decoder;
-use crate::commit::{Batch, Pipeline, Then, Ticket};
+use crate::commit::{Batch, Pipeline, Placement, SubmitOptions, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::health::Health;
 use crate::io::process::Opener;
@@ -22,7 +22,7 @@ use crate::reader::{Follow, Iter, Reader};
 use crate::recovery::LOCK;
 use crate::report::Recovery;
 use crate::retention::Keeper;
-use crate::segment::{Record, Room, Segment, SegmentReader, Summary};
+use crate::segment::{Record, Segment, SegmentReader, Summary};
 use crate::stats::{Counters, Stats};
 use crate::trace::{event, span};
 
@@ -114,7 +114,7 @@ impl Wal {
     /// # Errors
     /// As [`Wal::commit`].
     pub fn submit(&self, batch: impl AsRef<Batch>) -> Result<Ticket> {
-        self.submit_then(batch.as_ref(), Room::Ordinary, Then::GoesOn)
+        self.inner.pipeline.submit(batch.as_ref(), SubmitOptions::new())
     }
 
     /// As [`Wal::submit`], for what frees room: on a full disk the batch may go into the reserve, a file that the log keeps
@@ -124,12 +124,28 @@ impl Wal {
     /// # Errors
     /// As [`Wal::commit`].
     pub fn submit_from_reserve(&self, batch: impl AsRef<Batch>) -> Result<Ticket> {
-        self.submit_then(batch.as_ref(), Room::Reserve, Then::GoesOn)
+        self.inner.pipeline.submit(batch.as_ref(), SubmitOptions::new().from_reserve(true))
     }
 
-    /// As [`Wal::submit`] or [`Wal::submit_from_reserve`], by a caller that says what it does next.
-    pub(crate) fn submit_then(&self, batch: &Batch, room: Room, then: Then) -> Result<Ticket> {
-        self.inner.pipeline.submit(batch, room, then)
+    /// As [`Wal::submit`], for a layer that keeps an index of its own in the order of the log.
+    ///
+    /// `admit` is called right before the batch gets its place, and `place` right after it, with the place; no other batch
+    /// gets a place in between, so the layer's index changes in the order in which a reader of the log would change it. If
+    /// `admit` refuses, the batch was never there. It is called at most once.
+    ///
+    /// Both run under the lock that all who submit have to take: they should be short, and must not use the log, which
+    /// would wait for itself.
+    ///
+    /// # Errors
+    /// What `admit` returned; as [`Wal::commit`].
+    pub fn submit_with<E: From<Error>>(
+        &self,
+        batch: impl AsRef<Batch>,
+        options: SubmitOptions,
+        admit: impl FnMut() -> Result<(), E>,
+        place: impl FnOnce(&Placement),
+    ) -> Result<Ticket, E> {
+        self.inner.pipeline.submit_with(batch.as_ref(), options, admit, place)
     }
 
     /// The record at `lsn`, verified; also one that is submitted and not yet durable.

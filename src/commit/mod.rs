@@ -27,6 +27,7 @@ mod flush;
 #[cfg(all(test, shuttle))]
 mod model;
 mod staging;
+mod submission;
 mod sync;
 mod ticket;
 mod waiter;
@@ -51,6 +52,7 @@ use staging::{BlockSeq, Next, Rest, StagedBlock, State};
 use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sync::thread::JoinHandle;
 use sync::{Condvar, Mutex, MutexGuard};
+pub use submission::{Flush, Placement, SubmitOptions};
 pub use ticket::Ticket;
 use waiter::Outcome;
 
@@ -92,21 +94,11 @@ pub(crate) struct Pipeline {
     segments: Arc<dyn Segments>,
 }
 
-/// What the caller does once its batch is submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// Something else, so the committer is told that there is work.
-    GoesOn,
-    /// It waits for the ticket, and leads then, if nobody does: to wake the committer would be to wait for it.
-    Waits,
-}
-
-/// Where a batch was placed.
+/// Where a batch was placed, and the block that it is in.
 #[derive(Clone, Copy, Debug)]
 struct Placed {
     seq: BlockSeq,
-    first: Lsn,
-    end: Lsn,
+    at: Placement,
 }
 
 impl Pipeline {
@@ -194,18 +186,31 @@ impl Pipeline {
         self.changed.notify_all();
     }
 
-    /// Fixes the order of a batch and makes it readable. On a full disk it may go into the reserve, if `room` says so.
-    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, room: Room, then: Then) -> Result<Ticket> {
+    /// Fixes the order of a batch and makes it readable. On a full disk it may go into the reserve, if `how` says so.
+    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, how: SubmitOptions) -> Result<Ticket> {
+        self.submit_with(batch, how, || Ok(()), |_| {})
+    }
+
+    /// As [`Pipeline::submit`]; `admit` is asked before the batch gets its place, `place` told of it, both under the lock that
+    /// orders batches: between the two, and after the one and before the other, no other batch gets a place.
+    pub(crate) fn submit_with<E: From<Error>>(
+        self: &Arc<Self>,
+        batch: &Batch,
+        how: SubmitOptions,
+        mut admit: impl FnMut() -> Result<(), E>,
+        place: impl FnOnce(&Placement),
+    ) -> Result<Ticket, E> {
         self.check(batch)?;
         self.start_committer()?;
         let mut state = self.state.lock();
-        let placed = self.stage(&mut state, batch, room)?;
-        if then == Then::GoesOn && !state.flushing && state.has_work() {
+        let placed = self.stage(&mut state, batch, how.room(), &mut admit)?;
+        place(&placed.at);
+        if how.who_flushes() == Flush::Now && !state.flushing && state.has_work() {
             self.work.notify_one();
         }
         drop(state);
         self.run_inline();
-        Ok(Ticket::new(Arc::clone(self), placed.seq, placed.first, placed.end))
+        Ok(Ticket::new(Arc::clone(self), placed.seq, placed.at))
     }
 
     /// Makes a batch durable and says where its first record lies.
@@ -213,10 +218,10 @@ impl Pipeline {
         self.check(batch)?;
         self.start_committer()?;
         let mut state = self.state.lock();
-        let placed = self.stage(&mut state, batch, Room::Ordinary)?;
-        self.wait_staged(state, placed.seq, placed.end)?;
+        let placed = self.stage::<Error>(&mut state, batch, Room::Ordinary, &mut || Ok(()))?;
+        self.wait_staged(state, placed.seq, placed.at.end)?;
         self.run_inline();
-        Ok(placed.first)
+        Ok(placed.at.first)
     }
 
     fn run_inline(&self) {
@@ -293,16 +298,24 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Copies a batch into the open block, opening one, or going on to the next segment, as needed.
-    fn stage(&self, state: &mut MutexGuard<'_, State>, batch: &Batch, room: Room) -> Result<Placed> {
+    /// Copies a batch into the open block, opening one, or going on to the next segment, as needed. `admit` is asked right
+    /// before: the lock may be given up before that, and is not after it.
+    fn stage<E: From<Error>>(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        batch: &Batch,
+        room: Room,
+        admit: &mut impl FnMut() -> Result<(), E>,
+    ) -> Result<Placed, E> {
         let len = batch.size_in_log();
         let mut tried = Tried::Nothing;
         loop {
             usable(state)?;
             if batch.is_empty() {
+                admit()?;
                 // As durable as all that was submitted before: it belongs to the newest block.
                 let seq = BlockSeq(state.next_seq.0.saturating_sub(1));
-                return Ok(Placed { seq, first: state.end(), end: state.submitted });
+                return Ok(Placed { seq, at: Placement { first: state.end(), end: state.submitted } });
             }
             if state.staged > 0 && state.staged + len > self.options.max_staged {
                 self.counters.space_waits.add(1);
@@ -311,10 +324,11 @@ impl Pipeline {
             }
             let open = state.open.as_mut().filter(|b| room.may_use(b.segment.room));
             if let Some(open) = open.filter(|b| b.has_room(len, self.options.max_body)) {
+                admit()?;
                 let (seq, first) = (open.seq, open.append(batch));
                 state.staged += len;
                 state.submitted = first.plus(len);
-                return Ok(Placed { seq, first, end: first.plus(len) });
+                return Ok(Placed { seq, at: Placement { first, end: first.plus(len) } });
             }
             self.open_block(state, len, room, &mut tried)?;
         }

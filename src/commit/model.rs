@@ -22,7 +22,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner, thread};
 
 use super::sync::{Condvar, Mutex};
-use super::{Batch, Pipeline, Segments, Then, Ticket};
+use super::{Batch, Pipeline, Segments, SubmitOptions, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::DATA_START;
 use crate::format::segment::Life;
@@ -253,7 +253,7 @@ impl Log {
     }
 
     fn submit(&self, len: usize) -> Result<Ticket> {
-        self.pipeline.submit(&batch(len), Room::Ordinary, Then::GoesOn)
+        self.pipeline.submit(&batch(len), SubmitOptions::new())
     }
 
     fn wait(&self, ticket: Ticket) -> Result<Lsn> {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use super::Pipeline;
 use super::batch::RecordOffset;
+use super::submission::Placement;
 use super::staging::BlockSeq;
 use super::waiter::TaskSlot;
 use crate::error::{Error, Result};
@@ -21,8 +22,7 @@ use crate::lsn::Lsn;
 pub struct Ticket {
     pipeline: Arc<Pipeline>,
     seq: BlockSeq,
-    first: Lsn,
-    end: Lsn,
+    at: Placement,
     /// Where a future's waker is kept; in the list of the block once there is one.
     slot: Option<Arc<TaskSlot>>,
 }
@@ -30,40 +30,40 @@ pub struct Ticket {
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket")
-            .field("lsn", &self.first)
-            .field("end", &self.end)
+            .field("lsn", &self.at.first)
+            .field("end", &self.at.end)
             .field("durable", &self.is_durable())
             .finish()
     }
 }
 
 impl Ticket {
-    pub(super) fn new(pipeline: Arc<Pipeline>, seq: BlockSeq, first: Lsn, end: Lsn) -> Self {
-        Ticket { pipeline, seq, first, end, slot: None }
+    pub(super) fn new(pipeline: Arc<Pipeline>, seq: BlockSeq, at: Placement) -> Self {
+        Ticket { pipeline, seq, at, slot: None }
     }
 
     /// Where the batch's first record lies.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
-        self.first
+        self.at.first
     }
 
     /// Where a record of the batch lies.
     #[must_use]
     pub fn lsn_of(&self, record: RecordOffset) -> Lsn {
-        record.from_first(self.first)
+        self.at.lsn_of(record)
     }
 
     /// The address behind the batch: it is durable when [`Wal::durable_lsn`](crate::Wal::durable_lsn) reaches this.
     #[must_use]
     pub fn end(&self) -> Lsn {
-        self.end
+        self.at.end
     }
 
     /// Whether the batch is durable. Never `true` before it is.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.pipeline.durable() >= self.end
+        self.pipeline.durable() >= self.at.end
     }
 
     /// Blocks until the batch is durable, and says where its first record lies.
@@ -72,8 +72,8 @@ impl Ticket {
     /// [`Error::Poisoned`](crate::Error::Poisoned) when it will never be;
     /// [`Error::OtherProcess`](crate::Error::OtherProcess).
     pub fn wait(self) -> Result<Lsn> {
-        self.pipeline.wait_for(self.seq, self.end)?;
-        Ok(self.first)
+        self.pipeline.wait_for(self.seq, self.at.end)?;
+        Ok(self.at.first)
     }
 
     /// Whether the batch is durable, or the error that it never will be; does not block.
@@ -100,7 +100,7 @@ impl Future for Ticket {
             return Poll::Ready(Err(e));
         }
         if self.is_durable() {
-            return Poll::Ready(Ok(self.first));
+            return Poll::Ready(Ok(self.at.first));
         }
         if let Some(slot) = &self.slot {
             slot.set(cx.waker());
@@ -109,7 +109,7 @@ impl Future for Ticket {
         let mut state = pipeline.state.lock();
         // Looked at again under the lock: whoever publishes the durable LSN takes the waiters under it.
         if self.is_durable() {
-            return Poll::Ready(Ok(self.first));
+            return Poll::Ready(Ok(self.at.first));
         }
         if let Some(poison) = &state.poison {
             return Poll::Ready(Err(poison.clone()));
@@ -120,6 +120,10 @@ impl Future for Ticket {
             slot.set(cx.waker());
             list.add_task(Arc::clone(&slot));
             self.slot = Some(slot);
+            if !state.flushing {
+                // It may have been submitted to go out with the next one; now somebody wants it.
+                pipeline.work.notify_one();
+            }
         }
         Poll::Pending
     }

@@ -1,58 +1,101 @@
 //! One group in memory, and the one set of functions that changes it.
 //!
 //! A batch that was submitted and a segment that is replayed at open go through the same methods, so what a restart
-//! finds is what was there before. Nothing is checked here: a batch is checked before it is staged (`check`), and what
-//! replay built is checked as a whole when it is done ([`Group::verify_whole`]).
-//!
-//! ```text
-//!            compacted            applied        commit          last
-//!   - - - - - - -|--------------------|--------------|--------------|
-//!     gone        first index                          may be overwritten
-//! ```
+//! finds is what was there before. Nothing is checked here: a batch is checked before it is staged (`draft`), and what
+//! replay built is checked as a whole when it is done ([`Contents::verify_whole`]).
 
 use std::sync::Arc;
 
-use ::raft::eraftpb::ConfState;
 use parking_lot::RwLock;
 
 use super::codec::Kind;
 use super::error::{Error, Missing, Result};
 use super::index::{Positions, SegmentPositions, Slice, Written};
-use super::state::{EntryId, FullState, Hard, SnapshotRef};
+use super::state::{Field, Position, Root, State};
 use super::summary::EntryRange;
 use super::terms::Terms;
 use crate::{Lsn, RecordHead};
 
 /// One group, shared by the log, its batches and its handles.
 #[derive(Debug)]
-pub(crate) struct Cell {
+pub(crate) struct Slot {
     pub(crate) id: u64,
-    pub(crate) group: RwLock<Group>,
+    pub(crate) contents: RwLock<Contents>,
 }
 
-impl Cell {
-    pub(crate) fn new(id: u64, group: Group) -> Arc<Cell> {
-        Arc::new(Cell { id, group: RwLock::new(group) })
+impl Slot {
+    pub(crate) fn new(id: u64, contents: Contents) -> Arc<Slot> {
+        Arc::new(Slot { id, contents: RwLock::new(contents) })
     }
 }
 
-/// Which changes a batch must not have missed.
-///
-/// Raft's own loop and the thread that applies entries work on a group at the same time. What one writes never makes
-/// wrong what the other checked (commit, applied and the snapshot only rise, and committed entries stay), so each has a
-/// version of its own; creating, installing and removing count in both.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Versions {
-    /// Entries and HardState.
-    pub(crate) log: u64,
-    /// Applied index, ConfState, compaction.
-    pub(crate) apply: u64,
+/// What a batch changes of a group, as far as another batch must not have changed it in between. See [`Field`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Entries, and the first four fields.
+    Log,
+    /// Purging, and the next four.
+    Purge,
+    /// The last four.
+    Rest,
 }
 
-/// The state of one group.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
-    pub(crate) full: FullState,
+impl Side {
+    pub(crate) fn of(field: Field) -> Side {
+        match field.number() / 4 {
+            0 => Side::Log,
+            1 => Side::Purge,
+            _ => Side::Rest,
+        }
+    }
+}
+
+/// A number for each side of a group that rises when the side is changed. Creating, resetting and removing count in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Versions([u64; 3]);
+
+impl Versions {
+    pub(crate) fn raise(&mut self, touched: Touched) {
+        for (version, touched) in self.0.iter_mut().zip(touched.0) {
+            *version += u64::from(touched);
+        }
+    }
+
+    /// Whether a side that is touched has another version.
+    pub(crate) fn differ(self, other: Versions, touched: Touched) -> bool {
+        self.0.iter().zip(other.0).zip(touched.0).any(|((a, b), touched)| touched && *a != b)
+    }
+}
+
+/// Which sides of a group a batch changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Touched([bool; 3]);
+
+impl Touched {
+    pub(crate) const ALL: Touched = Touched([true; 3]);
+
+    /// What a batch depends on that leaves nothing of the group: the last four fields are nobody's concern then.
+    pub(crate) const LOG_AND_PURGE: Touched = Touched([true, true, false]);
+
+    pub(crate) fn side(side: Side) -> Touched {
+        Touched([side == Side::Log, side == Side::Purge, side == Side::Rest])
+    }
+
+    pub(crate) fn add(&mut self, other: Touched) {
+        for (touched, more) in self.0.iter_mut().zip(other.0) {
+            *touched |= more;
+        }
+    }
+
+    pub(crate) fn any(self) -> bool {
+        self.0 != [false; 3]
+    }
+}
+
+/// What a group consists of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) root: Root,
     pub(crate) terms: Terms,
     pub(crate) positions: Positions,
     /// Where the newest State record lies; none while replay has seen only what came after it.
@@ -63,34 +106,34 @@ pub(crate) struct Group {
     /// old place is kept until it is.
     pub(crate) durable_below: u64,
     pub(crate) versions: Versions,
-    /// The group was removed; handles on it may still be about.
+    /// The group was removed; there may still be handles on it.
     pub(crate) gone: bool,
 }
 
-impl Group {
+impl Contents {
     /// A group that begins with this State, whose record lies at `lsn`.
-    pub(crate) fn created(full: FullState, lsn: Lsn) -> Group {
-        Group { full, state_lsn: Some(lsn), reset_lsn: Some(lsn), ..Group::default() }
+    pub(crate) fn created(root: Root, lsn: Lsn) -> Contents {
+        Contents { root, state_lsn: Some(lsn), reset_lsn: Some(lsn), ..Contents::default() }
     }
 
-    /// A State record says again how things are.
-    pub(crate) fn restate(&mut self, full: FullState, lsn: Lsn) {
-        self.full = full;
+    /// A State record repeats how things are.
+    pub(crate) fn restate(&mut self, root: Root, lsn: Lsn) {
+        self.root = root;
         self.state_lsn = Some(lsn);
         self.trim();
     }
 
-    /// A snapshot takes the place of the whole log.
-    pub(crate) fn install(&mut self, full: FullState, lsn: Lsn) {
+    /// The log begins anew, with this State.
+    pub(crate) fn reset(&mut self, root: Root, lsn: Lsn) {
         self.terms.clear();
         self.positions.clear();
         self.durable_below = 0;
-        self.full = full;
+        self.root = root;
         self.state_lsn = Some(lsn);
         self.reset_lsn = Some(lsn);
     }
 
-    /// Entries from `first` on take the place of what was there from `first` on. The entries follow, one by one.
+    /// What was there from `first` on is gone: entries that take its place follow, one by one, or none do.
     pub(crate) fn cut_for(&mut self, first: u64) {
         self.positions.cut_from(first);
         self.terms.cut_from(first);
@@ -146,30 +189,18 @@ impl Group {
         Ok(())
     }
 
-    pub(crate) fn set_hard(&mut self, hard: Hard) {
-        self.full.hard = hard;
+    /// Sets the fields that are set in `changed`.
+    pub(crate) fn change(&mut self, changed: &State) {
+        self.root.state.merge(changed);
     }
 
-    pub(crate) fn set_applied(&mut self, applied: EntryId) {
-        self.full.applied = applied;
-    }
-
-    pub(crate) fn set_conf(&mut self, index: u64, conf: Arc<ConfState>) {
-        self.full.conf_index = index;
-        self.full.conf = conf;
-    }
-
-    pub(crate) fn set_snapshot(&mut self, snapshot: SnapshotRef) {
-        self.full.snapshot = Some(snapshot);
-    }
-
-    /// Entries up to and including `to` go.
-    pub(crate) fn compact(&mut self, to: EntryId) {
-        self.full.compacted = to;
+    /// Entries up to and including `to` go. There may be none beyond it.
+    pub(crate) fn purge(&mut self, to: Position) {
+        self.root.start = super::state::Start::after(Some(to));
         self.trim();
     }
 
-    /// Lets go of positions and terms of entries that are compacted away.
+    /// Lets go of positions and terms of entries that are purged.
     pub(crate) fn trim(&mut self) {
         let first = self.first_index();
         self.positions.drop_below(first);
@@ -181,25 +212,31 @@ impl Group {
     }
 
     pub(crate) fn first_index(&self) -> u64 {
-        self.full.compacted.index.saturating_add(1)
+        self.root.start.first
     }
 
-    /// The last entry, or the last one compacted when there is none.
-    pub(crate) fn last(&self) -> EntryId {
+    /// The index after the last one.
+    pub(crate) fn end_index(&self) -> u64 {
+        self.positions.end().unwrap_or(self.root.start.first)
+    }
+
+    /// The last entry, or the last one that is gone when there is none; none in a log that begins at index 0 and is empty.
+    pub(crate) fn last(&self) -> Option<Position> {
         match self.positions.end().and_then(|end| end.checked_sub(1)) {
-            Some(index) => EntryId { index, term: self.terms.get(index).unwrap_or(self.full.compacted.term) },
-            None => self.full.compacted,
+            Some(index) => {
+                let term = self.terms.get(index).unwrap_or(self.root.start.term_before);
+                Some(Position { index, term })
+            }
+            None => self.root.start.before(),
         }
     }
 
-    /// The term at an index between the last compacted one and the last one.
+    /// The term at an index between the one before the first and the last one.
     pub(crate) fn term(&self, index: u64) -> Option<u64> {
-        if index == self.full.compacted.index {
-            Some(self.full.compacted.term)
-        } else if index < self.full.compacted.index || index > self.last().index {
-            None
-        } else {
-            self.terms.get(index)
+        match self.root.start.before() {
+            Some(before) if index == before.index => Some(before.term),
+            _ if index < self.first_index() || index >= self.end_index() => None,
+            _ => self.terms.get(index),
         }
     }
 
@@ -212,63 +249,48 @@ impl Group {
     /// Whether this record is one that the group needs: an entry at its newest place, or the newest State.
     pub(crate) fn needs(&self, head: &RecordHead) -> bool {
         let Some(label) = head.label.filter(|_| !self.gone) else { return false };
-        match Kind::from_u8(label.kind) {
-            Ok(Kind::Entry(_) | Kind::Relocated(_)) => self.positions.lsn(label.sequence) == Some(head.lsn),
-            Ok(Kind::State(_)) => self.state_lsn == Some(head.lsn),
+        match Kind::of(label) {
+            Some(Kind::Entry(_) | Kind::Relocated(_)) => self.positions.lsn(label.sequence) == Some(head.lsn),
+            Some(Kind::State(_)) => self.state_lsn == Some(head.lsn),
             _ => false,
         }
     }
 
-    /// Whether replay ended with a group that raft can be started on.
+    /// Whether replay ended with a group that is whole.
     ///
-    /// What is left of released segments is dropped on the way: entries below the compacted index, and changes made
+    /// What is left of released segments is dropped on the way: entries below the first index, and changes made
     /// before the State record. Releasing frees a prefix of the log below everything live, so a State record, every
     /// entry from the first index on, and all changes after them are there, or something is missing that was promised.
     pub(crate) fn verify_whole(&self, group: u64) -> Result<()> {
         let missing = |index, what| Err(Error::Incomplete { group, index, what });
-        let (compacted, hard, last) = (self.full.compacted, self.full.hard, self.last());
         if self.state_lsn.is_none() {
-            return missing(last.index, Missing::State);
-        }
-        if last.index == u64::MAX {
-            return missing(last.index, Missing::Room);
+            return missing(self.last().map_or(0, |last| last.index), Missing::State);
         }
         if self.positions.first().is_some_and(|first| first != self.first_index()) {
             return missing(self.first_index(), Missing::Entries);
         }
-        if let Some(index) = self.positions.gap() {
-            return missing(index, Missing::Entries);
+        match self.positions.gap() {
+            Some(index) => missing(index, Missing::Entries),
+            None => Ok(()),
         }
-        if hard.commit > last.index {
-            return missing(last.index.saturating_add(1), Missing::Committed);
-        }
-        if hard.commit < compacted.index {
-            return missing(hard.commit, Missing::Committed);
-        }
-        if self.full.applied.index > hard.commit || self.full.applied.index < compacted.index {
-            return missing(self.full.applied.index, Missing::Applied);
-        }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::Start;
     use super::*;
 
     fn written(index: u64, lsn: u64) -> Written {
         Written { index, lsn: Lsn::new(lsn), size: 48 }
     }
 
-    fn with_entries(compacted: u64, entries: std::ops::Range<u64>) -> Group {
-        let at = EntryId { index: compacted, term: 1 };
-        let full = FullState {
-            compacted: at,
-            applied: at,
-            hard: Hard { term: 1, vote: 0, commit: compacted },
-            ..FullState::default()
-        };
-        let mut group = Group::created(full, Lsn::new(1));
+    fn root(first: u64) -> Root {
+        Root { start: Start { first, term_before: 1 }, state: State::new() }
+    }
+
+    fn with_entries(first: u64, entries: std::ops::Range<u64>) -> Contents {
+        let mut group = Contents::created(root(first), Lsn::new(1));
         for i in entries {
             group.push(1, written(i, i * 10));
         }
@@ -277,44 +299,50 @@ mod tests {
 
     #[test]
     fn a_group_that_lacks_something_is_named_with_what_it_lacks() {
-        with_entries(4, 5..9).verify_whole(1).unwrap();
+        with_entries(5, 5..9).verify_whole(1).unwrap();
+        with_entries(0, 0..3).verify_whole(1).unwrap();
 
-        let gap = with_entries(4, 7..9).verify_whole(1).unwrap_err();
+        let gap = with_entries(5, 7..9).verify_whole(1).unwrap_err();
         assert!(matches!(gap, Error::Incomplete { group: 1, index: 5, what: Missing::Entries }), "{gap}");
 
-        let full = with_entries(u64::MAX, 0..0).verify_whole(1).unwrap_err();
-        assert!(matches!(full, Error::Incomplete { what: Missing::Room, .. }), "{full}");
-
-        let mut headless = with_entries(4, 5..9);
+        let mut headless = with_entries(5, 5..9);
         headless.state_lsn = None;
         let headless = headless.verify_whole(1).unwrap_err();
         assert!(matches!(headless, Error::Incomplete { what: Missing::State, .. }), "{headless}");
-
-        let mut short = with_entries(4, 5..9);
-        short.full.hard.commit = 9;
-        let short = short.verify_whole(1).unwrap_err();
-        assert!(matches!(short, Error::Incomplete { index: 9, what: Missing::Committed, .. }), "{short}");
     }
 
     #[test]
-    fn a_gap_left_by_released_segments_closes_when_the_compaction_comes() {
-        let mut group = with_entries(4, 5..9);
+    fn a_gap_left_by_released_segments_closes_when_the_purge_comes() {
+        let mut group = with_entries(5, 5..9);
         group.cut_for(20);
         group.push(2, written(20, 900));
         group.verify_whole(1).unwrap_err();
-        group.compact(EntryId { index: 19, term: 1 });
-        group.full.hard.commit = 19;
-        group.full.applied = EntryId { index: 19, term: 1 };
+        group.purge(Position { index: 19, term: 1 });
         group.verify_whole(1).unwrap();
-        assert_eq!(group.last(), EntryId { index: 20, term: 2 });
+        assert_eq!(group.last(), Some(Position { index: 20, term: 2 }));
+    }
+
+    #[test]
+    fn a_log_may_begin_at_0_and_may_be_purged_beyond_its_end() {
+        let mut group = Contents::created(Root::default(), Lsn::new(1));
+        assert_eq!((group.first_index(), group.end_index(), group.last(), group.term(0)), (0, 0, None, None));
+        group.push(3, written(0, 10));
+        assert_eq!((group.last(), group.term(0)), (Some(Position { index: 0, term: 3 }), Some(3)));
+        let to = Position { index: 9, term: 4 };
+        group.purge(to);
+        assert_eq!((group.first_index(), group.end_index(), group.last()), (10, 10, Some(to)));
+        assert_eq!((group.term(9), group.term(8), group.term(10)), (Some(4), None, None));
+        group.push(5, written(10, 20));
+        group.verify_whole(1).unwrap();
     }
 
     #[test]
     fn a_conflicting_append_drops_the_suffix() {
-        let mut group = with_entries(0, 1..10);
+        let mut group = with_entries(1, 1..10);
         group.cut_for(6);
+        assert_eq!(group.last(), Some(Position { index: 5, term: 1 }));
         group.push(2, written(6, 500));
-        assert_eq!(group.last(), EntryId { index: 6, term: 2 });
+        assert_eq!(group.last(), Some(Position { index: 6, term: 2 }));
         assert_eq!(group.term(5), Some(1));
         assert_eq!(group.term(7), None);
         assert_eq!(group.positions.lsn(6), Some(Lsn::new(500)));
@@ -336,7 +364,7 @@ mod tests {
 
     #[test]
     fn relocated_entries_close_the_gap_that_released_segments_left() {
-        let mut group = with_entries(4, 9..12);
+        let mut group = with_entries(5, 9..12);
         let gap = group.verify_whole(1).unwrap_err();
         assert!(matches!(gap, Error::Incomplete { index: 5, what: Missing::Entries, .. }), "{gap}");
         group.replay_relocated(&range(5, 2, &[(5, 1)]), &array()).unwrap();
@@ -344,13 +372,13 @@ mod tests {
         assert!(matches!(gap, Error::Incomplete { index: 7, what: Missing::Entries, .. }), "{gap}");
         group.replay_relocated(&range(7, 4, &[(7, 1)]), &array()).unwrap();
         group.verify_whole(1).unwrap();
-        assert_eq!((group.last().index, group.positions.lsn(11)), (11, Some(Lsn::new(110))));
+        assert_eq!((group.last().unwrap().index, group.positions.lsn(11)), (11, Some(Lsn::new(110))));
         assert_eq!(group.lowest_lsn(), Some(Lsn::new(1)));
     }
 
     #[test]
     fn a_relocated_entry_of_another_term_is_a_contradiction() {
-        let mut group = with_entries(0, 1..10);
+        let mut group = with_entries(1, 1..10);
         group.cut_for(6);
         group.push(2, written(6, 500));
         group.replay_relocated(&range(4, 3, &[(4, 1), (6, 2)]), &array()).unwrap();
@@ -360,19 +388,19 @@ mod tests {
 
     #[test]
     fn entries_below_a_relocated_one_stay_durable_until_they_are_replaced() {
-        let mut group = with_entries(0, 1..10);
+        let mut group = with_entries(1, 1..10);
         group.relocate(&[written(2, 900), written(3, 910)]);
         assert_eq!((group.durable_below, group.lowest_lsn()), (4, Some(Lsn::new(1))));
         group.cut_for(3);
         assert_eq!(group.durable_below, 3);
-        group.install(FullState::default(), Lsn::new(1000));
+        group.reset(root(1), Lsn::new(1000));
         assert_eq!(group.durable_below, 0);
     }
 
     /// What is left of several segments is relocated together, and an older segment may hold the later entry.
     #[test]
     fn entries_relocated_in_any_order_stay_durable() {
-        let mut group = with_entries(0, 1..10);
+        let mut group = with_entries(1, 1..10);
         group.relocate(&[written(8, 900), written(2, 910)]);
         assert_eq!(group.durable_below, 9);
     }

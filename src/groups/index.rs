@@ -15,7 +15,7 @@
 //! A *mapped* run is a slice of the position array in a sealed segment's summary, used in place: it costs the same
 //! whatever it covers. A *memory* run keeps four bytes an entry. When a segment's summary becomes available, what
 //! memory runs hold of that segment is replaced by a mapped run ([`Positions::adopt`]); entries that were overwritten or
-//! compacted away in between are no longer in any run and stay out.
+//! purged in between are no longer in any run and stay out.
 //!
 //! A run knows how many bytes its records take, unless it was cut since; then whoever wants to know looks at their
 //! headers, once ([`Positions::measure`]).
@@ -27,7 +27,6 @@ use std::sync::Arc;
 
 use thin_vec::ThinVec;
 
-use super::error::Result;
 use super::run::Run;
 pub(crate) use super::run::{SegmentPositions, Slice, Width, Written};
 use crate::Lsn;
@@ -102,26 +101,26 @@ impl Positions {
     }
 
     /// How many bytes the records take, by segment: for each piece an address in its segment, and the bytes.
-    /// `bounds` are the segments' first addresses, ascending; `size` tells a record's size where no run knows it.
+    /// `bounds` are the segments' first addresses, ascending; `size` tells a record's size where no run knows it. If it does
+    /// not know either, the result is the addresses of all records whose sizes are needed.
     pub(crate) fn measure(
         &mut self,
         bounds: &[Lsn],
-        size: &mut dyn FnMut(Lsn) -> Result<u64>,
-    ) -> Result<Vec<(Lsn, u64)>> {
+        size: &dyn Fn(Lsn) -> Option<u64>,
+    ) -> std::result::Result<Vec<(Lsn, u64)>, Vec<Lsn>> {
         self.split_at(bounds);
-        let mut pieces = Vec::with_capacity(self.runs.len());
+        let (mut pieces, mut unknown) = (Vec::with_capacity(self.runs.len()), Vec::new());
         for run in self.runs.iter_mut() {
-            let bytes = match run.bytes {
-                Some(bytes) => bytes,
-                None => {
-                    let lsns = (run.first..run.end()).filter_map(|index| run.lsn(index));
-                    lsns.map(&mut *size).sum::<Result<u64>>()?
+            if run.bytes.is_none() {
+                let lsns = || (run.first..run.end()).filter_map(|index| run.lsn(index));
+                match lsns().map(size).sum::<Option<u64>>() {
+                    Some(bytes) => run.bytes = Some(bytes),
+                    None => unknown.extend(lsns()),
                 }
-            };
-            run.bytes = Some(bytes);
-            pieces.extend(run.lowest().map(|lsn| (lsn, bytes)));
+            }
+            pieces.extend(run.lowest().zip(run.bytes));
         }
-        Ok(pieces)
+        if unknown.is_empty() { Ok(pieces) } else { Err(unknown) }
     }
 
     /// Makes two runs of one that goes over the end of a segment.
@@ -324,7 +323,7 @@ mod tests {
     fn check_sizes(p: &mut Positions, span: u64) {
         let bounds: Vec<Lsn> = (0..100_000 / span).map(|n| Lsn::new(n * span)).collect();
         let mut measured = BTreeMap::new();
-        for (lsn, bytes) in p.measure(&bounds, &mut |lsn| Ok(size_at(lsn))).unwrap() {
+        for (lsn, bytes) in p.measure(&bounds, &|lsn| Some(size_at(lsn))).unwrap() {
             *measured.entry(lsn.get() / span).or_insert(0) += bytes;
         }
         let mut counted = BTreeMap::new();

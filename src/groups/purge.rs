@@ -19,7 +19,7 @@
 //! * while the files take more than twice the live bytes and two segments, less what is appended while relocation goes
 //!   on (a quarter of the live bytes at most).
 //!
-//! **Why the bound holds.** Say a group that lags has L live bytes, and others append and compact. Relocation has L bytes
+//! **Why the bound holds.** Say a group that lags has L live bytes, and others append and purge. Relocation has L bytes
 //! to write before the dead segments behind them come free; a segment full of live bytes that is written again frees as
 //! much as it costs. If a call may write b bytes and a are appended from call to call, others append L a/b until it is
 //! through. So it begins that much earlier, and the disk takes 2 L at most; the segments that are begun at either end are
@@ -28,17 +28,17 @@
 //! count for more; more, as packed records come with headers and padding. It is capped besides, at 3/2 and one round,
 //! for logs that cannot be packed: records that fill half a segment and a little more.
 //!
-//! What memory says may not be durable yet: a compaction that a crash undoes needs its entries again, and what was
+//! What memory says may not be durable yet: a purge that a crash undoes needs its entries again, and what was
 //! relocated needs its old place. So nothing is released before everything submitted up to the decision is durable.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::error::{Error, Result};
-use super::group::Cell;
-use super::log::RaftLog;
+use super::contents::Slot;
 use super::relocate::Relocation;
 use super::space::{Account, GroupSpace, account, disk_bytes, span};
+use super::store::Store;
 use crate::mutation::{Mutation, mutated};
 use crate::trace::span;
 use crate::{Batch, Lsn, SegmentInfo};
@@ -46,7 +46,7 @@ use crate::{Batch, Lsn, SegmentInfo};
 /// A segment of which no more than one part in so many is live is worth relocating at any time.
 const CHEAP: u64 = 8;
 
-/// So many times what was appended is relocated.
+/// This many times what was appended is relocated.
 const PACE: u64 = 4;
 
 /// What a purge did.
@@ -76,10 +76,8 @@ pub struct PurgeReport {
     /// The groups that need the oldest segment that is left, those with the most bytes in it first; empty when that is
     /// the one being written.
     pub pinned_by: Vec<Pin>,
-    /// The groups whose log exceeds [`RaftOptions::group_limit`](super::RaftOptions::group_limit), the largest first.
+    /// The groups whose log exceeds [`GroupOptions::group_limit`](super::GroupOptions::group_limit), the largest first.
     pub over_limit: Vec<GroupSpace>,
-    /// How many obsolete snapshot files could not be removed yet.
-    pub snapshots_left: usize,
     /// Relocation ended early, because the disk is full. What was free is freed all the same.
     pub no_room: bool,
 }
@@ -107,35 +105,36 @@ pub struct Pin {
     pub live_bytes: u64,
 }
 
-pub(crate) fn purge(log: &RaftLog) -> Result<PurgeReport> {
+pub(crate) fn purge(store: &Store) -> Result<PurgeReport> {
+    let _one_at_a_time = store.hold_purges();
     let _span = span!(INFO, "purge");
-    let wal = log.wal();
+    let wal = &store.wal;
     let before = wal.segments();
-    let mut report = PurgeReport { released_to: release(log)?, ..PurgeReport::default() };
-    let account = account(wal, log.groups_in_memory().all())?;
-    match relieve(log, &account, &mut report) {
+    let mut report = PurgeReport { released_to: release(store)?, ..PurgeReport::default() };
+    let account = account(wal, store.slots.all())?;
+    match relocate_and_release(store, &account, &mut report) {
         Err(Error::Log(e)) if e.is_full() => report.no_room = true,
         done => done?,
     }
-    describe(log, &before, &mut report)?;
-    report.snapshots_left = log.sweep_snapshots();
+    describe(store, &before, &mut report)?;
     Ok(report)
 }
 
 /// Releases what nobody needs; says up to where.
-fn release(log: &RaftLog) -> Result<Lsn> {
-    let order = log.groups_in_memory().order.lock();
-    // An empty batch is as durable as everything before it.
-    let barrier = log.wal().submit(Batch::new())?;
-    let cells = log.groups_in_memory().all();
-    let lowest = cells.iter().filter_map(|cell| cell.group.read().lowest_lsn()).min();
-    drop(order);
-    log.groups_in_memory().adopt_left();
-    let to = lowest.unwrap_or(barrier.end());
+///
+/// The lowest address that a group needs never falls: its records are written ever further up. So it does not matter that
+/// groups change while they are looked at one after the other. A group that is made meanwhile lies above where the log
+/// ended before.
+fn release(store: &Store) -> Result<Lsn> {
+    let end = store.wal.next_lsn();
+    let slots = store.slots.all();
+    let lowest = slots.iter().filter_map(|slot| slot.contents.read().lowest_lsn()).min();
+    let to = lowest.map_or(end, |lowest| lowest.min(end));
     if !mutated(Mutation::RelocationOrder) {
-        barrier.wait()?;
+        // What memory said may not be durable yet. An empty batch is as durable as everything before it.
+        store.wal.submit(Batch::new())?.wait()?;
     }
-    log.wal().release(to)?;
+    store.wal.release(to)?;
     Ok(to)
 }
 
@@ -144,39 +143,39 @@ struct Budget {
     /// In all.
     all: u64,
     /// Where it is not cheap.
-    dear: u64,
+    expensive: u64,
     /// What is appended until all that is live was relocated, if all goes on like this.
     ahead: u64,
 }
 
 impl Budget {
-    fn new(log: &RaftLog, live: u64) -> Budget {
-        let written = log.written();
-        let appended = log.appended();
+    fn new(store: &Store, live: u64) -> Budget {
+        let written = &store.written;
+        let appended = store.appended();
         let before = written.at_last_purge.swap(appended, Ordering::Relaxed);
-        let limit = log.limits().relocate;
+        let limit = store.limits.relocate;
         let recent = appended.saturating_sub(before);
         let pace = recent.saturating_mul(PACE);
         let all = if limit == 0 { 0 } else { limit.max(pace) };
         let most = (appended / 2).saturating_mul(3).saturating_add(live);
-        let dear = all.min(most.saturating_sub(written.relocated.get()));
+        let expensive = all.min(most.saturating_sub(written.relocated.get()));
         // At most a call's, or where it takes several calls, what is appended between them.
         let calls = live.checked_div(all).unwrap_or(0);
-        Budget { all, dear, ahead: calls.saturating_mul(recent).min(live / PACE) }
+        Budget { all, expensive, ahead: calls.saturating_mul(recent).min(live / PACE) }
     }
 }
 
 /// Relocates what is live in the oldest segments, as long as that is worth it and the budget lasts, and releases them.
-fn relieve(log: &RaftLog, account: &Account, report: &mut PurgeReport) -> Result<()> {
+fn relocate_and_release(store: &Store, account: &Account, report: &mut PurgeReport) -> Result<()> {
     let Some(size) = account.segments.last().map(|s| s.file_bytes) else { return Ok(()) };
     let live = account.live_bytes();
-    let budget = Budget::new(log, live);
+    let budget = Budget::new(store, live);
     let aim = live.saturating_mul(2).saturating_add(2 * size).saturating_sub(budget.ahead);
-    let mut relocation = Relocation::new(log, size);
-    // Relieved, but not released yet, because each release waits for the disk: files, and what replaces them.
+    let mut relocation = Relocation::new(store, size);
+    // Relocated, but not released yet, because each release waits for the disk: files, and what replaces them.
     let (mut waiting, mut released_at) = (0, 0);
     for (n, segment) in account.segments.iter().enumerate().filter(|(_, s)| s.sealed) {
-        let now = log.wal().segments();
+        let now = store.wal.segments();
         if !now.iter().any(|s| s.id == segment.id) {
             continue;
         }
@@ -184,22 +183,22 @@ fn relieve(log: &RaftLog, account: &Account, report: &mut PurgeReport) -> Result
         if !is_cheap && disk_bytes(&now).saturating_sub(waiting) <= aim {
             break;
         }
-        let cells: Vec<&Arc<Cell>> = account.holders(n).into_iter().map(|(cell, _)| cell).collect();
-        let limit = if is_cheap { budget.all } else { budget.dear };
-        if !relocation.segment(segment, &cells, limit)? {
+        let slots: Vec<&Arc<Slot>> = account.holders(n).into_iter().map(|(slot, _)| slot).collect();
+        let limit = if is_cheap { budget.all } else { budget.expensive };
+        if !relocation.segment(segment, &slots, limit)? {
             break;
         }
         waiting += segment.file_bytes.saturating_sub(segment.footer_bytes);
         if relocation.bytes().saturating_sub(released_at) >= size / 2 {
             relocation.flush()?;
-            report.released_to = release(log)?;
+            report.released_to = release(store)?;
             (waiting, released_at) = (0, relocation.bytes());
         }
     }
     relocation.flush()?;
     // Also when nothing comes free yet: what was moved is durable when the purge is over, or the purge failed.
     if waiting > 0 || relocation.bytes() > released_at {
-        report.released_to = release(log)?;
+        report.released_to = release(store)?;
     }
     report.states_rewritten = relocation.moved.states;
     report.entries_relocated = relocation.moved.entries;
@@ -208,17 +207,17 @@ fn relieve(log: &RaftLog, account: &Account, report: &mut PurgeReport) -> Result
 }
 
 /// How things are now.
-fn describe(log: &RaftLog, before: &[SegmentInfo], report: &mut PurgeReport) -> Result<()> {
-    let account = account(log.wal(), log.groups_in_memory().all())?;
+fn describe(store: &Store, before: &[SegmentInfo], report: &mut PurgeReport) -> Result<()> {
+    let account = account(&store.wal, store.slots.all())?;
     let is_freed = |s: &&SegmentInfo| !account.segments.iter().any(|now| now.id == s.id);
     report.segments_freed = before.iter().filter(is_freed).count();
     report.bytes_freed = before.iter().filter(is_freed).map(|s| s.file_bytes).sum();
     report.live_bytes = account.live_bytes();
     report.disk_bytes = disk_bytes(&account.segments);
-    report.pinned_by = pins(&account, log.wal().next_lsn());
-    report.over_limit = account.groups_above(log.limits().group);
-    report.total_appended = log.appended();
-    report.total_relocated = log.written().relocated.get();
+    report.pinned_by = pins(&account, store.wal.next_lsn());
+    report.over_limit = account.groups_above(store.limits.group);
+    report.total_appended = store.appended();
+    report.total_relocated = store.written.relocated.get();
     Ok(())
 }
 
@@ -227,9 +226,9 @@ fn pins(account: &Account, next: Lsn) -> Vec<Pin> {
     if !account.segments.first().is_some_and(|s| s.sealed) {
         return Vec::new();
     }
-    let pin = |(cell, live_bytes): (&Arc<Cell>, u64)| {
-        let lsn = cell.group.read().lowest_lsn()?;
-        Some(Pin { group: cell.id, lsn, bytes: next.distance_from(lsn).unwrap_or(0), live_bytes })
+    let pin = |(slot, live_bytes): (&Arc<Slot>, u64)| {
+        let lsn = slot.contents.read().lowest_lsn()?;
+        Some(Pin { group: slot.id, lsn, bytes: next.distance_from(lsn).unwrap_or(0), live_bytes })
     };
     account.holders(0).into_iter().filter_map(pin).collect()
 }

@@ -1,16 +1,17 @@
-//! The thread that purges, for those who do not want to call `purge` themselves.
+//! The thread that purges, for programs that do not call `purge` themselves.
 //!
 //! ```text
 //!   submit ── a segment's worth appended since the last purge ─────────────> purge
-//!        └─── the batch compacts or removes: room can be freed ── PAUSE ───> purge
-//!   close, or the last handle goes ──> stop, join
+//!        └─── the batch purges or removes: room can be freed ──── DELAY ───> purge
+//!   close, or the last handle is dropped ──> stop, join
 //! ```
 //!
 //! **Invariants.** Every handle that the program has keeps the [`Purger`]; the thread has a handle without one. So the
-//! thread does not keep the log open, and it has ended before the last handle closes the log: what is opened next does
-//! not find it locked. Nobody who appends waits for it: a submit compares two numbers and, when a purge is due, sets a
+//! thread does not keep the log open, and it has ended before the last handle closes the log: the next open does
+//! not find it locked. No appender waits for it: a submit compares two numbers and, when a purge is due, sets a
 //! flag.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -18,62 +19,69 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::error::{Error, Result};
-use super::log::RaftLog;
-use crate::Lsn;
+use super::error::Result;
+use crate::{Lsn, Wal};
 use crate::io::process::Opener;
 use crate::trace::event;
 
-/// So long after a group was compacted or removed is purged, for all of them that come in the meantime.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Delay between a batch that frees room and the purge it triggers; batches that come in the meantime share it.
+const DELAY: Duration = Duration::from_millis(500);
 
-/// The thread, as those see it who append. It ends when this goes.
+/// The thread, as seen from those who append. It ends when this is dropped. `E` is how a purge fails.
 #[derive(Debug)]
-pub(crate) struct Purger {
+pub(crate) struct Purger<E> {
     opener: Opener,
-    schedule: Arc<Schedule>,
+    schedule: Arc<Schedule<E>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// When to purge.
 #[derive(Debug)]
-struct Schedule {
-    /// So many bytes are appended between two purges.
+struct Schedule<E> {
+    /// Bytes appended between two purges.
     step: u64,
     /// The address at which the next one is due; the highest of all while one is due already.
     due: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<State<E>>,
     wake: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<E> {
     stop: bool,
     /// Enough was appended.
     appended: bool,
-    /// Something was compacted or removed: purge at this time.
+    /// Something was purged or removed: free its room at this time.
     freed: Option<Instant>,
-    last_error: Option<Error>,
+    last_error: Option<E>,
 }
 
-impl Purger {
-    /// Starts a thread that purges this log whenever `step` bytes were appended.
-    pub(crate) fn start(log: RaftLog, step: u64) -> Result<Purger> {
+impl<E: Clone + fmt::Display + Send + 'static> Purger<E> {
+    /// Starts a thread that purges this log, with `purge`, whenever `step` bytes were appended.
+    pub(crate) fn start(
+        wal: &Wal,
+        step: u64,
+        purge: impl Fn() -> std::result::Result<(), E> + Send + 'static,
+    ) -> Result<Purger<E>> {
         let schedule = Arc::new(Schedule {
             step: step.max(1),
-            due: AtomicU64::new(log.wal().next_lsn().get().saturating_add(step)),
-            state: Mutex::default(),
+            due: AtomicU64::new(wal.next_lsn().get().saturating_add(step)),
+            state: Mutex::new(State { stop: false, appended: false, freed: None, last_error: None }),
             wake: Condvar::new(),
         });
-        let (opener, dir) = (log.wal().opener().clone(), log.wal().disk().path().to_owned());
+        let (opener, dir) = (wal.opener().clone(), wal.disk().path().to_owned());
+        let wal = wal.clone();
         let of_thread = Arc::clone(&schedule);
         let spawned = std::thread::Builder::new().name("seawall-purge".into());
         let thread = spawned
-            .spawn(move || of_thread.run(&log))
+            .spawn(move || of_thread.run(&wal, &purge))
             .map_err(|e| crate::Error::io("start a thread for", dir, e))?;
         Ok(Purger { opener, schedule, thread: Mutex::new(Some(thread)) })
     }
 
+}
+
+impl<E> Purger<E> {
     /// The log ends there now; the batch that was submitted `frees` room or does not.
     pub(crate) fn submitted(&self, end: Lsn, frees: bool) {
         let schedule = &*self.schedule;
@@ -87,7 +95,7 @@ impl Purger {
             state.appended = true;
         }
         if frees && state.freed.is_none() {
-            state.freed = Some(Instant::now() + PAUSE);
+            state.freed = Some(Instant::now() + DELAY);
         }
         drop(state);
         schedule.wake.notify_one();
@@ -104,12 +112,15 @@ impl Purger {
     }
 
     /// Why the last purge failed, if it did.
-    pub(crate) fn last_error(&self) -> Option<Error> {
+    pub(crate) fn last_error(&self) -> Option<E>
+    where
+        E: Clone,
+    {
         self.schedule.state.lock().last_error.clone()
     }
 }
 
-impl Drop for Purger {
+impl<E> Drop for Purger<E> {
     fn drop(&mut self) {
         if self.opener.is_here() {
             self.stop();
@@ -120,15 +131,15 @@ impl Drop for Purger {
     }
 }
 
-impl Schedule {
-    fn run(&self, log: &RaftLog) {
+impl<E: fmt::Display> Schedule<E> {
+    fn run(&self, wal: &Wal, purge: &dyn Fn() -> std::result::Result<(), E>) {
         while self.wait_until_due() {
-            let purged = log.purge();
+            let purged = purge();
             if let Err(e) = &purged {
-                event!(warn, target: "seawall::raft", error = e.to_string(), "purge failed, nothing is lost by it");
+                event!(warn, target: "seawall::groups", error = e.to_string(), "purge failed, nothing is lost by it");
             }
             let mut state = self.state.lock();
-            let next = log.wal().next_lsn().get().saturating_add(self.step);
+            let next = wal.next_lsn().get().saturating_add(self.step);
             self.due.store(next, Ordering::Relaxed);
             state.last_error = purged.err();
         }

@@ -1,59 +1,75 @@
-//! Live bytes counted record by record, to hold the account against.
+//! Live bytes counted record by record, to check the account.
 //!
 //! [`account`](super::space) follows from the groups' positions and from sizes that runs and summaries remember. Here
-//! nothing is remembered: every record header of the log is read, and each is asked whether some group needs it. The two
+//! nothing is remembered: every record header of the log is read, and each is compared with what the groups need. The two
 //! share the definition of what is live, and nothing else.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::codec::Kind;
-use super::error::Result;
-use super::group::{Cell, Group};
-use super::log::RaftLog;
+use super::contents::{Contents, Slot};
+use super::error::{Error, Result};
 use super::space::{Account, GroupLive, StateSize};
-use crate::{Batch, RecordHead};
+use super::store::Store;
+use crate::{Batch, Lsn, RecordHead, SubmitOptions};
 
-/// The same account as [`super::space::account`], made the long way. Nothing enters the log meanwhile.
-pub(crate) fn recount(log: &RaftLog) -> Result<Account> {
-    // In this order, as a purge takes them: what it frees would be missed here.
-    let purging = log.hold_purges();
-    let order = log.groups_in_memory().order.lock();
-    // An empty batch is as durable as everything before it, and only what is durable can be walked.
-    log.wal().submit(Batch::new())?.wait()?;
-    let cells: HashMap<u64, Arc<Cell>> =
-        log.groups_in_memory().all().into_iter().map(|cell| (cell.id, cell)).collect();
-    let mut live: BTreeMap<u64, BTreeMap<usize, u64>> =
-        cells.keys().map(|id| (*id, BTreeMap::new())).collect();
-    let mut states = StateSize::in_log(log.wal());
-    let segments = log.wal().segments();
+/// A group as it was at one moment.
+struct Copied {
+    slot: Arc<Slot>,
+    contents: Contents,
+    by_segment: BTreeMap<usize, u64>,
+}
+
+/// The same account as [`super::space::account`], made the long way, as of one moment during the call.
+pub(crate) fn recount(store: &Store) -> Result<Account> {
+    // What a purge frees would be missed here.
+    let purging = store.hold_purges();
+    let (end, mut groups) = copy_groups(store)?;
+    let mut states = StateSize::in_log(&store.wal);
+    let mut segments = store.wal.segments();
+    segments.retain(|segment| segment.first_lsn < end);
     for (n, segment) in segments.iter().enumerate() {
-        for head in log.wal().segment_reader(segment.id)?.heads() {
+        for head in store.wal.segment_reader(segment.id)?.heads() {
             let head = head?;
-            let Some(cell) = head.label.and_then(|label| cells.get(&label.stream)) else { continue };
-            let bytes = needed(&cell.group.read(), &head, &mut states);
-            if let (Some(of_group), true) = (live.get_mut(&cell.id), bytes > 0) {
-                *of_group.entry(n).or_insert(0) += bytes;
+            if head.lsn >= end {
+                break;
+            }
+            let Some(group) = head.label.and_then(|label| groups.get_mut(&label.stream)) else { continue };
+            let bytes = needed(&group.contents, &head, &mut states);
+            if bytes > 0 {
+                *group.by_segment.entry(n).or_insert(0) += bytes;
             }
         }
     }
-    drop(order);
     drop(purging);
-    let of = |cell: Arc<Cell>| {
-        let by_segment = live.remove(&cell.id).unwrap_or_default();
-        GroupLive { cell, by_segment }
-    };
-    let mut cells: Vec<_> = cells.into_values().collect();
-    cells.sort_unstable_by_key(|cell| cell.id);
-    Ok(Account { segments, groups: cells.into_iter().map(of).collect() })
+    let of = |group: Copied| GroupLive { slot: group.slot, by_segment: group.by_segment };
+    let mut groups: Vec<GroupLive> = groups.into_values().map(of).collect();
+    groups.sort_unstable_by_key(|group| group.slot.id);
+    Ok(Account { segments, groups })
+}
+
+/// The groups as they are at one place in the order of the log, below which everything is durable; and that place.
+fn copy_groups(store: &Store) -> Result<(Lsn, HashMap<u64, Copied>)> {
+    let mut copied = HashMap::new();
+    // An empty batch is as durable as everything before it, and only what is durable can be walked.
+    let ticket = store.wal.submit_with(Batch::new(), SubmitOptions::new(), || Ok::<_, Error>(()), |_| {
+        for slot in store.slots.all() {
+            let contents = slot.contents.read().clone();
+            copied.insert(slot.id, Copied { slot, contents, by_segment: BTreeMap::new() });
+        }
+    })?;
+    let end = ticket.end();
+    ticket.wait()?;
+    Ok((end, copied))
 }
 
 /// How many live bytes this record is.
-fn needed(group: &Group, head: &RecordHead, states: &mut StateSize) -> u64 {
-    let is_state = head.label.is_some_and(|l| matches!(Kind::from_u8(l.kind), Ok(Kind::State(_))));
-    match (group.needs(head), is_state) {
+fn needed(contents: &Contents, head: &RecordHead, states: &mut StateSize) -> u64 {
+    let is_state = head.label.is_some_and(|label| matches!(Kind::of(label), Some(Kind::State(_))));
+    match (contents.needs(head), is_state) {
         (false, _) => 0,
-        (true, true) => states.of(group),
+        (true, true) => states.of(contents),
         (true, false) => Batch::record_size(u64::from(head.payload_len), true),
     }
 }

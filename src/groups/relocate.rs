@@ -1,23 +1,23 @@
 //! Writing live records again at the end of the log, so that the segment they lie in can go.
 //!
 //! ```text
-//!  order lock   |            |free|                  |held            |free
-//!  what is done  list, read, frame a batch of records   still there?     on with the next batch
-//!                from the old segment                   submit, note
+//!  list, read, frame a batch of records ── submit ── nothing changed since? ── placed: note the new places
+//!  from the old segment                       ^                 │ changed
+//!                                             └── frame again ──┘
 //! ```
 //!
 //! # Why a relocated entry can be believed
 //!
-//! A relocated entry (i, t) is submitted under the order lock, after a look that the group, in this life, still has its
-//! entry i at the address that was read. So the record states a fact of its place in the log: *here the group has entry i
-//! with term t and this content.* It changes nothing but where the entry lies. It needs to say nothing of the group's
-//! life either, because it lies between the records that begin and end it.
+//! When a relocated entry (i, t) gets its place in the log, the group still has its entry i at the address that was read:
+//! this is checked at that moment. So the record states a fact of its place in the log: *here the group has entry i
+//! with term t and this content.* It changes nothing but where the entry lies. It need not say which group of that id it
+//! means either, because it lies between the records that begin and end it.
 //!
 //! Replay sees the log from an address B on, below which everything was released; B never lies above a record that is
 //! live. Let "held" be what replay has of a group at some address L, and "true" what the group had when L was written.
 //!
-//! 1. *What is held is true.* An entry is held because of a record at or above B. Whatever ended it (an append at or below
-//!    its index, a compaction, an installed snapshot, a removal) lies above that record, and was seen as well. A relocated
+//! 1. *What is held is true.* An entry is held because of a record at or above B. Whatever ended it (an append or truncation at
+//!    or below its index, a purge, a reset, a removal) lies above that record, and was seen as well. A relocated
 //!    entry adds only what is true where it lies.
 //! 2. *What is true, and whose newest record lies at or above B, is held.* By the same argument, from that record on.
 //! 3. So at a relocated (i, t) either (i, t) is held, or nothing is held at i, because the newest record before this one
@@ -43,20 +43,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::batch::label;
-use super::codec::entry::Shape;
-use super::codec::state::encode_state;
-use super::codec::{Kind, StateKind};
+use super::codec::root::encode_root;
+use super::codec::{Kind, StateKind, label};
+use super::contents::Slot;
+use super::entries::{entry_kind, misplaced};
 use super::error::{Error, Result};
-use super::group::Cell;
 use super::index::Written;
-use super::log::RaftLog;
 use super::space::StateSize;
+use super::state::{EntryKind, Position, Root};
+use super::store::Store;
 use crate::Error as LogError;
-use crate::error::{Corruption, CorruptionReason};
-use crate::{Batch, Lsn, Record, RecordOffset, SegmentInfo, StoredRecord, StreamRange, Ticket};
+use crate::{Batch, Lsn, Placement, Record, RecordOffset, SegmentInfo, StoredRecord, SubmitOptions, Ticket};
 
-/// Batches are of this size at most, unless a single record is larger: the order lock is not held for long.
+/// Batches are of this size at most, unless a single record is larger: commits wait for none of them long.
 const MOST_BATCH: u64 = 256 << 10;
 
 /// Blocks are padded to this by default. A batch is as large as just fits, with the block's header.
@@ -73,10 +72,10 @@ pub(crate) struct Moved {
 
 /// An entry on its way.
 struct Piece {
-    cell: Arc<Cell>,
+    slot: Arc<Slot>,
     index: u64,
     term: u64,
-    shape: Shape,
+    kind: EntryKind,
     /// Where it lay when it was read.
     from: Lsn,
     content: Content,
@@ -93,13 +92,13 @@ enum Content {
 /// Relocates segment after segment. What is left of several goes into one batch, because a block costs as much as its
 /// padding; it is written when there is enough of it, and by [`Relocation::flush`].
 pub(crate) struct Relocation<'a> {
-    log: &'a RaftLog,
+    store: &'a Store,
     /// Batches are of this size: several fit into a segment, so little is lost where one does not fit into its rest.
     batch_bytes: u64,
     pub(crate) moved: Moved,
     pieces: Vec<Piece>,
     /// The groups whose State is to be written again, and where it lies now.
-    states: Vec<(Arc<Cell>, Lsn)>,
+    states: Vec<(Arc<Slot>, Lsn)>,
     /// The bytes of both.
     staged: u64,
     state_size: StateSize,
@@ -110,17 +109,17 @@ pub(crate) struct Relocation<'a> {
 
 impl<'a> Relocation<'a> {
     /// Into segments whose files have `segment_bytes`.
-    pub(crate) fn new(log: &'a RaftLog, segment_bytes: u64) -> Self {
+    pub(crate) fn new(store: &'a Store, segment_bytes: u64) -> Self {
         let block = (segment_bytes / 8).clamp(PAGE, MOST_BATCH) / PAGE * PAGE;
         let batch_bytes = block - BLOCK_HEADER;
         Relocation {
-            log,
+            store,
             batch_bytes,
             moved: Moved::default(),
             pieces: Vec::new(),
             states: Vec::new(),
             staged: 0,
-            state_size: StateSize::in_log(log.wal()),
+            state_size: StateSize::in_log(&store.wal),
             ahead: None,
         }
     }
@@ -135,13 +134,13 @@ impl<'a> Relocation<'a> {
     pub(crate) fn segment(
         &mut self,
         segment: &SegmentInfo,
-        cells: &[&Arc<Cell>],
+        slots: &[&Arc<Slot>],
         limit: u64,
     ) -> Result<bool> {
         let lsns = segment.first_lsn..segment.end_lsn;
-        let reader = self.log.wal().segment_reader(segment.id)?;
-        for cell in cells {
-            let group = cell.group.read();
+        let reader = self.store.wal.segment_reader(segment.id)?;
+        for slot in slots {
+            let group = slot.contents.read();
             let state = group.state_lsn.filter(|lsn| lsns.contains(lsn) && !group.gone);
             let size = self.state_size.of(&group);
             drop(group);
@@ -149,16 +148,19 @@ impl<'a> Relocation<'a> {
                 if !self.make_room(size, limit)? {
                     return Ok(false);
                 }
-                self.states.push((Arc::clone(cell), lsn));
+                self.states.push((Arc::clone(slot), lsn));
             }
-            for (index, term, from) in live_entries(cell, &lsns) {
+            for (index, term, from) in live_entries(slot, &lsns) {
                 let record = reader.read(from)?;
                 if !self.make_room(likely_bytes(&record), limit)? {
                     return Ok(false);
                 }
-                let shape = self.shape_of(cell.id, index, term, &record)?;
-                let (cell, content) = (Arc::clone(cell), Content::Decoded(record));
-                self.pieces.push(Piece { cell, index, term, shape, from, content });
+                let Some(kind) = entry_kind(&record, slot.id, index, term) else {
+                    // The position may come from a mapped summary, which is not verified.
+                    return Err(misplaced(self.store, slot.id, index, from, Some(segment.first_lsn)));
+                };
+                let (slot, content) = (Arc::clone(slot), Content::Decoded(record));
+                self.pieces.push(Piece { slot, index, term, kind, from, content });
             }
         }
         Ok(true)
@@ -185,7 +187,7 @@ impl<'a> Relocation<'a> {
     }
 
     /// Submits these in one batch, or in as many as it takes.
-    fn write(&mut self, mut pieces: Vec<Piece>, states: &[(Arc<Cell>, Lsn)]) -> Result<()> {
+    fn write(&mut self, mut pieces: Vec<Piece>, states: &[(Arc<Slot>, Lsn)]) -> Result<()> {
         let refused = match self.submit(&mut pieces, states) {
             Err(Error::Log(e @ (LogError::BatchTooLarge { .. } | LogError::RecordTooLarge { .. }))) => e,
             done => return done,
@@ -206,36 +208,38 @@ impl<'a> Relocation<'a> {
         }
     }
 
-    /// Submits what of these is current still, in one batch.
-    fn submit(&mut self, pieces: &mut Vec<Piece>, states: &[(Arc<Cell>, Lsn)]) -> Result<()> {
+    /// Submits what of these is still current, in one batch.
+    fn submit(&mut self, pieces: &mut Vec<Piece>, states: &[(Arc<Slot>, Lsn)]) -> Result<()> {
         if let Some(ahead) = self.ahead.take() {
             ahead.wait()?;
         }
         loop {
-            let mut batch = self.log.wal().batch();
-            let framed: Vec<Framed> = pieces.iter().map(|piece| frame(&mut batch, piece)).collect();
-            let order = self.log.groups_in_memory().order.lock();
-            let before = pieces.len();
-            // Overwritten, compacted or removed since: what is left is framed again, which ends because it gets less.
             pieces.retain(is_current);
-            if pieces.len() < before {
-                continue;
-            }
-            let restated = restate(&mut batch, states);
+            let mut batch = self.store.wal.batch();
+            let framed: Vec<Framed> = pieces.iter().map(|piece| frame(&mut batch, piece)).collect();
+            let restated: Vec<Restated<'_>> = states.iter().filter_map(|state| restate(&mut batch, state)).collect();
             if batch.is_empty() {
                 return Ok(());
             }
-            let ticket = self.log.wal().submit_from_reserve(&batch)?;
-            note(pieces, &framed, &ticket);
-            for (cell, record) in &restated {
-                cell.group.write().state_lsn = Some(ticket.lsn_of(*record));
-            }
-            drop(order);
-            self.log.groups_in_memory().adopt_left();
+            // What was overwritten, purged or changed since is framed again; that somebody changes it is progress.
+            let admit = || {
+                let current = pieces.iter().all(is_current) && restated.iter().all(Restated::is_current);
+                if current { Ok(()) } else { Err(Refused::Changed) }
+            };
+            let place = |at: &Placement| {
+                note(pieces, &framed, at);
+                restated.iter().for_each(|state| state.note(at));
+            };
+            let how = SubmitOptions::new().from_reserve(true);
+            let ticket = match self.store.wal.submit_with(&batch, how, admit, place) {
+                Ok(ticket) => ticket,
+                Err(Refused::Changed) => continue,
+                Err(Refused::Log(e)) => return Err(e.into()),
+            };
             self.moved.entries += pieces.len();
             self.moved.states += restated.len();
             self.moved.bytes += batch.size_in_log();
-            self.log.written().relocated.add(batch.size_in_log());
+            self.store.written.relocated.add(batch.size_in_log());
             self.ahead = Some(ticket);
             return Ok(());
         }
@@ -243,29 +247,23 @@ impl<'a> Relocation<'a> {
 
     /// The record at `lsn`, which is kept until everything live in its segment was written again.
     fn stored(&self, lsn: Lsn) -> Result<StoredRecord> {
-        let wal = self.log.wal();
+        let wal = &self.store.wal;
         let segment = wal.segments().into_iter().find(|s| (s.first_lsn..s.end_lsn).contains(&lsn));
         let gone = LogError::Released { lsn, first: wal.first_lsn() };
         Ok(wal.segment_reader(segment.ok_or(gone)?.id)?.read_stored(lsn)?)
     }
+}
 
-    /// The position may come from a mapped summary, so the label has to confirm it.
-    fn shape_of(&self, group: u64, index: u64, term: u64, record: &Record) -> Result<Shape> {
-        let label = record.label().unwrap_or_default();
-        match Kind::from_u8(label.kind) {
-            Ok(Kind::Entry(shape) | Kind::Relocated(shape))
-                if (label.stream, label.sequence, label.extra) == (group, index, term) =>
-            {
-                Ok(shape)
-            }
-            _ => {
-                let lsn = record.lsn();
-                let hit = StreamRange { stream: group, first: index, last: index };
-                let file = self.log.wal().disk().path().join("index");
-                let damage = Corruption::new(file, 0, lsn..lsn, CorruptionReason::Content);
-                Err(LogError::from(damage.hitting(vec![hit])).into())
-            }
-        }
+/// Why a batch got no place.
+enum Refused {
+    /// Something in it is no longer as it was.
+    Changed,
+    Log(LogError),
+}
+
+impl From<LogError> for Refused {
+    fn from(e: LogError) -> Self {
+        Refused::Log(e)
     }
 }
 
@@ -276,25 +274,43 @@ fn likely_bytes(record: &Record) -> u64 {
     Batch::record_size(payload.max(record.stored_len().into()), true)
 }
 
-/// Frames the States of the groups that have none newer. What is written is what the log says up to here, because the
-/// order lock is held; and it says nothing new, so no batch that was checked before has to be refused.
-fn restate<'s>(batch: &mut Batch, states: &'s [(Arc<Cell>, Lsn)]) -> Vec<(&'s Arc<Cell>, RecordOffset)> {
-    let mut staged = Vec::new();
-    for (cell, from) in states {
-        let group = cell.group.read();
-        if group.gone || group.state_lsn != Some(*from) {
-            continue;
-        }
-        let compacted = group.full.compacted;
-        let label = label(Kind::State(StateKind::Restated), cell.id, compacted.index, compacted.term);
-        staged.push((cell, batch.push_labelled(label, &[&encode_state(&group.full)])));
+/// A State that was framed, as it was then.
+struct Restated<'s> {
+    slot: &'s Slot,
+    /// Where the newest State record lay.
+    from: Lsn,
+    root: Root,
+    at: RecordOffset,
+}
+
+/// Frames the State of a group that has none newer. It says nothing new, so no batch that was checked before has to be
+/// refused for it; and it gets its place only if it is still what the group is.
+fn restate<'s>(batch: &mut Batch, (slot, from): &'s (Arc<Slot>, Lsn)) -> Option<Restated<'s>> {
+    let contents = slot.contents.read();
+    if contents.gone || contents.state_lsn != Some(*from) {
+        return None;
     }
-    staged
+    let root = contents.root.clone();
+    drop(contents);
+    let label = label(Kind::State(StateKind::Restated), slot.id, root.start.as_position());
+    let at = batch.push_labelled(label, &[&encode_root(&root)]);
+    Some(Restated { slot, from: *from, root, at })
+}
+
+impl Restated<'_> {
+    fn is_current(&self) -> bool {
+        let contents = self.slot.contents.read();
+        !contents.gone && contents.state_lsn == Some(self.from) && contents.root == self.root
+    }
+
+    fn note(&self, at: &Placement) {
+        self.slot.contents.write().state_lsn = Some(at.lsn_of(self.at));
+    }
 }
 
 /// Index, term and position of the entries that a group has in this part of the log, ascending by index.
-fn live_entries(cell: &Cell, lsns: &Range<Lsn>) -> Vec<(u64, u64, Lsn)> {
-    let group = cell.group.read();
+fn live_entries(slot: &Slot, lsns: &Range<Lsn>) -> Vec<(u64, u64, Lsn)> {
+    let group = slot.contents.read();
     if group.gone {
         return Vec::new();
     }
@@ -309,7 +325,7 @@ struct Framed {
 }
 
 fn frame(batch: &mut Batch, piece: &Piece) -> Framed {
-    let label = label(Kind::Relocated(piece.shape), piece.cell.id, piece.index, piece.term);
+    let label = label(Kind::Relocated(piece.kind), piece.slot.id, Position { index: piece.index, term: piece.term });
     let before = batch.size_in_log();
     let at = match &piece.content {
         Content::Decoded(record) => batch.push_labelled(label, &[record.payload()]),
@@ -319,18 +335,18 @@ fn frame(batch: &mut Batch, piece: &Piece) -> Framed {
 }
 
 fn is_current(piece: &Piece) -> bool {
-    let group = piece.cell.group.read();
+    let group = piece.slot.contents.read();
     !group.gone && group.positions.lsn(piece.index) == Some(piece.from)
 }
 
-fn note(pieces: &[Piece], framed: &[Framed], ticket: &Ticket) {
+fn note(pieces: &[Piece], framed: &[Framed], at: &Placement) {
     let mut rest = pieces.iter().zip(framed).peekable();
     while let Some((first, _)) = rest.peek().copied() {
         let mut written = Vec::new();
-        while let Some((piece, framed)) = rest.next_if(|(piece, _)| Arc::ptr_eq(&piece.cell, &first.cell)) {
-            let lsn = ticket.lsn_of(framed.at);
+        while let Some((piece, framed)) = rest.next_if(|(piece, _)| Arc::ptr_eq(&piece.slot, &first.slot)) {
+            let lsn = at.lsn_of(framed.at);
             written.push(Written { index: piece.index, lsn, size: framed.size });
         }
-        first.cell.group.write().relocate(&written);
+        first.slot.contents.write().relocate(&written);
     }
 }

@@ -24,31 +24,24 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::{ContentProblem, Error, Result};
-use super::fold;
-use super::group::{Cell, Group};
-use super::groups::Groups;
+use super::contents::{Contents, Slot};
 use super::index::SegmentPositions;
-use super::summary::{Before, Effect, Effects};
+use super::slots::Slots;
+use super::summary::{Before, Effect, Effects, Suffix, builder};
 use crate::cores::Cores;
 use crate::{Lsn, SegmentReader, Summary, Wal};
 
 /// What a segment without a footer holds is read by one core when it is less than twice this.
 const LEAST_PIECE: u64 = 2 << 20;
 
-/// Fills `groups` with what the log holds.
-pub(crate) fn replay(wal: &Wal, groups: &Groups, cores: Cores) -> Result<()> {
-    // Summaries of segments sealed meanwhile wait in their queue.
-    let mut order = groups.order.lock();
+/// Fills `slots` with what the log holds.
+pub(crate) fn replay(wal: &Wal, slots: &Slots, cores: Cores) -> Result<()> {
     let mut parts = parts_of(wal, cores)?;
     let merged = merge_trusting(&mut parts)?;
-    order.incarnation = order.incarnation.max(merged.incarnation);
-    for (id, group) in &merged.groups {
-        group.verify_whole(*id)?;
+    for (id, contents) in &merged {
+        contents.verify_whole(*id)?;
     }
-    groups.put_all(merged.groups.into_iter().map(|(id, mut group)| {
-        group.full.conf = groups.members.share(group.full.conf);
-        Cell::new(id, group)
-    }));
+    slots.put_all(merged.into_iter().map(|(id, contents)| Slot::new(id, contents)));
     Ok(())
 }
 
@@ -64,7 +57,7 @@ fn merge_trusting(parts: &mut [Part]) -> Result<Merged> {
             Halt::Contradiction(_) => None,
         };
         let Some(part) = unreadable else { return Err(halt.into_error()) };
-        *part = Part::fold(&part.segment)?;
+        *part = Part::of_records(&part.segment)?;
     }
 }
 
@@ -72,8 +65,8 @@ fn merge_trusting(parts: &mut [Part]) -> Result<Merged> {
 pub(crate) fn of_segments(segments: &[SegmentReader]) -> Result<Merged> {
     let parts =
         segments.iter().filter(|s| s.first_lsn() < s.end_lsn()).map(|segment| match segment.summary() {
-            Some(summary) => Ok(Part::kept(segment, summary)),
-            None => Part::fold(segment),
+            Some(summary) => Ok(Part::of_footer(segment, summary)),
+            None => Part::of_records(segment),
         });
     merge_trusting(&mut parts.collect::<Result<Vec<_>>>()?)
 }
@@ -83,31 +76,31 @@ pub(crate) fn of_segments(segments: &[SegmentReader]) -> Result<Merged> {
 pub(crate) struct Part {
     segment: SegmentReader,
     summary: Summary,
-    /// It was written by an earlier life, and maybe by another version of this crate. What does not read is as good as
+    /// It may have been written by another version of this crate. What does not read is as good as
     /// none.
     from_footer: bool,
 }
 
 impl Part {
     /// The one in the segment's footer.
-    fn kept(segment: &SegmentReader, summary: Summary) -> Part {
+    fn of_footer(segment: &SegmentReader, summary: Summary) -> Part {
         Part { segment: segment.clone(), summary, from_footer: true }
     }
 
     /// Made from the segment's records.
-    pub(crate) fn fold(segment: &SegmentReader) -> Result<Part> {
-        Part::fold_piece(segment, &(segment.first_lsn()..segment.end_lsn()))
+    pub(crate) fn of_records(segment: &SegmentReader) -> Result<Part> {
+        Part::of_piece(segment, &(segment.first_lsn()..segment.end_lsn()))
     }
 
     /// Made from those of the segment's records that can be read.
-    fn fold_rest(segment: &SegmentReader, wrong: &mut Vec<Error>) -> Result<Part> {
-        let (summary, found) = fold::summarize_rest(segment)?;
+    fn of_rest(segment: &SegmentReader, wrong: &mut Vec<Error>) -> Result<Part> {
+        let (summary, found) = builder::summarize_rest(segment)?;
         wrong.extend(found);
         Ok(Part { segment: segment.clone(), summary: summary.encode(), from_footer: false })
     }
 
-    fn fold_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> Result<Part> {
-        let summary = fold::summarize_piece(segment, blocks)?.encode();
+    fn of_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> Result<Part> {
+        let summary = builder::summarize_piece(segment, blocks)?.encode();
         Ok(Part { segment: segment.clone(), summary, from_footer: false })
     }
 }
@@ -133,19 +126,13 @@ fn parts_of(wal: &Wal, cores: Cores) -> Result<Vec<Part>> {
         }
     }
     cores.map(&sources, |(segment, source)| match source {
-        Source::Footer(summary) => Ok(Part::kept(segment, summary.clone())),
-        Source::Records(blocks) => Part::fold_piece(segment, blocks),
+        Source::Footer(summary) => Ok(Part::of_footer(segment, summary.clone())),
+        Source::Records(blocks) => Part::of_piece(segment, blocks),
     })
 }
 
-/// What the summaries of a log make together.
-#[derive(Debug, Default)]
-pub(crate) struct Merged {
-    /// By ascending id. Whether they are whole was not looked at.
-    pub(crate) groups: Vec<(u64, Group)>,
-    /// The highest incarnation that a group had.
-    incarnation: u64,
-}
+/// What the summaries of a log make together: groups by ascending id. Whether they are whole was not looked at.
+pub(crate) type Merged = Vec<(u64, Contents)>;
 
 /// Why no groups can be made.
 #[derive(Debug)]
@@ -181,8 +168,8 @@ pub(crate) fn of_rest(segments: &[SegmentReader]) -> Result<(Merged, Vec<Error>)
     for segment in segments.iter().filter(|s| s.first_lsn() < s.end_lsn()) {
         // Where there is a good footer, it says what the segment held, damaged or not.
         let part = match segment.summary() {
-            Some(summary) => Part::kept(segment, summary),
-            None => Part::fold_rest(segment, &mut wrong)?,
+            Some(summary) => Part::of_footer(segment, summary),
+            None => Part::of_rest(segment, &mut wrong)?,
         };
         parts.push(part);
     }
@@ -201,7 +188,7 @@ pub(crate) fn of_rest(segments: &[SegmentReader]) -> Result<(Merged, Vec<Error>)
         };
         match &halt {
             Halt::Unreadable { part, .. } => match parts.get_mut(*part) {
-                Some(part) if part.from_footer => *part = Part::fold_rest(&part.segment, &mut wrong)?,
+                Some(part) if part.from_footer => *part = Part::of_rest(&part.segment, &mut wrong)?,
                 _ => return Err(halt.into_error()),
             },
             Halt::Contradiction(_) => return Err(halt.into_error()),
@@ -219,7 +206,7 @@ fn merge_with(
     parts: &[Part],
     contradiction: &mut dyn FnMut(u64, Error) -> std::result::Result<(), Halt>,
 ) -> std::result::Result<Merged, Halt> {
-    let mut merged = Merged::default();
+    let mut merged = Merged::new();
     let mut readings = Vec::with_capacity(parts.len());
     let mut queue = BinaryHeap::with_capacity(parts.len());
     for (part, of) in parts.iter().enumerate() {
@@ -229,17 +216,16 @@ fn merge_with(
         queue.extend(reading.advance()?.map(|group| Reverse((group, part))));
         readings.push(reading);
     }
-    let (mut made, mut spoilt): (Option<(u64, Option<Group>)>, _) = (None, false);
+    let (mut made, mut spoilt): (Option<(u64, Option<Contents>)>, _) = (None, false);
     while let Some(mut first) = queue.peek_mut() {
         let Reverse((id, part)) = *first;
         let Some(reading) = readings.get_mut(part) else { break };
         if made.as_ref().is_none_or(|(of, _)| *of != id) {
-            merged.take(made.replace((id, None)));
+            keep(&mut merged, made.replace((id, None)));
             spoilt = false;
         }
         spoilt &= reading.next.before != Before::Gone;
         if let Some((_, group)) = made.as_mut().filter(|_| !spoilt) {
-            merged.see(&reading.next);
             if let Err(error) = apply(group, id, &reading.next, &reading.array) {
                 spoilt = true;
                 contradiction(id, error)?;
@@ -250,21 +236,14 @@ fn merge_with(
             None => drop(PeekMut::pop(first)),
         }
     }
-    merged.take(made);
+    keep(&mut merged, made);
     Ok(merged)
 }
 
-impl Merged {
-    fn take(&mut self, made: Option<(u64, Option<Group>)>) {
-        if let Some((id, Some(group))) = made {
-            self.groups.push((id, group));
-        }
-    }
-
-    fn see(&mut self, effect: &Effect) {
-        if let Some((_, state)) = &effect.state {
-            self.incarnation = self.incarnation.max(state.incarnation);
-        }
+/// Adds the group that was made, if there is one.
+fn keep(merged: &mut Merged, made: Option<(u64, Option<Contents>)>) {
+    if let Some((id, Some(contents))) = made {
+        merged.push((id, contents));
     }
 }
 
@@ -286,7 +265,7 @@ impl Reading<'_> {
 }
 
 /// Adds what one segment did to one group, which is there or not.
-fn apply(group: &mut Option<Group>, id: u64, effect: &Effect, array: &Arc<SegmentPositions>) -> Result<()> {
+fn apply(group: &mut Option<Contents>, id: u64, effect: &Effect, array: &Arc<SegmentPositions>) -> Result<()> {
     if effect.before == Before::Gone {
         *group = None;
     }
@@ -294,10 +273,10 @@ fn apply(group: &mut Option<Group>, id: u64, effect: &Effect, array: &Arc<Segmen
         return Ok(());
     }
     let group = group.get_or_insert_default();
-    if let Some((lsn, state)) = &effect.state {
+    if let Some((lsn, root)) = &effect.root {
         match effect.before {
-            Before::EntriesGone => group.install(state.clone(), *lsn),
-            Before::Stands | Before::Gone => group.restate(state.clone(), *lsn),
+            Before::EntriesGone => group.reset(root.clone(), *lsn),
+            Before::Stands | Before::Gone => group.restate(root.clone(), *lsn),
         }
     }
     // What was appended replaces nothing that was relocated into the same segment: see `summary`.
@@ -309,26 +288,19 @@ fn apply(group: &mut Option<Group>, id: u64, effect: &Effect, array: &Arc<Segmen
             problem: ContentProblem::Order,
         })?;
     }
-    if let Some(range) = &effect.appended {
-        group.cut_for(range.slice.first);
-        group.push_mapped(range, array);
+    match &effect.suffix {
+        Suffix::Stands => {}
+        Suffix::Cut(first) => group.cut_for(*first),
+        Suffix::Replaced(range) => {
+            group.cut_for(range.slice.first);
+            group.push_mapped(range, array);
+        }
     }
-    if let Some(to) = effect.compacted {
-        group.compact(to);
+    if let Some(to) = effect.purged {
+        group.purge(to);
     }
-    if let Some(hard) = effect.hard {
-        group.set_hard(hard);
-    }
-    if let Some(applied) = effect.applied {
-        group.set_applied(applied);
-    }
-    if let Some((index, conf)) = &effect.conf {
-        group.set_conf(*index, Arc::clone(conf));
-    }
-    if let Some(snapshot) = effect.snapshot {
-        group.set_snapshot(snapshot);
-    }
-    // A State in the middle of the segment may have said that some of its entries are compacted.
+    group.change(&effect.state);
+    // A State in the middle of the segment may have said that some of its entries are purged.
     group.trim();
     // What is found at open is durable.
     group.reset_lsn = None;
@@ -339,21 +311,20 @@ fn apply(group: &mut Option<Group>, id: u64, effect: &Effect, array: &Arc<Segmen
 mod tests {
     use super::*;
     use crate::Options;
-    use crate::raft::state::FullState;
-    use crate::raft::{RaftLog, RaftOptions};
-    use ::raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+    use crate::groups::state::{EntryKind, Field, Position, Root, State};
+    use crate::groups::{GroupLog, GroupOptions};
 
     /// All that replay knows of a group: State, where it lies, terms, positions.
-    type Shape = (u64, FullState, Option<Lsn>, Vec<(u64, u64)>, Option<u64>, Vec<Lsn>);
+    type Shape = (u64, Root, Option<Lsn>, Vec<(u64, u64)>, Option<u64>, Vec<Lsn>);
 
     fn shapes(merged: Merged) -> Vec<Shape> {
-        let shape = |(id, group): (u64, Group)| {
+        let shape = |(id, group): (u64, Contents)| {
             let mut lsns = Vec::new();
             let (first, end) = (group.positions.first(), group.positions.end().unwrap_or(0));
             group.positions.copy(first.unwrap_or(0), end, &mut lsns);
-            (id, group.full, group.state_lsn, group.terms.runs().collect(), first, lsns)
+            (id, group.root, group.state_lsn, group.terms.runs().collect(), first, lsns)
         };
-        merged.groups.into_iter().map(shape).collect()
+        merged.into_iter().map(shape).collect()
     }
 
     fn in_pieces(wal: &Wal, most: usize) -> Vec<Part> {
@@ -365,53 +336,51 @@ mod tests {
                 pieces.len() <= most
                     && pieces.iter().zip(pieces.iter().skip(1)).all(|(a, b)| a.end == b.start)
             );
-            parts.extend(pieces.iter().map(|piece| Part::fold_piece(&reader, piece).unwrap()));
+            parts.extend(pieces.iter().map(|piece| Part::of_piece(&reader, piece).unwrap()));
         }
         parts
     }
 
-    fn step(log: &RaftLog, id: u64, draw: u64) {
+    fn step(log: &GroupLog, id: u64, draw: u64) {
+        let mut batch = log.batch();
         let Some(group) = log.group(id) else {
-            log.create_group(id, ConfState::from((vec![1, draw % 5 + 2], vec![]))).unwrap();
+            let after = (draw % 2 == 0).then_some(Position { index: draw, term: 1 });
+            log.create_group(id, after).unwrap();
             return;
         };
-        let state = group.recover();
-        let mut batch = log.batch();
+        let (indexes, last) = (group.indexes().unwrap(), group.last().unwrap().unwrap_or_default());
         match draw % 16 {
             0 if draw > 200 => batch.remove_group(id).unwrap(),
             1 => {
-                let mut snapshot = Snapshot::default();
-                let metadata = snapshot.mut_metadata();
-                metadata.index = state.last_index + 3;
-                metadata.term = state.term + 1;
-                metadata.mut_conf_state().voters = vec![1, 2];
-                batch.install_snapshot(id, &snapshot).unwrap();
+                let after = Position { index: last.index + 3, term: last.term + 1 };
+                batch.reset(id, Some(after), State::new().with(Field::ALL[4], after, &[])).unwrap();
             }
-            2 | 3 if state.commit > state.snapshot.map_or(0, |(index, _)| index) => {
-                let applied = state.applied.max(state.commit);
-                batch.set_applied(id, applied, ::raft::Storage::term(&group, applied).unwrap()).unwrap();
-                log.commit(batch).unwrap();
-                group.save_snapshot(applied, ConfState::from((vec![1, 2, 3], vec![])), b"state").unwrap();
-                batch = log.batch();
-                batch.compact(id, applied).unwrap();
+            2 if draw > 100 => {
+                batch.purge(id, Position { index: indexes.end + draw % 3, term: last.term }).unwrap();
+            }
+            2 | 3 if !indexes.is_empty() => {
+                let index = indexes.start + draw % (indexes.end - indexes.start);
+                let term = group.term(index).unwrap().unwrap();
+                batch.purge(id, Position { index, term }).unwrap();
+            }
+            4 if !indexes.is_empty() => {
+                batch.truncate(id, indexes.start + draw % (indexes.end - indexes.start)).unwrap();
             }
             _ => {
-                let overwritten = (state.last_index - state.commit).min(draw % 4);
-                let (first, term) = (state.last_index + 1 - overwritten, state.term + draw % 2);
-                let entries: Vec<Entry> = (first..first + 5)
-                    .map(|index| Entry { index, term, data: vec![7; 90].into(), ..Entry::default() })
-                    .collect();
-                batch.append(id, &entries).unwrap();
-                batch
-                    .set_hard_state(id, &HardState { term, commit: first + 1, ..HardState::default() })
-                    .unwrap();
+                let overwritten = (indexes.end - indexes.start).min(draw % 4);
+                let term = last.term + draw % 2;
+                let mut appender = batch.append(id, indexes.end - overwritten).unwrap();
+                for _ in 0..5 {
+                    appender.push(term, EntryKind::ZERO, &[&[7; 90]]).unwrap();
+                }
+                batch.set(id, Field::ALL[0], Position { index: draw, term }, &draw.to_le_bytes()).unwrap();
             }
         }
         log.commit(batch).unwrap();
     }
 
-    fn history(dir: &tempfile::TempDir) -> RaftLog {
-        let log = RaftOptions::new().wal(Options::new().segment_size(64 << 10)).open(dir.path()).unwrap();
+    fn history(dir: &tempfile::TempDir) -> GroupLog {
+        let log = GroupOptions::new().wal(Options::new().segment_size(64 << 10)).open(dir.path()).unwrap();
         let mut random = 9u64;
         for _ in 0..900 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -2,27 +2,28 @@
 //!
 //! Live are the records of the entries from a group's first index to its last, each at its newest place, and one State
 //! record a group. Records that change a part of a State count as nothing: writing the State again makes all of them
-//! superfluous. What else a segment holds is dead: entries that were compacted, overwritten or relocated, old States,
+//! superfluous. What else a segment holds is dead: entries that were purged, overwritten or relocated, old States,
 //! removed groups, block headers and padding.
 //!
 //! ```text
 //!  segment 4   |S7 e e e e|x x x x x x|e e|x x|pad|       live: S7, e      dead: the rest
-//!               group 7    compacted   8   overwritten
+//!               group 7    purged      8   overwritten
 //! ```
 //!
 //! Nothing of this is kept twice: it follows from the groups' positions. A run of positions knows how many bytes its
 //! records take, from the batch that wrote them or from the summary in the segment's footer; a run that was cut since
 //! looks at its records' headers once. A test counts the records of whole logs and compares.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::codec::state::encode_state;
+use super::codec::root::encode_root;
+use super::contents::{Contents, Slot};
 use super::error::Result;
-use super::group::{Cell, Group};
 use crate::{Batch, Label, Lsn, SegmentId, SegmentInfo, SegmentReader, Wal};
 
-/// What the log's segments hold. See [`RaftLog::space`](super::RaftLog::space).
+/// What the log's segments hold. See [`GroupLog::space`](super::GroupLog::space).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Space {
@@ -76,7 +77,7 @@ pub(crate) struct Account {
 /// The live bytes of one group.
 #[derive(Debug)]
 pub(crate) struct GroupLive {
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) slot: Arc<Slot>,
     /// By number of the segment in the account; those behind the last are of segments that have no durable block yet.
     pub(super) by_segment: BTreeMap<usize, u64>,
 }
@@ -98,9 +99,9 @@ impl StateSize {
         StateSize { batch: wal.batch() }
     }
 
-    pub(crate) fn of(&mut self, group: &Group) -> u64 {
+    pub(crate) fn of(&mut self, contents: &Contents) -> u64 {
         self.batch.clear();
-        self.batch.push_labelled(Label::default(), &[&encode_state(&group.full)]);
+        self.batch.push_labelled(Label::default(), &[&encode_root(&contents.root)]);
         self.batch.size_in_log()
     }
 }
@@ -133,7 +134,7 @@ impl Sizes<'_> {
 }
 
 /// Accounts for the groups one after the other, so it is exact when nothing is written meanwhile.
-pub(crate) fn account(wal: &Wal, cells: Vec<Arc<Cell>>) -> Result<Account> {
+pub(crate) fn account(wal: &Wal, slots: Vec<Arc<Slot>>) -> Result<Account> {
     let to_come = wal.segments_to_come();
     let segments = wal.segments();
     let mut bounds: Vec<Lsn> = segments.iter().map(|s| s.first_lsn).collect();
@@ -141,23 +142,48 @@ pub(crate) fn account(wal: &Wal, cells: Vec<Arc<Cell>>) -> Result<Account> {
     bounds.extend(to_come.into_iter().filter(|first| Some(*first) > newest));
     let mut sizes = Sizes { wal, segments: &segments, reader: None };
     let mut states = StateSize::in_log(wal);
-    let mut groups = Vec::with_capacity(cells.len());
-    for cell in cells {
-        let mut group = cell.group.write();
-        if group.gone {
-            continue;
-        }
-        let mut pieces = group.positions.measure(&bounds, &mut |lsn| sizes.size(lsn))?;
-        pieces.extend(group.state_lsn.map(|lsn| (lsn, states.of(&group))));
-        drop(group);
+    let mut groups = Vec::with_capacity(slots.len());
+    for slot in slots {
+        let Some(pieces) = pieces_of(&slot, &bounds, &mut sizes, &mut states)? else { continue };
         let mut by_segment = BTreeMap::new();
         for (lsn, bytes) in pieces {
             let n = bounds.partition_point(|bound| *bound <= lsn).saturating_sub(1);
             *by_segment.entry(n).or_insert(0) += bytes;
         }
-        groups.push(GroupLive { cell, by_segment });
+        groups.push(GroupLive { slot, by_segment });
     }
     Ok(Account { segments, groups })
+}
+
+/// What the records of a group take, and where; none of a group that is gone. The log is asked for sizes without the group's
+/// lock: a batch that gets its place has the log's own, and waits for that one.
+fn pieces_of(
+    slot: &Slot,
+    bounds: &[Lsn],
+    sizes: &mut Sizes<'_>,
+    states: &mut StateSize,
+) -> Result<Option<Vec<(Lsn, u64)>>> {
+    let mut known: HashMap<Lsn, u64> = HashMap::new();
+    loop {
+        let mut contents = slot.contents.write();
+        if contents.gone {
+            return Ok(None);
+        }
+        match contents.positions.measure(bounds, &|lsn| known.get(&lsn).copied()) {
+            Ok(mut pieces) => {
+                pieces.extend(contents.state_lsn.map(|lsn| (lsn, states.of(&contents))));
+                return Ok(Some(pieces));
+            }
+            Err(unknown) => {
+                drop(contents);
+                for lsn in unknown {
+                    if let Entry::Vacant(size) = known.entry(lsn) {
+                        size.insert(sizes.size(lsn)?);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Account {
@@ -171,11 +197,11 @@ impl Account {
     }
 
     /// Who has how much in segment number `n`, most first.
-    pub(crate) fn holders(&self, n: usize) -> Vec<(&Arc<Cell>, u64)> {
+    pub(crate) fn holders(&self, n: usize) -> Vec<(&Arc<Slot>, u64)> {
         let held = |group: &GroupLive| group.by_segment.get(&n).copied();
         let mut holders: Vec<_> =
-            self.groups.iter().filter_map(|group| Some((&group.cell, held(group)?))).collect();
-        holders.sort_unstable_by_key(|(cell, bytes)| (std::cmp::Reverse(*bytes), cell.id));
+            self.groups.iter().filter_map(|group| Some((&group.slot, held(group)?))).collect();
+        holders.sort_unstable_by_key(|(slot, bytes)| (std::cmp::Reverse(*bytes), slot.id));
         holders
     }
 
@@ -183,7 +209,7 @@ impl Account {
     pub(crate) fn groups_above(&self, limit: u64) -> Vec<GroupSpace> {
         let id = |n: usize| self.segments.get(n).map(|s| s.id);
         let of = |group: &GroupLive| GroupSpace {
-            group: group.cell.id,
+            group: group.slot.id,
             live_bytes: group.bytes(),
             pins: group.by_segment.iter().filter_map(|(n, bytes)| Some((id(*n)?, *bytes))).collect(),
         };

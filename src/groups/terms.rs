@@ -2,9 +2,8 @@
 
 use thin_vec::ThinVec;
 
-/// Where each term begins. Terms never fall from one entry to the next, so a run is its first index and its term.
-///
-/// The range itself is kept by the owner, who asks only for indexes inside it.
+/// Where each run of entries with one term begins. The range itself is kept by the owner, who asks only for indexes inside
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
     runs: ThinVec<(u64, u64)>,

@@ -1,32 +1,26 @@
-//! What a batch may do, judged before anything is staged.
+//! What raft's rules allow a batch to do, judged before anything is staged.
 //!
-//! A [`View`] is a group as a batch sees it: as it was when the batch first touched it, changed by what the batch did
-//! since. Each method either refuses, and changes nothing, or changes the view as the group will change.
-
-use std::sync::Arc;
+//! A [`View`] is what a batch sees of a group's state: as it was when the batch first touched the group, changed by what the
+//! batch did since. Each method either refuses, and changes nothing, or changes the view as the group will change. Of the
+//! group's log it asks the batch's draft.
 
 use ::raft::eraftpb::{ConfState, Entry};
 
-use super::error::{Error, Result};
-use super::group::{Cell, Group};
-use super::state::{EntryId, FullState, Hard};
-use super::terms::Terms;
+use super::codec::fields;
+use super::error::{ContentProblem, Error, Missing, Result};
+use super::state::{Fixed, Hard, SnapshotRef};
+use crate::groups::Position;
+use crate::groups::contents::Contents;
+use crate::groups::draft::Draft;
 use crate::mutation::{Mutation, mutated};
 
-/// A group as a batch sees it.
-#[derive(Clone, Debug)]
+/// A group's state as a batch sees it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct View {
-    cell: Arc<Cell>,
-    hard: Hard,
-    applied: EntryId,
-    compacted: EntryId,
-    conf_index: u64,
-    snapshot_index: u64,
-    last: EntryId,
-    /// Entries from here on are the batch's own; the group itself is asked for the terms of those below.
-    own_from: u64,
-    own_terms: Terms,
-    removed: bool,
+    group: u64,
+    fixed: Fixed,
+    compacted: Position,
+    last: Position,
 }
 
 /// How new a snapshot has to be.
@@ -40,80 +34,55 @@ pub(crate) enum Newer {
 }
 
 impl View {
-    pub(crate) fn of(cell: &Arc<Cell>, group: &Group) -> View {
-        let full = &group.full;
+    pub(crate) fn of(group: u64, contents: &Contents) -> View {
+        let compacted = compacted(contents);
         View {
-            cell: Arc::clone(cell),
-            hard: full.hard,
-            applied: full.applied,
-            compacted: full.compacted,
-            conf_index: full.conf_index,
-            snapshot_index: full.snapshot.map_or(0, |s| s.at.index),
-            last: group.last(),
-            own_from: u64::MAX,
-            own_terms: Terms::default(),
-            removed: group.gone,
+            group,
+            fixed: fields::fixed_of(&contents.root.state),
+            compacted,
+            last: contents.last().unwrap_or(compacted),
         }
     }
 
     pub(crate) fn hard(&self) -> Hard {
-        self.hard
+        self.fixed.hard
     }
 
-    fn group(&self) -> u64 {
-        self.cell.id
+    /// The snapshot that was installed lies in this file.
+    pub(crate) fn installed(&mut self, file: SnapshotRef) {
+        self.fixed.snapshot = Some(file);
     }
 
-    pub(crate) fn exists(&self) -> Result<()> {
-        if self.removed {
-            return Err(Error::NoSuchGroup { group: self.group() });
-        }
-        Ok(())
-    }
-
-    /// The term at an index from the compacted one to the last. The group may have moved on since the batch first
-    /// touched it; the answer is of no consequence then, because the batch is refused when it is submitted.
-    fn term(&self, index: u64) -> u64 {
-        let term = if index == self.compacted.index {
-            Some(self.compacted.term)
-        } else if index == self.last.index {
-            Some(self.last.term)
-        } else if index >= self.own_from {
-            self.own_terms.get(index)
-        } else {
-            self.cell.group.read().term(index)
-        };
-        term.unwrap_or(0)
+    /// The term at an index from the compacted one to the last; `draft` is of the same group, before the operation that is
+    /// being checked.
+    fn term(&self, draft: &Draft, index: u64) -> u64 {
+        let known = [self.compacted, self.last].into_iter().find(|known| known.index == index);
+        known.map(|known| known.term).or_else(|| draft.term(index)).unwrap_or(0)
     }
 
     /// Entries are consecutive, neither leave a gap nor touch what is compacted or committed, and terms never fall.
-    pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<()> {
+    pub(crate) fn append(&mut self, draft: &Draft, entries: &[Entry]) -> Result<()> {
         let Some(first) = entries.first().map(|e| e.index) else { return Ok(()) };
-        let group = self.group();
+        let group = self.group;
         let first_index = self.compacted.index.saturating_add(1);
         if first < first_index {
             return Err(Error::BelowFirst { group, index: first, first: first_index });
         }
-        if first <= self.hard.commit {
-            return Err(Error::OverwritesCommitted { group, index: first, commit: self.hard.commit });
+        if first <= self.fixed.hard.commit {
+            return Err(Error::OverwritesCommitted { group, index: first, commit: self.fixed.hard.commit });
         }
         let expected = self.last.index.saturating_add(1);
         if first > expected {
             return Err(Error::Gap { group, index: first, expected });
         }
-        let last = self.check_run(EntryId { index: first - 1, term: self.term(first - 1) }, entries)?;
-        self.own_terms.cut_from(first);
-        self.own_from = self.own_from.min(first);
-        for entry in entries {
-            self.own_terms.push(entry.index, entry.term);
-        }
+        let last = self.check_run(Position { index: first - 1, term: self.term(draft, first - 1) }, entries)?;
         self.last = last;
         Ok(())
     }
 
     /// Entries that follow `before` one by one; the last of them.
-    fn check_run(&self, before: EntryId, entries: &[Entry]) -> Result<EntryId> {
-        let group = self.group();
+    fn check_run(&self, before: Position, entries: &[Entry]) -> Result<Position> {
+        let group = self.group;
         let mut last = before;
         for entry in entries {
             let expected = last.index.saturating_add(1);
@@ -131,7 +100,7 @@ impl View {
                     previous: last.term,
                 });
             }
-            last = EntryId { index: entry.index, term: entry.term };
+            last = Position { index: entry.index, term: entry.term };
         }
         Ok(last)
     }
@@ -142,7 +111,7 @@ impl View {
     /// Whether the terms of entries stay below the HardState's is not checked: raft may hand out an entry and the
     /// HardState of its term in one Ready, and they come here one after the other.
     pub(crate) fn set_hard(&mut self, hard: Hard) -> Result<()> {
-        let (group, now) = (self.group(), self.hard);
+        let (group, now) = (self.group, self.fixed.hard);
         if hard.term < now.term {
             return Err(Error::HardStateTermFalls { group, term: hard.term, current: now.term });
         }
@@ -155,63 +124,70 @@ impl View {
         if hard.commit > self.last.index {
             return Err(Error::CommitBeyondLast { group, index: hard.commit, last: self.last.index });
         }
-        self.hard = hard;
+        self.fixed.hard = hard;
         Ok(())
     }
 
     /// Applied never falls and never passes commit, and names an entry that the log has.
-    pub(crate) fn set_applied(&mut self, applied: EntryId) -> Result<()> {
-        let (group, EntryId { index, term }) = (self.group(), applied);
-        if index < self.applied.index {
-            return Err(Error::AppliedFalls { group, index, current: self.applied.index });
+    pub(crate) fn set_applied(&mut self, draft: &Draft, applied: Position) -> Result<()> {
+        let (group, Position { index, term }) = (self.group, applied);
+        if index < self.fixed.applied.index {
+            return Err(Error::AppliedFalls { group, index, current: self.fixed.applied.index });
         }
-        if index > self.hard.commit {
-            return Err(Error::AppliedBeyondCommit { group, index, commit: self.hard.commit });
+        if index > self.fixed.hard.commit {
+            return Err(Error::AppliedBeyondCommit { group, index, commit: self.fixed.hard.commit });
         }
-        let expected = self.term(index);
+        let expected = self.term(draft, index);
         if term != expected {
             return Err(Error::TermMismatch { group, index, term, expected });
         }
-        self.applied = applied;
+        self.fixed.applied = applied;
         Ok(())
     }
 
     pub(crate) fn set_conf(&mut self, index: u64) -> Result<()> {
-        let group = self.group();
-        if index < self.conf_index {
-            return Err(Error::ConfStateFalls { group, index, current: self.conf_index });
+        let group = self.group;
+        if index < self.fixed.conf_index {
+            return Err(Error::ConfStateFalls { group, index, current: self.fixed.conf_index });
         }
-        if index > self.hard.commit {
-            return Err(Error::ConfStateBeyondCommit { group, index, commit: self.hard.commit });
+        if index > self.fixed.hard.commit {
+            return Err(Error::ConfStateBeyondCommit { group, index, commit: self.fixed.hard.commit });
         }
-        self.conf_index = index;
+        self.fixed.conf_index = index;
         Ok(())
     }
 
     /// The entry that becomes the last compacted one; none when all of it is gone already.
-    pub(crate) fn compact(&mut self, index: u64) -> Result<Option<EntryId>> {
-        let group = self.group();
+    pub(crate) fn compact(&mut self, draft: &Draft, index: u64) -> Result<Option<Position>> {
+        let group = self.group;
         if index <= self.compacted.index {
             return Ok(None);
         }
-        if index > self.applied.index {
-            return Err(Error::CompactBeyondApplied { group, index, applied: self.applied.index });
+        if index > self.fixed.applied.index {
+            return Err(Error::CompactBeyondApplied { group, index, applied: self.fixed.applied.index });
         }
-        if index > self.snapshot_index {
-            return Err(Error::CompactBeyondSnapshot { group, index, snapshot: self.snapshot_index });
+        let snapshot = self.fixed.snapshot.map_or(0, |file| file.at.index);
+        if index > snapshot {
+            return Err(Error::CompactBeyondSnapshot { group, index, snapshot });
         }
-        let to = EntryId { index, term: self.term(index) };
+        let to = Position { index, term: self.term(draft, index) };
         self.compacted = to;
         Ok(Some(to))
     }
 
     /// A snapshot names members, lies beyond what is committed, and its term does not contradict the log.
-    pub(crate) fn install(&mut self, at: EntryId, conf: &ConfState, newer: Newer) -> Result<()> {
-        let (group, EntryId { index, term }, commit) = (self.group(), at, self.hard.commit);
+    pub(crate) fn install(
+        &mut self,
+        draft: Option<&Draft>,
+        at: Position,
+        conf: &ConfState,
+        newer: Newer,
+    ) -> Result<()> {
+        let (group, Position { index, term }, commit) = (self.group, at, self.fixed.hard.commit);
         if conf.voters.is_empty() {
             return Err(Error::EmptyConfState { group, index });
         }
-        let previous = self.term(commit);
+        let previous = draft.map_or(0, |draft| self.term(draft, commit));
         let at_commit = newer == Newer::OrAtCommit && index == commit && index > 0 && term == previous;
         if index <= commit && !at_commit {
             return Err(Error::SnapshotOutOfDate { group, index, commit });
@@ -222,34 +198,31 @@ impl View {
         if term < previous {
             return Err(Error::SnapshotTermFalls { group, index, term, previous });
         }
-        self.hard = self.hard.raised_to(at);
-        self.applied = at;
+        let hard = self.fixed.hard;
+        // Which file holds it is known when it is staged; until then only its place counts.
+        self.fixed = Fixed::from_snapshot(hard, SnapshotRef { at, serial: 0 });
         self.compacted = at;
         self.last = at;
-        self.conf_index = index;
-        self.snapshot_index = index;
-        self.own_from = index.saturating_add(1);
-        self.own_terms.clear();
         Ok(())
     }
+}
 
-    pub(crate) fn remove(&mut self) {
-        self.removed = true;
-    }
+/// The last entry that is gone. Raft's logs begin at index 1, so there is one.
+pub(crate) fn compacted(contents: &Contents) -> Position {
+    contents.root.start.before().unwrap_or_default()
 }
 
 /// Whether a group may begin behind this entry: as an empty one may install a snapshot there.
-pub(crate) fn begin_behind(id: u64, at: EntryId, conf: &ConfState) -> Result<()> {
-    let empty = Cell::new(id, Group::default());
-    let mut view = View::of(&empty, &Group::default());
-    view.install(at, conf, Newer::ThanCommit)
+pub(crate) fn begin_behind(id: u64, at: Position, conf: &ConfState) -> Result<()> {
+    let mut empty = View::of(id, &Contents::default());
+    empty.install(None, at, conf, Newer::ThanCommit)
 }
 
 /// Whether the application may save a snapshot here; the entry it stands for.
-pub(crate) fn save_snapshot(id: u64, group: &Group, index: u64, conf: &ConfState) -> Result<EntryId> {
-    let FullState { applied, snapshot, compacted, .. } = &group.full;
+pub(crate) fn save_snapshot(id: u64, contents: &Contents, index: u64, conf: &ConfState) -> Result<Position> {
+    let Fixed { applied, snapshot, .. } = fields::fixed_of(&contents.root.state);
     let current = snapshot.map_or(0, |s| s.at.index);
-    if group.gone {
+    if contents.gone {
         return Err(Error::NoSuchGroup { group: id });
     }
     if conf.voters.is_empty() {
@@ -262,10 +235,29 @@ pub(crate) fn save_snapshot(id: u64, group: &Group, index: u64, conf: &ConfState
         return Err(Error::SnapshotNotNewer { group: id, index, current });
     }
     // Below the first index there is no term: the group began behind it, and has no snapshot yet.
-    let term = group.term(index).ok_or(Error::BelowFirst {
-        group: id,
-        index,
-        first: compacted.index.saturating_add(1),
-    })?;
-    Ok(EntryId { index, term })
+    let below = Error::BelowFirst { group: id, index, first: contents.first_index() };
+    let term = contents.term(index).ok_or(below)?;
+    Ok(Position { index, term })
+}
+
+/// Whether replay ended with a group that raft can be started on.
+pub(crate) fn verify_whole(group: u64, contents: &Contents) -> Result<()> {
+    let missing = |index, what| Err(Error::Incomplete { group, index, what });
+    let lsn = contents.state_lsn.unwrap_or_default();
+    let content = |problem| Error::Content { group, index: 0, lsn, problem };
+    let fixed = fields::check(&contents.root.state).map_err(content)?;
+    let (Some(compacted), Some(last)) = (contents.root.start.before(), contents.last()) else {
+        return Err(content(ContentProblem::Field("first index")));
+    };
+    let commit = fixed.hard.commit;
+    if commit > last.index {
+        return missing(last.index.saturating_add(1), Missing::Committed);
+    }
+    if commit < compacted.index {
+        return missing(commit, Missing::Committed);
+    }
+    if fixed.applied.index > commit || fixed.applied.index < compacted.index {
+        return missing(fixed.applied.index, Missing::Applied);
+    }
+    Ok(())
 }

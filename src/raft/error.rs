@@ -5,6 +5,9 @@ use std::io;
 use ::raft::StorageError;
 
 use crate::Lsn;
+use crate::groups;
+
+pub use crate::groups::ContentProblem;
 
 /// The result of everything in the Raft layer that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -397,30 +400,6 @@ pub enum Error {
     },
 }
 
-/// Why stored bytes cannot be understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ContentProblem {
-    /// The record's kind is not one of this format.
-    #[error("its kind {0:#04x} is unknown; it may come from a newer release")]
-    UnknownKind(u8),
-    /// The payload's version is not one of this format.
-    #[error("its version {0} is unknown; it comes from a newer release")]
-    UnknownVersion(u32),
-    /// The payload ends before what it announces.
-    #[error("it is cut short")]
-    Short,
-    /// The payload goes on after its end.
-    #[error("it is too long")]
-    Trailing,
-    /// A field has a value that it cannot have.
-    #[error("its field \"{0}\" is out of range")]
-    Field(&'static str),
-    /// The order of records within one segment is impossible.
-    #[error("it contradicts the records before it")]
-    Order,
-}
-
 /// What a group lacks after replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -437,9 +416,35 @@ pub enum Missing {
     /// The applied index lies outside the log.
     #[error("the applied index lies outside the log")]
     Applied,
-    /// The last index is the highest number there is, and every reader counts to the one after it.
-    #[error("an index after the last one is missing")]
-    Room,
+}
+
+/// What the layer below refuses, this one refuses under the same name.
+impl From<groups::Error> for Error {
+    fn from(e: groups::Error) -> Self {
+        use groups::Error as Below;
+        match e {
+            Below::Log(e) => Error::Log(e),
+            Below::NoSuchGroup { group } => Error::NoSuchGroup { group },
+            Below::GroupExists { group } => Error::GroupExists { group },
+            Below::BatchConflict { group } => Error::BatchConflict { group },
+            Below::ForeignBatch => Error::ForeignBatch,
+            Below::Gap { group, index, expected } => Error::Gap { group, index, expected },
+            Below::BelowFirst { group, index, first } => Error::BelowFirst { group, index, first },
+            Below::IndexExhausted { group, index } => Error::IndexExhausted { group, index },
+            Below::NotContiguous { group, index, expected } => Error::NotContiguous { group, index, expected },
+            Below::TermMismatch { group, index, term, expected } => {
+                Error::TermMismatch { group, index, term, expected }
+            }
+            Below::Content { group, index, lsn, problem } => Error::Content { group, index, lsn, problem },
+            Below::Incomplete { group, index, what } => {
+                let what = match what {
+                    groups::Missing::State => Missing::State,
+                    groups::Missing::Entries => Missing::Entries,
+                };
+                Error::Incomplete { group, index, what }
+            }
+        }
+    }
 }
 
 /// What [`SnapshotSink`](super::SnapshotSink) and [`SnapshotSource`](super::SnapshotSource) report: the system's class of

@@ -3,33 +3,26 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use ::raft::eraftpb::{ConfState, SnapshotMetadata};
-use parking_lot::{Mutex, MutexGuard};
 
-use super::batch::{WriteBatch, label};
+use super::batch::WriteBatch;
 use super::check;
-use super::codec::state::encode_state;
-use super::codec::{Kind, StateKind};
+use super::codec::fields;
 use super::error::{Error, Result};
-use super::group::{Cell, Group};
-use super::groups::{GroupSummarizer, Groups};
-use super::options::{PurgeLimits, RaftOptions};
-use super::purge::{self, PurgeReport};
-use super::purger::Purger;
-use super::recount;
-use super::replay::replay;
+use super::options::RaftOptions;
 use super::snapshot::{self, Snapshots};
-use super::space::{self, Space};
-use super::state::{EntryId, FullState, SnapshotRef};
+use super::state::{Fixed, SnapshotRef};
 use super::storage::GroupStorage;
-use crate::commit::Then;
-use crate::cores::Cores;
+use crate::groups::contents::Slot;
+use crate::groups::purge::{PurgeReport, purge};
+use crate::groups::purger::Purger;
+use crate::groups::recount::recount;
+use crate::groups::space::{Space, account};
+use crate::groups::store::Store;
+use crate::groups::{self, Position, PurgeLimits};
 use crate::io::Disk;
-use crate::segment::Room;
-use crate::stats::Counter;
-use crate::{BackupReport, Lsn, Options, Ticket, Wal};
+use crate::{BackupReport, Flush, Lsn, Options, Ticket, Wal};
 
 /// The Raft groups of one node, in one log.
 ///
@@ -40,35 +33,19 @@ use crate::{BackupReport, Lsn, Options, Ticket, Wal};
 #[derive(Clone)]
 pub struct RaftLog {
     /// Dropped before `inner`; joins the purge thread.
-    purger: Option<Arc<Purger>>,
+    purger: Option<Arc<Purger<Error>>>,
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    wal: Wal,
-    groups: Arc<Groups>,
+    store: Arc<Store>,
     snapshots: Arc<Snapshots>,
-    limits: PurgeLimits,
-    written: Written,
-    /// Held by whoever purges: two at a time would relocate the same records.
-    purging: Mutex<()>,
-}
-
-/// How much was written since the log was opened.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// Where the log ended then.
-    opened_at: Lsn,
-    /// The bytes of records that were relocated.
-    pub(crate) relocated: Counter,
-    /// What was appended when the log was last purged.
-    pub(crate) at_last_purge: AtomicU64,
 }
 
 impl fmt::Debug for RaftLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RaftLog")
-            .field("dir", &self.inner.wal.disk().path())
+            .field("dir", &self.inner.store.wal.disk().path())
             .field("node_id", &self.node_id())
             .finish_non_exhaustive()
     }
@@ -89,22 +66,16 @@ impl RaftLog {
         snapshot_chunk: usize,
         limits: PurgeLimits,
     ) -> Result<RaftLog> {
-        let groups = Arc::new(Groups::default());
-        let summarizer = GroupSummarizer::new(Arc::clone(&groups), options.has_threads());
-        let wal = options.open_with_summarizer(disk, Arc::new(summarizer))?;
-        replay(&wal, &groups, Cores::available(options.has_threads()))?;
-        groups.adopt_left();
-        let snapshots = open_snapshots(&wal, &groups, snapshot_chunk)?;
-        let written = Written {
-            opened_at: wal.next_lsn(),
-            relocated: Counter::named("seawall_raft_relocated_bytes_total"),
-            at_last_purge: AtomicU64::new(0),
-        };
-        let purging = Mutex::new(());
-        let inner = Arc::new(Inner { wal, groups, snapshots, limits, written, purging });
-        let mut log = RaftLog { purger: None, inner };
+        let store = Store::open(options, disk, limits)?;
+        for slot in store.slots.all() {
+            check::verify_whole(slot.id, &slot.contents.read())?;
+        }
+        let snapshots = open_snapshots(&store, snapshot_chunk)?;
+        let mut log = RaftLog { purger: None, inner: Arc::new(Inner { store, snapshots }) };
         if let Some(step) = limits.every.filter(|_| options.has_threads()) {
-            log.purger = Some(Arc::new(Purger::start(log.clone(), step)?));
+            let of_thread = log.clone();
+            let purge = move || of_thread.purge().map(|_| ());
+            log.purger = Some(Arc::new(Purger::start(log.wal(), step, purge)?));
         }
         Ok(log)
     }
@@ -112,7 +83,7 @@ impl RaftLog {
     /// The raft node that the directory belongs to, once one was given.
     #[must_use]
     pub fn node_id(&self) -> Option<u64> {
-        self.inner.wal.owner()
+        self.inner.store.wal.owner()
     }
 
     /// Makes a group that starts at index 0 with these members; all members of a new group start alike. A node that
@@ -123,7 +94,7 @@ impl RaftLog {
     /// # Errors
     /// [`Error::GroupExists`]; [`Error::Log`].
     pub fn create_group(&self, id: u64, conf_state: ConfState) -> Result<GroupStorage> {
-        self.create(id, FullState { conf: Arc::new(conf_state), ..FullState::default() })
+        self.create(id, Position::default(), &Fixed::default(), &conf_state)
     }
 
     /// Makes a group whose log begins behind an entry that the state machine holds already: index, term and members are
@@ -140,46 +111,32 @@ impl RaftLog {
     /// [`Error::GroupExists`]; [`Error::EmptyConfState`]; [`Error::SnapshotOutOfDate`] for index 0, behind which
     /// [`RaftLog::create_group`] makes a group; [`Error::IndexExhausted`]; [`Error::Log`].
     pub fn create_group_behind(&self, id: u64, metadata: &SnapshotMetadata) -> Result<GroupStorage> {
-        let at = EntryId { index: metadata.index, term: metadata.term };
-        check::begin_behind(id, at, metadata.get_conf_state())?;
-        self.create(id, FullState::behind(at, Arc::new(metadata.get_conf_state().clone())))
+        let (at, conf) = (Position { index: metadata.index, term: metadata.term }, metadata.get_conf_state());
+        check::begin_behind(id, at, conf)?;
+        self.create(id, at, &Fixed::behind(at), conf)
     }
 
-    fn create(&self, id: u64, full: FullState) -> Result<GroupStorage> {
-        self.check_opener()?;
-        let mut order = self.inner.groups.order.lock();
-        if self.inner.groups.get(id).is_some() {
-            return Err(Error::GroupExists { group: id });
-        }
-        let full = FullState {
-            incarnation: order.incarnation + 1,
-            conf: self.inner.groups.members.share(full.conf),
-            ..full
-        };
-        let mut batch = self.inner.wal.batch();
-        let label = label(Kind::State(StateKind::Created), id, full.compacted.index, full.compacted.term);
-        let record = batch.push_labelled(label, &[&encode_state(&full)]);
-        let ticket = self.inner.wal.submit_then(&batch, Room::Ordinary, Then::Waits)?;
-        order.incarnation = full.incarnation;
-        let cell = Cell::new(id, Group::created(full, ticket.lsn_of(record)));
-        self.inner.groups.put(Arc::clone(&cell));
-        drop(order);
-        self.inner.groups.adopt_left();
-        ticket.wait()?;
-        Ok(GroupStorage::new(self.clone(), cell))
+    fn create(&self, id: u64, after: Position, fixed: &Fixed, conf: &ConfState) -> Result<GroupStorage> {
+        let store = &self.inner.store;
+        store.check_opener()?;
+        let mut batch = groups::WriteBatch::new(Arc::clone(store));
+        batch.create_group(id, Some(after), fields::encode(fixed, conf))?;
+        let slot = batch.created(id)?;
+        batch.submit(Flush::ByCaller, false, &mut |_, _| {})?.wait()?;
+        Ok(GroupStorage::new(self.clone(), slot))
     }
 
     /// The group with this id.
     #[must_use]
     pub fn group(&self, id: u64) -> Option<GroupStorage> {
-        let here = self.is_here().then(|| self.inner.groups.get(id)).flatten();
-        here.map(|cell| GroupStorage::new(self.clone(), cell))
+        let here = self.is_here().then(|| self.inner.store.slots.get(id)).flatten();
+        here.map(|slot| GroupStorage::new(self.clone(), slot))
     }
 
     /// The ids of all groups, ascending.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        if self.is_here() { self.inner.groups.ids() } else { Vec::new() }
+        if self.is_here() { self.inner.store.slots.ids() } else { Vec::new() }
     }
 
     /// An empty batch.
@@ -193,7 +150,7 @@ impl RaftLog {
     /// # Errors
     /// As [`RaftLog::submit`]; and [`Error::Log`] when it cannot be made durable.
     pub fn commit(&self, batch: WriteBatch) -> Result<Lsn> {
-        Ok(self.put(batch, Then::Waits)?.wait()?)
+        Ok(self.put(batch, Flush::ByCaller)?.wait()?)
     }
 
     /// Puts a batch into the log. When this returns its order is fixed and its entries can be read, but nothing is
@@ -204,22 +161,16 @@ impl RaftLog {
     /// [`Error::NoSuchGroup`] when one was removed, [`Error::ForeignBatch`] for a batch of another log; [`Error::Log`]:
     /// `RecordTooLarge`, `BatchTooLarge`, `Poisoned`, `Closed`. In all these cases nothing of the batch was done.
     pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
-        self.put(batch, Then::GoesOn)
+        self.put(batch, Flush::Now)
     }
 
-    fn put(&self, batch: WriteBatch, then: Then) -> Result<Ticket> {
+    fn put(&self, batch: WriteBatch, flush: Flush) -> Result<Ticket> {
         self.check_opener()?;
         if !Arc::ptr_eq(&self.inner, &batch.log().inner) {
             return Err(Error::ForeignBatch);
         }
-        let order = self.inner.groups.order.lock();
-        batch.verify()?;
         let frees = batch.frees_room();
-        let room = if frees { Room::Reserve } else { Room::Ordinary };
-        let ticket = self.inner.wal.submit_then(batch.records(), room, then)?;
-        batch.apply(&ticket);
-        drop(order);
-        self.inner.groups.adopt_left();
+        let ticket = batch.submit(flush)?;
         if let Some(purger) = &self.purger {
             purger.submitted(ticket.end(), frees);
         }
@@ -251,8 +202,9 @@ impl RaftLog {
     /// replaces it is durable.
     pub fn purge(&self) -> Result<PurgeReport> {
         self.check_opener()?;
-        let _one_at_a_time = self.inner.purging.lock();
-        purge::purge(self)
+        let report = purge(&self.inner.store)?;
+        self.sweep_snapshots();
+        Ok(report)
     }
 
     /// Why the last purge by [`RaftOptions::purge_in_background`] failed, if it did. Nothing is lost by it: what was to be
@@ -272,7 +224,7 @@ impl RaftLog {
     /// [`Error::Log`] when a record's header cannot be read.
     pub fn space(&self) -> Result<Space> {
         self.check_opener()?;
-        Ok(space::account(self.wal(), self.inner.groups.all())?.space())
+        Ok(account(self.wal(), self.inner.store.slots.all())?.space())
     }
 
     /// The same as [`RaftLog::space`], counted anew from the headers of all records instead of what is remembered about
@@ -282,7 +234,7 @@ impl RaftLog {
     /// [`Error::Log`] when the log below fails, or a header does not verify.
     pub fn recount_space(&self) -> Result<Space> {
         self.check_opener()?;
-        Ok(recount::recount(self)?.space())
+        Ok(recount(&self.inner.store)?.space())
     }
 
     /// Copies the log and the snapshots that its groups refer to into this directory, which must be empty or missing: all
@@ -307,13 +259,13 @@ impl RaftLog {
     pub fn backup_on(&self, disk: Arc<dyn Disk>) -> Result<BackupReport> {
         self.check_opener()?;
         let _kept = self.inner.snapshots.keep();
-        let order = self.inner.groups.order.lock();
-        let capture = self.inner.wal.capture()?;
-        let cells = self.inner.groups.all();
-        let snapshot = |cell: &Arc<Cell>| Some((cell.id, cell.group.read().full.snapshot?));
-        let files: Vec<_> = cells.iter().filter_map(snapshot).collect();
-        drop(order);
-        self.inner.groups.adopt_left();
+        let store = &self.inner.store;
+        let mut files = Vec::new();
+        let capture = store.wal.capture_with(|| {
+            for slot in store.slots.all() {
+                files.extend(snapshot_of(&slot).map(|file| (slot.id, file)));
+            }
+        })?;
         let copy = capture.copy_to(disk)?;
         let beside = copy
             .disk()
@@ -327,11 +279,11 @@ impl RaftLog {
 
     /// The log below.
     ///
-    /// [`RaftLog::purge`] releases what no group needs, records that others wrote there included. Labels belong to the
-    /// Raft layer: a record of somebody else must have none.
+    /// Other users may append to it: records without a label, or with kinds below 0x80, are theirs. [`RaftLog::purge`]
+    /// releases what no group needs, so they hold what they need with [`Wal::hold`].
     #[must_use]
     pub fn wal(&self) -> &Wal {
-        &self.inner.wal
+        &self.inner.store.wal
     }
 
     /// Makes everything submitted durable and closes the log; what is asked of any handle after that fails.
@@ -343,56 +295,38 @@ impl RaftLog {
         if let Some(purger) = &self.purger {
             purger.stop();
         }
-        Ok(self.inner.wal.close()?)
+        Ok(self.inner.store.wal.close()?)
     }
 
     /// Whether this is the process that opened the log. Elsewhere no lock may be taken.
     pub(crate) fn is_here(&self) -> bool {
-        self.inner.wal.opener().is_here()
+        self.inner.store.is_here()
     }
 
     pub(crate) fn check_opener(&self) -> Result<()> {
-        Ok(self.inner.wal.opener().check()?)
+        Ok(self.inner.store.check_opener()?)
     }
 
-    /// No purge frees anything while this is held.
-    pub(crate) fn hold_purges(&self) -> MutexGuard<'_, ()> {
-        self.inner.purging.lock()
-    }
-
-    pub(crate) fn groups_in_memory(&self) -> &Groups {
-        &self.inner.groups
-    }
-
-    pub(crate) fn limits(&self) -> PurgeLimits {
-        self.inner.limits
-    }
-
-    pub(crate) fn written(&self) -> &Written {
-        &self.inner.written
-    }
-
-    /// How many bytes of log were appended on behalf of others since it was opened, headers and padding included.
-    pub(crate) fn appended(&self) -> u64 {
-        let grown = self.inner.wal.next_lsn().distance_from(self.inner.written.opened_at).unwrap_or(0);
-        grown.saturating_sub(self.inner.written.relocated.get())
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.inner.store
     }
 
     pub(crate) fn snapshots(&self) -> &Arc<Snapshots> {
         &self.inner.snapshots
     }
 
-    /// Removes obsolete snapshot files; says how many have to wait.
+    /// Removes obsolete snapshot files; says how many have to wait: for their replacement to be durable, or for a directory that
+    /// lets them go.
     pub(crate) fn sweep_snapshots(&self) -> usize {
-        self.inner.snapshots.sweep(self.inner.wal.durable_lsn())
+        self.inner.snapshots.sweep(self.inner.store.wal.durable_lsn())
     }
 
     /// Makes a file that is whole the group's newest snapshot, or removes it. Its record changes nothing that a batch
     /// checks, so none is refused for it.
-    pub(crate) fn refer_durably(&self, cell: &Cell, conf: &ConfState, file: SnapshotRef) -> Result<()> {
-        let saved = self.refer_to_snapshot(cell, conf, file);
+    pub(crate) fn refer_durably(&self, slot: &Slot, conf: &ConfState, file: SnapshotRef) -> Result<()> {
+        let saved = self.refer_to_snapshot(slot, conf, file);
         if saved.is_err() {
-            self.inner.snapshots.discard(cell.id, file, Lsn::ZERO);
+            self.inner.snapshots.discard(slot.id, file, Lsn::ZERO);
         }
         let durable = saved.and_then(|ticket| Ok(ticket.wait()?));
         self.sweep_snapshots();
@@ -400,38 +334,48 @@ impl RaftLog {
     }
 
     /// The commit point of a saved snapshot.
-    fn refer_to_snapshot(&self, cell: &Cell, conf: &ConfState, file: SnapshotRef) -> Result<Ticket> {
-        let order = self.inner.groups.order.lock();
-        // Somebody may have installed or saved a newer one while the file was being written.
-        let at = check::save_snapshot(cell.id, &cell.group.read(), file.at.index, conf)?;
-        let mut batch = self.inner.wal.batch();
-        batch.push_labelled(label(Kind::Snapshot, cell.id, at.index, at.term), &[&file.serial.to_le_bytes()]);
-        // On a full disk too: without a snapshot nothing can be compacted.
-        let ticket = self.inner.wal.submit_from_reserve(&batch)?;
-        let mut group = cell.group.write();
-        if let Some(old) = group.full.snapshot {
-            self.inner.snapshots.discard(cell.id, old, ticket.end());
+    fn refer_to_snapshot(&self, slot: &Slot, conf: &ConfState, file: SnapshotRef) -> Result<Ticket> {
+        let value = fields::snapshot(file);
+        loop {
+            let mut batch = groups::WriteBatch::new(Arc::clone(&self.inner.store));
+            batch.set(slot.id, fields::SNAPSHOT, value.at, &value.bytes)?;
+            // A newer one may have been installed or saved while the file was being written. If one is from here on, the
+            // batch is refused, and this is looked at again.
+            check::save_snapshot(slot.id, &slot.contents.read(), file.at.index, conf)?;
+            let old = snapshot_of(slot);
+            // On a full disk too: without a snapshot nothing can be compacted.
+            match batch.submit(Flush::Now, true, &mut |_, _| {}) {
+                Ok(ticket) => {
+                    if let Some(old) = old {
+                        self.inner.snapshots.discard(slot.id, old, ticket.end());
+                    }
+                    return Ok(ticket);
+                }
+                Err(groups::Error::BatchConflict { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
-        group.set_snapshot(file);
-        drop(group);
-        drop(order);
-        self.inner.groups.adopt_left();
-        Ok(ticket)
     }
 }
 
+/// The snapshot that a group refers to.
+pub(crate) fn snapshot_of(slot: &Slot) -> Option<SnapshotRef> {
+    fields::fixed_of(&slot.contents.read().root.state).snapshot
+}
+
 /// Finds the snapshots that groups refer to, and removes all others.
-fn open_snapshots(wal: &Wal, groups: &Groups, chunk: usize) -> Result<Arc<Snapshots>> {
+fn open_snapshots(store: &Store, chunk: usize) -> Result<Arc<Snapshots>> {
+    let wal = &store.wal;
     let disk = wal.disk().subdir(snapshot::DIRECTORY).map_err(|e| {
         let path = wal.disk().path().join(snapshot::DIRECTORY);
         crate::Error::io("open", path, e)
     })?;
     let snapshots = Arc::new(Snapshots::new(disk, wal.uuid(), chunk));
     let mut referred = Vec::new();
-    for cell in groups.all() {
-        if let Some(file) = cell.group.read().full.snapshot {
-            snapshots.open(cell.id, file)?;
-            referred.push((cell.id, file));
+    for slot in store.slots.all() {
+        if let Some(file) = snapshot_of(&slot) {
+            snapshots.open(slot.id, file)?;
+            referred.push((slot.id, file));
         }
     }
     snapshots.remove_orphans(&referred)?;

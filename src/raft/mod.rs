@@ -60,46 +60,19 @@
 
 mod batch;
 mod check;
-#[path = "../groups/codec/mod.rs"]
 mod codec;
 mod error;
-#[path = "../groups/summary/builder.rs"]
-mod fold;
-#[path = "../groups/contents.rs"]
-mod group;
-#[path = "../groups/slots.rs"]
-mod groups;
-#[path = "../groups/index.rs"]
-mod index;
 mod log;
-mod members;
 pub mod node;
 mod options;
-#[path = "../groups/purge.rs"]
-mod purge;
-#[path = "../groups/purger.rs"]
-mod purger;
-#[path = "../groups/recount.rs"]
-mod recount;
-#[path = "../groups/relocate.rs"]
-mod relocate;
 pub mod repair;
-#[path = "../groups/replay.rs"]
-mod replay;
-#[path = "../groups/run.rs"]
-mod run;
 mod snapshot;
-#[path = "../groups/space.rs"]
-mod space;
 mod state;
 mod storage;
-#[path = "../groups/summary/mod.rs"]
-mod summary;
-#[path = "../groups/terms.rs"]
-mod terms;
 mod verify;
 mod view;
 
+pub use crate::groups::{GroupSpace, Pin, PurgeReport, SegmentSpace, Space};
 pub use batch::WriteBatch;
 pub use error::{ContentProblem, Error, Missing, Result};
 pub use log::RaftLog;
@@ -108,9 +81,7 @@ pub use node::{
     PeerStatus, Proposal, ProposalError, ReadId, Role, SnapshotWriter, drive_all,
 };
 pub use options::RaftOptions;
-pub use purge::{Pin, PurgeReport};
 pub use snapshot::{ReceivedSnapshot, SnapshotReceiver, SnapshotSink, SnapshotSource};
-pub use space::{GroupSpace, SegmentSpace, Space};
 pub use storage::{GroupStorage, Recovered};
 pub use verify::{RaftVerifyReport, verify, verify_on};
 pub use view::RaftView;

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use super::error::{Error, Result};
 use super::log::RaftLog;
 use crate::Options;
+use crate::groups::PurgeLimits;
 use crate::io::Disk;
 
 /// Snapshot data is checksummed in pieces of this size.
 const SNAPSHOT_CHUNK: u32 = 1 << 20;
-
-/// So many bytes are relocated by one purge.
-const RELOCATE: u64 = 8 << 20;
 
 /// Options for opening a [`RaftLog`].
 #[derive(Clone, Debug)]
@@ -21,17 +19,6 @@ pub struct RaftOptions {
     wal: Options,
     snapshot_chunk: u32,
     purge: PurgeLimits,
-}
-
-/// What `RaftLog::purge` keeps to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PurgeLimits {
-    /// So many bytes are relocated by one call, and more only to keep pace with what is appended.
-    pub(crate) relocate: u64,
-    /// A group with more live bytes than this is named.
-    pub(crate) group: u64,
-    /// A thread purges whenever so many bytes were appended.
-    pub(crate) every: Option<u64>,
 }
 
 impl Default for RaftOptions {
@@ -48,7 +35,7 @@ impl RaftOptions {
             node_id: None,
             wal: Options::new(),
             snapshot_chunk: SNAPSHOT_CHUNK,
-            purge: PurgeLimits { relocate: RELOCATE, group: u64::MAX, every: None },
+            purge: PurgeLimits::default(),
         }
     }
 

@@ -4,27 +4,24 @@
 //! `SnapshotTemporarilyUnavailable`; any other stops it (`raft_log.rs`). So the methods here answer from memory, but for
 //! `entries` and `snapshot`, which read what they return and can meet damage.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use ::raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use ::raft::{GetEntriesContext, RaftState, Storage, StorageError};
 use parking_lot::RwLockReadGuard;
 
-use super::codec::{Kind, entry};
+use super::check::compacted;
+use super::codec::{entry, fields};
 use super::error::{Error, Result};
-use super::group::{Cell, Group};
 use super::log::RaftLog;
 use super::snapshot::{SnapshotReceiver, SnapshotSink, SnapshotSource};
-use crate::error::{Corruption, CorruptionReason};
-use crate::{Lsn, Reader, Record, StreamRange};
+use super::state::{Fixed, SnapshotRef};
+use crate::groups::contents::{Contents, Slot};
+use crate::groups::entries::Entries;
 
-/// So many positions are looked up under one lock.
-const STRIDE: usize = 256;
-
-/// So many entries before its turn an entry's record is fetched from memory: where groups interleave, each lies on a page
-/// of its own.
-const AHEAD: usize = 4;
+/// Room is made for this many entries before they are read, and for more as they come.
+const CAPACITY: usize = 256;
 
 /// What a group was when it was last written: what a node starts raft and its state machine with.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,19 +50,21 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    pub(crate) fn of(group: &Group) -> Recovered {
-        let full = &group.full;
+    /// Of a group whose fields were checked.
+    pub(crate) fn of(contents: &Contents) -> Recovered {
+        let state = &contents.root.state;
+        let Fixed { hard, applied, conf_index, snapshot } = fields::fixed_of(state);
         Recovered {
-            applied: full.applied.index,
-            applied_term: full.applied.term,
-            commit: full.hard.commit,
-            term: full.hard.term,
-            vote: full.hard.vote,
-            first_index: group.first_index(),
-            last_index: group.last().index,
-            conf_state: ConfState::clone(&full.conf),
-            conf_state_index: full.conf_index,
-            snapshot: full.snapshot.map(|s| (s.at.index, s.at.term)),
+            applied: applied.index,
+            applied_term: applied.term,
+            commit: hard.commit,
+            term: hard.term,
+            vote: hard.vote,
+            first_index: contents.first_index(),
+            last_index: contents.last().unwrap_or_default().index,
+            conf_state: fields::checked_conf_of(state),
+            conf_state_index: conf_index,
+            snapshot: snapshot.map(|s| (s.at.index, s.at.term)),
         }
     }
 }
@@ -78,18 +77,18 @@ impl Recovered {
 #[derive(Clone, Debug)]
 pub struct GroupStorage {
     log: RaftLog,
-    cell: Arc<Cell>,
+    slot: Arc<Slot>,
 }
 
 impl GroupStorage {
-    pub(crate) fn new(log: RaftLog, cell: Arc<Cell>) -> Self {
-        GroupStorage { log, cell }
+    pub(crate) fn new(log: RaftLog, slot: Arc<Slot>) -> Self {
+        GroupStorage { log, slot }
     }
 
     /// The group's id.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.cell.id
+        self.slot.id
     }
 
     /// The log that the group is in.
@@ -101,25 +100,26 @@ impl GroupStorage {
     /// What a node needs to know to start on this group.
     #[must_use]
     pub fn recover(&self) -> Recovered {
-        self.here().map_or_else(|| Recovered::of(&Group::default()), |group| Recovered::of(&group))
+        self.here().map_or_else(|| Recovered::of(&Contents::default()), |group| Recovered::of(&group))
     }
 
     /// The HardState.
     #[must_use]
     pub fn hard_state(&self) -> HardState {
-        self.here().map_or_else(HardState::default, |group| group.full.hard.to_raft())
+        self.here().map_or_else(HardState::default, |group| fields::fixed_of(&group.root.state).hard.to_raft())
     }
 
     /// The members.
     #[must_use]
     pub fn conf_state(&self) -> ConfState {
-        self.here().map_or_else(ConfState::default, |group| ConfState::clone(&group.full.conf))
+        self.here().map_or_else(ConfState::default, |group| fields::checked_conf_of(&group.root.state))
     }
 
     /// Index and term of the last entry known to be applied.
     #[must_use]
     pub fn applied(&self) -> (u64, u64) {
-        self.here().map_or((0, 0), |group| (group.full.applied.index, group.full.applied.term))
+        let applied = self.here().map(|group| fields::fixed_of(&group.root.state).applied).unwrap_or_default();
+        (applied.index, applied.term)
     }
 
     /// The last index whose entry, and all before it, is on the device; at most the last index. It is 0 while a
@@ -127,23 +127,7 @@ impl GroupStorage {
     #[must_use]
     pub fn durable_index(&self) -> u64 {
         let durable = self.log.wal().durable_lsn();
-        let Some(group) = self.here() else { return 0 };
-        if group.reset_lsn.is_some_and(|reset| reset >= durable) {
-            return 0;
-        }
-        // A record lies whole below the durable address or whole above it. Addresses rise with the index among entries
-        // that stayed where they were appended, and those that did not were durable before they were relocated.
-        let (mut lo, mut hi) = (group.full.compacted.index, group.last().index);
-        lo = lo.max(group.durable_below.saturating_sub(1)).min(hi);
-        while lo < hi {
-            let middle = lo + (hi - lo).div_ceil(2);
-            if group.positions.lsn(middle).is_some_and(|lsn| lsn < durable) {
-                lo = middle;
-            } else {
-                hi = middle - 1;
-            }
-        }
-        lo
+        self.here().map_or(0, |group| group.durable_end(durable).saturating_sub(1))
     }
 
     /// Saves a snapshot of the application's state at an applied index; it is durable when this returns. Older
@@ -165,7 +149,7 @@ impl GroupStorage {
     /// As [`GroupStorage::save_snapshot`]; nothing is changed then.
     pub fn snapshot_sink(&self, index: u64, conf_state: &ConfState) -> Result<SnapshotSink> {
         self.log.check_opener()?;
-        SnapshotSink::begin(&self.log, &self.cell, index, conf_state)
+        SnapshotSink::begin(&self.log, &self.slot, index, conf_state)
     }
 
     /// Begins a leader's snapshot whose data come piece by piece, beside the message with this metadata. What comes of it
@@ -175,7 +159,7 @@ impl GroupStorage {
     /// As [`WriteBatch::install_snapshot`](super::WriteBatch::install_snapshot); nothing is changed then.
     pub fn snapshot_receiver(&self, metadata: &SnapshotMetadata) -> Result<SnapshotReceiver> {
         self.log.check_opener()?;
-        SnapshotReceiver::begin(&self.log, &self.cell, metadata)
+        SnapshotReceiver::begin(&self.log, &self.slot, metadata)
     }
 
     /// The newest snapshot, to be read piece by piece; none when the group has none.
@@ -184,11 +168,11 @@ impl GroupStorage {
     /// [`Error::NoSuchGroup`]; [`Error::Log`] when the file cannot be opened, or its header is damaged.
     pub fn snapshot_source(&self) -> Result<Option<SnapshotSource>> {
         loop {
-            let Some(file) = self.read()?.full.snapshot else { return Ok(None) };
-            match self.log.snapshots().open(self.cell.id, file) {
+            let Some(file) = self.snapshot_ref()? else { return Ok(None) };
+            match self.log.snapshots().open(self.slot.id, file) {
                 Ok(source) => return Ok(Some(source)),
                 // A newer one has taken its place, and the file is gone or about to go.
-                Err(_) if self.read()?.full.snapshot != Some(file) => {}
+                Err(_) if self.snapshot_ref()? != Some(file) => {}
                 Err(e) => return Err(e.into()),
             }
         }
@@ -212,134 +196,40 @@ impl GroupStorage {
     }
 
     /// The group, for what cannot fail: `None` in a process that did not open the log.
-    fn here(&self) -> Option<RwLockReadGuard<'_, Group>> {
-        self.log.is_here().then(|| self.cell.group.read())
+    fn here(&self) -> Option<RwLockReadGuard<'_, Contents>> {
+        self.log.is_here().then(|| self.slot.contents.read())
     }
 
-    fn read(&self) -> Result<RwLockReadGuard<'_, Group>> {
+    fn read(&self) -> Result<RwLockReadGuard<'_, Contents>> {
         self.log.check_opener()?;
-        let group = self.cell.group.read();
+        let group = self.slot.contents.read();
         if group.gone {
-            return Err(Error::NoSuchGroup { group: self.cell.id });
+            return Err(Error::NoSuchGroup { group: self.slot.id });
         }
         Ok(group)
     }
 
-    /// The positions and terms of the next entries of `range`, as many as fit into a stride.
-    fn look_up(&self, range: Range<u64>, lsns: &mut Vec<Lsn>, terms: &mut Vec<u64>) -> Result<()> {
-        lsns.clear();
-        terms.clear();
-        let group = self.read()?;
-        let end = range.end.min(range.start.saturating_add(STRIDE as u64));
-        group.positions.copy(range.start, end, lsns);
-        terms.extend((range.start..end).map_while(|index| group.terms.get(index)));
-        if range.start < group.first_index() {
-            return Err(self.below_first(range.start, &group));
-        }
-        if lsns.len() as u64 != end - range.start || terms.len() != lsns.len() {
-            let index = range.start + lsns.len() as u64;
-            return Err(self.corruption(index, group.positions.lowest().unwrap_or_default(), None));
-        }
-        Ok(())
-    }
-
-    fn below_first(&self, index: u64, group: &Group) -> Error {
-        Error::BelowFirst { group: self.cell.id, index, first: group.first_index() }
-    }
-
-    /// What is at `lsn` is not the entry at `index` that an index says is there. The file named is the index's own, for
-    /// the address that a damaged one gives may lie anywhere.
-    fn corruption(&self, index: u64, lsn: Lsn, summary: Option<Lsn>) -> Error {
-        let wal = self.log.wal();
-        let place = summary.unwrap_or(lsn);
-        let segment = wal.segments().into_iter().find(|s| (s.first_lsn..s.end_lsn).contains(&place));
-        let reader = segment.and_then(|s| wal.segment_reader(s.id).ok());
-        let name = reader.map_or_else(|| "index".to_owned(), |r| r.file_name().to_owned());
-        let offset =
-            segment.filter(|s| lsn < s.end_lsn).and_then(|s| lsn.distance_from(s.first_lsn)).unwrap_or(0);
-        let file = wal.disk().path().join(name);
-        let hit = StreamRange { stream: self.cell.id, first: index, last: index };
-        let corruption =
-            Corruption::new(file, offset, lsn..lsn, CorruptionReason::Content).hitting(vec![hit]);
-        Error::Log(corruption.into())
-    }
-
-    /// Whether `lsn` lies in the segment that begins at `first`, as everything does that its summary leads to.
-    fn lies_in(&self, first: Lsn, lsn: Lsn) -> bool {
-        self.log.wal().segments().iter().any(|s| s.first_lsn == first && (first..s.end_lsn).contains(&lsn))
-    }
-
-    /// The record of the entry at `index`, which lay at `lsn` a moment ago, and where it lies.
-    fn record_at(&self, reader: &mut Reader, index: u64, term: u64, mut lsn: Lsn) -> Result<(Record, Lsn)> {
-        loop {
-            let error = match reader.read(lsn) {
-                Ok(record) => return Ok((record, lsn)),
-                Err(e) => e,
-            };
-            let group = self.read()?;
-            match group.positions.lsn(index) {
-                // Relocated, and its old place released, since the position was looked up.
-                Some(now) if now != lsn && group.terms.get(index) == Some(term) => lsn = now,
-                // The same, but for compaction.
-                _ if index < group.first_index() => return Err(self.below_first(index, &group)),
-                Some(now) if now == lsn => {
-                    let summary = group.positions.summarized_in(index);
-                    drop(group);
-                    // An address outside its segment is the summary's fault, whatever was found there.
-                    let astray = summary.is_some_and(|first| !self.lies_in(first, lsn));
-                    let nothing =
-                        matches!(error, crate::Error::NotFound { .. } | crate::Error::Released { .. });
-                    let wrong = astray || nothing;
-                    return Err(if wrong { self.corruption(index, lsn, summary) } else { error.into() });
-                }
-                // It was overwritten meanwhile.
-                _ => return Err(error.into()),
-            }
-        }
-    }
-
-    /// The entry at `index`, whose record should lie at `lsn`. The address may come from a mapped summary, so the label
-    /// has to confirm it.
-    fn entry_at(&self, reader: &mut Reader, index: u64, term: u64, lsn: Lsn) -> Result<Entry> {
-        let (record, lsn) = self.record_at(reader, index, term, lsn)?;
-        let label = record.label().unwrap_or_default();
-        let shape = match Kind::from_u8(label.kind) {
-            Ok(Kind::Entry(shape) | Kind::Relocated(shape)) => shape,
-            _ => return Err(self.corruption(index, lsn, self.read()?.positions.summarized_in(index))),
-        };
-        if (label.stream, label.sequence, label.extra) != (self.cell.id, index, term) {
-            return Err(self.corruption(index, lsn, self.read()?.positions.summarized_in(index)));
-        }
-        entry::decode(shape, index, term, record.into_bytes()).map_err(|problem| Error::Content {
-            group: self.cell.id,
-            index,
-            lsn,
-            problem,
-        })
+    /// The snapshot that the group refers to.
+    fn snapshot_ref(&self) -> Result<Option<SnapshotRef>> {
+        Ok(fields::fixed_of(&self.read()?.root.state).snapshot)
     }
 
     /// Entries of a range that is in the log, as many as raft's limit lets through.
     fn collect(&self, range: Range<u64>, max_size: Option<u64>) -> Result<Vec<Entry>> {
         let mut limit = SizeLimit::new(max_size);
-        let (mut lsns, mut terms) = (Vec::new(), Vec::new());
-        let most = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(STRIDE).min(STRIDE);
+        let most = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(CAPACITY).min(CAPACITY);
         let mut entries = Vec::with_capacity(most);
-        let mut reader = self.log.wal().reader();
-        let mut next = range.start;
-        while next < range.end {
-            self.look_up(next..range.end, &mut lsns, &mut terms)?;
-            for (n, (lsn, term)) in lsns.iter().zip(&terms).enumerate() {
-                if let Some(ahead) = lsns.get(n + AHEAD) {
-                    reader.prefetch(*ahead);
-                }
-                let entry = self.entry_at(&mut reader, next, *term, *lsn)?;
-                if !limit.admits(&entry) {
-                    return Ok(entries);
-                }
-                entries.push(entry);
-                next += 1;
+        Entries::of(self.log.store(), &self.slot).read(range, |read| {
+            let (index, lsn) = (read.index, read.record.lsn());
+            let content = |problem| Error::Content { group: self.slot.id, index, lsn, problem };
+            let shape = entry::Shape::of_kind(read.kind).map_err(content)?;
+            let entry = entry::decode(shape, index, read.term, read.record.into_bytes()).map_err(content)?;
+            if !limit.admits(&entry) {
+                return Ok(ControlFlow::Break(()));
             }
-        }
+            entries.push(entry);
+            Ok::<_, Error>(ControlFlow::Continue(()))
+        })?;
         Ok(entries)
     }
 }
@@ -370,7 +260,8 @@ impl SizeLimit {
 impl Storage for GroupStorage {
     fn initial_state(&self) -> ::raft::Result<RaftState> {
         let group = self.read()?;
-        Ok(RaftState::new(group.full.hard.to_raft(), ConfState::clone(&group.full.conf)))
+        let hard = fields::fixed_of(&group.root.state).hard;
+        Ok(RaftState::new(hard.to_raft(), fields::checked_conf_of(&group.root.state)))
     }
 
     /// `Compacted` below the first index. A `high` beyond the last index plus one is a broken promise of the caller, and
@@ -386,7 +277,7 @@ impl Storage for GroupStorage {
         if low < group.first_index() {
             return Err(StorageError::Compacted.into());
         }
-        if high > group.last().index.saturating_add(1) {
+        if high > group.end_index() {
             return Err(StorageError::Unavailable.into());
         }
         drop(group);
@@ -407,13 +298,14 @@ impl Storage for GroupStorage {
     }
 
     fn last_index(&self) -> ::raft::Result<u64> {
-        Ok(self.read()?.last().index)
+        let group = self.read()?;
+        Ok(group.last().unwrap_or(compacted(&group)).index)
     }
 
     /// The newest snapshot. If the group has none, or only one below `request_index`, the application has to save one
     /// first ([`GroupStorage::save_snapshot`]); raft asks again.
     fn snapshot(&self, request_index: u64, _to: u64) -> ::raft::Result<Snapshot> {
-        let newest = self.read()?.full.snapshot;
+        let newest = self.snapshot_ref()?;
         if newest.is_none_or(|s| s.at.index < request_index) {
             return Err(StorageError::SnapshotTemporarilyUnavailable.into());
         }
@@ -429,9 +321,9 @@ impl Storage for GroupStorage {
 mod tests {
     use super::*;
     use crate::Options;
+    use crate::groups::index::Written;
+    use crate::groups::summary::builder;
     use crate::raft::RaftOptions;
-    use crate::raft::fold;
-    use crate::raft::index::Written;
 
     fn log(dir: &tempfile::TempDir) -> RaftLog {
         RaftOptions::new().wal(Options::new().segment_size(64 << 10)).open(dir.path()).unwrap()
@@ -460,7 +352,7 @@ mod tests {
     }
 
     fn in_memory(log: &RaftLog) -> usize {
-        log.groups_in_memory().all().iter().map(|cell| cell.group.read().positions.in_memory().1).sum()
+        log.store().slots.all().iter().map(|slot| slot.contents.read().positions.in_memory().1).sum()
     }
 
     fn all_footers(log: &RaftLog) -> bool {
@@ -508,7 +400,7 @@ mod tests {
         assert!(sealed.len() > 3);
         for segment in sealed {
             let kept = log.wal().summary(segment.id).unwrap().unwrap();
-            let made = fold::summarize(&log.wal().segment_reader(segment.id).unwrap()).unwrap().encode();
+            let made = builder::summarize(&log.wal().segment_reader(segment.id).unwrap()).unwrap().encode();
             assert_eq!((kept.head, kept.body), (made.head, made.body));
         }
     }
@@ -520,12 +412,12 @@ mod tests {
         fill(&log, 2, 10);
         let group = log.group(1).unwrap();
         let elsewhere = [
-            log.group(2).unwrap().cell.group.read().positions.lsn(10).unwrap(),
-            group.cell.group.read().positions.lsn(3).unwrap(),
-            group.cell.group.read().state_lsn.unwrap(),
+            log.group(2).unwrap().slot.contents.read().positions.lsn(10).unwrap(),
+            group.slot.contents.read().positions.lsn(3).unwrap(),
+            group.slot.contents.read().state_lsn.unwrap(),
         ];
         for lsn in elsewhere {
-            let mut state = group.cell.group.write();
+            let mut state = group.slot.contents.write();
             state.cut_for(10);
             state.push(1, Written { index: 10, lsn, size: 48 });
             drop(state);

@@ -1,23 +1,19 @@
-//! Looking at the groups of a log without opening it: no lock, no change, also beside a running writer.
-//!
-//! A [`LogView`] is folded into groups as an open does it, segment by segment, from the records themselves: no footer
-//! is trusted, and none is needed. What is live follows from the groups, by the same definition as
-//! [`RaftLog::space`](super::RaftLog::space): an entry at its newest place, and one State record a group.
+//! Looking at the Raft groups of a log without opening it: no lock, no change, also beside a running writer. See
+//! [`GroupView`], which puts the groups together.
 
-use std::collections::HashMap;
-
-use super::codec::Kind;
+use super::check;
+use super::codec::fields;
 use super::error::{Error, Result};
-use super::group::Group;
-use super::replay::{Halt, Part, merge, of_rest};
 use super::state::SnapshotRef;
 use super::storage::Recovered;
+use crate::groups::GroupView;
 use crate::{LogView, RecordHead};
 
 /// The groups of a log as they were at one moment.
 #[derive(Debug)]
 pub struct RaftView {
-    groups: HashMap<u64, Group>,
+    /// Their fields were checked.
+    groups: GroupView,
 }
 
 impl RaftView {
@@ -32,20 +28,19 @@ impl RaftView {
     }
 
     /// As [`RaftView::of`], for a log that may lack something, as one that a repair cut does: the groups that are whole,
-    /// and for each of the others an error that says what it lacks, by group id. An open refuses a log with such a group.
+    /// and for each of the others an error that says what it lacks. An open refuses a log with such a group.
     ///
     /// # Errors
     /// As [`RaftView::of`], but for [`Error::Incomplete`].
     pub fn with_incomplete(log: &LogView) -> Result<(RaftView, Vec<Error>)> {
-        let parts = log.segments().iter().map(Part::fold).collect::<Result<Vec<_>>>()?;
-        let (mut groups, mut incomplete) = (HashMap::new(), Vec::new());
-        for (id, group) in merge(&parts).map_err(Halt::into_error)?.groups {
-            match group.verify_whole(id) {
-                Ok(()) => drop(groups.insert(id, group)),
-                Err(e) => incomplete.push(e),
-            }
+        let (groups, incomplete) = GroupView::with_incomplete(log)?;
+        let mut incomplete: Vec<Error> = incomplete.into_iter().map(Error::from).collect();
+        let (view, wrong) = RaftView::checked(groups, true);
+        incomplete.extend(wrong);
+        match incomplete.iter().position(|e| !matches!(e, Error::Incomplete { .. })) {
+            Some(at) => Err(incomplete.swap_remove(at)),
+            None => Ok((view, incomplete)),
         }
-        Ok((RaftView { groups }, incomplete))
     }
 
     /// As [`RaftView::of`], of a damaged log ([`LogView::open_damaged`]), past what cannot be read: the groups as far as they
@@ -55,45 +50,68 @@ impl RaftView {
     /// # Errors
     /// As [`RaftView::of`], but for what is wrong with the log and its groups.
     pub fn salvage(log: &LogView) -> Result<(RaftView, Vec<Error>)> {
-        let (merged, mut wrong) = of_rest(log.segments())?;
-        for (id, group) in &merged.groups {
-            wrong.extend(group.verify_whole(*id).err());
+        let (groups, wrong) = GroupView::salvage(log)?;
+        let mut wrong: Vec<Error> = wrong.into_iter().map(Error::from).collect();
+        let (view, more) = RaftView::checked(groups, false);
+        for e in more {
+            // A group that lacks something was named already.
+            let named = |known: &Error| incomplete_group(known).is_some_and(|id| incomplete_group(&e) == Some(id));
+            if !wrong.iter().any(named) {
+                wrong.push(e);
+            }
         }
-        Ok((RaftView { groups: merged.groups.into_iter().collect() }, wrong))
+        Ok((view, wrong))
+    }
+
+    /// Without the groups whose fields mean nothing, and without those that raft could not be started on, if they are to be
+    /// `whole`; and what is wrong with them.
+    fn checked(mut groups: GroupView, whole: bool) -> (RaftView, Vec<Error>) {
+        let wrong = |(id, contents)| check::verify_whole(id, contents).err().map(|e| (id, e));
+        let wrong: Vec<(u64, Error)> = groups.contents().filter_map(wrong).collect();
+        for (id, e) in &wrong {
+            if whole || matches!(e, Error::Content { .. }) {
+                groups.remove(*id);
+            }
+        }
+        (RaftView { groups }, wrong.into_iter().map(|(_, e)| e).collect())
     }
 
     /// The ids of all groups, ascending.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        let mut ids: Vec<u64> = self.groups.keys().copied().collect();
-        ids.sort_unstable();
-        ids
+        self.groups.groups()
     }
 
     /// What a node would start this group with.
     #[must_use]
     pub fn recovered(&self, group: u64) -> Option<Recovered> {
-        self.groups.get(&group).map(Recovered::of)
+        self.groups.get(group).map(Recovered::of)
     }
 
     /// The snapshots that groups refer to, by ascending group.
     pub(super) fn snapshots(&self) -> Vec<(u64, SnapshotRef)> {
-        let mut referred: Vec<_> =
-            self.groups.iter().filter_map(|(id, group)| Some((*id, group.full.snapshot?))).collect();
-        referred.sort_unstable_by_key(|(id, _)| *id);
-        referred
+        let of = |(id, contents): (u64, &crate::groups::contents::Contents)| {
+            Some((id, fields::fixed_of(&contents.root.state).snapshot?))
+        };
+        self.groups.contents().filter_map(of).collect()
     }
 
     /// Whether some group needs this record.
     #[must_use]
     pub fn is_live(&self, record: &RecordHead) -> bool {
-        let group = record.label.and_then(|label| self.groups.get(&label.stream));
-        group.is_some_and(|group| group.needs(record))
+        self.groups.is_live(record)
     }
 
-    /// Whether this record is an entry that was written again to let its old segment go.
+    /// Whether this record is an entry that was written again to let its old segment be released.
     #[must_use]
     pub fn is_relocated(record: &RecordHead) -> bool {
-        record.label.is_some_and(|l| matches!(Kind::from_u8(l.kind), Ok(Kind::Relocated(_))))
+        GroupView::is_relocated(record)
+    }
+}
+
+fn incomplete_group(e: &Error) -> Option<u64> {
+    match e {
+        Error::Incomplete { group, .. } => Some(*group),
+        _ => None,
     }
 }

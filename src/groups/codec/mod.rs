@@ -1,48 +1,57 @@
-//! Bytes and values: what the Raft layer writes into records, summaries and snapshot files.
+//! Bytes and values: what this layer writes into records and summaries.
 //!
-//! All integers are little-endian. Every record carries a [`Label`](crate::Label) in its header, where the log below
-//! keeps it under a checksum of its own; the payload adds only what does not fit there.
+//! Every record carries a [`Label`] in its header, where the log below keeps it under a checksum of its own; the payload adds
+//! only what does not fit there. Kinds from 0x80 on are this layer's; records with a lower kind, or without a label,
+//! belong to somebody else who uses the log, and are left alone.
 //!
 //! ```text
-//! kind  record             stream  sequence         extra           payload
-//! 0x01  entry, normal      group   index            term            data
-//! 0x02  entry, ConfChange  group   index            term            data
-//! 0x03  entry, ..V2        group   index            term            data
-//! 0x41..0x43  the same     group   index            term            context length u32, context, data
-//! 0x81..0x83, 0xc1..0xc3   group   index            term            as the entry: it was relocated, see `relocate`
-//! 0x10  HardState          group   commit           term            24 bytes, see `state`
-//! 0x11  applied            group   index            term            none
-//! 0x12  compacted          group   last index gone  its term        none
-//! 0x13  ConfState          group   index            0               see `state`
-//! 0x14  snapshot saved     group   index            term            serial u64
-//! 0x20  State              group   compacted index  compacted term  see `state`
-//! 0x21  created            group   compacted index  compacted term  as State; whatever the id meant before is gone
-//! 0x22  installed          group   compacted index  compacted term  as State; the entries before are gone
-//! 0x23  removed            group   0                0               none
+//! kind        record             stream  sequence           extra             payload
+//! 0x80..0x9f  entry              group   index              term              the protocol's; the kind's low five bits too
+//! 0xa0..0xbf  relocated entry    group   index              term              as the entry: see `relocate`
+//! 0xc0..0xcb  field of the state group   the field's index  the field's term  the field's bytes
+//! 0xd0        purged             group   last index gone    its term          none
+//! 0xd1        truncated          group   first index gone   0                 none
+//! 0xe0        State              group   first index        term before it    see `root`
+//! 0xe1        created            group   first index        term before it    as State; what the id meant before is gone
+//! 0xe2        reset              group   first index        term before it    as State; the entries before are gone
+//! 0xe3        removed            group   0                  0                 none
 //! ```
 //!
-//! A State record says everything about a group but its entries. Records 0x10 to 0x14 each change a part of it.
-//! The bytes are the same whichever codec of the raft crate is compiled in.
+//! A State record says everything about a group but its entries. Fields, purges and truncations each change a part of it.
 
-pub(crate) mod entry;
-pub(crate) mod state;
-
-use byteorder::{ByteOrder as _, LittleEndian};
+pub(crate) mod bytes;
+pub(crate) mod root;
 
 use super::error::ContentProblem;
+use super::state::{EntryKind, Field, Position};
+use crate::Label;
+
+pub(crate) use bytes::{Cursor, Put};
+
+/// The lowest kind of this layer's records.
+const OURS: u8 = 0x80;
+const ENTRY: u8 = 0x80;
+const RELOCATED: u8 = 0xa0;
+const FIELD: u8 = 0xc0;
+const PURGED: u8 = 0xd0;
+const TRUNCATED: u8 = 0xd1;
+const RESTATED: u8 = 0xe0;
+const CREATED: u8 = 0xe1;
+const RESET: u8 = 0xe2;
+const REMOVED: u8 = 0xe3;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// An entry; the type and whether a context precedes the data.
-    Entry(entry::Shape),
-    /// An entry written again as it is, to let its old segment go. It replaces nothing.
-    Relocated(entry::Shape),
-    HardState,
-    Applied,
-    Compacted,
-    ConfState,
-    Snapshot,
+    Entry(EntryKind),
+    /// An entry written again as it is, to let its old segment be released. It replaces nothing.
+    Relocated(EntryKind),
+    /// One field of the group's state.
+    Field(Field),
+    /// Entries up to this one are gone.
+    Purged,
+    /// Entries from this one on are gone.
+    Truncated,
     /// A whole State, and what it does to what was before.
     State(StateKind),
     Removed,
@@ -51,170 +60,56 @@ pub(crate) enum Kind {
 /// What a whole State does to what was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateKind {
-    /// Says again what is so; written to let old segments go.
+    /// Repeats the state as it is; written to let old segments be released.
     Restated,
     /// Begins a group; whatever the id meant before is gone.
     Created,
-    /// A snapshot replaces the log; entries before it are gone.
-    Installed,
+    /// Begins the group's log anew; entries before it are gone.
+    Reset,
 }
-
-const HARD_STATE: u8 = 0x10;
-const APPLIED: u8 = 0x11;
-const COMPACTED: u8 = 0x12;
-const CONF_STATE: u8 = 0x13;
-const SNAPSHOT: u8 = 0x14;
-const RESTATED: u8 = 0x20;
-const CREATED: u8 = 0x21;
-const INSTALLED: u8 = 0x22;
-const REMOVED: u8 = 0x23;
 
 impl Kind {
     pub(crate) fn to_u8(self) -> u8 {
         match self {
-            Kind::Entry(shape) => shape.to_u8(),
-            Kind::Relocated(shape) => shape.to_u8() | entry::RELOCATED,
-            Kind::HardState => HARD_STATE,
-            Kind::Applied => APPLIED,
-            Kind::Compacted => COMPACTED,
-            Kind::ConfState => CONF_STATE,
-            Kind::Snapshot => SNAPSHOT,
+            Kind::Entry(kind) => ENTRY | kind.get(),
+            Kind::Relocated(kind) => RELOCATED | kind.get(),
+            Kind::Field(field) => FIELD | field.number(),
+            Kind::Purged => PURGED,
+            Kind::Truncated => TRUNCATED,
             Kind::State(StateKind::Restated) => RESTATED,
             Kind::State(StateKind::Created) => CREATED,
-            Kind::State(StateKind::Installed) => INSTALLED,
+            Kind::State(StateKind::Reset) => RESET,
             Kind::Removed => REMOVED,
         }
     }
 
-    pub(crate) fn from_u8(raw: u8) -> Result<Kind, ContentProblem> {
-        if let Some(shape) = entry::Shape::from_u8(raw) {
-            return Ok(Kind::Entry(shape));
-        }
-        if raw & entry::RELOCATED != 0
-            && let Some(shape) = entry::Shape::from_u8(raw & !entry::RELOCATED)
-        {
-            return Ok(Kind::Relocated(shape));
-        }
-        Ok(match raw {
-            HARD_STATE => Kind::HardState,
-            APPLIED => Kind::Applied,
-            COMPACTED => Kind::Compacted,
-            CONF_STATE => Kind::ConfState,
-            SNAPSHOT => Kind::Snapshot,
+    /// The kind with this number; `None` for one that is not this layer's.
+    pub(crate) fn from_u8(raw: u8) -> Result<Option<Kind>, ContentProblem> {
+        let unknown = ContentProblem::UnknownKind(raw);
+        Ok(Some(match raw {
+            0..OURS => return Ok(None),
+            ENTRY..RELOCATED => Kind::Entry(EntryKind::new(raw - ENTRY).ok_or(unknown)?),
+            RELOCATED..FIELD => Kind::Relocated(EntryKind::new(raw - RELOCATED).ok_or(unknown)?),
+            FIELD..PURGED => Kind::Field(Field::new(raw - FIELD).ok_or(unknown)?),
+            PURGED => Kind::Purged,
+            TRUNCATED => Kind::Truncated,
             RESTATED => Kind::State(StateKind::Restated),
             CREATED => Kind::State(StateKind::Created),
-            INSTALLED => Kind::State(StateKind::Installed),
+            RESET => Kind::State(StateKind::Reset),
             REMOVED => Kind::Removed,
-            other => return Err(ContentProblem::UnknownKind(other)),
-        })
+            _ => return Err(unknown),
+        }))
+    }
+
+    /// The kind of a record with this label, if it is known and this layer's.
+    pub(crate) fn of(label: Label) -> Option<Kind> {
+        Kind::from_u8(label.kind).ok().flatten()
     }
 }
 
-/// Reads fields one after another, never beyond the end.
-#[derive(Debug)]
-pub(crate) struct Cursor<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Cursor<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Cursor { rest: bytes }
-    }
-
-    pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], ContentProblem> {
-        let (head, rest) = self.rest.split_at_checked(len).ok_or(ContentProblem::Short)?;
-        self.rest = rest;
-        Ok(head)
-    }
-
-    pub(crate) fn u8(&mut self) -> Result<u8, ContentProblem> {
-        self.bytes(1)?.first().copied().ok_or(ContentProblem::Short)
-    }
-
-    pub(crate) fn u16(&mut self) -> Result<u16, ContentProblem> {
-        Ok(LittleEndian::read_u16(self.bytes(2)?))
-    }
-
-    pub(crate) fn u32(&mut self) -> Result<u32, ContentProblem> {
-        Ok(LittleEndian::read_u32(self.bytes(4)?))
-    }
-
-    pub(crate) fn u64(&mut self) -> Result<u64, ContentProblem> {
-        Ok(LittleEndian::read_u64(self.bytes(8)?))
-    }
-
-    /// A flag byte, which is 0 or 1.
-    pub(crate) fn flag(&mut self, field: &'static str) -> Result<bool, ContentProblem> {
-        match self.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(ContentProblem::Field(field)),
-        }
-    }
-
-    /// A count of items of `size` bytes each that follow; no more than there are bytes for, so that a count can be
-    /// trusted with an allocation.
-    pub(crate) fn count(&mut self, size: usize) -> Result<usize, ContentProblem> {
-        let count = self.u32()? as usize;
-        match count.checked_mul(size) {
-            Some(bytes) if bytes <= self.rest.len() => Ok(count),
-            _ => Err(ContentProblem::Short),
-        }
-    }
-
-    /// A run of numbers with its count before it.
-    pub(crate) fn u64_list(&mut self) -> Result<Vec<u64>, ContentProblem> {
-        let count = self.count(8)?;
-        let mut list = Vec::with_capacity(count);
-        for _ in 0..count {
-            list.push(self.u64()?);
-        }
-        Ok(list)
-    }
-
-    /// What is left, all of it.
-    pub(crate) fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.rest)
-    }
-
-    pub(crate) fn finish(&self) -> Result<(), ContentProblem> {
-        if self.rest.is_empty() { Ok(()) } else { Err(ContentProblem::Trailing) }
-    }
-}
-
-/// Appends fields to a buffer.
-pub(crate) trait Put {
-    fn put(&mut self, bytes: &[u8]);
-
-    fn put_u16(&mut self, v: u16) {
-        self.put(&v.to_le_bytes());
-    }
-
-    fn put_u32(&mut self, v: u32) {
-        self.put(&v.to_le_bytes());
-    }
-
-    fn put_u64(&mut self, v: u64) {
-        self.put(&v.to_le_bytes());
-    }
-
-    /// A length or count. What is longer than 4 GiB fits in no record, and the log below refuses it.
-    fn put_len(&mut self, len: usize) {
-        self.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
-    }
-
-    fn put_u64_list(&mut self, list: &[u64]) {
-        self.put_len(list.len());
-        for v in list {
-            self.put_u64(*v);
-        }
-    }
-}
-
-impl Put for Vec<u8> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
+/// The label of a record about a group.
+pub(crate) fn label(kind: Kind, group: u64, at: Position) -> Label {
+    Label { kind: kind.to_u8(), stream: group, sequence: at.index, extra: at.term }
 }
 
 #[cfg(test)]
@@ -223,57 +118,39 @@ mod tests {
 
     #[test]
     fn every_kind_has_one_number_and_unknown_ones_are_refused() {
-        let mut known = 0;
+        let (mut known, mut foreign) = (0, 0);
         for raw in 0..=u8::MAX {
             match Kind::from_u8(raw) {
-                Ok(kind) => {
+                Ok(Some(kind)) => {
                     assert_eq!(kind.to_u8(), raw);
                     known += 1;
                 }
+                Ok(None) => foreign += 1,
                 Err(problem) => assert_eq!(problem, ContentProblem::UnknownKind(raw)),
             }
         }
-        assert_eq!(known, 6 + 6 + 9);
+        assert_eq!((known, foreign), (32 + 32 + 12 + 6, 128));
     }
 
     #[test]
     fn the_numbers_of_the_kinds_never_change() {
-        use ::raft::eraftpb::EntryType::{EntryConfChange, EntryConfChangeV2, EntryNormal};
-        let entry = |kind, has_context| Kind::Entry(entry::Shape { kind, has_context });
-        let relocated = |kind, has_context| Kind::Relocated(entry::Shape { kind, has_context });
+        let kind = |n| EntryKind::new(n).unwrap();
         let pinned = [
-            (0x01, entry(EntryNormal, false)),
-            (0x02, entry(EntryConfChange, false)),
-            (0x03, entry(EntryConfChangeV2, false)),
-            (0x41, entry(EntryNormal, true)),
-            (0x42, entry(EntryConfChange, true)),
-            (0x43, entry(EntryConfChangeV2, true)),
-            (0x81, relocated(EntryNormal, false)),
-            (0x82, relocated(EntryConfChange, false)),
-            (0x83, relocated(EntryConfChangeV2, false)),
-            (0xc1, relocated(EntryNormal, true)),
-            (0xc2, relocated(EntryConfChange, true)),
-            (0xc3, relocated(EntryConfChangeV2, true)),
-            (0x10, Kind::HardState),
-            (0x11, Kind::Applied),
-            (0x12, Kind::Compacted),
-            (0x13, Kind::ConfState),
-            (0x14, Kind::Snapshot),
-            (0x20, Kind::State(StateKind::Restated)),
-            (0x21, Kind::State(StateKind::Created)),
-            (0x22, Kind::State(StateKind::Installed)),
-            (0x23, Kind::Removed),
+            (0x80, Kind::Entry(kind(0))),
+            (0x9f, Kind::Entry(kind(31))),
+            (0xa0, Kind::Relocated(kind(0))),
+            (0xbf, Kind::Relocated(kind(31))),
+            (0xc0, Kind::Field(Field::ALL[0])),
+            (0xcb, Kind::Field(Field::ALL[11])),
+            (0xd0, Kind::Purged),
+            (0xd1, Kind::Truncated),
+            (0xe0, Kind::State(StateKind::Restated)),
+            (0xe1, Kind::State(StateKind::Created)),
+            (0xe2, Kind::State(StateKind::Reset)),
+            (0xe3, Kind::Removed),
         ];
         for (raw, kind) in pinned {
-            assert_eq!((kind.to_u8(), Kind::from_u8(raw)), (raw, Ok(kind)));
+            assert_eq!((kind.to_u8(), Kind::from_u8(raw)), (raw, Ok(Some(kind))));
         }
-    }
-
-    #[test]
-    fn a_count_larger_than_the_input_is_refused_before_anything_is_allocated() {
-        let mut bytes = Vec::new();
-        bytes.put_u32(u32::MAX);
-        bytes.put_u64(7);
-        assert_eq!(Cursor::new(&bytes).u64_list(), Err(ContentProblem::Short));
     }
 }

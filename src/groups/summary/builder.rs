@@ -1,19 +1,19 @@
 //! From the records of a segment to its summary.
 //!
-//! Records are folded in the order in which they were committed. Only headers are looked at, but for the few records
+//! Records are added in the order in which they were committed. Only headers are looked at, but for the few records
 //! whose label does not say everything.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::codec::state::{decode_conf, decode_hard, decode_state};
-use super::codec::{Cursor, Kind, StateKind};
-use super::error::{ContentProblem, Error, Result};
-use super::index::{SegmentPositions, Slice, Width};
-use super::state::{EntryId, SnapshotRef};
-use super::summary::{Before, Effect, EntryRange, SegmentSummary};
-use super::terms::Terms;
+use super::super::codec::root::decode_root;
+use super::super::codec::{Kind, StateKind};
+use super::super::error::{ContentProblem, Error, Result};
+use super::super::index::{SegmentPositions, Slice, Width};
+use super::super::state::Position;
+use super::super::terms::Terms;
+use super::{Before, Effect, EntryRange, SegmentSummary, Suffix};
 use crate::error::Error as LogError;
 use crate::mutation::{Mutation, mutated};
 use crate::{Batch, Label, Lsn, RecordHead, SegmentReader};
@@ -31,11 +31,11 @@ pub(crate) fn summarize(segment: &SegmentReader) -> Result<SegmentSummary> {
 /// # Errors
 /// As [`summarize`].
 pub(crate) fn summarize_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> Result<SegmentSummary> {
-    let mut folds: HashMap<u64, Fold> = HashMap::new();
+    let mut groups: HashMap<u64, OfGroup> = HashMap::new();
     for head in segment.heads_within(blocks) {
-        add(&mut folds, segment, &head?)?;
+        add(&mut groups, segment, &head?)?;
     }
-    Ok(assemble(folds, segment))
+    Ok(assemble(groups, segment))
 }
 
 /// As [`summarize`], past what cannot be read or does not follow: the summary of the rest, and what is wrong, of a group the
@@ -44,11 +44,11 @@ pub(crate) fn summarize_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> R
 /// # Errors
 /// What is no fault of the segment's bytes.
 pub(crate) fn summarize_rest(segment: &SegmentReader) -> Result<(SegmentSummary, Vec<Error>)> {
-    let mut folds: HashMap<u64, Fold> = HashMap::new();
+    let mut groups: HashMap<u64, OfGroup> = HashMap::new();
     let (mut wrong, mut hit) = (Vec::new(), HashSet::new());
     for head in segment.salvage() {
         let group = head.as_ref().ok().and_then(|head| head.label).map(|label| label.stream);
-        match head.map_err(Error::from).and_then(|head| add(&mut folds, segment, &head)) {
+        match head.map_err(Error::from).and_then(|head| add(&mut groups, segment, &head)) {
             Ok(()) => {}
             Err(e @ (Error::Log(LogError::Corruption(_)) | Error::Content { .. })) => {
                 if group.is_none_or(|group| hit.insert(group)) {
@@ -58,48 +58,47 @@ pub(crate) fn summarize_rest(segment: &SegmentReader) -> Result<(SegmentSummary,
             Err(e) => return Err(e),
         }
     }
-    Ok((assemble(folds, segment), wrong))
+    Ok((assemble(groups, segment), wrong))
 }
 
 /// Adds what one record says.
-fn add(folds: &mut HashMap<u64, Fold>, segment: &SegmentReader, head: &RecordHead) -> Result<()> {
-    // A record without a label is not the Raft layer's: the log is shared.
+fn add(groups: &mut HashMap<u64, OfGroup>, segment: &SegmentReader, head: &RecordHead) -> Result<()> {
+    // A record without a label is somebody else's, as one with a lower kind is: the log is shared.
     let Some(label) = head.label else { return Ok(()) };
     let content =
         |problem| Error::Content { group: label.stream, index: label.sequence, lsn: head.lsn, problem };
-    let kind = Kind::from_u8(label.kind).map_err(content)?;
+    let Some(kind) = Kind::from_u8(label.kind).map_err(content)? else { return Ok(()) };
     let record = if has_payload(kind) { Some(segment.read(head.lsn)?) } else { None };
     let payload = record.as_ref().map_or(&[][..], |record| record.payload());
-    let fold = folds.entry(label.stream).or_default();
     let size = Batch::record_size(u64::from(head.payload_len), true);
-    fold.record(kind, label, Place { lsn: head.lsn, size }, payload).map_err(content)
+    groups.entry(label.stream).or_default().add(kind, label, Place { lsn: head.lsn, size }, payload).map_err(content)
 }
 
 /// Whether a record's label leaves something to its payload that a summary needs.
 fn has_payload(kind: Kind) -> bool {
-    matches!(kind, Kind::HardState | Kind::ConfState | Kind::Snapshot | Kind::State(_))
+    matches!(kind, Kind::Field(_) | Kind::State(_))
 }
 
-fn assemble(folds: HashMap<u64, Fold>, segment: &SegmentReader) -> SegmentSummary {
-    let mut folds: Vec<_> = folds.into_iter().collect();
-    folds.sort_unstable_by_key(|(group, _)| *group);
+fn assemble(groups: HashMap<u64, OfGroup>, segment: &SegmentReader) -> SegmentSummary {
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_unstable_by_key(|(group, _)| *group);
     let (first_lsn, end_lsn) = (segment.first_lsn(), segment.end_lsn());
     let span = end_lsn.distance_from(first_lsn).unwrap_or(0);
     let width = if u32::try_from(span).is_ok() { Width::Four } else { Width::Eight };
-    let entries: usize = folds.iter().map(|(_, fold)| fold.appended.len() + fold.relocated.len()).sum();
+    let entries: usize = groups.iter().map(|(_, of)| of.appended.len() + of.relocated.len()).sum();
     let mut body = Vec::with_capacity(entries.saturating_mul(width.bytes()));
     let mut effects = BTreeMap::new();
-    for (group, mut fold) in folds {
+    for (group, mut of) in groups {
         let mut at = body.len() / width.bytes();
-        fold.effect.relocated = fold.relocated_ranges(at);
-        at += fold.relocated.len();
-        fold.effect.appended = fold.appended_range(at);
-        for place in fold.relocated.values().map(|(place, _)| place).chain(&fold.appended) {
+        of.effect.relocated = of.relocated_ranges(at);
+        at += of.relocated.len();
+        of.effect.suffix = of.suffix(at);
+        for place in of.relocated.values().map(|(place, _)| place).chain(&of.appended) {
             let distance = place.lsn.distance_from(first_lsn).unwrap_or(0).to_le_bytes();
             // The lower bytes come first, so the first four are the number when it fits into them.
             body.extend(distance.iter().take(width.bytes()));
         }
-        effects.insert(group, fold.effect);
+        effects.insert(group, of.effect);
     }
     SegmentSummary {
         effects,
@@ -122,10 +121,10 @@ struct Place {
 
 /// The effect of a group's records so far.
 #[derive(Debug, Default)]
-struct Fold {
+struct OfGroup {
     effect: Effect,
-    /// The first index that was appended, if any was.
-    first: u64,
+    /// Entries of older segments from here on are gone; the first one that was appended in this segment has this index.
+    cut: Option<u64>,
     /// Of the entries that were appended.
     terms: Terms,
     appended: Vec<Place>,
@@ -133,29 +132,21 @@ struct Fold {
     relocated: BTreeMap<u64, (Place, u64)>,
 }
 
-impl Fold {
-    fn record(
-        &mut self,
-        kind: Kind,
-        label: Label,
-        place: Place,
-        payload: &[u8],
-    ) -> Result<(), ContentProblem> {
-        let id = EntryId { index: label.sequence, term: label.extra };
+impl OfGroup {
+    fn add(&mut self, kind: Kind, label: Label, place: Place, payload: &[u8]) -> Result<(), ContentProblem> {
+        let at = Position { index: label.sequence, term: label.extra };
         if self.effect.removed && kind != Kind::State(StateKind::Created) {
             return Err(ContentProblem::Order);
         }
         match kind {
-            Kind::Entry(_) => return self.append(id, place),
-            Kind::Relocated(_) => return self.relocate(id, place),
-            Kind::HardState => self.effect.hard = Some(decode_hard(payload)?),
-            Kind::Applied => self.effect.applied = Some(id),
-            Kind::Compacted => self.effect.compacted = Some(id),
-            Kind::ConfState => self.effect.conf = Some((id.index, Arc::new(decode_conf(payload)?))),
-            Kind::Snapshot => self.effect.snapshot = Some(decode_saved(id, payload)?),
+            Kind::Entry(_) => return self.append(at, place),
+            Kind::Relocated(_) => return self.relocate(at, place),
+            Kind::Field(field) => self.effect.state.set(field, at, payload),
+            Kind::Purged => return self.purge(at),
+            Kind::Truncated => self.truncate(at.index),
             Kind::State(state) => self.state(state, place.lsn, payload)?,
             Kind::Removed => {
-                *self = Fold::default();
+                *self = OfGroup::default();
                 self.effect.before = Before::Gone;
                 self.effect.removed = true;
             }
@@ -163,91 +154,111 @@ impl Fold {
         Ok(())
     }
 
-    fn append(&mut self, id: EntryId, place: Place) -> Result<(), ContentProblem> {
-        if id.index == 0 {
-            return Err(ContentProblem::Field("index"));
-        }
-        if self.appended.is_empty() || id.index < self.first {
-            self.appended.clear();
-            self.terms.clear();
-            // What was relocated before is replaced as everything else is.
-            drop(self.relocated.split_off(&id.index));
-            self.first = id.index;
-        }
-        let next = self.first.saturating_add(self.appended.len() as u64);
-        if id.index > next {
+    fn append(&mut self, at: Position, place: Place) -> Result<(), ContentProblem> {
+        check_index(at.index)?;
+        let next = self.cut.map(|first| first.saturating_add(self.appended.len() as u64));
+        if next.is_some_and(|next| at.index > next) {
             return Err(ContentProblem::Order);
         }
-        if id.index < next {
-            if !mutated(Mutation::Suffix) {
-                self.appended.truncate(usize::try_from(id.index - self.first).unwrap_or(usize::MAX));
-            }
-            self.terms.cut_from(id.index);
+        if next != Some(at.index) {
+            self.truncate(at.index);
         }
         self.appended.push(place);
-        self.terms.push(id.index, id.term);
+        self.terms.push(at.index, at.term);
+        Ok(())
+    }
+
+    /// Entries from `index` on are gone, wherever they are.
+    fn truncate(&mut self, index: u64) {
+        // What was relocated before is replaced as everything else is.
+        drop(self.relocated.split_off(&index));
+        match self.cut {
+            Some(first) if first <= index => {
+                let kept = usize::try_from(index - first).unwrap_or(usize::MAX).min(self.appended.len());
+                if !mutated(Mutation::Suffix) {
+                    self.appended.truncate(kept);
+                }
+                self.terms.cut_from(index);
+            }
+            _ => {
+                self.appended.clear();
+                self.terms.clear();
+                self.cut = Some(index);
+            }
+        }
+    }
+
+    /// Entries up to `to` are gone, and there may have been none beyond.
+    fn purge(&mut self, to: Position) -> Result<(), ContentProblem> {
+        check_index(to.index)?;
+        self.effect.purged = Some(to);
+        let first_left = to.index + 1;
+        self.relocated = self.relocated.split_off(&first_left);
+        let Some(first) = self.cut.filter(|first| *first < first_left) else { return Ok(()) };
+        let gone = usize::try_from(first_left - first).unwrap_or(usize::MAX).min(self.appended.len());
+        self.appended.drain(..gone);
+        self.cut = Some(first_left);
+        if self.appended.is_empty() {
+            self.terms.clear();
+        } else {
+            self.terms.drop_below(first_left);
+        }
         Ok(())
     }
 
     /// What is relocated comes from an older segment, so it was neither appended in this one nor relocated into it.
-    fn relocate(&mut self, id: EntryId, place: Place) -> Result<(), ContentProblem> {
-        if id.index == 0 {
-            return Err(ContentProblem::Field("index"));
-        }
-        let replaced = !self.appended.is_empty() && id.index >= self.first;
-        if replaced || self.relocated.insert(id.index, (place, id.term)).is_some() {
+    fn relocate(&mut self, at: Position, place: Place) -> Result<(), ContentProblem> {
+        check_index(at.index)?;
+        let replaced = self.cut.is_some_and(|first| at.index >= first);
+        if replaced || self.relocated.insert(at.index, (place, at.term)).is_some() {
             return Err(ContentProblem::Order);
         }
         Ok(())
     }
 
     fn state(&mut self, kind: StateKind, lsn: Lsn, payload: &[u8]) -> Result<(), ContentProblem> {
-        let state = decode_state(payload)?;
+        let root = decode_root(payload)?;
         let before = match kind {
             StateKind::Restated => self.effect.before,
             StateKind::Created => Before::Gone,
-            StateKind::Installed if self.effect.before == Before::Gone => Before::Gone,
-            StateKind::Installed => Before::EntriesGone,
+            StateKind::Reset if self.effect.before == Before::Gone => Before::Gone,
+            StateKind::Reset => Before::EntriesGone,
         };
         if kind != StateKind::Restated {
-            self.forget_entries();
+            self.cut = None;
+            self.appended.clear();
+            self.terms.clear();
+            self.relocated.clear();
         }
-        self.effect = Effect { before, state: Some((lsn, state)), ..Effect::default() };
+        self.effect = Effect { before, root: Some((lsn, root)), ..Effect::default() };
         Ok(())
     }
 
-    fn forget_entries(&mut self) {
-        self.appended.clear();
-        self.terms.clear();
-        self.relocated.clear();
-    }
-
-    /// The appended entries as a range whose positions begin at number `at`.
-    fn appended_range(&self, at: usize) -> Option<EntryRange> {
+    /// What the segment did to the end of the group's log; positions of its entries begin at number `at`.
+    fn suffix(&self, at: usize) -> Suffix {
+        let Some(first) = self.cut else { return Suffix::Stands };
         if self.appended.is_empty() {
-            return None;
+            return Suffix::Cut(first);
         }
-        let slice = Slice {
-            first: self.first,
-            count: u32::try_from(self.appended.len()).ok()?,
-            at: u32::try_from(at).ok()?,
-            bytes: self.appended.iter().try_fold(0u64, |sum, place| sum.checked_add(place.size)),
+        let (Ok(count), Ok(at)) = (u32::try_from(self.appended.len()), u32::try_from(at)) else {
+            return Suffix::Cut(first);
         };
-        Some(EntryRange { slice, terms: self.terms.runs().collect() })
+        let bytes = self.appended.iter().try_fold(0u64, |sum, place| sum.checked_add(place.size));
+        let slice = Slice { first, count, at, bytes };
+        Suffix::Replaced(EntryRange { slice, terms: self.terms.runs().collect() })
     }
 
-    /// The relocated entries as ranges of consecutive ones, whose positions begin at number `at`. Within a range terms
-    /// do not fall.
+    /// The relocated entries as ranges of consecutive ones, whose positions begin at number `at`.
     fn relocated_ranges(&self, at: usize) -> Vec<EntryRange> {
         let mut ranges: Vec<EntryRange> = Vec::new();
         for (n, (index, (place, term))) in self.relocated.iter().enumerate() {
             if let Some(range) = ranges.last_mut()
                 && range.slice.first.checked_add(u64::from(range.slice.count)) == Some(*index)
-                && let Some((_, last)) = range.terms.last().copied().filter(|(_, last)| last <= term)
+                && let Some((_, last)) = range.terms.last().copied()
             {
                 range.slice.count += 1;
                 range.slice.bytes = range.slice.bytes.and_then(|bytes| bytes.checked_add(place.size));
-                if last < *term {
+                if last != *term {
                     range.terms.push((*index, *term));
                 }
                 continue;
@@ -260,108 +271,139 @@ impl Fold {
     }
 }
 
-/// The snapshot that a record of a saved one names.
-fn decode_saved(at: EntryId, payload: &[u8]) -> Result<SnapshotRef, ContentProblem> {
-    let mut cursor = Cursor::new(payload);
-    let serial = cursor.u64()?;
-    cursor.finish()?;
-    Ok(SnapshotRef { at, serial })
+/// The highest number is no index: a log counts to the one after its last.
+fn check_index(index: u64) -> Result<(), ContentProblem> {
+    if index == u64::MAX { Err(ContentProblem::Field("index")) } else { Ok(()) }
 }
 
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation)]
 mod tests {
+    use super::super::super::codec::root::encode_root;
+    use super::super::super::state::{EntryKind, Field, Root};
     use super::*;
-    use crate::raft::codec::entry::Shape;
-    use crate::raft::codec::state::encode_state;
-    use crate::raft::state::FullState;
-    use ::raft::eraftpb::EntryType;
 
-    const ENTRY: Kind = Kind::Entry(Shape { kind: EntryType::EntryNormal, has_context: false });
+    const ZERO: EntryKind = EntryKind::new(0).unwrap();
+    const ENTRY: Kind = Kind::Entry(ZERO);
+    const MOVED: Kind = Kind::Relocated(ZERO);
 
-    const MOVED: Kind = Kind::Relocated(Shape { kind: EntryType::EntryNormal, has_context: false });
-
-    fn feed(fold: &mut Fold, kind: Kind, index: u64, term: u64, lsn: u64) -> Result<(), ContentProblem> {
+    fn feed(group: &mut OfGroup, kind: Kind, index: u64, term: u64, lsn: u64) -> Result<(), ContentProblem> {
         let label = Label { kind: kind.to_u8(), stream: 1, sequence: index, extra: term };
         let payload =
-            if matches!(kind, Kind::State(_)) { encode_state(&FullState::default()) } else { Vec::new() };
-        fold.record(kind, label, Place { lsn: Lsn::new(lsn), size: 48 }, &payload)
+            if matches!(kind, Kind::State(_)) { encode_root(&Root::default()) } else { Vec::new() };
+        group.add(kind, label, Place { lsn: Lsn::new(lsn), size: 48 }, &payload)
     }
 
-    fn entries(fold: &Fold) -> Vec<(u64, u64, u64)> {
-        let Some(range) = fold.appended_range(0) else { return Vec::new() };
+    fn entries(group: &OfGroup) -> Vec<(u64, u64, u64)> {
+        let Suffix::Replaced(range) = group.suffix(0) else { return Vec::new() };
         let Slice { first, count, .. } = range.slice;
         (0..u64::from(count))
-            .map(|n| (first + n, fold.terms.get(first + n).unwrap(), fold.appended[n as usize].lsn.get()))
+            .map(|n| (first + n, group.terms.get(first + n).unwrap(), group.appended[n as usize].lsn.get()))
             .collect()
     }
 
-    fn relocated(fold: &Fold) -> Vec<(u64, u32, u32)> {
-        fold.relocated_ranges(7).iter().map(|r| (r.slice.first, r.slice.count, r.slice.at)).collect()
+    fn relocated(group: &OfGroup) -> Vec<(u64, u32, u32)> {
+        group.relocated_ranges(7).iter().map(|r| (r.slice.first, r.slice.count, r.slice.at)).collect()
     }
 
     #[test]
     fn relocated_entries_replace_nothing_and_are_replaced() {
-        let mut fold = Fold::default();
+        let mut group = OfGroup::default();
         for (n, index) in [5, 6, 1, 2, 3].into_iter().enumerate() {
-            feed(&mut fold, MOVED, index, 1, n as u64).unwrap();
+            feed(&mut group, MOVED, index, 1, n as u64).unwrap();
         }
-        assert_eq!(relocated(&fold), [(1, 3, 7), (5, 2, 10)]);
-        assert!(entries(&fold).is_empty());
-        feed(&mut fold, ENTRY, 10, 1, 9).unwrap();
-        assert_eq!(feed(&mut fold, MOVED, 10, 1, 10), Err(ContentProblem::Order));
-        feed(&mut fold, MOVED, 9, 1, 11).unwrap();
-        assert_eq!(relocated(&fold), [(1, 3, 7), (5, 2, 10), (9, 1, 12)]);
-        feed(&mut fold, ENTRY, 6, 2, 12).unwrap();
-        assert_eq!((relocated(&fold), entries(&fold)), (vec![(1, 3, 7), (5, 1, 10)], vec![(6, 2, 12)]));
-        assert_eq!(feed(&mut fold, MOVED, 2, 1, 13), Err(ContentProblem::Order));
-        feed(&mut fold, Kind::State(StateKind::Installed), 50, 2, 14).unwrap();
-        assert_eq!((relocated(&fold), entries(&fold)), (vec![], vec![]));
+        assert_eq!(relocated(&group), [(1, 3, 7), (5, 2, 10)]);
+        assert!(entries(&group).is_empty());
+        feed(&mut group, ENTRY, 10, 1, 9).unwrap();
+        assert_eq!(feed(&mut group, MOVED, 10, 1, 10), Err(ContentProblem::Order));
+        feed(&mut group, MOVED, 9, 1, 11).unwrap();
+        assert_eq!(relocated(&group), [(1, 3, 7), (5, 2, 10), (9, 1, 12)]);
+        feed(&mut group, ENTRY, 6, 2, 12).unwrap();
+        assert_eq!((relocated(&group), entries(&group)), (vec![(1, 3, 7), (5, 1, 10)], vec![(6, 2, 12)]));
+        assert_eq!(feed(&mut group, MOVED, 2, 1, 13), Err(ContentProblem::Order));
+        feed(&mut group, Kind::State(StateKind::Reset), 50, 2, 14).unwrap();
+        assert_eq!((relocated(&group), entries(&group)), (vec![], vec![]));
     }
 
     #[test]
     fn a_conflict_inside_a_segment_leaves_one_range() {
-        let mut fold = Fold::default();
+        let mut group = OfGroup::default();
         for (n, (index, term)) in [(10, 1), (11, 1), (12, 1), (11, 2), (12, 2)].into_iter().enumerate() {
-            feed(&mut fold, ENTRY, index, term, n as u64).unwrap();
+            feed(&mut group, ENTRY, index, term, n as u64).unwrap();
         }
-        assert_eq!(entries(&fold), [(10, 1, 0), (11, 2, 3), (12, 2, 4)]);
-        feed(&mut fold, ENTRY, 8, 3, 9).unwrap();
-        assert_eq!(entries(&fold), [(8, 3, 9)]);
-        assert_eq!(feed(&mut fold, ENTRY, 10, 3, 10), Err(ContentProblem::Order));
+        assert_eq!(entries(&group), [(10, 1, 0), (11, 2, 3), (12, 2, 4)]);
+        feed(&mut group, ENTRY, 8, 3, 9).unwrap();
+        assert_eq!(entries(&group), [(8, 3, 9)]);
+        assert_eq!(feed(&mut group, ENTRY, 10, 3, 10), Err(ContentProblem::Order));
     }
 
     #[test]
-    fn an_installed_snapshot_forgets_entries_and_changes_before_it() {
-        let mut fold = Fold::default();
-        feed(&mut fold, ENTRY, 10, 1, 0).unwrap();
-        feed(&mut fold, Kind::Applied, 9, 1, 1).unwrap();
-        feed(&mut fold, Kind::State(StateKind::Installed), 50, 2, 2).unwrap();
-        assert_eq!(fold.effect.before, Before::EntriesGone);
-        assert_eq!(fold.effect.applied, None);
-        feed(&mut fold, ENTRY, 51, 2, 3).unwrap();
-        assert_eq!(entries(&fold), [(51, 2, 3)]);
+    fn a_truncation_takes_entries_of_this_segment_and_of_older_ones() {
+        let mut group = OfGroup::default();
+        feed(&mut group, MOVED, 7, 1, 0).unwrap();
+        feed(&mut group, Kind::Truncated, 9, 0, 1).unwrap();
+        assert_eq!((group.suffix(0), relocated(&group)), (Suffix::Cut(9), vec![(7, 1, 7)]));
+        assert_eq!(feed(&mut group, MOVED, 9, 1, 2), Err(ContentProblem::Order));
+        assert_eq!(feed(&mut group, ENTRY, 10, 1, 3), Err(ContentProblem::Order));
+        for (n, index) in [9, 10, 11].into_iter().enumerate() {
+            feed(&mut group, ENTRY, index, 2, 4 + n as u64).unwrap();
+        }
+        feed(&mut group, Kind::Truncated, 10, 0, 7).unwrap();
+        assert_eq!(entries(&group), [(9, 2, 4)]);
+        feed(&mut group, Kind::Truncated, 4, 0, 8).unwrap();
+        assert_eq!((group.suffix(0), relocated(&group)), (Suffix::Cut(4), vec![]));
+        feed(&mut group, ENTRY, 4, 3, 9).unwrap();
+        assert_eq!(entries(&group), [(4, 3, 9)]);
+    }
+
+    #[test]
+    fn a_purge_takes_entries_of_this_segment_and_may_go_beyond_the_end() {
+        let mut group = OfGroup::default();
+        feed(&mut group, MOVED, 3, 1, 0).unwrap();
+        for index in 5..9 {
+            feed(&mut group, ENTRY, index, index, index).unwrap();
+        }
+        feed(&mut group, Kind::Purged, 6, 6, 9).unwrap();
+        assert_eq!((relocated(&group), entries(&group)), (vec![], vec![(7, 7, 7), (8, 8, 8)]));
+        feed(&mut group, Kind::Purged, 20, 9, 10).unwrap();
+        assert_eq!((group.suffix(0), group.effect.purged), (Suffix::Cut(21), Some(Position { index: 20, term: 9 })));
+        feed(&mut group, ENTRY, 21, 9, 11).unwrap();
+        assert_eq!(entries(&group), [(21, 9, 11)]);
+        assert_eq!(feed(&mut group, Kind::Purged, u64::MAX, 9, 12), Err(ContentProblem::Field("index")));
+        assert_eq!(feed(&mut group, ENTRY, u64::MAX, 9, 12), Err(ContentProblem::Field("index")));
+    }
+
+    #[test]
+    fn a_reset_forgets_entries_and_changes_before_it() {
+        let mut group = OfGroup::default();
+        feed(&mut group, ENTRY, 10, 1, 0).unwrap();
+        feed(&mut group, Kind::Field(Field::ALL[4]), 9, 1, 1).unwrap();
+        feed(&mut group, Kind::State(StateKind::Reset), 50, 2, 2).unwrap();
+        assert_eq!(group.effect.before, Before::EntriesGone);
+        assert!(group.effect.state.is_empty());
+        feed(&mut group, ENTRY, 51, 2, 3).unwrap();
+        assert_eq!(entries(&group), [(51, 2, 3)]);
     }
 
     #[test]
     fn a_restated_state_keeps_the_entries() {
-        let mut fold = Fold::default();
-        feed(&mut fold, ENTRY, 10, 1, 0).unwrap();
-        feed(&mut fold, Kind::State(StateKind::Restated), 0, 0, 1).unwrap();
-        assert_eq!(fold.effect.before, Before::Stands);
-        assert_eq!(entries(&fold), [(10, 1, 0)]);
+        let mut group = OfGroup::default();
+        feed(&mut group, ENTRY, 10, 1, 0).unwrap();
+        feed(&mut group, Kind::State(StateKind::Restated), 0, 0, 1).unwrap();
+        assert_eq!(group.effect.before, Before::Stands);
+        assert_eq!(entries(&group), [(10, 1, 0)]);
     }
 
     #[test]
     fn after_removal_only_a_creation_may_follow() {
-        let mut fold = Fold::default();
-        feed(&mut fold, ENTRY, 10, 1, 0).unwrap();
-        feed(&mut fold, Kind::Removed, 0, 0, 1).unwrap();
-        assert!(fold.effect.removed);
-        assert_eq!(feed(&mut fold, ENTRY, 11, 1, 2), Err(ContentProblem::Order));
-        feed(&mut fold, Kind::State(StateKind::Created), 0, 0, 3).unwrap();
-        assert!(!fold.effect.removed);
-        assert_eq!(fold.effect.before, Before::Gone);
-        assert_eq!(entries(&fold), []);
+        let mut group = OfGroup::default();
+        feed(&mut group, ENTRY, 10, 1, 0).unwrap();
+        feed(&mut group, Kind::Removed, 0, 0, 1).unwrap();
+        assert!(group.effect.removed);
+        assert_eq!(feed(&mut group, ENTRY, 11, 1, 2), Err(ContentProblem::Order));
+        feed(&mut group, Kind::State(StateKind::Created), 0, 0, 3).unwrap();
+        assert!(!group.effect.removed);
+        assert_eq!(group.effect.before, Before::Gone);
+        assert_eq!(entries(&group), []);
     }
 }

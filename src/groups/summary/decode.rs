@@ -7,20 +7,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    ALL_FLAGS, APPLIED, Before, COMPACTED, CONF, Effect, EntryRange, FRESH, HARD, RANGE_CUTS, RANGE_SIZED,
-    REMOVED, RESET, SNAPSHOT, STATE, SegmentSummary, UNSIZED, VERSION,
+    ALL_FLAGS, Before, CUT, Effect, EntryRange, FIELDS, FRESH, PURGED, RANGE_CUTS, RANGE_SIZED, REMOVED, RESET,
+    ROOT, SegmentSummary, Suffix, VERSION,
 };
-use crate::raft::codec::Cursor;
-use crate::raft::codec::state::{decode_conf, decode_state, take_hard, take_id, take_snapshot};
-use crate::raft::error::ContentProblem;
-use crate::raft::index::{SegmentPositions, Slice, Width};
+use crate::groups::codec::Cursor;
+use crate::groups::codec::root::decode_root;
+use crate::groups::error::ContentProblem;
+use crate::groups::index::{SegmentPositions, Slice, Width};
+use crate::groups::state::{Position, State};
 use crate::{Lsn, SegmentId, Summary};
 
 /// What a summary says of each group, by ascending id. Ends after the first problem.
 #[derive(Debug)]
 pub(crate) struct Effects<'a> {
     cursor: Cursor<'a>,
-    version: u16,
     /// How many positions the segment's array has.
     positions: usize,
     /// How many groups are still to come.
@@ -36,7 +36,7 @@ impl<'a> Effects<'a> {
     ) -> Result<(Arc<SegmentPositions>, Effects<'a>), ContentProblem> {
         let mut cursor = Cursor::new(&summary.head);
         let version = cursor.u16()?;
-        if version != VERSION && version != UNSIZED {
+        if version != VERSION {
             return Err(ContentProblem::UnknownVersion(u32::from(version)));
         }
         let width = match cursor.u8()? {
@@ -59,7 +59,7 @@ impl<'a> Effects<'a> {
             cursor.finish()?;
         }
         let positions = array.body.len() / width.bytes();
-        Ok((Arc::new(array), Effects { cursor, version, positions, left, last: None }))
+        Ok((Arc::new(array), Effects { cursor, positions, left, last: None }))
     }
 
     /// The group that was read last, or is being read.
@@ -73,7 +73,7 @@ impl<'a> Effects<'a> {
             return Err(ContentProblem::Field("group"));
         }
         self.last = Some(group);
-        let effect = take_effect(&mut self.cursor, self.version, self.positions)?;
+        let effect = take_effect(&mut self.cursor, self.positions)?;
         if self.left == 0 {
             self.cursor.finish()?;
         }
@@ -103,47 +103,45 @@ impl SegmentSummary {
     }
 }
 
-fn take_effect(cursor: &mut Cursor<'_>, version: u16, positions: usize) -> Result<Effect, ContentProblem> {
-    let flags = cursor.u16()?;
-    let ranges = if version == UNSIZED { u32::from(cursor.u16()?) } else { cursor.u32()? };
+fn take_effect(cursor: &mut Cursor<'_>, positions: usize) -> Result<Effect, ContentProblem> {
+    let (flags, ranges) = (cursor.u16()?, cursor.u32()?);
     let before = match flags & (FRESH | RESET) {
         0 => Before::Stands,
         RESET => Before::EntriesGone,
         FRESH => Before::Gone,
         _ => return Err(ContentProblem::Field("flags")),
     };
-    if flags & !ALL_FLAGS != 0 || (version == UNSIZED && ranges > 1) {
+    if flags & !ALL_FLAGS != 0 {
         return Err(ContentProblem::Field("flags"));
     }
     let mut effect = Effect { before, removed: flags & REMOVED != 0, ..Effect::default() };
-    if flags & STATE != 0 {
+    if flags & ROOT != 0 {
         let lsn = Lsn::new(cursor.u64()?);
-        effect.state = Some((lsn, decode_state(sized(cursor)?)?));
+        effect.root = Some((lsn, decode_root(sized(cursor)?)?));
     }
-    if flags & HARD != 0 {
-        effect.hard = Some(take_hard(cursor)?);
+    if flags & CUT != 0 {
+        effect.suffix = Suffix::Cut(cursor.u64()?);
     }
-    if flags & APPLIED != 0 {
-        effect.applied = Some(take_id(cursor)?);
+    if flags & PURGED != 0 {
+        let purged = Position { index: cursor.u64()?, term: cursor.u64()? };
+        if purged.index == u64::MAX {
+            return Err(ContentProblem::Field("purged"));
+        }
+        effect.purged = Some(purged);
     }
-    if flags & COMPACTED != 0 {
-        effect.compacted = Some(take_id(cursor)?);
+    if flags & FIELDS != 0 {
+        effect.state = State::decode(sized(cursor)?)?;
+        if effect.state.is_empty() {
+            return Err(ContentProblem::Field("fields"));
+        }
     }
-    if flags & CONF != 0 {
-        let index = cursor.u64()?;
-        effect.conf = Some((index, Arc::new(decode_conf(sized(cursor)?)?)));
-    }
-    if flags & SNAPSHOT != 0 {
-        effect.snapshot = Some(take_snapshot(cursor)?);
-    }
-    take_ranges(cursor, version, ranges, positions, &mut effect)?;
+    take_ranges(cursor, ranges, positions, &mut effect)?;
     Ok(effect)
 }
 
 /// The ranges ascend, are disjoint, and only the last one may have been appended; readers rely on it.
 fn take_ranges(
     cursor: &mut Cursor<'_>,
-    version: u16,
     ranges: u32,
     positions: usize,
     effect: &mut Effect,
@@ -151,9 +149,7 @@ fn take_ranges(
     let mut end = 0;
     for _ in 0..ranges {
         let flags = cursor.u8()?;
-        let known = if version == UNSIZED { RANGE_CUTS } else { RANGE_CUTS | RANGE_SIZED };
-        let must = if version == UNSIZED { RANGE_CUTS } else { 0 };
-        if flags & !known != 0 || flags & must != must || effect.appended.is_some() {
+        if flags & !(RANGE_CUTS | RANGE_SIZED) != 0 || matches!(effect.suffix, Suffix::Replaced(_)) {
             return Err(ContentProblem::Field("range flags"));
         }
         let range = take_range(cursor, flags & RANGE_SIZED != 0, positions)?;
@@ -161,13 +157,18 @@ fn take_ranges(
             return Err(ContentProblem::Field("ranges"));
         }
         end = range.slice.first.saturating_add(u64::from(range.slice.count));
-        if flags & RANGE_CUTS != 0 {
-            effect.appended = Some(range);
-        } else {
+        if flags & RANGE_CUTS == 0 {
             effect.relocated.push(range);
+        } else if effect.suffix == Suffix::Stands {
+            effect.suffix = Suffix::Replaced(range);
+        } else {
+            return Err(ContentProblem::Field("range flags"));
         }
     }
-    Ok(())
+    match effect.suffix {
+        Suffix::Cut(first) if first < end => Err(ContentProblem::Field("ranges")),
+        _ => Ok(()),
+    }
 }
 
 fn sized<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ContentProblem> {
@@ -187,13 +188,13 @@ fn take_range(
     for _ in 0..runs {
         terms.push((cursor.u64()?, cursor.u64()?));
     }
-    // Every index of the range has a position and a term, and the terms rise; readers rely on it.
+    // Every index of the range has a position and a term; readers rely on it.
     let end = first.checked_add(u64::from(count)).ok_or(ContentProblem::Field("entries"))?;
     let inside = at.checked_add(count).is_some_and(|e| e as usize <= positions);
     let covered =
         terms.first().map(|run| run.0) == Some(first) && terms.last().is_some_and(|run| run.0 < end);
-    let rising = terms.iter().zip(terms.iter().skip(1)).all(|(a, b)| a.0 < b.0 && a.1 <= b.1);
-    if first == 0 || count == 0 || !inside || !covered || !rising {
+    let rising = terms.iter().zip(terms.iter().skip(1)).all(|(a, b)| a.0 < b.0);
+    if count == 0 || !inside || !covered || !rising {
         return Err(ContentProblem::Field("entries"));
     }
     Ok(EntryRange { slice: Slice { first, count, at, bytes }, terms })

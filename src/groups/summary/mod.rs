@@ -5,15 +5,13 @@
 //! summarized again from its record headers, so there is one way to replay.
 //!
 //! ```text
-//! head   version u16 = 2 | width u8 (4 or 8) | 0 u8 | groups u32 | first LSN u64 | end LSN u64
+//! head   version u16 = 1 | width u8 (4 or 8) | 0 u8 | groups u32 | first LSN u64 | end LSN u64
 //!        then for each group, ascending:
-//!          group u64 | flags u16 | ranges u32           (version 1: ranges u16)
-//!          [STATE]      LSN u64 | length u32 | State                (`codec::state`)
-//!          [HARD]       HardState (24)
-//!          [APPLIED]    index u64 | term u64
-//!          [COMPACTED]  index u64 | term u64
-//!          [CONF]       index u64 | length u32 | ConfState
-//!          [SNAPSHOT]   index u64 | term u64 | serial u64
+//!          group u64 | flags u16 | ranges u32
+//!          [ROOT]       LSN u64 | length u32 | State                (`codec::root`)
+//!          [CUT]        first index u64
+//!          [PURGED]     index u64 | term u64
+//!          [FIELDS]     length u32 | the fields that changed        (`state`)
 //!          each range:  flags u8 | first index u64 | entries u32 | number of the first position u32
 //!                       [SIZED] bytes of the records u64
 //!                       term runs u32 | { first index u64 | term u64 } ...
@@ -21,45 +19,40 @@
 //! ```
 //!
 //! Flags say which fields are there, and what becomes of what older segments said (FRESH: forgotten; RESET: its entries
-//! are). The fields apply in the order State, ranges, compacted, the others: a field stands for the time after the
+//! are). The fields apply in the order State, ranges or cut, purged, fields: all but the first stand for the time after the
 //! State.
 //!
 //! A group's ranges are disjoint and ascend. The last one may have the flag CUTS: those are the entries that were appended
 //! in the segment, and what was there from the first of them on is gone. They are one range, because within a segment an
-//! append either continues the range or cuts into it. All other ranges are of relocated entries: they take the place of
-//! the same entries in older segments and of nothing else. They lie below the range that was appended, because what is
+//! append either continues the range or cuts into it. If nothing was appended after a truncation, there is no such range but
+//! the group's flag CUT, with the first index that is gone. All other ranges are of relocated entries: they take the place
+//! of the same entries in older segments and of nothing else. They lie below the range that was appended, because what is
 //! relocated into a segment comes from an older one, and was there before any append of this one.
-//!
-//! Version 1 knew neither relocated entries nor SIZED.
 
+pub(crate) mod builder;
 mod decode;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ::raft::eraftpb::ConfState;
-
 use super::codec::Put;
-use super::codec::state::{encode_conf, encode_hard, encode_state, put_id, put_snapshot};
+use super::codec::root::encode_root;
 use super::index::{SegmentPositions, Slice, Width};
-use super::state::{EntryId, FullState, Hard, SnapshotRef};
+use super::state::{Position, Root, State};
 use crate::{Lsn, Summary};
 
 pub(crate) use decode::Effects;
 
-const VERSION: u16 = 2;
-const UNSIZED: u16 = 1;
+const VERSION: u16 = 1;
 
-const STATE: u16 = 1;
-const HARD: u16 = 2;
-const APPLIED: u16 = 4;
-const COMPACTED: u16 = 8;
-const CONF: u16 = 16;
-const SNAPSHOT: u16 = 32;
-const FRESH: u16 = 64;
-const RESET: u16 = 128;
-const REMOVED: u16 = 256;
-const ALL_FLAGS: u16 = 511;
+const ROOT: u16 = 1;
+const CUT: u16 = 2;
+const PURGED: u16 = 4;
+const FIELDS: u16 = 8;
+const FRESH: u16 = 16;
+const RESET: u16 = 32;
+const REMOVED: u16 = 64;
+const ALL_FLAGS: u16 = 127;
 
 /// The entries before this range that have its indexes or higher ones are gone.
 const RANGE_CUTS: u8 = 1;
@@ -78,28 +71,41 @@ pub(crate) enum Before {
     Gone,
 }
 
+/// What a segment does to the end of a group's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Suffix {
+    /// Nothing: older entries stand.
+    #[default]
+    Stands,
+    /// Older entries from this index on are gone.
+    Cut(u64),
+    /// These were appended; older entries from the first of them on are gone.
+    Replaced(EntryRange),
+}
+
 /// The net effect of a segment on one group.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effect {
     pub(crate) before: Before,
     /// The group does not exist after this segment; nothing else is set then.
     pub(crate) removed: bool,
-    pub(crate) state: Option<(Lsn, FullState)>,
-    pub(crate) hard: Option<Hard>,
-    pub(crate) applied: Option<EntryId>,
-    pub(crate) compacted: Option<EntryId>,
-    pub(crate) conf: Option<(u64, Arc<ConfState>)>,
-    pub(crate) snapshot: Option<SnapshotRef>,
+    pub(crate) root: Option<(Lsn, Root)>,
+    pub(crate) purged: Option<Position>,
+    /// The fields that changed.
+    pub(crate) state: State,
     /// The entries that were relocated into the segment, ascending.
     pub(crate) relocated: Vec<EntryRange>,
-    /// The entries that were appended in the segment; they replace all from the first of them on.
-    pub(crate) appended: Option<EntryRange>,
+    pub(crate) suffix: Suffix,
 }
 
 impl Effect {
     /// All entries that the segment holds of the group.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = &EntryRange> {
-        self.relocated.iter().chain(&self.appended)
+        let appended = match &self.suffix {
+            Suffix::Replaced(range) => Some(range),
+            Suffix::Stands | Suffix::Cut(_) => None,
+        };
+        self.relocated.iter().chain(appended)
     }
 }
 
@@ -139,34 +145,28 @@ impl SegmentSummary {
 fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
     out.put_u16(flags_of(effect));
     out.put_len(effect.ranges().count());
-    if let Some((lsn, state)) = &effect.state {
-        let state = encode_state(state);
+    if let Some((lsn, root)) = &effect.root {
+        let root = encode_root(root);
         out.put_u64(lsn.get());
-        out.put_len(state.len());
-        out.put(&state);
+        out.put_len(root.len());
+        out.put(&root);
     }
-    if let Some(hard) = &effect.hard {
-        out.put(&encode_hard(hard));
+    if let Suffix::Cut(first) = effect.suffix {
+        out.put_u64(first);
     }
-    if let Some(applied) = effect.applied {
-        put_id(out, applied);
+    if let Some(purged) = effect.purged {
+        out.put_u64(purged.index);
+        out.put_u64(purged.term);
     }
-    if let Some(compacted) = effect.compacted {
-        put_id(out, compacted);
-    }
-    if let Some((index, conf)) = &effect.conf {
-        let conf = encode_conf(conf);
-        out.put_u64(*index);
-        out.put_len(conf.len());
-        out.put(&conf);
-    }
-    if effect.snapshot.is_some() {
-        put_snapshot(out, effect.snapshot);
+    if !effect.state.is_empty() {
+        let fields = effect.state.as_bytes();
+        out.put_len(fields.len());
+        out.put(fields);
     }
     for range in &effect.relocated {
         put_range(out, 0, range);
     }
-    if let Some(range) = &effect.appended {
+    if let Suffix::Replaced(range) = &effect.suffix {
         put_range(out, RANGE_CUTS, range);
     }
 }
@@ -195,12 +195,10 @@ fn flags_of(effect: &Effect) -> u16 {
     };
     [
         (effect.removed, REMOVED),
-        (effect.state.is_some(), STATE),
-        (effect.hard.is_some(), HARD),
-        (effect.applied.is_some(), APPLIED),
-        (effect.compacted.is_some(), COMPACTED),
-        (effect.conf.is_some(), CONF),
-        (effect.snapshot.is_some(), SNAPSHOT),
+        (effect.root.is_some(), ROOT),
+        (matches!(effect.suffix, Suffix::Cut(_)), CUT),
+        (effect.purged.is_some(), PURGED),
+        (!effect.state.is_empty(), FIELDS),
     ]
     .iter()
     .filter(|(set, _)| *set)
@@ -209,9 +207,10 @@ fn flags_of(effect: &Effect) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::ContentProblem;
+    use super::super::state::{Field, Start};
     use super::*;
     use crate::SegmentId;
-    use crate::raft::error::ContentProblem;
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -220,26 +219,22 @@ mod tests {
     }
 
     fn sample() -> SegmentSummary {
-        let mut conf = ConfState::default();
-        conf.voters = vec![1, 2, 3];
-        let conf = Arc::new(conf);
+        let root = Root { start: Start { first: 1, term_before: 0 }, state: State::new() };
         let full = Effect {
             before: Before::EntriesGone,
-            state: Some((Lsn::new(70), FullState { conf: Arc::clone(&conf), ..FullState::default() })),
-            hard: Some(Hard { term: 3, vote: 1, commit: 9 }),
-            applied: Some(EntryId { index: 8, term: 2 }),
-            compacted: Some(EntryId { index: 4, term: 2 }),
-            conf: Some((5, conf)),
-            snapshot: Some(SnapshotRef { at: EntryId { index: 6, term: 2 }, serial: 3 }),
+            root: Some((Lsn::new(70), root)),
+            state: State::new().with(Field::ALL[0], Position { index: 9, term: 3 }, &[1]),
+            purged: Some(Position { index: 4, term: 2 }),
             relocated: vec![range(1, 1, 4, Some(56), vec![(1, 1)]), range(3, 2, 5, Some(120), vec![(3, 2)])],
-            appended: Some(range(5, 3, 1, Some(168), vec![(5, 2), (7, 3)])),
+            suffix: Suffix::Replaced(range(5, 3, 1, Some(168), vec![(5, 2), (7, 1)])),
             removed: false,
         };
+        let cut = Effect { suffix: Suffix::Cut(0), ..Effect::default() };
         let removed = Effect { before: Before::Gone, removed: true, ..Effect::default() };
         let body: Vec<u8> =
             [0u32, 64, 128, 192, 256, 320, 384].iter().flat_map(|d| d.to_le_bytes()).collect();
         SegmentSummary {
-            effects: BTreeMap::from([(7, full), (9, removed), (11, Effect::default())]),
+            effects: BTreeMap::from([(7, full), (9, removed), (11, Effect::default()), (12, cut)]),
             positions: Arc::new(SegmentPositions {
                 segment: SegmentId::new(2),
                 first_lsn: Lsn::new(64),
@@ -258,17 +253,16 @@ mod tests {
         assert_eq!(back.positions.end_lsn, summary.positions.end_lsn);
     }
 
-    /// The bytes of a small summary, as version 2 has always written them.
+    /// The bytes of a small summary, as version 1 has always written them.
     #[rustfmt::skip]
     const GOLDEN: &[u8] = &[
-        2, 0, 4, 0, 2, 0, 0, 0,         // version, width, groups
+        1, 0, 4, 0, 3, 0, 0, 0,         // version, width, groups
         64, 0, 0, 0, 0, 0, 0, 0,        // first LSN
         128, 2, 0, 0, 0, 0, 0, 0,       // end LSN
         7, 0, 0, 0, 0, 0, 0, 0,         // group 7
-        14, 0, 2, 0, 0, 0,              // HARD | APPLIED | COMPACTED, two ranges
-        3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
-        8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        12, 0, 2, 0, 0, 0,              // PURGED | FIELDS, two ranges
         4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        5, 0, 0, 0, 0, 9, 3, 1, 1,      // field 0: index, term, length, byte
         2,                              // relocated, sized
         3, 0, 0, 0, 0, 0, 0, 0,         // first index
         2, 0, 0, 0, 5, 0, 0, 0,         // entries, number of the first position
@@ -281,30 +275,12 @@ mod tests {
         168, 0, 0, 0, 0, 0, 0, 0,       // bytes
         2, 0, 0, 0,                     // term runs
         5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
-        7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
+        7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
         9, 0, 0, 0, 0, 0, 0, 0,         // group 9
-        64, 1, 0, 0, 0, 0,              // FRESH | REMOVED, no range
-    ];
-
-    /// The bytes of a small summary, as version 1 always wrote them.
-    #[rustfmt::skip]
-    const GOLDEN_1: &[u8] = &[
-        1, 0, 4, 0, 2, 0, 0, 0,         // version, width, groups
-        64, 0, 0, 0, 0, 0, 0, 0,        // first LSN
-        128, 2, 0, 0, 0, 0, 0, 0,       // end LSN
-        7, 0, 0, 0, 0, 0, 0, 0,         // group 7
-        14, 0, 1, 0,                    // HARD | APPLIED | COMPACTED, one range
-        3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
-        8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
-        4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
-        1,                              // cuts
-        5, 0, 0, 0, 0, 0, 0, 0,         // first index
-        3, 0, 0, 0, 1, 0, 0, 0,         // entries, number of the first position
-        2, 0, 0, 0,                     // term runs
-        5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
-        7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
-        9, 0, 0, 0, 0, 0, 0, 0,         // group 9
-        64, 1, 0, 0,                    // FRESH | REMOVED, no range
+        80, 0, 0, 0, 0, 0,              // FRESH | REMOVED, no range
+        12, 0, 0, 0, 0, 0, 0, 0,        // group 12
+        2, 0, 0, 0, 0, 0,               // CUT, no range
+        0, 0, 0, 0, 0, 0, 0, 0,
     ];
 
     #[test]
@@ -312,20 +288,17 @@ mod tests {
         let mut summary = sample();
         summary.effects.remove(&11);
         let effect = summary.effects.get_mut(&7).unwrap();
-        *effect =
-            Effect { before: Before::Stands, state: None, conf: None, snapshot: None, ..effect.clone() };
+        *effect = Effect { before: Before::Stands, root: None, ..effect.clone() };
         effect.relocated.remove(0);
         assert_eq!(summary.encode().head, GOLDEN);
         let golden = Summary { head: Bytes::from_static(GOLDEN), body: summary.positions.body.clone() };
         let back = SegmentSummary::decode(SegmentId::new(2), &golden).unwrap();
         assert_eq!(back.effects, summary.effects);
+    }
 
-        let effect = summary.effects.get_mut(&7).unwrap();
-        effect.relocated.clear();
-        effect.appended.as_mut().unwrap().slice.bytes = None;
-        let golden = Summary { head: Bytes::from_static(GOLDEN_1), body: summary.positions.body.clone() };
-        let back = SegmentSummary::decode(SegmentId::new(2), &golden).unwrap();
-        assert_eq!(back.effects, summary.effects);
+    fn appended(effect: &mut Effect) -> &mut EntryRange {
+        let Suffix::Replaced(range) = &mut effect.suffix else { panic!("nothing was appended") };
+        range
     }
 
     #[test]
@@ -335,7 +308,7 @@ mod tests {
             |effect| effect.relocated.reverse(),
             |effect| (effect.relocated[1].slice.count, effect.relocated[1].slice.at) = (3, 4),
             |effect| {
-                let slice = &mut effect.appended.as_mut().unwrap().slice;
+                let slice = &mut appended(effect).slice;
                 (slice.first, slice.count) = (4, 4);
             },
         ];
@@ -343,9 +316,8 @@ mod tests {
             let mut summary = sample();
             let effect = summary.effects.get_mut(&7).unwrap();
             spoil(effect);
-            if let Some(range) = &mut effect.appended {
-                range.terms[0].0 = range.slice.first;
-            }
+            let range = appended(effect);
+            range.terms[0].0 = range.slice.first;
             let refused = SegmentSummary::decode(SegmentId::new(2), &summary.encode()).unwrap_err();
             assert_eq!(refused, ContentProblem::Field("ranges"));
         }

@@ -7,28 +7,31 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::codec::Kind;
+use super::super::check;
+use super::super::codec::fields;
 use super::super::error::Result;
-use super::super::group::Group;
-use super::super::replay::of_segments;
 use super::super::snapshot::SnapshotFiles;
 use super::{LostEntries, LostSnapshot};
 use crate::error::{Corruption, Error as LogError};
 use crate::format::superblock::Superblock;
+use crate::groups::codec::Kind;
+use crate::groups::contents::Contents;
+use crate::groups::replay::of_segments;
 use crate::io::Disk;
 use crate::{LogView, Lsn, SegmentReader, StoredRecord};
 
 /// The groups as an open would find them, by their ids.
-pub(super) fn groups_of(view: &LogView) -> Result<BTreeMap<u64, Group>> {
-    let groups: BTreeMap<u64, Group> = of_segments(view.segments())?.groups.into_iter().collect();
+pub(super) fn groups_of(view: &LogView) -> Result<BTreeMap<u64, Contents>> {
+    let groups: BTreeMap<u64, Contents> = of_segments(view.segments())?.into_iter().collect();
     for (id, group) in &groups {
         group.verify_whole(*id)?;
+        check::verify_whole(*id, group)?;
     }
     Ok(groups)
 }
 
 /// The entries that a group has in these segments and that cannot be read, ascending.
-pub(super) fn lost_entries(id: u64, group: &Group, damaged: &[SegmentReader]) -> Result<Vec<LostEntries>> {
+pub(super) fn lost_entries(id: u64, group: &Contents, damaged: &[SegmentReader]) -> Result<Vec<LostEntries>> {
     let mut lost: BTreeMap<u64, u64> = BTreeMap::new();
     for segment in damaged {
         for (index, lsn) in group.positions.within(&(segment.first_lsn()..segment.end_lsn())) {
@@ -62,7 +65,7 @@ fn is_readable(segment: &SegmentReader, lsn: Lsn, entry: (u64, u64, u64)) -> Res
 fn is_entry(record: &StoredRecord, entry: (u64, u64, u64)) -> bool {
     record.label().is_some_and(|label| {
         (label.stream, label.sequence, label.extra) == entry
-            && matches!(Kind::from_u8(label.kind), Ok(Kind::Entry(_) | Kind::Relocated(_)))
+            && matches!(Kind::of(label), Some(Kind::Entry(_) | Kind::Relocated(_)))
     })
 }
 
@@ -78,9 +81,9 @@ pub(super) struct Unreadable {
 pub(super) fn lost_snapshots(
     disk: &Arc<dyn Disk>,
     superblock: &Superblock,
-    groups: &BTreeMap<u64, Group>,
+    groups: &BTreeMap<u64, Contents>,
 ) -> Result<BTreeMap<u64, Unreadable>> {
-    let referred: Vec<_> = groups.iter().filter_map(|(id, g)| Some((*id, g.full.snapshot?))).collect();
+    let referred: Vec<_> = groups.iter().filter_map(|(id, g)| Some((*id, fields::fixed_of(&g.root.state).snapshot?))).collect();
     let mut lost = BTreeMap::new();
     if referred.is_empty() {
         return Ok(lost);

@@ -53,16 +53,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::batch::label;
-use super::codec::Kind;
 use super::error::Result;
-use super::groups::{GroupSummarizer, Groups};
 use super::options::RaftOptions;
 use super::snapshot;
 use super::storage::Recovered;
 use crate::error::{Corruption, CorruptionReason, Error as LogError, RepairProblem};
 use crate::format::DATA_START;
 use crate::format::superblock::Superblock;
+use crate::groups::Position;
+use crate::groups::codec::{Kind, label};
+use crate::groups::slots::{GroupSummarizer, Slots};
 use crate::io::{Disk, Lock};
 use crate::repair::{Layer, Repaired, set_aside};
 use crate::segment::SuperblockFile;
@@ -260,7 +260,7 @@ impl DropPlan {
     /// of records, and there is nothing that would purge.
     fn remove(&self, lock: Box<dyn Lock>) -> Result<()> {
         let options: Options = self.options.below()?.as_found(self.segment_size, self.block_align);
-        let summarizer = GroupSummarizer::new(Arc::new(Groups::default()), options.has_threads());
+        let summarizer = GroupSummarizer::new(Arc::new(Slots::to_fill()));
         let wal = options.open_locked(Arc::clone(&self.disk), lock, Arc::new(summarizer))?;
         let mut batch = wal.batch();
         for dropped in &self.dropped {
@@ -268,7 +268,7 @@ impl DropPlan {
                 wal.submit_from_reserve(&batch)?.wait()?;
                 batch = wal.batch();
             }
-            batch.push_labelled(label(Kind::Removed, dropped.group, 0, 0), &[]);
+            batch.push_labelled(label(Kind::Removed, dropped.group, Position::default()), &[]);
         }
         wal.submit_from_reserve(&batch)?.wait()?;
         Ok(wal.close()?)

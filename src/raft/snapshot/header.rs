@@ -3,9 +3,9 @@
 use ::raft::eraftpb::ConfState;
 use crc32fast::Hasher;
 
-use super::super::codec::state::decode_conf;
-use super::super::codec::{Cursor, Put};
-use super::super::error::ContentProblem;
+use super::super::codec::conf::decode_conf;
+use crate::groups::ContentProblem;
+use crate::groups::codec::{Cursor, Put};
 use super::identity::Identity;
 
 const MAGIC: &[u8; 8] = b"SEAWSNAP";

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
 
-use super::super::codec::Put;
 use super::super::state::SnapshotRef;
 use crate::error::{Corruption, CorruptionReason, LogUuid};
+use crate::groups::codec::Put;
 use crate::{Error, StreamRange};
 
 pub(crate) const SUFFIX: &str = ".snap";

@@ -47,8 +47,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use ::raft::eraftpb::ConfState;
 use parking_lot::Mutex;
 
-use super::state::{EntryId, SnapshotRef};
+use super::state::SnapshotRef;
 use crate::error::LogUuid;
+use crate::groups::Position;
 use crate::io::Disk;
 use crate::io::process::Opener;
 use crate::{Error, Lsn};
@@ -67,7 +68,7 @@ pub(crate) const DIRECTORY: &str = "snapshots";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meta<'a> {
     pub(crate) group: u64,
-    pub(crate) at: EntryId,
+    pub(crate) at: Position,
     pub(crate) conf: &'a ConfState,
 }
 

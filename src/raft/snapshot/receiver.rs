@@ -12,10 +12,12 @@ use ::raft::eraftpb::{ConfState, SnapshotMetadata};
 
 use super::super::check::{Newer, View};
 use super::super::error::{Error, Result};
-use super::super::group::Cell;
 use super::super::log::RaftLog;
-use super::super::state::{EntryId, SnapshotRef};
+use super::super::state::SnapshotRef;
 use super::{FileWriter, Meta};
+use crate::groups::Position;
+use crate::groups::contents::Slot;
+use crate::groups::draft::Draft;
 
 /// Takes the data of a leader's snapshot, of any size, with memory for one chunk of it.
 ///
@@ -24,7 +26,7 @@ use super::{FileWriter, Meta};
 #[must_use = "a snapshot is received by `finish`"]
 pub struct SnapshotReceiver {
     writer: FileWriter,
-    cell: Arc<Cell>,
+    slot: Arc<Slot>,
     conf: ConfState,
     log: RaftLog,
 }
@@ -32,7 +34,7 @@ pub struct SnapshotReceiver {
 impl fmt::Debug for SnapshotReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SnapshotReceiver")
-            .field("group", &self.cell.id)
+            .field("group", &self.slot.id)
             .field("written", &self.written())
             .finish_non_exhaustive()
     }
@@ -41,15 +43,20 @@ impl fmt::Debug for SnapshotReceiver {
 impl SnapshotReceiver {
     pub(in crate::raft) fn begin(
         log: &RaftLog,
-        cell: &Arc<Cell>,
+        slot: &Arc<Slot>,
         metadata: &SnapshotMetadata,
     ) -> Result<Self> {
-        let (at, conf) = (EntryId { index: metadata.index, term: metadata.term }, metadata.get_conf_state());
-        let mut view = View::of(cell, &cell.group.read());
-        view.exists()?;
-        view.install(at, conf, Newer::OrAtCommit)?;
-        let writer = FileWriter::create(log.snapshots(), &Meta { group: cell.id, at, conf })?;
-        Ok(SnapshotReceiver { writer, cell: Arc::clone(cell), conf: conf.clone(), log: log.clone() })
+        let (at, conf) = (Position { index: metadata.index, term: metadata.term }, metadata.get_conf_state());
+        let contents = slot.contents.read();
+        if contents.gone {
+            return Err(Error::NoSuchGroup { group: slot.id });
+        }
+        let (draft, mut view) = (Draft::of(Arc::clone(slot), &contents), View::of(slot.id, &contents));
+        // The draft asks the group for terms.
+        drop(contents);
+        view.install(Some(&draft), at, conf, Newer::OrAtCommit)?;
+        let writer = FileWriter::create(log.snapshots(), &Meta { group: slot.id, at, conf })?;
+        Ok(SnapshotReceiver { writer, slot: Arc::clone(slot), conf: conf.clone(), log: log.clone() })
     }
 
     /// How many bytes of data it was given.
@@ -63,9 +70,9 @@ impl SnapshotReceiver {
     /// # Errors
     /// What made an earlier write fail, if one did; [`Error::Log`] when it cannot be written.
     pub fn finish(self) -> Result<ReceivedSnapshot> {
-        let SnapshotReceiver { writer, cell, conf, log } = self;
+        let SnapshotReceiver { writer, slot, conf, log } = self;
         let file = writer.finish()?;
-        Ok(ReceivedSnapshot { file, installing: false, cell, conf, log })
+        Ok(ReceivedSnapshot { file, installing: false, slot, conf, log })
     }
 }
 
@@ -86,7 +93,7 @@ pub struct ReceivedSnapshot {
     file: SnapshotRef,
     /// The file belongs to a batch.
     installing: bool,
-    cell: Arc<Cell>,
+    slot: Arc<Slot>,
     conf: ConfState,
     log: RaftLog,
 }
@@ -94,7 +101,7 @@ pub struct ReceivedSnapshot {
 impl fmt::Debug for ReceivedSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReceivedSnapshot")
-            .field("group", &self.cell.id)
+            .field("group", &self.slot.id)
             .field("index", &self.file.at.index)
             .field("term", &self.file.at.term)
             .finish_non_exhaustive()
@@ -103,11 +110,11 @@ impl fmt::Debug for ReceivedSnapshot {
 
 impl ReceivedSnapshot {
     /// Whether this is the snapshot that this group is to be given.
-    pub(in crate::raft) fn check(&self, cell: &Arc<Cell>, at: EntryId, conf: &ConfState) -> Result<()> {
-        if Arc::ptr_eq(cell, &self.cell) && at == self.file.at && *conf == self.conf {
+    pub(in crate::raft) fn check(&self, slot: &Arc<Slot>, at: Position, conf: &ConfState) -> Result<()> {
+        if Arc::ptr_eq(slot, &self.slot) && at == self.file.at && *conf == self.conf {
             return Ok(());
         }
-        Err(Error::OtherSnapshot { group: cell.id, index: at.index, received: self.file.at.index })
+        Err(Error::OtherSnapshot { group: slot.id, index: at.index, received: self.file.at.index })
     }
 
     /// The file, which the caller installs or removes from now on.
@@ -120,7 +127,7 @@ impl ReceivedSnapshot {
 impl Drop for ReceivedSnapshot {
     fn drop(&mut self) {
         if !self.installing {
-            self.log.snapshots().discard(self.cell.id, self.file, crate::Lsn::ZERO);
+            self.log.snapshots().discard(self.slot.id, self.file, crate::Lsn::ZERO);
             self.log.sweep_snapshots();
         }
     }

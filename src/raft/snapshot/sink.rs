@@ -8,9 +8,9 @@ use ::raft::eraftpb::ConfState;
 
 use super::super::check;
 use super::super::error::{Error, Result};
-use super::super::group::Cell;
 use super::super::log::RaftLog;
 use super::{FileWriter, Meta};
+use crate::groups::contents::Slot;
 
 /// Writes a snapshot of the application's state, of any size, with memory for one chunk of it
 /// (`RaftOptions::snapshot_chunk`).
@@ -28,7 +28,7 @@ use super::{FileWriter, Meta};
 pub struct SnapshotSink {
     /// Goes before the log does: while the log is open, nobody else cleans its directory up.
     writer: FileWriter,
-    cell: Arc<Cell>,
+    slot: Arc<Slot>,
     index: u64,
     conf: ConfState,
     log: RaftLog,
@@ -37,7 +37,7 @@ pub struct SnapshotSink {
 impl fmt::Debug for SnapshotSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SnapshotSink")
-            .field("group", &self.cell.id)
+            .field("group", &self.slot.id)
             .field("index", &self.index)
             .field("written", &self.written())
             .finish_non_exhaustive()
@@ -47,13 +47,13 @@ impl fmt::Debug for SnapshotSink {
 impl SnapshotSink {
     pub(in crate::raft) fn begin(
         log: &RaftLog,
-        cell: &Arc<Cell>,
+        slot: &Arc<Slot>,
         index: u64,
         conf: &ConfState,
     ) -> Result<Self> {
-        let at = check::save_snapshot(cell.id, &cell.group.read(), index, conf)?;
-        let writer = FileWriter::create(log.snapshots(), &Meta { group: cell.id, at, conf })?;
-        Ok(SnapshotSink { writer, cell: Arc::clone(cell), index, conf: conf.clone(), log: log.clone() })
+        let at = check::save_snapshot(slot.id, &slot.contents.read(), index, conf)?;
+        let writer = FileWriter::create(log.snapshots(), &Meta { group: slot.id, at, conf })?;
+        Ok(SnapshotSink { writer, slot: Arc::clone(slot), index, conf: conf.clone(), log: log.clone() })
     }
 
     /// The index that the data must be as of.
@@ -80,9 +80,9 @@ impl SnapshotSink {
     /// meanwhile, [`Error::BelowFirst`] when the group went on from another snapshot, [`Error::NoSuchGroup`] when it was
     /// removed; [`Error::Log`] when it cannot be written. The group is as it was then, and the file is removed.
     pub fn finish(self) -> Result<()> {
-        let SnapshotSink { writer, cell, index: _, conf, log } = self;
+        let SnapshotSink { writer, slot, index: _, conf, log } = self;
         let file = writer.finish()?;
-        log.refer_durably(&cell, &conf, file)
+        log.refer_durably(&slot, &conf, file)
     }
 }
 

@@ -28,7 +28,7 @@ fn conf() -> ConfState {
 
 fn write(store: &Arc<Snapshots>, index: u64, data: &[u8]) -> SnapshotRef {
     let conf = conf();
-    let meta = Meta { group: 7, at: EntryId { index, term: 2 }, conf: &conf };
+    let meta = Meta { group: 7, at: Position { index, term: 2 }, conf: &conf };
     store.write(&meta, data).unwrap()
 }
 
@@ -52,16 +52,15 @@ fn a_snapshot_of_any_size_reads_back() {
 #[rustfmt::skip]
 const GOLDEN: &[u8] = &[
     b'S', b'E', b'A', b'W', b'S', b'N', b'A', b'P',
-    1, 0, 0, 0, 42, 0, 0, 0,        // version, ConfState length
+    1, 0, 0, 0, 9, 0, 0, 0,        // version, ConfState length
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, // UUID
     7, 0, 0, 0, 0, 0, 0, 0,         // group
     5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, // index, term
     1, 0, 0, 0, 0, 0, 0, 0,         // serial
     5, 0, 0, 0, 0, 0, 0, 0,         // data length
     232, 3, 0, 0,                   // chunk length
-    77, 220, 22, 86,                // CRC
-    1, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    84, 198, 153, 200,              // CRC
+    1, 0, 3, 1, 2, 3, 0, 0, 0,
     58, 32, 95, 150,                // CRC
     b's', b't', b'a', b't', b'e',
     b'S', b'E', b'A', b'W', b'S', b'E', b'N', b'D',
@@ -190,7 +189,7 @@ proptest! {
         let file = write(&store, 5, &whole);
 
         let (other_disk, other) = simulated();
-        let meta = Meta { group: 7, at: EntryId { index: 5, term: 2 }, conf: &conf };
+        let meta = Meta { group: 7, at: Position { index: 5, term: 2 }, conf: &conf };
         let mut writer = FileWriter::create(&other, &meta).unwrap();
         for piece in &data {
             writer.take_all(piece).unwrap();
@@ -264,7 +263,7 @@ fn a_small_snapshot_does_not_need_room_for_a_chunk_and_a_large_one_for_no_more_t
     let (_disk, store) = simulated();
     let conf = conf();
     let mut writer =
-        FileWriter::create(&store, &Meta { group: 7, at: EntryId { index: 5, term: 2 }, conf: &conf })
+        FileWriter::create(&store, &Meta { group: 7, at: Position { index: 5, term: 2 }, conf: &conf })
             .unwrap();
     writer.take_all(&[1; 10]).unwrap();
     assert!(writer.room() < 20, "{}", writer.room());

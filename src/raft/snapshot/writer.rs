@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crc32fast::Hasher;
 
-use super::super::codec::state::encode_conf;
+use super::super::codec::conf::encode_conf;
 use super::super::state::SnapshotRef;
 use super::header::{self, Header, SUM};
 use super::identity::Identity;

@@ -1,68 +1,81 @@
 //! Entries.
 //!
-//! Index and term stand in the record's label, the type and the presence of a context in its kind. So the payload of
+//! Index and term are the entry's own in the layer below; the type and the presence of a context are its kind. So the payload of
 //! an entry without a context is its data, and reading it back is a slice of the mapping:
 //!
 //! ```text
-//! kind 0x01..0x03   | data ...                                   |
-//! kind 0x41..0x43   | context length u32 | context ... | data ...|
+//! kind 0..2   | data ...                                   |
+//! kind 4..6   | context length u32 | context ... | data ...|
 //! ```
-//!
-//! A relocated entry has bit 0x80 in its kind and the same payload.
 //!
 //! `Entry::sync_log` is deprecated in raft 0.7 and means nothing to it; it is not stored and reads back as false.
 
 use ::raft::eraftpb::{Entry, EntryType};
 use bytes::Bytes;
 
-use super::Cursor;
-use crate::raft::error::ContentProblem;
-use crate::{Batch, Label, RecordOffset};
+use crate::groups::codec::Cursor;
+use crate::groups::{Appender, ContentProblem, EntryKind, Result as GroupsResult};
 
-/// What the kind of an entry's record says.
+/// What the kind of an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) kind: EntryType,
     pub(crate) has_context: bool,
 }
 
-const NORMAL: u8 = 0x01;
-const CONF_CHANGE: u8 = 0x02;
-const CONF_CHANGE_V2: u8 = 0x03;
-const WITH_CONTEXT: u8 = 0x40;
-/// In the kind of an entry that was written again at the end of the log.
-pub(crate) const RELOCATED: u8 = 0x80;
+const WITH_CONTEXT: u8 = 4;
+
+/// The kinds by their numbers.
+const KINDS: [EntryKind; 7] = {
+    let mut kinds = [EntryKind::ZERO; 7];
+    let mut n = 0;
+    while n < kinds.len() {
+        if let Some(kind) = EntryKind::new(n as u8) {
+            kinds[n] = kind;
+        }
+        n += 1;
+    }
+    kinds
+};
 
 impl Shape {
-    pub(crate) fn to_u8(self) -> u8 {
-        let kind = match self.kind {
-            EntryType::EntryNormal => NORMAL,
-            EntryType::EntryConfChange => CONF_CHANGE,
-            EntryType::EntryConfChangeV2 => CONF_CHANGE_V2,
-        };
-        if self.has_context { kind | WITH_CONTEXT } else { kind }
+    pub(crate) fn of(entry: &Entry) -> Shape {
+        Shape { kind: entry.get_entry_type(), has_context: !entry.context.is_empty() }
     }
 
-    pub(crate) fn from_u8(raw: u8) -> Option<Shape> {
-        let kind = match raw & !WITH_CONTEXT {
-            NORMAL => EntryType::EntryNormal,
-            CONF_CHANGE => EntryType::EntryConfChange,
-            CONF_CHANGE_V2 => EntryType::EntryConfChangeV2,
-            _ => return None,
+    pub(crate) fn to_kind(self) -> EntryKind {
+        let [normal, change, change_v2, _, normal_c, change_c, change_v2_c] = KINDS;
+        match (self.kind, self.has_context) {
+            (EntryType::EntryNormal, false) => normal,
+            (EntryType::EntryConfChange, false) => change,
+            (EntryType::EntryConfChangeV2, false) => change_v2,
+            (EntryType::EntryNormal, true) => normal_c,
+            (EntryType::EntryConfChange, true) => change_c,
+            (EntryType::EntryConfChangeV2, true) => change_v2_c,
+        }
+    }
+
+    pub(crate) fn of_kind(kind: EntryKind) -> Result<Shape, ContentProblem> {
+        let has_context = kind.get() & WITH_CONTEXT != 0;
+        let kind = match kind.get() & !WITH_CONTEXT {
+            0 => EntryType::EntryNormal,
+            1 => EntryType::EntryConfChange,
+            2 => EntryType::EntryConfChangeV2,
+            _ => return Err(ContentProblem::Field("entry kind")),
         };
-        Some(Shape { kind, has_context: raw & WITH_CONTEXT != 0 })
+        Ok(Shape { kind, has_context })
     }
 }
 
-/// Frames an entry as a record of `group`.
-pub(crate) fn push(batch: &mut Batch, group: u64, entry: &Entry) -> RecordOffset {
-    let shape = Shape { kind: entry.get_entry_type(), has_context: !entry.context.is_empty() };
-    let label = Label { kind: shape.to_u8(), stream: group, sequence: entry.index, extra: entry.term };
+/// Appends an entry. Its context is no longer than 4 GiB, or the log refuses the record.
+pub(crate) fn push(appender: &mut Appender<'_>, entry: &Entry) -> GroupsResult<u64> {
+    let shape = Shape::of(entry);
+    let kind = shape.to_kind();
     if shape.has_context {
         let len = u32::try_from(entry.context.len()).unwrap_or(u32::MAX).to_le_bytes();
-        batch.push_labelled(label, &[&len, &entry.context, &entry.data])
+        appender.push(entry.term, kind, &[&len, &entry.context, &entry.data])
     } else {
-        batch.push_labelled(label, &[&entry.data])
+        appender.push(entry.term, kind, &[&entry.data])
     }
 }
 
@@ -180,8 +193,7 @@ mod tests {
 
         #[test]
         fn an_entry_reads_back_as_it_was_but_for_sync_log(e in any_entry()) {
-            let shape = Shape { kind: e.get_entry_type(), has_context: !e.context.is_empty() };
-            let shape = Shape::from_u8(shape.to_u8()).unwrap();
+            let shape = Shape::of_kind(Shape::of(&e).to_kind()).unwrap();
             let mut want = e.clone();
             want.sync_log = false;
             prop_assert_eq!(decode(shape, e.index, e.term, payload_of(&e)).unwrap(), want);

@@ -1,0 +1,173 @@
+//! Reading the entries of a group.
+//!
+//! A position may come from a mapped summary, of which only the head was verified. So the label of each record that is read
+//! has to confirm group, index and term, and an address that leads astray is reported as damage of the index that gave it.
+
+use std::ops::{ControlFlow, Range};
+
+use super::codec::Kind;
+use super::contents::{Contents, Slot};
+use super::error::{Error, Result};
+use super::state::EntryKind;
+use super::store::Store;
+use crate::error::{Corruption, CorruptionReason};
+use crate::{Lsn, Reader, Record, StreamRange};
+
+/// This many positions are looked up under one lock.
+const STRIDE: usize = 256;
+
+/// The record of an entry is fetched from memory this many entries ahead: where groups interleave, each lies on a page of its
+/// own.
+const AHEAD: usize = 4;
+
+/// An entry whose record was verified.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadEntry {
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    pub(crate) kind: EntryKind,
+    pub(crate) record: Record,
+}
+
+/// Reads one group.
+pub(crate) struct Entries<'a> {
+    store: &'a Store,
+    slot: &'a Slot,
+}
+
+impl<'a> Entries<'a> {
+    pub(crate) fn of(store: &'a Store, slot: &'a Slot) -> Entries<'a> {
+        Entries { store, slot }
+    }
+
+    /// Hands the entries of `range`, which the log has, to `each` one after the other, until it says that this is enough.
+    pub(crate) fn read<E: From<Error>>(
+        &self,
+        range: Range<u64>,
+        mut each: impl FnMut(ReadEntry) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let (mut lsns, mut terms) = (Vec::new(), Vec::new());
+        let mut reader = self.store.wal.reader();
+        let mut next = range.start;
+        while next < range.end {
+            self.look_up(next..range.end, &mut lsns, &mut terms)?;
+            for (n, (lsn, term)) in lsns.iter().zip(&terms).enumerate() {
+                if let Some(ahead) = lsns.get(n + AHEAD) {
+                    reader.prefetch(*ahead);
+                }
+                let entry = self.entry_at(&mut reader, next, *term, *lsn)?;
+                if each(entry)?.is_break() {
+                    return Ok(());
+                }
+                next += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The positions and terms of the next entries of `range`, as many as fit into a stride; at least one.
+    fn look_up(&self, range: Range<u64>, lsns: &mut Vec<Lsn>, terms: &mut Vec<u64>) -> Result<()> {
+        lsns.clear();
+        terms.clear();
+        let contents = self.slot.contents.read();
+        let end = range.end.min(range.start.saturating_add(STRIDE as u64));
+        contents.positions.copy(range.start, end, lsns);
+        terms.extend((range.start..end).map_while(|index| contents.terms.get(index)));
+        self.check_range(range.start, &contents)?;
+        if lsns.len() as u64 != end - range.start || terms.len() != lsns.len() {
+            let index = range.start + lsns.len() as u64;
+            let lowest = contents.positions.lowest().unwrap_or_default();
+            drop(contents);
+            return Err(self.corruption(index, lowest, None));
+        }
+        Ok(())
+    }
+
+    fn check_range(&self, index: u64, contents: &Contents) -> Result<()> {
+        let (group, first) = (self.slot.id, contents.first_index());
+        if contents.gone {
+            return Err(Error::NoSuchGroup { group });
+        }
+        if index < first { Err(Error::BelowFirst { group, index, first }) } else { Ok(()) }
+    }
+
+    /// What is at `lsn` is not the entry at `index` that an index says is there. The file named is the index's own, for
+    /// the address that a damaged one gives may lie anywhere; the log's directory, where no file can be told.
+    fn corruption(&self, index: u64, lsn: Lsn, summary: Option<Lsn>) -> Error {
+        misplaced(self.store, self.slot.id, index, lsn, summary)
+    }
+
+    /// Whether `lsn` lies in the segment that begins at `first`, as everything does that its summary leads to.
+    fn lies_in(&self, first: Lsn, lsn: Lsn) -> bool {
+        self.store.wal.segments().iter().any(|s| s.first_lsn == first && (first..s.end_lsn).contains(&lsn))
+    }
+
+    /// The record of the entry at `index`, which lay at `lsn` a moment ago, and where it lies.
+    fn record_at(&self, reader: &mut Reader, index: u64, term: u64, mut lsn: Lsn) -> Result<(Record, Lsn)> {
+        loop {
+            let error = match reader.read(lsn) {
+                Ok(record) => return Ok((record, lsn)),
+                Err(e) => e,
+            };
+            let contents = self.slot.contents.read();
+            self.check_range(index, &contents)?;
+            match contents.positions.lsn(index) {
+                // Relocated, and its old place released, since the position was looked up.
+                Some(now) if now != lsn && contents.terms.get(index) == Some(term) => lsn = now,
+                Some(now) if now == lsn => {
+                    let summary = contents.positions.summarized_in(index);
+                    drop(contents);
+                    // An address outside its segment is the summary's fault, whatever was found there.
+                    let astray = summary.is_some_and(|first| !self.lies_in(first, lsn));
+                    let nothing =
+                        matches!(error, crate::Error::NotFound { .. } | crate::Error::Released { .. });
+                    let wrong = astray || nothing;
+                    return Err(if wrong { self.corruption(index, lsn, summary) } else { error.into() });
+                }
+                // It was overwritten meanwhile.
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The entry at `index`, whose record should lie at `lsn`.
+    #[inline]
+    fn entry_at(&self, reader: &mut Reader, index: u64, term: u64, lsn: Lsn) -> Result<ReadEntry> {
+        let (record, lsn) = self.record_at(reader, index, term, lsn)?;
+        match entry_kind(&record, self.slot.id, index, term) {
+            Some(kind) => Ok(ReadEntry { index, term, kind, record }),
+            None => {
+                let summary = self.slot.contents.read().positions.summarized_in(index);
+                Err(self.corruption(index, lsn, summary))
+            }
+        }
+    }
+}
+
+/// The kind of the entry that this record is, if its label says that it is this one.
+#[inline]
+pub(crate) fn entry_kind(record: &Record, group: u64, index: u64, term: u64) -> Option<EntryKind> {
+    let label = record.label()?;
+    match Kind::of(label)? {
+        Kind::Entry(kind) | Kind::Relocated(kind)
+            if (label.stream, label.sequence, label.extra) == (group, index, term) =>
+        {
+            Some(kind)
+        }
+        _ => None,
+    }
+}
+
+/// What is at `lsn` is not the entry that an index says is there: the index of the segment that begins at `summary`, if it
+/// was a mapped one.
+pub(crate) fn misplaced(store: &Store, group: u64, index: u64, lsn: Lsn, summary: Option<Lsn>) -> Error {
+    let wal = &store.wal;
+    let place = summary.unwrap_or(lsn);
+    let segment = wal.segments().into_iter().find(|s| (s.first_lsn..s.end_lsn).contains(&place));
+    let reader = segment.and_then(|s| wal.segment_reader(s.id).ok());
+    let directory = wal.disk().path();
+    let file = reader.map_or_else(|| directory.to_owned(), |r| directory.join(r.file_name()));
+    let offset = segment.filter(|s| lsn < s.end_lsn).and_then(|s| lsn.distance_from(s.first_lsn)).unwrap_or(0);
+    let hit = StreamRange { stream: group, first: index, last: index };
+    Error::Log(Corruption::new(file, offset, lsn..lsn, CorruptionReason::Content).hitting(vec![hit]).into())
+}

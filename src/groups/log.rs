@@ -1,0 +1,215 @@
+//! The handle on a log of groups.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::batch::WriteBatch;
+use super::error::{Error, Result};
+use super::group::Group;
+use super::options::{GroupOptions, PurgeLimits};
+use super::purge::{self, PurgeReport};
+use super::purger::Purger;
+use super::recount::recount;
+use super::space::{Space, account};
+use super::state::{Position, State};
+use super::store::Store;
+use crate::io::Disk;
+use crate::{BackupReport, Flush, Lsn, Options, Ticket, Wal};
+
+/// Many logs in one: the entries of any number of groups become durable together, with one sync.
+///
+/// Everything is written through a [`WriteBatch`]; a [`Group`] reads one group, and appends to it where nothing else is to
+/// happen in the same commit. A clone is another handle on the same log.
+#[derive(Clone)]
+pub struct GroupLog {
+    /// Dropped before `store`; joins the purge thread.
+    purger: Option<Arc<Purger<Error>>>,
+    store: Arc<Store>,
+}
+
+impl fmt::Debug for GroupLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupLog").field("dir", &self.store.wal.disk().path()).finish_non_exhaustive()
+    }
+}
+
+impl GroupLog {
+    /// Opens the log in this directory with the default options, making it when it is missing.
+    ///
+    /// # Errors
+    /// As [`GroupOptions::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<GroupLog> {
+        GroupOptions::new().open(dir)
+    }
+
+    pub(super) fn start(options: &Options, disk: Arc<dyn Disk>, limits: PurgeLimits) -> Result<GroupLog> {
+        let store = Store::open(options, disk, limits)?;
+        let mut log = GroupLog { purger: None, store };
+        if let Some(step) = limits.every.filter(|_| options.has_threads()) {
+            let store = Arc::clone(&log.store);
+            let purge = move || purge::purge(&store).map(|_| ());
+            log.purger = Some(Arc::new(Purger::start(&log.store.wal, step, purge)?));
+        }
+        Ok(log)
+    }
+
+    /// Makes a group whose log begins at index 0, or behind the entry `after`; with nothing in its state. It is durable when
+    /// this returns.
+    ///
+    /// # Errors
+    /// [`Error::GroupExists`]; [`Error::IndexExhausted`]; [`Error::Log`].
+    pub fn create_group(&self, id: u64, after: Option<Position>) -> Result<Group> {
+        let mut batch = self.batch();
+        batch.create_group(id, after, State::new())?;
+        self.commit(batch)?;
+        self.group(id).ok_or(Error::NoSuchGroup { group: id })
+    }
+
+    /// The group with this id.
+    #[must_use]
+    pub fn group(&self, id: u64) -> Option<Group> {
+        let slot = self.store.is_here().then(|| self.store.slots.get(id)).flatten();
+        slot.map(|slot| Group::new(self.clone(), slot))
+    }
+
+    /// The ids of all groups, ascending.
+    #[must_use]
+    pub fn groups(&self) -> Vec<u64> {
+        if self.store.is_here() { self.store.slots.ids() } else { Vec::new() }
+    }
+
+    /// An empty batch.
+    #[must_use]
+    pub fn batch(&self) -> WriteBatch {
+        WriteBatch::new(Arc::clone(&self.store))
+    }
+
+    /// Puts a batch into the log and waits until it is durable. Returns the address of its first record.
+    ///
+    /// # Errors
+    /// As [`GroupLog::submit`]; and [`Error::Log`] when it cannot be made durable.
+    pub fn commit(&self, batch: WriteBatch) -> Result<Lsn> {
+        Ok(self.submit_with(batch, Flush::ByCaller)?.wait()?)
+    }
+
+    /// Puts a batch into the log. When this returns its order is fixed and its entries can be read, but nothing is
+    /// durable before the ticket says so.
+    ///
+    /// # Errors
+    /// [`Error::BatchConflict`] when another batch changed one of the groups since this one was checked,
+    /// [`Error::NoSuchGroup`] when one was removed, [`Error::GroupExists`] when one was made, [`Error::ForeignBatch`] for a
+    /// batch of another log; [`Error::Log`]: `RecordTooLarge`, `BatchTooLarge`, `Poisoned`, `Closed`. In all these cases
+    /// nothing of the batch was done.
+    pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
+        self.submit_with(batch, Flush::Now)
+    }
+
+    /// As [`GroupLog::submit`], with a say in who makes the batch durable.
+    ///
+    /// # Errors
+    /// As [`GroupLog::submit`].
+    pub fn submit_with(&self, batch: WriteBatch, flush: Flush) -> Result<Ticket> {
+        self.store.check_opener()?;
+        if !Arc::ptr_eq(&self.store, batch.store()) {
+            return Err(Error::ForeignBatch);
+        }
+        let frees = batch.frees_room();
+        let ticket = batch.submit(flush, frees, &mut |_, _| {})?;
+        if let Some(purger) = &self.purger {
+            purger.submitted(ticket.end(), frees);
+        }
+        Ok(ticket)
+    }
+
+    /// Removes a group and all it has, durably. The id can be used again.
+    ///
+    /// # Errors
+    /// As [`WriteBatch::remove_group`] and [`GroupLog::commit`].
+    pub fn remove_group(&self, id: u64) -> Result<()> {
+        let mut batch = self.batch();
+        batch.remove_group(id)?;
+        self.commit(batch).map(|_| ())
+    }
+
+    /// Frees the segments that no group needs. What is still live in the oldest ones is relocated, that is written again
+    /// at the end of the log, where that is worth it and a bounded number of bytes at a time; so no group can pin
+    /// segments by lagging. Call it regularly, say whenever a segment's worth was written, or have it called
+    /// ([`GroupOptions::purge_in_background`]): then the segments' files
+    /// (without their footers) take at most twice the live bytes and three segments more.
+    ///
+    /// Appends and reads continue meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Log`] when the log below fails, or finds damage in what is to be relocated. Nothing is freed before what
+    /// replaces it is durable.
+    pub fn purge(&self) -> Result<PurgeReport> {
+        self.store.check_opener()?;
+        purge::purge(&self.store)
+    }
+
+    /// Why the last purge by [`GroupOptions::purge_in_background`] failed, if it did. Nothing is lost by it: what was to be
+    /// freed is still there, and it is tried again.
+    #[must_use]
+    pub fn background_purge_error(&self) -> Option<Error> {
+        if let Err(elsewhere) = self.store.check_opener() {
+            return Some(elsewhere);
+        }
+        self.purger.as_ref().and_then(|purger| purger.last_error())
+    }
+
+    /// What the segments hold: live and dead bytes of each, and what each group pins. Looks at each group, but at no
+    /// entry whose size is known.
+    ///
+    /// # Errors
+    /// [`Error::Log`] when a record's header cannot be read.
+    pub fn space(&self) -> Result<Space> {
+        self.store.check_opener()?;
+        Ok(account(&self.store.wal, self.store.slots.all())?.space())
+    }
+
+    /// The same as [`GroupLog::space`], counted anew from the headers of all records instead of what is remembered about
+    /// them, as of one moment during the call: to check the other. Copies what memory holds of all groups.
+    ///
+    /// # Errors
+    /// [`Error::Log`] when the log below fails, or a header does not verify.
+    pub fn recount_space(&self) -> Result<Space> {
+        self.store.check_opener()?;
+        Ok(recount(&self.store)?.space())
+    }
+
+    /// Copies the log into this directory, which must be empty or missing: all groups as they are at one moment, with
+    /// everything verified on the way.
+    ///
+    /// A replica that is restored from a backup has forgotten what it acknowledged since. See the guide before you start one.
+    ///
+    /// # Errors
+    /// As [`Wal::backup`].
+    pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
+        self.store.check_opener()?;
+        Ok(self.store.wal.backup(dir)?)
+    }
+
+    /// The log below. Other users may append to it: records without a label, or with kinds below 0x80, are theirs.
+    /// [`GroupLog::purge`] releases what no group needs, so they hold what they need with [`Wal::hold`].
+    #[must_use]
+    pub fn wal(&self) -> &Wal {
+        &self.store.wal
+    }
+
+    /// Makes everything submitted durable and closes the log; later calls of any handle fail.
+    ///
+    /// # Errors
+    /// [`Error::Log`] when the last writes fail.
+    pub fn close(&self) -> Result<()> {
+        self.store.check_opener()?;
+        if let Some(purger) = &self.purger {
+            purger.stop();
+        }
+        Ok(self.store.wal.close()?)
+    }
+
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+}

@@ -1,0 +1,114 @@
+//! Many logs in one: groups of entries, for any protocol or none.
+//!
+//! A [`GroupLog`] keeps any number of groups in one write-ahead log. A group is a contiguous run of entries, each with an
+//! index and a term, an opaque kind and payload, and a small [`State`] of a protocol above. A [`WriteBatch`] changes any
+//! number of groups, and is durable whole or not at all, with one sync. Several streams without any protocol use it
+//! directly: partitions of a broker, an outbox for each receiver. The Raft layer of this crate stands on it.
+//!
+//! ```text
+//!   WriteBatch ── submit ──> Wal              one block, one sync, any number of groups
+//!    checks        │
+//!                  └───────> groups in memory: terms by runs, a position per entry
+//!                             positions of sealed segments: mapped, in place
+//! ```
+//!
+//! # Streams without a protocol
+//!
+//! ```
+//! use seawall::groups::GroupLog;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let log = GroupLog::open(dir.path())?;
+//! let orders = log.create_group(1, None)?;
+//! let payments = log.create_group(2, None)?;
+//!
+//! let (indexes, _) = orders.append(&["order 17", "order 18"])?;
+//! let (_, ticket) = payments.append(&["payment 4"])?;
+//! ticket.wait()?; // All three are durable, with one sync.
+//! assert_eq!(indexes, 0..2);
+//! assert_eq!(orders.entries(0..2, u64::MAX)?[1].payload, "order 18");
+//!
+//! // What was consumed can go.
+//! let mut batch = log.batch();
+//! batch.purge(1, orders.last()?.unwrap())?;
+//! log.commit(batch)?;
+//! log.purge()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Order
+//!
+//! A batch is checked without a lock. At the moment when it gets its place in the log, the groups are compared with what was
+//! checked, and change: so they change in the order of the log, and what is read is what a restart would find. Entries can
+//! be read as soon as they are submitted. That they are durable is known from the ticket alone.
+//!
+//! # Layers
+//!
+//! Each knows those above it in this list, and none below:
+//!
+//! | | |
+//! |---|---|
+//! | `error`, `state` | what can go wrong; positions, fields, where a log begins |
+//! | `codec` | bytes and values of records |
+//! | `terms`, `run`, `index` | where a group's entries lie, and their terms |
+//! | `summary` | what a segment does to each group, kept in its footer |
+//! | `contents` | one group in memory |
+//! | `replay`, `slots` | from segments to groups; all groups |
+//! | `store` | the log and its groups: what all below share |
+//! | `draft`, `batch`, `entries` | changing and reading groups |
+//! | `space`, `recount` | what is live |
+//! | `relocate`, `purge`, `purger` | what is freed, and when |
+//! | `log`, `group` | the handles |
+//! | `view` | looking at a log that is not open |
+
+mod batch;
+pub(crate) mod codec;
+pub(crate) mod contents;
+pub(crate) mod draft;
+pub(crate) mod entries;
+mod error;
+mod group;
+pub(crate) mod index;
+mod log;
+mod options;
+pub(crate) mod purge;
+pub(crate) mod purger;
+pub(crate) mod recount;
+mod relocate;
+pub(crate) mod replay;
+mod run;
+pub(crate) mod slots;
+pub(crate) mod space;
+pub(crate) mod state;
+pub(crate) mod store;
+pub(crate) mod summary;
+mod terms;
+mod view;
+
+pub use batch::{Appender, WriteBatch};
+pub use error::{ContentProblem, Error, Missing, Result};
+pub use group::{Entry, Group};
+pub use log::GroupLog;
+pub use options::GroupOptions;
+pub use purge::{Pin, PurgeReport};
+pub use space::{GroupSpace, SegmentSpace, Space};
+pub use state::{EntryKind, Field, Position, State};
+pub use view::GroupView;
+
+pub(crate) use options::PurgeLimits;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_and_batches_go_between_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<GroupLog>();
+        shared::<Group>();
+        shared::<WriteBatch>();
+        shared::<Error>();
+    }
+}

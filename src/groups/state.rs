@@ -1,0 +1,306 @@
+//! What is known of a group apart from its entries.
+//!
+//! A protocol keeps what it must remember in a group's [`State`]: up to twelve numbered fields, each a position and a few bytes
+//! whose meaning is the protocol's. A field is replaced as a whole. So this layer can carry a state along, put it together
+//! from the records that changed it, and show it, without knowing the protocol.
+//!
+//! ```text
+//!  packed, by ascending number:   number u8 | index varint | term varint | length varint | bytes
+//! ```
+
+use std::fmt;
+
+use thin_vec::ThinVec;
+
+use super::codec::{Cursor, Put};
+use super::error::ContentProblem;
+
+/// An entry's place in its group: its index, and the term of the leader that made it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The index.
+    pub index: u64,
+    /// The term; always 0 in a protocol that has none.
+    pub term: u64,
+}
+
+/// What kind of entry it is: a number from 0 to 31 with a meaning of the protocol's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryKind(u8);
+
+impl EntryKind {
+    /// Kind 0.
+    pub const ZERO: EntryKind = EntryKind(0);
+
+    /// The kind with this number, if it is below 32.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<EntryKind> {
+        if number < 32 { Some(EntryKind(number)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// A field of a group's state.
+///
+/// There are twelve, in three sets of four. Two batches that were built side by side conflict when both change fields of one
+/// set: the first set goes with the entries (appending, truncating), the second one with purging, the third stands for
+/// itself. So threads that each have a concern of their own do not get into each other's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Field(u8);
+
+const FIELDS: u8 = 12;
+
+impl Field {
+    /// All of them: fields 0 to 3 change with the entries, 4 to 7 with purging, 8 to 11 by themselves.
+    pub const ALL: [Field; FIELDS as usize] = {
+        let mut all = [Field(0); FIELDS as usize];
+        let mut n = 0;
+        while n < FIELDS {
+            all[n as usize] = Field(n);
+            n += 1;
+        }
+        all
+    };
+
+    /// The field with this number, if it is below 12.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Field> {
+        if number < FIELDS { Some(Field(number)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// The state of a group: what its protocol keeps in each [`Field`].
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// As described above; every change keeps it so, and nothing else gets in.
+    packed: ThinVec<u8>,
+}
+
+/// Where in `packed` a field lies.
+struct Found<'a> {
+    field: Field,
+    at: Position,
+    bytes: &'a [u8],
+    /// Its encoding.
+    range: std::ops::Range<usize>,
+}
+
+impl State {
+    /// A state without fields.
+    #[must_use]
+    pub fn new() -> State {
+        State::default()
+    }
+
+    /// The same with this field set.
+    #[must_use]
+    pub fn with(mut self, field: Field, at: Position, bytes: &[u8]) -> State {
+        self.set(field, at, bytes);
+        self
+    }
+
+    /// What is kept in a field.
+    #[must_use]
+    pub fn get(&self, field: Field) -> Option<(Position, &[u8])> {
+        self.walk().find(|found| found.field == field).map(|found| (found.at, found.bytes))
+    }
+
+    /// The fields that are set, by ascending number.
+    pub fn fields(&self) -> impl Iterator<Item = (Field, Position, &[u8])> {
+        self.walk().map(|found| (found.field, found.at, found.bytes))
+    }
+
+    /// Whether no field is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packed.is_empty()
+    }
+
+    /// Sets a field.
+    pub fn set(&mut self, field: Field, at: Position, bytes: &[u8]) {
+        let encoded = encode(field, at, bytes);
+        let (mut from, mut to) = (self.packed.len(), self.packed.len());
+        for found in self.walk() {
+            if found.field >= field {
+                from = found.range.start;
+                to = if found.field == field { found.range.end } else { from };
+                break;
+            }
+        }
+        if to - from == encoded.len()
+            && let Some(place) = self.packed.get_mut(from..to)
+        {
+            place.copy_from_slice(&encoded);
+            return;
+        }
+        let (before, rest) = self.packed.split_at(from);
+        let after = rest.get(to - from..).unwrap_or_default();
+        let mut packed = ThinVec::with_capacity(before.len() + encoded.len() + after.len());
+        packed.extend_from_slice(before);
+        packed.extend_from_slice(&encoded);
+        packed.extend_from_slice(after);
+        self.packed = packed;
+    }
+
+    /// Sets all fields that are set in `later`.
+    pub(crate) fn merge(&mut self, later: &State) {
+        if self.is_empty() {
+            self.clone_from(later);
+            return;
+        }
+        for (field, at, bytes) in later.fields() {
+            self.set(field, at, bytes);
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.packed
+    }
+
+    /// The state of these bytes. Numbers ascend, and every number has one spelling.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<State, ContentProblem> {
+        let (mut cursor, mut last) = (Cursor::new(bytes), None);
+        while !cursor.is_empty() {
+            let field = take(&mut cursor)?.0;
+            if last.is_some_and(|last| last >= field) {
+                return Err(ContentProblem::Field("field"));
+            }
+            last = Some(field);
+        }
+        let mut packed = ThinVec::new();
+        packed.reserve_exact(bytes.len());
+        packed.extend_from_slice(bytes);
+        Ok(State { packed })
+    }
+
+    fn walk(&self) -> impl Iterator<Item = Found<'_>> {
+        let (mut cursor, len) = (Cursor::new(&self.packed), self.packed.len());
+        std::iter::from_fn(move || {
+            let start = len - cursor.left();
+            if start == len {
+                return None;
+            }
+            let taken = take(&mut cursor);
+            debug_assert!(taken.is_ok(), "a state is packed by `set` or checked by `decode`");
+            let (field, at, bytes) = taken.ok()?;
+            Some(Found { field, at, bytes, range: start..len - cursor.left() })
+        })
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.fields()).finish()
+    }
+}
+
+fn encode(field: Field, at: Position, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 + bytes.len());
+    out.put(&[field.0]);
+    out.put_varint(at.index);
+    out.put_varint(at.term);
+    out.put_varint(bytes.len() as u64);
+    out.put(bytes);
+    out
+}
+
+fn take<'a>(cursor: &mut Cursor<'a>) -> Result<(Field, Position, &'a [u8]), ContentProblem> {
+    let field = Field::new(cursor.u8()?).ok_or(ContentProblem::Field("field"))?;
+    let at = Position { index: cursor.varint()?, term: cursor.varint()? };
+    let len = usize::try_from(cursor.varint()?).map_err(|_| ContentProblem::Short)?;
+    Ok((field, at, cursor.bytes(len)?))
+}
+
+/// Where a group's log begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// The first index that has an entry, or would have.
+    pub(crate) first: u64,
+    /// The term of the entry before it; 0 when there is none.
+    pub(crate) term_before: u64,
+}
+
+impl Start {
+    /// Right behind this entry, or at index 0 if there is none. The entry's index is not the highest number there is.
+    pub(crate) fn after(last: Option<Position>) -> Start {
+        last.map_or_else(Start::default, |last| Start {
+            first: last.index.saturating_add(1),
+            term_before: last.term,
+        })
+    }
+
+    /// The last entry that is gone.
+    pub(crate) fn before(self) -> Option<Position> {
+        self.first.checked_sub(1).map(|index| Position { index, term: self.term_before })
+    }
+
+    /// How it stands in a label.
+    pub(crate) fn as_position(self) -> Position {
+        Position { index: self.first, term: self.term_before }
+    }
+}
+
+/// Everything about a group but its entries; what a State record holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Root {
+    pub(crate) start: Start,
+    pub(crate) state: State,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn config() -> ProptestConfig {
+        ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn fields_are_what_was_set_last(
+            sets in proptest::collection::vec(
+                (0u8..FIELDS, any::<u64>(), 0u64..300, proptest::collection::vec(any::<u8>(), 0..200)), 0..40),
+        ) {
+            let (mut state, mut model) = (State::new(), BTreeMap::new());
+            for (number, index, term, bytes) in sets {
+                let (field, at) = (Field::new(number).unwrap(), Position { index, term });
+                state.set(field, at, &bytes);
+                model.insert(field, (at, bytes));
+                let shown: Vec<_> = state.fields().map(|(f, at, b)| (f, (at, b.to_vec()))).collect();
+                prop_assert_eq!(shown, model.clone().into_iter().collect::<Vec<_>>());
+                prop_assert_eq!(State::decode(state.as_bytes()).unwrap(), state.clone());
+            }
+            for field in Field::ALL {
+                prop_assert_eq!(state.get(field).map(|(at, b)| (at, b.to_vec())), model.get(&field).cloned());
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic_and_what_decodes_encodes_to_the_same(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            if let Ok(state) = State::decode(&bytes) {
+                let mut again = State::new();
+                for (field, at, value) in state.fields() {
+                    again.set(field, at, value);
+                }
+                prop_assert_eq!(again.as_bytes(), &bytes[..]);
+            }
+        }
+    }
+}
