@@ -160,6 +160,14 @@ impl Catalog {
                 .map(|p| (p.id, Witness { source: WitnessSource::Successor, durable: p.end }));
             self.members.push(member);
         }
+        if let Some(id) = sb.newest.filter(|id| !self.members.iter().any(|m| m.segment.id() == *id)) {
+            // It has a durable block and is not released, so no chain of this log passes it by.
+            let candidate = candidates.get(&id);
+            let name = candidate.map_or_else(|| format!("segment {id}"), |c| c.name.clone());
+            let reason =
+                candidate.map_or(CorruptionReason::MissingSegment, |_| CorruptionReason::SegmentChain);
+            return Err(refuse(disk, &name, sb.durable, reason, Found::Missing, Some(super_witness)));
+        }
         self.members.reverse();
         for pair in self.members.windows(2) {
             if let [earlier, later] = pair
