@@ -93,17 +93,8 @@ impl Wal {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Closed`], [`Error::Io`].
     pub fn capture(&self) -> Result<Capture> {
-        self.capture_with(|| {})
-    }
-
-    /// As [`Wal::capture`], for a layer with an index of its own: `at_end` is called at the place in the log's order where the
-    /// copy will end at the least, as [`Wal::submit_with`] calls `place`, so the index can be looked at as it is there.
-    ///
-    /// # Errors
-    /// As [`Wal::capture`].
-    pub fn capture_with(&self, at_end: impl FnOnce()) -> Result<Capture> {
         let barrier = SubmitOptions::new().flush(Flush::ByCaller);
-        self.submit_with(Batch::new(), barrier, || Ok::<_, Error>(()), |_| at_end())?.wait()?;
+        self.submit_with(Batch::new(), barrier, || Ok::<_, Error>(()), |_| {})?.wait()?;
         let keeper = self.keeper();
         let held = keeper.hold_releases();
         let end = self.durable_lsn();

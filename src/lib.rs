@@ -126,6 +126,7 @@ pub use observe::{Flushed, Observer};
 pub use options::{Options, TailPolicy};
 pub use reader::{Follow, Iter, Reader};
 pub use report::{Cut, Recovery};
+pub use retention::Hold;
 pub use segment::{Heads, Record, RecordHead, Salvage, SegmentReader, StoredRecord, Summarizer, Summary};
 pub use stats::{Bucket, Histogram, Stats};
 pub use verify::{SegmentCheck, Verdict, VerifyProgress, VerifyReport, verify, verify_on, verify_with};

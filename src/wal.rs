@@ -21,7 +21,7 @@ use crate::observe::Observed;
 use crate::reader::{Follow, Iter, Reader};
 use crate::recovery::LOCK;
 use crate::report::Recovery;
-use crate::retention::Keeper;
+use crate::retention::{Hold, Holds, Keeper};
 use crate::segment::{Record, Segment, SegmentReader, Summary};
 use crate::stats::{Counters, Stats};
 use crate::trace::{event, span};
@@ -53,6 +53,7 @@ struct Inner {
     monitor: Arc<Monitor>,
     observed: Observed,
     recovery: Recovery,
+    holds: Arc<Holds>,
     /// Given up last, when nothing of this handle writes any more.
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
@@ -238,7 +239,7 @@ impl Wal {
     }
 
     /// Records below `lsn` are no longer needed. Whole segments are freed, oldest first, so [`Wal::first_lsn`] rises up to
-    /// `lsn` and not beyond; the newest segment always stays.
+    /// `lsn` and not beyond; the newest segment always stays, and so does what is held ([`Wal::hold`]).
     ///
     /// # Errors
     /// [`Error::Io`]; the log is as good as before then. [`Error::Closed`], [`Error::Poisoned`].
@@ -246,7 +247,29 @@ impl Wal {
         self.inner.pipeline.check_usable()?;
         let _at_work = self.inner.monitor.at_work();
         self.inner.pipeline.watch();
-        self.inner.keeper.release(lsn.min(self.durable_lsn())).map(|_| ())
+        let held = self.inner.holds.lowest();
+        self.inner.keeper.release(lsn.min(self.durable_lsn()).min(held.lsn)).map(|_| ())
+    }
+
+    /// Holds the records at and above `lsn`: they stay, whatever is released meanwhile.
+    ///
+    /// This is for several users of one log. Each holds what it needs, and [`Wal::release`] frees only what nobody holds.
+    ///
+    /// # Errors
+    /// [`Error::Released`] when `lsn` lies in a segment that was released; [`Error::OtherProcess`].
+    pub fn hold(&self, lsn: Lsn) -> Result<Hold> {
+        self.inner.opener.check()?;
+        self.inner.holds.hold(lsn, || {
+            let first = self.first_lsn();
+            if lsn < first { Err(Error::Released { lsn, first }) } else { Ok(()) }
+        })
+    }
+
+    /// The lowest address that is held ([`Wal::hold`]), if anything is.
+    #[must_use]
+    pub fn lowest_hold(&self) -> Option<Lsn> {
+        let is_here = self.inner.opener.is_here();
+        is_here.then(|| self.inner.holds.lowest().lsn).filter(|lsn| *lsn < Lsn::new(u64::MAX))
     }
 
     /// The segments, oldest first.

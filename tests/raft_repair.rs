@@ -114,7 +114,7 @@ fn place(files: &Files, lsn: Lsn) -> (String, usize) {
 /// Where the newest record of this entry lies.
 fn entry_at(files: &Files, group: u64, index: u64) -> Lsn {
     let is_it = |h: &RecordHead| {
-        h.label.is_some_and(|l| (l.stream, l.sequence) == (group, index) && matches!(l.kind & 0x3f, 1..=3))
+        h.label.is_some_and(|l| (l.stream, l.sequence) == (group, index) && matches!(l.kind, 0x80..=0xbf))
     };
     heads(files).into_iter().rfind(is_it).unwrap().lsn
 }
@@ -211,7 +211,7 @@ fn what_no_group_needs_any_more_drops_none() {
         spoil_range(f, at..at.plus(8));
     };
     let states: fn(&mut Files) = |f| {
-        let is_entry = |h: &RecordHead| h.label.is_some_and(|l| matches!(l.kind & 0x3f, 1..=3));
+        let is_entry = |h: &RecordHead| h.label.is_some_and(|l| matches!(l.kind, 0x80..=0xbf));
         let end = LogView::open_on(&on(&disk_of(f))).unwrap().segments()[3].end_lsn();
         for head in heads(f).into_iter().filter(|h| !is_entry(h) && h.lsn < end) {
             spoil_range(f, head.lsn..head.lsn.plus(16));
@@ -708,7 +708,7 @@ fn more_groups_than_fit_into_a_batch_are_dropped() {
     }
     let mut files = files_of(&disk);
     let is_hit = |h: &RecordHead| {
-        h.label.is_some_and(|l| l.stream <= 500 && l.sequence == 1 && matches!(l.kind & 0x3f, 1..=3))
+        h.label.is_some_and(|l| l.stream <= 500 && l.sequence == 1 && matches!(l.kind, 0x80..=0xbf))
     };
     for head in heads(&files).into_iter().filter(is_hit) {
         spoil_range(&mut files, head.lsn.plus(60)..head.lsn.plus(64));

@@ -96,7 +96,7 @@ type Spoilt = Vec<(f64, usize)>;
 fn newest(view: &LogView) -> BTreeMap<(u64, u64), (u64, u64)> {
     let mut all = BTreeMap::new();
     for head in view.segments().iter().flat_map(|s| s.heads().map(|h| h.unwrap()).collect::<Vec<_>>()) {
-        let Some(label) = head.label.filter(|l| matches!(l.kind & 0x3f, 1..=3)) else { continue };
+        let Some(label) = head.label.filter(|l| matches!(l.kind, 0x80..=0xbf)) else { continue };
         let len = LABELLED_HEADER as u64 + u64::from(head.payload_len);
         all.insert((label.stream, label.sequence), (head.lsn.get(), head.lsn.get() + len));
     }

@@ -255,7 +255,7 @@ fn idle_groups_do_not_pin_segments() {
 
 /// Five entries of group 2, then several segments of entries of group 1, which are compacted.
 fn with_a_group_that_lags(relocate: u64) -> Node {
-    let node = Node::with(options().relocate_bytes(relocate).group_limit(400));
+    let node = Node::with(options().relocate_bytes(relocate).group_limit(300));
     node.create(1);
     node.create(2);
     node.append_committed(2, 1, 5, 1);

@@ -76,6 +76,8 @@ pub struct PurgeReport {
     /// The groups that need the oldest segment that is left, those with the most bytes in it first; empty when that is
     /// the one being written.
     pub pinned_by: Vec<Pin>,
+    /// The lowest address that another user of the log holds ([`Wal::hold`](crate::Wal::hold)), if one does.
+    pub held_from: Option<Lsn>,
     /// The groups whose log exceeds [`GroupOptions::group_limit`](super::GroupOptions::group_limit), the largest first.
     pub over_limit: Vec<GroupSpace>,
     /// Relocation ended early, because the disk is full. What was free is freed all the same.
@@ -179,6 +181,10 @@ fn relocate_and_release(store: &Store, account: &Account, report: &mut PurgeRepo
         if !now.iter().any(|s| s.id == segment.id) {
             continue;
         }
+        // What others hold comes free for nobody.
+        if store.wal.lowest_hold().is_some_and(|held| held < segment.end_lsn) {
+            break;
+        }
         let is_cheap = account.live_in(n) <= span(segment) / CHEAP;
         if !is_cheap && disk_bytes(&now).saturating_sub(waiting) <= aim {
             break;
@@ -215,6 +221,7 @@ fn describe(store: &Store, before: &[SegmentInfo], report: &mut PurgeReport) -> 
     report.live_bytes = account.live_bytes();
     report.disk_bytes = disk_bytes(&account.segments);
     report.pinned_by = pins(&account, store.wal.next_lsn());
+    report.held_from = store.wal.lowest_hold();
     report.over_limit = account.groups_above(store.limits.group);
     report.total_appended = store.appended();
     report.total_relocated = store.written.relocated.get();

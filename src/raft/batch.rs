@@ -30,6 +30,7 @@ pub struct WriteBatch {
     groups: groups::WriteBatch,
     /// The groups' states as the batch sees them, by their places in the batch below.
     views: Vec<View>,
+    changes_snapshots: bool,
     /// Snapshot files written for this batch, which nobody needs if it is not submitted.
     files: Vec<(u64, SnapshotRef)>,
 }
@@ -40,6 +41,7 @@ impl WriteBatch {
             groups: groups::WriteBatch::new(log.store().clone()),
             log,
             views: Vec::new(),
+            changes_snapshots: false,
             files: Vec::new(),
         }
     }
@@ -194,7 +196,9 @@ impl WriteBatch {
     /// [`Error::NoSuchGroup`].
     pub fn remove_group(&mut self, group: u64) -> Result<()> {
         self.view(group)?;
-        Ok(self.groups.remove_group(group)?)
+        self.groups.remove_group(group)?;
+        self.changes_snapshots = true;
+        Ok(())
     }
 
     fn stage_entries(&mut self, group: u64, entries: &[Entry]) -> Result<()> {
@@ -226,6 +230,7 @@ impl WriteBatch {
             None => self.log.snapshots().write(&Meta { group, at, conf }, &snapshot.data)?,
         };
         self.files.push((group, file));
+        self.changes_snapshots = true;
         self.groups.reset(group, Some(at), fields::encode(&Fixed::from_snapshot(hard, file), conf))?;
         Ok(file)
     }
@@ -252,6 +257,11 @@ impl WriteBatch {
     /// Whether the batch makes room and takes none to speak of: on a full disk it may use the reserve.
     pub(crate) fn frees_room(&self) -> bool {
         self.groups.frees_room()
+    }
+
+    /// Whether a group refers to another snapshot afterwards, or to none.
+    pub(crate) fn changes_snapshots(&self) -> bool {
+        self.changes_snapshots
     }
 
     pub(crate) fn log(&self) -> &RaftLog {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::raft::eraftpb::{ConfState, SnapshotMetadata};
+use parking_lot::RwLock;
 
 use super::batch::WriteBatch;
 use super::check;
@@ -40,6 +41,9 @@ pub struct RaftLog {
 struct Inner {
     store: Arc<Store>,
     snapshots: Arc<Snapshots>,
+    /// Read by what changes which snapshot a group refers to, until that has its place in the log; written by a backup, which
+    /// copies the log and the files that it refers to.
+    referring: RwLock<()>,
 }
 
 impl fmt::Debug for RaftLog {
@@ -71,7 +75,7 @@ impl RaftLog {
             check::verify_whole(slot.id, &slot.contents.read())?;
         }
         let snapshots = open_snapshots(&store, snapshot_chunk)?;
-        let mut log = RaftLog { purger: None, inner: Arc::new(Inner { store, snapshots }) };
+        let mut log = RaftLog { purger: None, inner: Arc::new(Inner { store, snapshots, referring: RwLock::new(()) }) };
         if let Some(step) = limits.every.filter(|_| options.has_threads()) {
             let of_thread = log.clone();
             let purge = move || of_thread.purge().map(|_| ());
@@ -170,7 +174,9 @@ impl RaftLog {
             return Err(Error::ForeignBatch);
         }
         let frees = batch.frees_room();
+        let unchanged = batch.changes_snapshots().then(|| self.inner.referring.read());
         let ticket = batch.submit(flush)?;
+        drop(unchanged);
         if let Some(purger) = &self.purger {
             purger.submitted(ticket.end(), frees);
         }
@@ -238,8 +244,8 @@ impl RaftLog {
     }
 
     /// Copies the log and the snapshots that its groups refer to into this directory, which must be empty or missing: all
-    /// groups as they are at one moment, with everything verified on the way. Batches wait for one sync while that moment is
-    /// captured, and go on while it is copied.
+    /// groups as they are at one moment, with everything verified on the way. Batches that install or remove snapshots wait for one
+    /// sync while that moment is captured; all others do not wait.
     ///
     /// A replica that is restored from a backup has forgotten votes and entries that it acknowledged since. Raft does not
     /// survive that: remove it from its groups and add it as a new one, or restore all replicas of a group from backups and
@@ -260,12 +266,11 @@ impl RaftLog {
         self.check_opener()?;
         let _kept = self.inner.snapshots.keep();
         let store = &self.inner.store;
-        let mut files = Vec::new();
-        let capture = store.wal.capture_with(|| {
-            for slot in store.slots.all() {
-                files.extend(snapshot_of(&slot).map(|file| (slot.id, file)));
-            }
-        })?;
+        let unchanged = self.inner.referring.write();
+        let capture = store.wal.capture()?;
+        let slots = store.slots.all();
+        let files: Vec<_> = slots.iter().filter_map(|slot| Some((slot.id, snapshot_of(slot)?))).collect();
+        drop(unchanged);
         let copy = capture.copy_to(disk)?;
         let beside = copy
             .disk()
@@ -336,6 +341,7 @@ impl RaftLog {
     /// The commit point of a saved snapshot.
     fn refer_to_snapshot(&self, slot: &Slot, conf: &ConfState, file: SnapshotRef) -> Result<Ticket> {
         let value = fields::snapshot(file);
+        let _referring = self.inner.referring.read();
         loop {
             let mut batch = groups::WriteBatch::new(Arc::clone(&self.inner.store));
             batch.set(slot.id, fields::SNAPSHOT, value.at, &value.bytes)?;

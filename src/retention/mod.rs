@@ -7,6 +7,7 @@
 //! a crash between leaves files that the next open removes, never a log whose oldest segment is missing unexplained. The
 //! newest segment that has a durable block is never released: it holds where the log ends.
 
+mod hold;
 mod keeper;
 mod table;
 
@@ -28,6 +29,8 @@ use crate::stats::Counters;
 use crate::trace::{event, span};
 
 use keeper::Jobs;
+pub use hold::Hold;
+pub(crate) use hold::Holds;
 pub(crate) use keeper::{Customer, KEEPER, random_salt};
 pub(crate) use table::SegmentTable;
 

@@ -15,7 +15,7 @@ use crate::lsn::Lsn;
 use crate::monitor::Monitor;
 use crate::options::{Checked, Options};
 use crate::recovery::{self, LOCK};
-use crate::retention::{Customer, KEEPER, Keeper, KeeperParts, random_salt};
+use crate::retention::{Customer, Holds, KEEPER, Keeper, KeeperParts, random_salt};
 use crate::segment::{Room, Segment, Summarizer, Tip};
 use crate::stats::Counters;
 use crate::trace::{event, span};
@@ -224,8 +224,10 @@ impl Wal {
         counters.opened(&opened.report);
         let mut report = opened.report;
         report.without_mapping = keeper.table.without_mapping();
+        let holds = Arc::new(Holds::new(opener.clone()));
         let inner = Arc::new(Inner {
             opener,
+            holds,
             disk,
             pipeline,
             keeper,

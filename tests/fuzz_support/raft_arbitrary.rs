@@ -13,7 +13,7 @@ use super::directory::{options, shared};
 
 /// The kinds of records that the layer knows.
 const KINDS: &[u8] =
-    &[0x21, 0x01, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x22, 0x23, 0x41, 0x02, 0x03, 0x42, 0x43];
+    &[0xe1, 0x80, 0xc0, 0xc4, 0xd0, 0xc5, 0xc8, 0xe0, 0xe2, 0xe3, 0xa0, 0x81, 0x82, 0xd1, 0x84];
 
 /// One input.
 pub fn run(input: &[u8]) {
@@ -82,27 +82,36 @@ fn number(input: &mut Cursor<'_>) -> u64 {
     input.or_any(small, Cursor::u64)
 }
 
-/// A State, a HardState, a list of members, or anything.
+/// A State, a number as HardState and snapshot have one, a list of members, or anything.
 fn payload(input: &mut Cursor<'_>) -> Vec<u8> {
     let conf = |input: &mut Cursor<'_>, out: &mut Vec<u8>| {
         out.extend_from_slice(&[1, input.below(2)]);
         for _ in 0..4 {
-            let count = u32::from(input.below(3));
-            out.extend_from_slice(&input.or_any(count, Cursor::u32).to_le_bytes());
-            (0..count).for_each(|_| out.extend_from_slice(&number(input).to_le_bytes()));
+            let count = input.below(3);
+            out.push(input.or_any(count, Cursor::u8));
+            (0..count).for_each(|_| out.push(input.u8() & 0x7f));
         }
+    };
+    let field = |number: u8, input: &mut Cursor<'_>, bytes: &[u8], out: &mut Vec<u8>| {
+        let len = bytes.len() as u8;
+        out.extend_from_slice(&[number, input.u8() & 0x7f, input.u8() & 0x7f, input.or_any(len, Cursor::u8)]);
+        out.extend_from_slice(bytes);
     };
     let mut out = Vec::new();
     match input.below(4) {
         0 => {
-            let has_snapshot = input.or_any(0, |i| i.below(2));
-            out.extend_from_slice(&[1, has_snapshot, 0, 0, 0, 0, 0, 0]);
-            let numbers = if has_snapshot == 0 { 9 } else { 12 };
-            (0..numbers).for_each(|_| out.extend_from_slice(&number(input).to_le_bytes()));
-            out.resize(8 + 12 * 8, 0);
-            conf(input, &mut out);
+            out.push(1);
+            (0..2).for_each(|_| out.extend_from_slice(&number(input).to_le_bytes()));
+            let fields = input.or_any(7, Cursor::u8);
+            let mut members = Vec::new();
+            conf(input, &mut members);
+            for (n, number, bytes) in [(0, 0, &[0; 8][..]), (1, 4, &[]), (2, 5, &members), (3, 8, &[0; 8])] {
+                if fields & (1 << n) != 0 {
+                    field(number, input, bytes, &mut out);
+                }
+            }
         }
-        1 => (0..3).for_each(|_| out.extend_from_slice(&number(input).to_le_bytes())),
+        1 => out.extend_from_slice(&number(input).to_le_bytes()),
         2 => conf(input, &mut out),
         _ => return input.blob(),
     }

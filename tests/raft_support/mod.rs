@@ -184,8 +184,8 @@ pub fn count_live(log: &RaftLog) -> Vec<(u64, u64)> {
         for head in log.wal().segment_reader(segment.id).unwrap().heads() {
             let head = head.unwrap();
             let Some(label) = head.label else { continue };
-            let is_entry = matches!(label.kind & 0x3f, 1..=3);
-            let is_state = matches!(label.kind, 0x20..=0x22);
+            let is_entry = matches!(label.kind, 0x80..=0xbf);
+            let is_state = matches!(label.kind, 0xe0..=0xe2);
             if is_entry || is_state {
                 let key = (label.stream, if is_state { 0 } else { label.sequence });
                 newest.insert(key, (segment.first_lsn.get(), u64::from(head.payload_len)));
@@ -199,14 +199,24 @@ pub fn count_live(log: &RaftLog) -> Vec<(u64, u64)> {
             let (segment, payload) = newest[&(id, index)];
             *live.entry(segment).or_insert(0) += seawall::Batch::record_size(payload, true);
         }
-        let members = |c: &ConfState| {
-            c.voters.len() + c.learners.len() + c.voters_outgoing.len() + c.learners_next.len()
-        };
-        // The fixed part of a State, its ConfState's, and eight bytes a member.
-        let state = 104 + 18 + 8 * members(&recovered.conf_state) as u64;
+        let state = state_bytes(&recovered);
         *live.entry(newest[&(id, 0)].0).or_insert(0) += seawall::Batch::record_size(state, true);
     }
     segments.iter().map(|s| (s.first_lsn.get(), live.get(&s.first_lsn.get()).copied().unwrap_or(0))).collect()
+}
+
+/// How many bytes a group's State takes, by docs/FORMAT.md.
+fn state_bytes(of: &seawall::raft::Recovered) -> u64 {
+    let varint = |v: u64| u64::from((64 - (v | 1).leading_zeros()).div_ceil(7));
+    let conf = &of.conf_state;
+    let lists = [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next];
+    let list = |list: &&Vec<u64>| varint(list.len() as u64) + list.iter().map(|id| varint(*id)).sum::<u64>();
+    let conf = 2 + lists.iter().map(list).sum::<u64>();
+    let field = |index, term, len| 1 + varint(index) + varint(term) + varint(len) + len;
+    17 + field(of.commit, of.term, 8)
+        + field(of.applied, of.applied_term, 0)
+        + field(of.conf_state_index, 0, conf)
+        + of.snapshot.map_or(0, |(index, term)| field(index, term, 8))
 }
 
 /// What the log accounts for is what its records say.
