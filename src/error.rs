@@ -369,6 +369,11 @@ impl Corruption {
         self
     }
 
+    /// Whether the file is one beside the log, and not one of the log's own.
+    pub(crate) fn is_beside_the_log(&self) -> bool {
+        self.beside
+    }
+
     /// The file is none of the log's own: a record names it, it has no addresses, and a repair of the log leaves it alone.
     #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
     pub(crate) fn beside_the_log(file: impl AsRef<Path>, offset: u64, reason: CorruptionReason) -> Self {

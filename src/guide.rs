@@ -8,6 +8,10 @@ pub mod start {}
 #[doc = include_str!("../docs/guide/durability.md")]
 pub mod durability {}
 
+/// Many logs in one without any Raft: partitions, outboxes, journals.
+#[doc = include_str!("../docs/guide/streams.md")]
+pub mod streams {}
+
 /// A working node, and what is left to your program.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 #[doc = include_str!("../docs/guide/raft.md")]

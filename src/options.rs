@@ -155,6 +155,11 @@ impl Options {
         self
     }
 
+    /// The owner that was given.
+    pub(crate) fn owner_given(&self) -> Option<u64> {
+        self.owner
+    }
+
     /// Pins the directory to an owner, or checks that it is pinned to this one.
     #[must_use]
     pub const fn owner(mut self, owner: u64) -> Self {

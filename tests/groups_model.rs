@@ -11,7 +11,7 @@ use seawall::groups::{EntryKind, Error, Field, GroupLog, GroupOptions, GroupView
 use seawall::io::sim::SimDisk;
 use seawall::{Flush, LogView, Options};
 
-const SEGMENT: u64 = 16 << 10;
+const SEGMENT: u64 = 32 << 10;
 
 fn options(segment: u64) -> GroupOptions {
     let wal = Options::new()
@@ -205,10 +205,10 @@ fn seen(log: &GroupLog) -> BTreeMap<u64, Model> {
     let of = |id: u64| {
         let group = log.group(id).unwrap();
         let indexes = group.indexes().unwrap();
-        let before = indexes.start.checked_sub(1).map(|index| Position {
-            index,
-            term: group.term(index).unwrap().unwrap(),
-        });
+        let before = indexes
+            .start
+            .checked_sub(1)
+            .map(|index| Position { index, term: group.term(index).unwrap().unwrap() });
         let entries = group.entries(indexes.clone(), u64::MAX).unwrap();
         assert!(entries.iter().map(|e| e.index).eq(indexes.clone()));
         assert!(entries.iter().all(|e| group.term(e.index).unwrap() == Some(e.term)));
@@ -292,7 +292,9 @@ fn idle_streams_pin_nothing() {
         let report = log.purge().unwrap();
         assert!(
             report.disk_bytes <= 2 * report.live_bytes + 3 * SEGMENT,
-            "{} of {}: {report:?}", report.disk_bytes, report.live_bytes
+            "{} of {}: {report:?}",
+            report.disk_bytes,
+            report.live_bytes
         );
     }
     for id in 5..200 {

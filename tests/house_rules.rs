@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["commit", "recovery", "retention", "retry"],
     &["wal", "reader", "backup", "verify", "view"],
     &["repair"],
+    &["groups"],
     &["raft", "bin", "guide"],
 ];
 

@@ -250,7 +250,9 @@ fn codecs_of_8(log: &RaftLog) -> BTreeSet<Option<u16>> {
     for segment in log.wal().segments() {
         for head in log.wal().segment_reader(segment.id).unwrap().heads() {
             let head = head.unwrap();
-            if let Some(label) = head.label.filter(|label| label.stream == 8 && matches!(label.kind, 0x80 | 0xa0)) {
+            if let Some(label) =
+                head.label.filter(|label| label.stream == 8 && matches!(label.kind, 0x80 | 0xa0))
+            {
                 newest.insert(label.sequence, head.codec.map(NonZeroU16::get));
             }
         }

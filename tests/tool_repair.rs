@@ -268,8 +268,7 @@ fn three_groups(dir: &Path, wal: Options) -> RaftLog {
 fn entry_at(dir: &Path, group: u64, index: u64) -> seawall::Lsn {
     let view = LogView::open(dir).unwrap();
     let mut heads = view.segments().iter().flat_map(|s| s.heads().map(|h| h.unwrap()).collect::<Vec<_>>());
-    let is_it =
-        |l: seawall::Label| (l.stream, l.sequence) == (group, index) && matches!(l.kind, 0x80..=0xbf);
+    let is_it = |l: seawall::Label| (l.stream, l.sequence) == (group, index) && matches!(l.kind, 0x80..=0xbf);
     heads.find(|h| h.label.is_some_and(is_it)).unwrap().lsn
 }
 

@@ -49,10 +49,10 @@ use crate::stats::Counters;
 
 pub use batch::{Batch, RecordOffset};
 use staging::{BlockSeq, Next, Rest, StagedBlock, State};
+pub use submission::{Flush, Placement, SubmitOptions};
 use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sync::thread::JoinHandle;
 use sync::{Condvar, Mutex, MutexGuard};
-pub use submission::{Flush, Placement, SubmitOptions};
 pub use ticket::Ticket;
 use waiter::Outcome;
 

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use super::Pipeline;
 use super::batch::RecordOffset;
-use super::submission::Placement;
 use super::staging::BlockSeq;
+use super::submission::Placement;
 use super::waiter::TaskSlot;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;

@@ -125,13 +125,16 @@ impl WriteBatch {
         let record = self.push_root(StateKind::Created, group, &root);
         let contents = Contents { root: root.clone(), ..Contents::default() };
         let slot = Slot::new(group, Contents::default());
-        let place = self.add(group, InBatch {
-            draft: Draft::of(slot, &contents),
-            versions: Versions::default(),
-            depends: Touched::ALL,
-            touched: Touched::ALL,
-            created: Some(replaces),
-        });
+        let place = self.add(
+            group,
+            InBatch {
+                draft: Draft::of(slot, &contents),
+                versions: Versions::default(),
+                depends: Touched::ALL,
+                touched: Touched::ALL,
+                created: Some(replaces),
+            },
+        );
         self.ops.push((place, Op::Create(record, root)));
         Ok(())
     }
@@ -263,13 +266,16 @@ impl WriteBatch {
                 let versions = contents.versions;
                 let draft = Draft::of(Arc::clone(&slot), &contents);
                 drop(contents);
-                self.add(group, InBatch {
-                    draft,
-                    versions,
-                    depends: Touched::default(),
-                    touched: Touched::default(),
-                    created: None,
-                })
+                self.add(
+                    group,
+                    InBatch {
+                        draft,
+                        versions,
+                        depends: Touched::default(),
+                        touched: Touched::default(),
+                        created: None,
+                    },
+                )
             }
         };
         self.draft(place)?.exists()?;
@@ -323,7 +329,9 @@ impl WriteBatch {
         for in_batch in &self.groups {
             let group = in_batch.draft.slot.id;
             match in_batch.created {
-                Some(Replaces::None) if self.store.slots.has(group) => return Err(Error::GroupExists { group }),
+                Some(Replaces::None) if self.store.slots.has(group) => {
+                    return Err(Error::GroupExists { group });
+                }
                 Some(_) => continue,
                 None => {}
             }
@@ -404,7 +412,9 @@ impl Appender<'_> {
         }
         let batch = &mut *self.batch;
         let before = batch.records.size_in_log();
-        let at = batch.records.push_labelled(label(Kind::Entry(kind), self.group, Position { index, term }), parts);
+        let at = batch
+            .records
+            .push_labelled(label(Kind::Entry(kind), self.group, Position { index, term }), parts);
         let size = batch.records.size_in_log() - before;
         batch.entries.push(Staged { at, term, size });
         match batch.ops.last_mut() {

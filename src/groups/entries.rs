@@ -167,7 +167,8 @@ pub(crate) fn misplaced(store: &Store, group: u64, index: u64, lsn: Lsn, summary
     let reader = segment.and_then(|s| wal.segment_reader(s.id).ok());
     let directory = wal.disk().path();
     let file = reader.map_or_else(|| directory.to_owned(), |r| directory.join(r.file_name()));
-    let offset = segment.filter(|s| lsn < s.end_lsn).and_then(|s| lsn.distance_from(s.first_lsn)).unwrap_or(0);
+    let offset =
+        segment.filter(|s| lsn < s.end_lsn).and_then(|s| lsn.distance_from(s.first_lsn)).unwrap_or(0);
     let hit = StreamRange { stream: group, first: index, last: index };
     Error::Log(Corruption::new(file, offset, lsn..lsn, CorruptionReason::Content).hitting(vec![hit]).into())
 }

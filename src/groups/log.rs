@@ -62,8 +62,9 @@ impl GroupLog {
     pub fn create_group(&self, id: u64, after: Option<Position>) -> Result<Group> {
         let mut batch = self.batch();
         batch.create_group(id, after, State::new())?;
+        let slot = batch.created(id)?;
         self.commit(batch)?;
-        self.group(id).ok_or(Error::NoSuchGroup { group: id })
+        Ok(Group::new(self.clone(), slot))
     }
 
     /// The group with this id.

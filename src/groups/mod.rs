@@ -61,7 +61,7 @@
 //! | `space`, `recount` | what is live |
 //! | `relocate`, `purge`, `purger` | what is freed, and when |
 //! | `log`, `group` | the handles |
-//! | `view` | looking at a log that is not open |
+//! | `view`, `verify`, `repair` | looking at a log that is not open, and mending it |
 
 mod batch;
 pub(crate) mod codec;
@@ -72,11 +72,12 @@ mod error;
 mod group;
 pub(crate) mod index;
 mod log;
-mod options;
+pub(crate) mod options;
 pub(crate) mod purge;
 pub(crate) mod purger;
 pub(crate) mod recount;
 mod relocate;
+pub mod repair;
 pub(crate) mod replay;
 mod run;
 pub(crate) mod slots;
@@ -85,6 +86,7 @@ pub(crate) mod state;
 pub(crate) mod store;
 pub(crate) mod summary;
 mod terms;
+pub(crate) mod verify;
 mod view;
 
 pub use batch::{Appender, WriteBatch};
@@ -95,9 +97,8 @@ pub use options::GroupOptions;
 pub use purge::{Pin, PurgeReport};
 pub use space::{GroupSpace, SegmentSpace, Space};
 pub use state::{EntryKind, Field, Position, State};
+pub use verify::{GroupVerifyReport, verify, verify_on};
 pub use view::GroupView;
-
-pub(crate) use options::PurgeLimits;
 
 #[cfg(test)]
 mod tests {

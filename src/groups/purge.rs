@@ -34,8 +34,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::error::{Error, Result};
 use super::contents::Slot;
+use super::error::{Error, Result};
 use super::relocate::Relocation;
 use super::space::{Account, GroupSpace, account, disk_bytes, span};
 use super::store::Store;

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::error::Result;
-use crate::{Lsn, Wal};
 use crate::io::process::Opener;
 use crate::trace::event;
+use crate::{Lsn, Wal};
 
 /// Delay between a batch that frees room and the purge it triggers; batches that come in the meantime share it.
 const DELAY: Duration = Duration::from_millis(500);
@@ -78,7 +78,6 @@ impl<E: Clone + fmt::Display + Send + 'static> Purger<E> {
             .map_err(|e| crate::Error::io("start a thread for", dir, e))?;
         Ok(Purger { opener, schedule, thread: Mutex::new(Some(thread)) })
     }
-
 }
 
 impl<E> Purger<E> {

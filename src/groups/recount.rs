@@ -53,12 +53,17 @@ pub(crate) fn recount(store: &Store) -> Result<Account> {
 fn copy_groups(store: &Store) -> Result<(Lsn, HashMap<u64, Copied>)> {
     let mut copied = HashMap::new();
     // An empty batch is as durable as everything before it, and only what is durable can be walked.
-    let ticket = store.wal.submit_with(Batch::new(), SubmitOptions::new(), || Ok::<_, Error>(()), |_| {
-        for slot in store.slots.all() {
-            let contents = slot.contents.read().clone();
-            copied.insert(slot.id, Copied { slot, contents, by_segment: BTreeMap::new() });
-        }
-    })?;
+    let ticket = store.wal.submit_with(
+        Batch::new(),
+        SubmitOptions::new(),
+        || Ok::<_, Error>(()),
+        |_| {
+            for slot in store.slots.all() {
+                let contents = slot.contents.read().clone();
+                copied.insert(slot.id, Copied { slot, contents, by_segment: BTreeMap::new() });
+            }
+        },
+    )?;
     let end = ticket.end();
     ticket.wait()?;
     Ok((end, copied))

@@ -217,7 +217,8 @@ impl<'a> Relocation<'a> {
             pieces.retain(is_current);
             let mut batch = self.store.wal.batch();
             let framed: Vec<Framed> = pieces.iter().map(|piece| frame(&mut batch, piece)).collect();
-            let restated: Vec<Restated<'_>> = states.iter().filter_map(|state| restate(&mut batch, state)).collect();
+            let restated: Vec<Restated<'_>> =
+                states.iter().filter_map(|state| restate(&mut batch, state)).collect();
             if batch.is_empty() {
                 return Ok(());
             }
@@ -325,7 +326,8 @@ struct Framed {
 }
 
 fn frame(batch: &mut Batch, piece: &Piece) -> Framed {
-    let label = label(Kind::Relocated(piece.kind), piece.slot.id, Position { index: piece.index, term: piece.term });
+    let label =
+        label(Kind::Relocated(piece.kind), piece.slot.id, Position { index: piece.index, term: piece.term });
     let before = batch.size_in_log();
     let at = match &piece.content {
         Content::Decoded(record) => batch.push_labelled(label, &[record.payload()]),

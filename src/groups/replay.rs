@@ -23,8 +23,8 @@ use std::collections::binary_heap::PeekMut;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::error::{ContentProblem, Error, Result};
 use super::contents::{Contents, Slot};
+use super::error::{ContentProblem, Error, Result};
 use super::index::SegmentPositions;
 use super::slots::Slots;
 use super::summary::{Before, Effect, Effects, Suffix, builder};
@@ -225,11 +225,11 @@ fn merge_with(
             spoilt = false;
         }
         spoilt &= reading.next.before != Before::Gone;
-        if let Some((_, group)) = made.as_mut().filter(|_| !spoilt) {
-            if let Err(error) = apply(group, id, &reading.next, &reading.array) {
-                spoilt = true;
-                contradiction(id, error)?;
-            }
+        if let Some((_, group)) = made.as_mut().filter(|_| !spoilt)
+            && let Err(error) = apply(group, id, &reading.next, &reading.array)
+        {
+            spoilt = true;
+            contradiction(id, error)?;
         }
         match reading.advance()? {
             Some(next) => *first = Reverse((next, part)),
@@ -265,7 +265,12 @@ impl Reading<'_> {
 }
 
 /// Adds what one segment did to one group, which is there or not.
-fn apply(group: &mut Option<Contents>, id: u64, effect: &Effect, array: &Arc<SegmentPositions>) -> Result<()> {
+fn apply(
+    group: &mut Option<Contents>,
+    id: u64,
+    effect: &Effect,
+    array: &Arc<SegmentPositions>,
+) -> Result<()> {
     if effect.before == Before::Gone {
         *group = None;
     }
@@ -344,7 +349,7 @@ mod tests {
     fn step(log: &GroupLog, id: u64, draw: u64) {
         let mut batch = log.batch();
         let Some(group) = log.group(id) else {
-            let after = (draw % 2 == 0).then_some(Position { index: draw, term: 1 });
+            let after = draw.is_multiple_of(2).then_some(Position { index: draw, term: 1 });
             log.create_group(id, after).unwrap();
             return;
         };

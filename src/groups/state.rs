@@ -38,6 +38,12 @@ impl EntryKind {
         if number < 32 { Some(EntryKind(number)) } else { None }
     }
 
+    /// The kind whose number is the low five bits of this one.
+    #[must_use]
+    pub const fn from_low_bits(number: u8) -> EntryKind {
+        EntryKind(number & 31)
+    }
+
     /// The number.
     #[must_use]
     pub const fn get(self) -> u8 {
@@ -57,15 +63,20 @@ const FIELDS: u8 = 12;
 
 impl Field {
     /// All of them: fields 0 to 3 change with the entries, 4 to 7 with purging, 8 to 11 by themselves.
-    pub const ALL: [Field; FIELDS as usize] = {
-        let mut all = [Field(0); FIELDS as usize];
-        let mut n = 0;
-        while n < FIELDS {
-            all[n as usize] = Field(n);
-            n += 1;
-        }
-        all
-    };
+    pub const ALL: [Field; FIELDS as usize] = [
+        Field(0),
+        Field(1),
+        Field(2),
+        Field(3),
+        Field(4),
+        Field(5),
+        Field(6),
+        Field(7),
+        Field(8),
+        Field(9),
+        Field(10),
+        Field(11),
+    ];
 
     /// The field with this number, if it is below 12.
     #[must_use]

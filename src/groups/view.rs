@@ -98,14 +98,19 @@ impl GroupView {
         record.label.is_some_and(|label| matches!(Kind::of(label), Some(Kind::Relocated(_))))
     }
 
+    // For a layer above: its protocol's rules are checked there.
+
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))]
     pub(crate) fn contents(&self) -> impl Iterator<Item = (u64, &Contents)> {
         self.groups.iter().map(|(id, contents)| (*id, contents))
     }
 
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))]
     pub(crate) fn get(&self, group: u64) -> Option<&Contents> {
         self.groups.get(&group)
     }
 
+    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))]
     pub(crate) fn remove(&mut self, group: u64) {
         self.groups.remove(&group);
     }

@@ -9,7 +9,7 @@ use ::raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use super::check::{Newer, View};
 use super::codec::conf::encode_conf;
 use super::codec::{entry, fields};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::log::RaftLog;
 use super::snapshot::{Meta, ReceivedSnapshot};
 use super::state::{Fixed, Hard, SnapshotRef};
@@ -236,7 +236,7 @@ impl WriteBatch {
     }
 
     /// The group's place in the batch below, and its view to try an operation on.
-    fn view(&mut self, group: u64) -> Result<(usize, View)> {
+    fn view(&mut self, group: u64) -> Result<(usize, View), Error> {
         let place = self.groups.existing(group)?;
         if let Some(view) = self.views.get(place) {
             return Ok((place, *view));

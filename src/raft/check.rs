@@ -75,7 +75,8 @@ impl View {
         if first > expected {
             return Err(Error::Gap { group, index: first, expected });
         }
-        let last = self.check_run(Position { index: first - 1, term: self.term(draft, first - 1) }, entries)?;
+        let last =
+            self.check_run(Position { index: first - 1, term: self.term(draft, first - 1) }, entries)?;
         self.last = last;
         Ok(())
     }

@@ -431,7 +431,9 @@ impl From<groups::Error> for Error {
             Below::Gap { group, index, expected } => Error::Gap { group, index, expected },
             Below::BelowFirst { group, index, first } => Error::BelowFirst { group, index, first },
             Below::IndexExhausted { group, index } => Error::IndexExhausted { group, index },
-            Below::NotContiguous { group, index, expected } => Error::NotContiguous { group, index, expected },
+            Below::NotContiguous { group, index, expected } => {
+                Error::NotContiguous { group, index, expected }
+            }
             Below::TermMismatch { group, index, term, expected } => {
                 Error::TermMismatch { group, index, term, expected }
             }

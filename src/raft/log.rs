@@ -16,12 +16,13 @@ use super::snapshot::{self, Snapshots};
 use super::state::{Fixed, SnapshotRef};
 use super::storage::GroupStorage;
 use crate::groups::contents::Slot;
+use crate::groups::options::PurgeLimits;
 use crate::groups::purge::{PurgeReport, purge};
 use crate::groups::purger::Purger;
 use crate::groups::recount::recount;
 use crate::groups::space::{Space, account};
 use crate::groups::store::Store;
-use crate::groups::{self, Position, PurgeLimits};
+use crate::groups::{self, Position};
 use crate::io::Disk;
 use crate::{BackupReport, Flush, Lsn, Options, Ticket, Wal};
 
@@ -75,7 +76,8 @@ impl RaftLog {
             check::verify_whole(slot.id, &slot.contents.read())?;
         }
         let snapshots = open_snapshots(&store, snapshot_chunk)?;
-        let mut log = RaftLog { purger: None, inner: Arc::new(Inner { store, snapshots, referring: RwLock::new(()) }) };
+        let mut log =
+            RaftLog { purger: None, inner: Arc::new(Inner { store, snapshots, referring: RwLock::new(()) }) };
         if let Some(step) = limits.every.filter(|_| options.has_threads()) {
             let of_thread = log.clone();
             let purge = move || of_thread.purge().map(|_| ());

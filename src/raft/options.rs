@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{Error, Result};
 use super::log::RaftLog;
 use crate::Options;
-use crate::groups::PurgeLimits;
+use crate::groups::options::PurgeLimits;
 use crate::io::Disk;
 
 /// Snapshot data is checksummed in pieces of this size.
@@ -86,11 +86,6 @@ impl RaftOptions {
     pub fn purge_in_background(mut self, bytes: u64) -> Self {
         self.purge.every = Some(bytes);
         self
-    }
-
-    /// Whose directory it is to be.
-    pub(crate) fn node(&self) -> Option<u64> {
-        self.node_id
     }
 
     /// The options of the log below, with its owner.

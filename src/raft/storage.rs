@@ -106,7 +106,8 @@ impl GroupStorage {
     /// The HardState.
     #[must_use]
     pub fn hard_state(&self) -> HardState {
-        self.here().map_or_else(HardState::default, |group| fields::fixed_of(&group.root.state).hard.to_raft())
+        self.here()
+            .map_or_else(HardState::default, |group| fields::fixed_of(&group.root.state).hard.to_raft())
     }
 
     /// The members.
@@ -118,7 +119,8 @@ impl GroupStorage {
     /// Index and term of the last entry known to be applied.
     #[must_use]
     pub fn applied(&self) -> (u64, u64) {
-        let applied = self.here().map(|group| fields::fixed_of(&group.root.state).applied).unwrap_or_default();
+        let applied =
+            self.here().map(|group| fields::fixed_of(&group.root.state).applied).unwrap_or_default();
         (applied.index, applied.term)
     }
 

@@ -18,11 +18,9 @@ use super::options::RaftOptions;
 use super::snapshot::{self, SnapshotFiles, is_snapshot};
 use super::view::RaftView;
 use crate::error::{Error as LogError, OPEN_DIRECTORY};
+use crate::groups::verify::{Found, Looked, damaged_view, look_until_sure, verify_log};
 use crate::io::{Disk, RealDisk};
-use crate::lsn::SegmentId;
-use crate::retry::{Fault, Sure, unsettled, until_sure};
-use crate::verify::verify_on_with;
-use crate::{LogView, Verdict, VerifyProgress, VerifyReport};
+use crate::{Verdict, VerifyProgress, VerifyReport};
 
 /// What [`verify`] found.
 #[derive(Clone, Debug)]
@@ -76,71 +74,44 @@ pub fn verify_on(
     options: &RaftOptions,
     progress: impl FnMut(VerifyProgress),
 ) -> Result<RaftVerifyReport> {
-    let mut log = verify_on_with(disk, progress)?;
-    if let (Some(expected), Some(found)) = (options.node(), log.owner)
-        && expected != found
-    {
-        return Err(LogError::OwnerMismatch { dir: disk.path().to_owned(), expected, found }.into());
-    }
-    let faults = |looked: &Result<Groups>| match looked {
-        Ok(groups) => groups.problems.iter().map(|e| GroupFault::of(e, groups.oldest)).collect(),
-        Err(_) => Vec::new(),
-    };
-    let (groups, problems) = match until_sure(disk, || Groups::look(disk, options), faults) {
-        Sure::Whole(looked) => (looked?, Vec::new()),
-        Sure::Wrong(looked, certain) => {
-            let mut groups = looked?;
-            let oldest = groups.oldest;
-            let mut problems = std::mem::take(&mut groups.problems);
-            problems.retain(|e| certain.contains(&GroupFault::of(e, oldest)));
-            (groups, problems)
-        }
-        Sure::Unsettled => return Err(unsettled(disk.path()).into()),
-    };
-    log.foreign.extend(groups.foreign);
-    Ok(RaftVerifyReport { log, groups: groups.count, snapshots: groups.snapshots, problems })
-}
-
-/// One look at the groups.
-struct Groups {
-    count: usize,
-    snapshots: usize,
-    problems: Vec<Error>,
-    foreign: Vec<String>,
-    /// The view's oldest segment.
-    oldest: SegmentId,
-}
-
-impl Groups {
-    fn look(disk: &Arc<dyn Disk>, options: &RaftOptions) -> Result<Groups> {
-        let mut found = Groups {
-            count: 0,
-            snapshots: 0,
-            problems: Vec::new(),
-            foreign: foreign(disk)?,
-            oldest: SegmentId::new(u64::MAX),
+    let below = options.below()?;
+    let mut log = verify_log(disk, &below, progress)?;
+    let looked = look_until_sure(disk, || {
+        let foreign = foreign(disk)?;
+        let Some(view) = damaged_view(disk, &below)? else {
+            return Ok(Looked::nothing(Seen { foreign, ..Seen::default() }));
         };
-        let view = match LogView::open_damaged_on(disk) {
-            Ok(view) => view,
-            // Not even which log this is can be known, and that is said already.
-            Err(LogError::Corruption(_)) => return Ok(found),
-            Err(e) => return Err(e.into()),
-        };
-        let view = options.below()?.codecs().fold(view, |view, codec| view.decode_with(Arc::clone(codec)));
-        found.oldest = view.oldest();
         let (groups, mut problems) = RaftView::salvage(&view)?;
-        // The log's own damage is in the log's own report.
-        problems.retain(|e| !matches!(e, Error::Log(LogError::Corruption(_))));
+        let mut seen = Seen { groups: groups.groups().len(), snapshots: 0, foreign };
         let files = SnapshotFiles::of(disk, view.uuid())?;
         for (group, file) in groups.snapshots() {
             match files.verify(group, file) {
-                Ok(()) => found.snapshots += 1,
+                Ok(()) => seen.snapshots += 1,
                 Err(e @ LogError::Corruption(_)) => problems.push(e.into()),
                 Err(e) => return Err(e.into()),
             }
         }
-        (found.count, found.problems) = (groups.groups().len(), problems);
-        Ok(found)
+        Ok::<_, Error>(Looked { oldest: view.oldest(), seen, problems })
+    })?;
+    let Seen { groups, snapshots, foreign } = looked.seen;
+    log.foreign.extend(foreign);
+    Ok(RaftVerifyReport { log, groups, snapshots, problems: looked.problems })
+}
+
+/// What one look saw.
+#[derive(Default)]
+struct Seen {
+    groups: usize,
+    snapshots: usize,
+    foreign: Vec<String>,
+}
+
+impl Found for Error {
+    fn below(&self) -> Option<&LogError> {
+        match self {
+            Error::Log(e) => Some(e),
+            _ => None,
+        }
     }
 }
 
@@ -156,25 +127,4 @@ fn foreign(disk: &Arc<dyn Disk>) -> Result<Vec<String>> {
     names.retain(|name| !is_snapshot(name));
     names.sort();
     Ok(names.into_iter().map(|name| format!("{}/{name}", snapshot::DIRECTORY)).collect())
-}
-
-/// What is wrong, and with what. A snapshot's file has a name that is never given twice; everything else is said of all
-/// records that there were, so it says nothing once some of them were released.
-#[derive(PartialEq)]
-struct GroupFault {
-    what: String,
-    rests_on: Option<SegmentId>,
-}
-
-impl GroupFault {
-    fn of(e: &Error, oldest: SegmentId) -> Self {
-        let rests_on = (!matches!(e, Error::Log(_))).then_some(oldest);
-        GroupFault { what: e.to_string(), rests_on }
-    }
-}
-
-impl Fault for GroupFault {
-    fn rests_on(&self) -> Option<SegmentId> {
-        self.rests_on
-    }
 }

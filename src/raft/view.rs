@@ -55,7 +55,8 @@ impl RaftView {
         let (view, more) = RaftView::checked(groups, false);
         for e in more {
             // A group that lacks something was named already.
-            let named = |known: &Error| incomplete_group(known).is_some_and(|id| incomplete_group(&e) == Some(id));
+            let named =
+                |known: &Error| incomplete_group(known).is_some_and(|id| incomplete_group(&e) == Some(id));
             if !wrong.iter().any(named) {
                 wrong.push(e);
             }

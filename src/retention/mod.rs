@@ -28,9 +28,9 @@ use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, size_of};
 use crate::stats::Counters;
 use crate::trace::{event, span};
 
-use keeper::Jobs;
 pub use hold::Hold;
 pub(crate) use hold::Holds;
+use keeper::Jobs;
 pub(crate) use keeper::{Customer, KEEPER, random_salt};
 pub(crate) use table::SegmentTable;
 

@@ -224,10 +224,9 @@ impl Wal {
         counters.opened(&opened.report);
         let mut report = opened.report;
         report.without_mapping = keeper.table.without_mapping();
-        let holds = Arc::new(Holds::new(opener.clone()));
         let inner = Arc::new(Inner {
+            holds: Arc::new(Holds::new(opener.clone())),
             opener,
-            holds,
             disk,
             pipeline,
             keeper,

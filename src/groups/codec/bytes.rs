@@ -54,15 +54,6 @@ impl<'a> Cursor<'a> {
         Err(ContentProblem::Field("varint"))
     }
 
-    /// A flag byte, which is 0 or 1.
-    pub(crate) fn flag(&mut self, field: &'static str) -> Result<bool, ContentProblem> {
-        match self.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(ContentProblem::Field(field)),
-        }
-    }
-
     /// A count of items of `size` bytes each that follow; no more than there are bytes for, so that a count can be
     /// trusted with an allocation.
     pub(crate) fn count(&mut self, size: usize) -> Result<usize, ContentProblem> {

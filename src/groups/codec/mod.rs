@@ -88,8 +88,8 @@ impl Kind {
         let unknown = ContentProblem::UnknownKind(raw);
         Ok(Some(match raw {
             0..OURS => return Ok(None),
-            ENTRY..RELOCATED => Kind::Entry(EntryKind::new(raw - ENTRY).ok_or(unknown)?),
-            RELOCATED..FIELD => Kind::Relocated(EntryKind::new(raw - RELOCATED).ok_or(unknown)?),
+            ENTRY..RELOCATED => Kind::Entry(EntryKind::from_low_bits(raw)),
+            RELOCATED..FIELD => Kind::Relocated(EntryKind::from_low_bits(raw)),
             FIELD..PURGED => Kind::Field(Field::new(raw - FIELD).ok_or(unknown)?),
             PURGED => Kind::Purged,
             TRUNCATED => Kind::Truncated,

@@ -45,7 +45,11 @@ mod tests {
         let at = Position { index: 300, term: 7 };
         Root {
             start: Start { first: 71, term_before: 5 },
-            state: State::new().with(Field::ALL[0], at, b"vote").with(Field::ALL[4], Position::default(), b""),
+            state: State::new().with(Field::ALL[0], at, b"vote").with(
+                Field::ALL[4],
+                Position::default(),
+                b"",
+            ),
         }
     }
 

@@ -71,7 +71,11 @@ fn add(groups: &mut HashMap<u64, OfGroup>, segment: &SegmentReader, head: &Recor
     let record = if has_payload(kind) { Some(segment.read(head.lsn)?) } else { None };
     let payload = record.as_ref().map_or(&[][..], |record| record.payload());
     let size = Batch::record_size(u64::from(head.payload_len), true);
-    groups.entry(label.stream).or_default().add(kind, label, Place { lsn: head.lsn, size }, payload).map_err(content)
+    groups
+        .entry(label.stream)
+        .or_default()
+        .add(kind, label, Place { lsn: head.lsn, size }, payload)
+        .map_err(content)
 }
 
 /// Whether a record's label leaves something to its payload that a summary needs.
@@ -289,8 +293,7 @@ mod tests {
 
     fn feed(group: &mut OfGroup, kind: Kind, index: u64, term: u64, lsn: u64) -> Result<(), ContentProblem> {
         let label = Label { kind: kind.to_u8(), stream: 1, sequence: index, extra: term };
-        let payload =
-            if matches!(kind, Kind::State(_)) { encode_root(&Root::default()) } else { Vec::new() };
+        let payload = if matches!(kind, Kind::State(_)) { encode_root(&Root::default()) } else { Vec::new() };
         group.add(kind, label, Place { lsn: Lsn::new(lsn), size: 48 }, &payload)
     }
 
@@ -366,7 +369,10 @@ mod tests {
         feed(&mut group, Kind::Purged, 6, 6, 9).unwrap();
         assert_eq!((relocated(&group), entries(&group)), (vec![], vec![(7, 7, 7), (8, 8, 8)]));
         feed(&mut group, Kind::Purged, 20, 9, 10).unwrap();
-        assert_eq!((group.suffix(0), group.effect.purged), (Suffix::Cut(21), Some(Position { index: 20, term: 9 })));
+        assert_eq!(
+            (group.suffix(0), group.effect.purged),
+            (Suffix::Cut(21), Some(Position { index: 20, term: 9 }))
+        );
         feed(&mut group, ENTRY, 21, 9, 11).unwrap();
         assert_eq!(entries(&group), [(21, 9, 11)]);
         assert_eq!(feed(&mut group, Kind::Purged, u64::MAX, 9, 12), Err(ContentProblem::Field("index")));

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    ALL_FLAGS, Before, CUT, Effect, EntryRange, FIELDS, FRESH, PURGED, RANGE_CUTS, RANGE_SIZED, REMOVED, RESET,
-    ROOT, SegmentSummary, Suffix, VERSION,
+    ALL_FLAGS, Before, CUT, Effect, EntryRange, FIELDS, FRESH, PURGED, RANGE_CUTS, RANGE_SIZED, REMOVED,
+    RESET, ROOT, SegmentSummary, Suffix, VERSION,
 };
 use crate::groups::codec::Cursor;
 use crate::groups::codec::root::decode_root;

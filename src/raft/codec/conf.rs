@@ -30,7 +30,11 @@ pub(crate) fn decode_conf(bytes: &[u8]) -> Result<ConfState, ContentProblem> {
         return Err(ContentProblem::UnknownVersion(u32::from(version)));
     }
     let mut conf = ConfState::default();
-    conf.auto_leave = cursor.flag("auto_leave")?;
+    conf.auto_leave = match cursor.u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(ContentProblem::Field("auto_leave")),
+    };
     conf.voters = take_list(&mut cursor)?;
     conf.learners = take_list(&mut cursor)?;
     conf.voters_outgoing = take_list(&mut cursor)?;

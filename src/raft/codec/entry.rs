@@ -25,34 +25,18 @@ pub(crate) struct Shape {
 
 const WITH_CONTEXT: u8 = 4;
 
-/// The kinds by their numbers.
-const KINDS: [EntryKind; 7] = {
-    let mut kinds = [EntryKind::ZERO; 7];
-    let mut n = 0;
-    while n < kinds.len() {
-        if let Some(kind) = EntryKind::new(n as u8) {
-            kinds[n] = kind;
-        }
-        n += 1;
-    }
-    kinds
-};
-
 impl Shape {
     pub(crate) fn of(entry: &Entry) -> Shape {
         Shape { kind: entry.get_entry_type(), has_context: !entry.context.is_empty() }
     }
 
     pub(crate) fn to_kind(self) -> EntryKind {
-        let [normal, change, change_v2, _, normal_c, change_c, change_v2_c] = KINDS;
-        match (self.kind, self.has_context) {
-            (EntryType::EntryNormal, false) => normal,
-            (EntryType::EntryConfChange, false) => change,
-            (EntryType::EntryConfChangeV2, false) => change_v2,
-            (EntryType::EntryNormal, true) => normal_c,
-            (EntryType::EntryConfChange, true) => change_c,
-            (EntryType::EntryConfChangeV2, true) => change_v2_c,
-        }
+        let kind = match self.kind {
+            EntryType::EntryNormal => 0,
+            EntryType::EntryConfChange => 1,
+            EntryType::EntryConfChangeV2 => 2,
+        };
+        EntryKind::from_low_bits(if self.has_context { kind | WITH_CONTEXT } else { kind })
     }
 
     pub(crate) fn of_kind(kind: EntryKind) -> Result<Shape, ContentProblem> {

@@ -29,10 +29,11 @@ pub(crate) fn snapshot(file: SnapshotRef) -> Value<8> {
 /// The state of a group of which this is known. What is at its default needs no field.
 pub(crate) fn encode(fixed: &Fixed, conf: &ConfState) -> State {
     let hard = hard(&fixed.hard);
-    let mut state = State::new()
-        .with(HARD, hard.at, &hard.bytes)
-        .with(APPLIED, fixed.applied, &[])
-        .with(CONF, Position { index: fixed.conf_index, term: 0 }, &encode_conf(conf));
+    let mut state = State::new().with(HARD, hard.at, &hard.bytes).with(APPLIED, fixed.applied, &[]).with(
+        CONF,
+        Position { index: fixed.conf_index, term: 0 },
+        &encode_conf(conf),
+    );
     if let Some(file) = fixed.snapshot {
         let snapshot = snapshot(file);
         state.set(SNAPSHOT, snapshot.at, &snapshot.bytes);
@@ -126,7 +127,8 @@ mod tests {
     fn what_this_layer_never_writes_is_refused() {
         let (fixed, conf) = sample();
         let at = Position::default();
-        let spoilt = [(HARD, &[0; 7][..]), (SNAPSHOT, &[0; 9]), (CONF, &[9]), (APPLIED, &[0]), (Field::ALL[11], &[])];
+        let spoilt =
+            [(HARD, &[0; 7][..]), (SNAPSHOT, &[0; 9]), (CONF, &[9]), (APPLIED, &[0]), (Field::ALL[11], &[])];
         for (field, bytes) in spoilt {
             check(&encode(&fixed, &conf).with(field, at, bytes)).unwrap_err();
         }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::error::Result;
-use crate::groups::summary::SegmentSummary;
+use super::super::summary::SegmentSummary;
 use crate::error::{Corruption, CorruptionReason, Error as LogError, RepairProblem, Result as LogResult};
 use crate::io::Disk;
 use crate::{LogView, SegmentReader};

@@ -1,0 +1,62 @@
+//! What each group needs and cannot be read.
+//!
+//! Only what is live counts: an entry at its newest place. It is asked for as a reader would ask for it, by its own checksums, so
+//! a block of which a part is damaged costs those entries only that lie in that part.
+
+use std::collections::BTreeMap;
+
+use super::super::codec::Kind;
+use super::super::contents::Contents;
+use super::super::error::Result;
+use super::super::replay::of_segments;
+use super::LostEntries;
+use crate::error::Error as LogError;
+use crate::{LogView, Lsn, SegmentReader, StoredRecord};
+
+/// The groups as an open would find them, by their ids.
+pub(super) fn groups_of(view: &LogView) -> Result<BTreeMap<u64, Contents>> {
+    let groups: BTreeMap<u64, Contents> = of_segments(view.segments())?.into_iter().collect();
+    for (id, group) in &groups {
+        group.verify_whole(*id)?;
+    }
+    Ok(groups)
+}
+
+/// The entries that a group has in these segments and that cannot be read, ascending.
+pub(super) fn lost_entries(id: u64, group: &Contents, damaged: &[SegmentReader]) -> Result<Vec<LostEntries>> {
+    let mut lost: BTreeMap<u64, u64> = BTreeMap::new();
+    for segment in damaged {
+        for (index, lsn) in group.positions.within(&(segment.first_lsn()..segment.end_lsn())) {
+            let term = group.term(index).unwrap_or_default();
+            if !is_readable(segment, lsn, (id, index, term))? {
+                lost.insert(index, term);
+            }
+        }
+    }
+    let mut ranges: Vec<LostEntries> = Vec::new();
+    for (index, term) in lost {
+        match ranges.last_mut() {
+            Some(range) if range.last.checked_add(1) == Some(index) && range.term == term => {
+                range.last = index
+            }
+            _ => ranges.push(LostEntries { first: index, last: index, term }),
+        }
+    }
+    Ok(ranges)
+}
+
+fn is_readable(segment: &SegmentReader, lsn: Lsn, entry: (u64, u64, u64)) -> Result<bool> {
+    match segment.read_stored(lsn) {
+        Ok(record) => Ok(is_entry(&record, entry)),
+        Err(LogError::Corruption(_) | LogError::NotFound { .. }) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether this record is the entry with this group, index and term.
+fn is_entry(record: &StoredRecord, entry: (u64, u64, u64)) -> bool {
+    record.label().is_some_and(|label| {
+        (label.stream, label.sequence, label.extra) == entry
+            && matches!(Kind::of(label), Some(Kind::Entry(_) | Kind::Relocated(_)))
+    })
+}

@@ -1,0 +1,250 @@
+//! Giving up the groups that need something unreadable, and no other.
+//!
+//! A cut ([`crate::repair`]) gives up everything behind the first damage, of all groups. Often less is enough: where a
+//! segment has a good footer, its summary says what every group had there, and only those that still need a record that
+//! cannot be read have lost something.
+//!
+//! ```text
+//!  segment 4   |7: e e|8: e|9: e|########|8: e|  footer: which group has which entry where
+//!                               \_ 9: e e, 7: e (purged since)
+//!              group 9 is dropped; 7 and 8 stay, with all they have
+//! ```
+//!
+//! What a group has besides entries stands in the summary itself, so a record of it that cannot be read costs nothing.
+//! **Without a good footer nothing is guessed**: what cannot be read there may have been of any group, so [`DropPlan::of`]
+//! refuses and says what else there is.
+//!
+//! ```text
+//!  DropPlan::of ──> what would be dropped; nothing is changed
+//!     |
+//!   apply:  lock ── look again ── copies and manifest, synced ── open, lock held ── one record a group: removed ── close
+//!           \____________ the log as it was ___________________________________/ \_ some or all of the groups dropped _/
+//! ```
+//!
+//! The log is opened below this layer, so that no entry of a dropped group has to be read; the record that removes a group is
+//! the one that [`WriteBatch::remove_group`](super::WriteBatch::remove_group) writes. Nothing of
+//! the damage itself is changed: `verify` tells it until purging has released the segment, which relocates only what is
+//! live. Interrupted anywhere, it is finished by doing it again; [`undo`](crate::repair::undo) gives back every byte.
+
+mod attribute;
+mod losses;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::codec::{Kind, label};
+use super::contents::Contents;
+use super::error::Result;
+use super::slots::{GroupSummarizer, Slots};
+use super::state::Position;
+use crate::error::{Corruption, Error as LogError, RepairProblem};
+use crate::format::DATA_START;
+use crate::format::superblock::Superblock;
+use crate::io::{Disk, Lock};
+use crate::repair::{Layer, Repaired, set_aside};
+use crate::segment::SuperblockFile;
+use crate::verify::damage_on;
+use crate::wal::take_lock;
+use crate::{Batch, LogView, Lsn, Options, SegmentReader};
+
+/// Consecutive entries of one term that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostEntries {
+    /// The first index.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// Their term.
+    pub term: u64,
+}
+
+/// What dropping groups would do. Making one changes nothing.
+#[derive(Debug)]
+pub struct DropPlan {
+    damage: Damage,
+}
+
+impl DropPlan {
+    /// Looks at the log of groups in `disk` and says which groups would be dropped. Takes no lock and changes nothing. Of
+    /// `options`, the owner is compared, and the codecs are used.
+    ///
+    /// # Errors
+    /// [`Error::Log`](super::Error::Log) with [`LogError::Repair`] when there is damage of which nobody can know whom it
+    /// hits: its problem says why, and what else can be done. With `Corruption` when both slots of the superblock are damaged,
+    /// with `Io` when something cannot be read: copy the directory to a device that can be read, and repair the copy.
+    /// [`Error::Incomplete`](super::Error::Incomplete) when a group lacks something that is not damaged but gone, as after
+    /// a cut; [`Error::Content`](super::Error::Content).
+    pub fn of(disk: &Arc<dyn Disk>, options: &Options) -> Result<DropPlan> {
+        Ok(DropPlan { damage: Damage::of(disk, options)? })
+    }
+
+    /// What does not verify.
+    #[must_use]
+    pub fn problems(&self) -> &[Corruption] {
+        &self.damage.problems
+    }
+
+    /// The groups that would be dropped, and what of each cannot be read, ascending.
+    #[must_use]
+    pub fn dropped(&self) -> &BTreeMap<u64, Vec<LostEntries>> {
+        &self.damage.lost
+    }
+
+    /// The groups that would stay, with all they have, ascending.
+    pub fn survivors(&self) -> impl Iterator<Item = u64> + '_ {
+        self.damage.groups.keys().copied().filter(|id| !self.damage.lost.contains_key(id))
+    }
+
+    /// Does it: copies into `aside`, which must be empty, or into a new directory `repair-<n>` in the log's, and then removes
+    /// the groups. [`undo`](crate::repair::undo) puts back what was there, as long as the log has released nothing that was
+    /// not copied.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `aside` is in use:
+    /// nothing was changed then. [`LogError::Io`]: do it again, or undo it; until the copies are complete, nothing was changed.
+    pub fn apply(&self, aside: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
+        let lock = take_lock(&self.damage.disk)?;
+        let again = Damage::of(&self.damage.disk, &self.damage.options)?;
+        if !again.is_same(&self.damage) {
+            return Err(again.changed().into());
+        }
+        again.drop_groups(lock, aside, &[], again.lost.keys().copied())
+    }
+}
+
+/// The damage of a log, and whom it hits.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    pub(crate) superblock: Superblock,
+    pub(crate) end: Lsn,
+    /// How new segments are to be made: as those are that are there.
+    segment_size: u64,
+    block_align: u32,
+    pub(crate) problems: Vec<Corruption>,
+    /// The files that neither this repair nor a later use of the log writes to.
+    untouched: Vec<String>,
+    /// All groups, as an open would find them.
+    pub(crate) groups: BTreeMap<u64, Contents>,
+    /// What cannot be read of those that are hit.
+    pub(crate) lost: BTreeMap<u64, Vec<LostEntries>>,
+}
+
+impl Damage {
+    pub(crate) fn of(disk: &Arc<dyn Disk>, options: &Options) -> Result<Damage> {
+        let superblock = SuperblockFile::read(disk)?;
+        check_owner(disk, options.owner_given(), superblock.owner)?;
+        let problems = damage_on(disk)?;
+        let view = options.codecs().fold(LogView::open_damaged_on(disk), |view, codec| {
+            view.map(|view| view.decode_with(Arc::clone(codec)))
+        });
+        let (view, damaged) = attribute::damaged_segments(disk, view, &problems)?;
+        let groups = losses::groups_of(&view)?;
+        let mut lost = BTreeMap::new();
+        for (id, contents) in &groups {
+            let entries = losses::lost_entries(*id, contents, &damaged)?;
+            if !entries.is_empty() {
+                lost.insert(*id, entries);
+            }
+        }
+        Ok(Damage {
+            disk: Arc::clone(disk),
+            options: options.clone(),
+            superblock,
+            end: view.end_lsn(),
+            segment_size: segment_size(&view),
+            block_align: view.segments().last().map_or(DEFAULT_ALIGN, SegmentReader::block_align),
+            untouched: untouched(&view, &damaged),
+            problems,
+            groups,
+            lost,
+        })
+    }
+
+    /// Whether both were made of the same log, and say the same of it.
+    pub(crate) fn is_same(&self, other: &Damage) -> bool {
+        let places = |damage: &Damage| -> Vec<(PathBuf, u64)> {
+            damage.problems.iter().map(|p| (p.file.clone(), p.offset)).collect()
+        };
+        let groups = |damage: &Damage| -> Vec<_> {
+            let of = |(id, c): (&u64, &Contents)| (*id, c.root.clone(), c.end_index());
+            damage.groups.iter().map(of).collect()
+        };
+        (self.superblock, self.end) == (other.superblock, other.end)
+            && self.lost == other.lost
+            && self.untouched == other.untouched
+            && places(self) == places(other)
+            && groups(self) == groups(other)
+    }
+
+    /// The log is no longer the one that a plan was made of.
+    pub(crate) fn changed(&self) -> LogError {
+        LogError::Repair { path: self.disk.path().to_owned(), problem: RepairProblem::Changed }
+    }
+
+    /// Copies what may change, also in these `directories` beside the log, and removes these groups.
+    pub(crate) fn drop_groups(
+        &self,
+        lock: Box<dyn Lock>,
+        aside: Option<&Arc<dyn Disk>>,
+        directories: &[Layer],
+        groups: impl ExactSizeIterator<Item = u64>,
+    ) -> Result<Repaired> {
+        let mut done = Repaired::nothing();
+        if groups.len() > 0 {
+            // Damaged segments are copied as well: they may be released once the groups are dropped, and
+            // what is left of those groups goes with them.
+            let untouched: Vec<&str> = self.untouched.iter().map(String::as_str).collect();
+            let (at, copied) = set_aside(&self.disk, aside, self.superblock.uuid, &untouched, directories)?;
+            (done.aside, done.copied) = (Some(at), copied);
+            self.remove(lock, groups)?;
+        }
+        Ok(done)
+    }
+
+    /// From here on the log is changed. It has no groups in memory: footers that are still to be written are made
+    /// of records, and nothing purges.
+    fn remove(&self, lock: Box<dyn Lock>, groups: impl Iterator<Item = u64>) -> Result<()> {
+        let options: Options = self.options.clone().as_found(self.segment_size, self.block_align);
+        let summarizer = GroupSummarizer::new(Arc::new(Slots::to_fill()));
+        let wal = options.open_locked(Arc::clone(&self.disk), lock, Arc::new(summarizer))?;
+        let mut batch = wal.batch();
+        for group in groups {
+            if batch.size_in_log() + Batch::record_size(0, true) > wal.max_batch_size() {
+                wal.submit_from_reserve(&batch)?.wait()?;
+                batch = wal.batch();
+            }
+            batch.push_labelled(label(Kind::Removed, group, Position::default()), &[]);
+        }
+        wal.submit_from_reserve(&batch)?.wait()?;
+        Ok(wal.close()?)
+    }
+}
+
+/// Found out before anything is copied; opening would only tell after that.
+fn check_owner(disk: &Arc<dyn Disk>, expected: Option<u64>, found: Option<u64>) -> Result<()> {
+    match (expected, found) {
+        (Some(expected), Some(found)) if expected != found => {
+            Err(LogError::OwnerMismatch { dir: disk.path().to_owned(), expected, found }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+const DEFAULT_ALIGN: u32 = 4096;
+
+/// As large as the largest file that is there: some may have been made of the reserve.
+fn segment_size(view: &LogView) -> u64 {
+    let largest = view.segments().iter().map(SegmentReader::capacity).max().unwrap_or(0);
+    largest.saturating_add(DATA_START).clamp(16 << 10, 4 << 30)
+}
+
+/// The segments that ended whole and with a good footer: nobody writes to them any more.
+fn untouched(view: &LogView, damaged: &[SegmentReader]) -> Vec<String> {
+    let ended = view.segments().split_last().map_or(&[][..], |(_, ended)| ended);
+    let is_whole = |s: &&SegmentReader| s.summary().is_some() && !damaged.iter().any(|d| d.id() == s.id());
+    ended.iter().filter(is_whole).map(|s| s.file_name().to_owned()).collect()
+}

@@ -1,0 +1,178 @@
+//! Checking a log of groups without opening it: what [`seawall::verify`](crate::verify) checks, and that every group is whole.
+//!
+//! The verdict stands to an open as that of a log stands to its open: what it calls whole opens and can be read to the end,
+//! what the open refuses it calls damaged.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{Error, Result};
+use super::view::GroupView;
+use crate::error::{Error as LogError, OPEN_DIRECTORY};
+use crate::io::{Disk, RealDisk};
+use crate::lsn::SegmentId;
+use crate::retry::{Fault, Sure, unsettled, until_sure};
+use crate::verify::verify_on_with;
+use crate::{LogView, Options, Verdict, VerifyProgress, VerifyReport};
+
+/// What [`verify`] found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GroupVerifyReport {
+    /// What is to be said of the log itself.
+    pub log: VerifyReport,
+    /// How many groups there are, whole or not.
+    pub groups: usize,
+    /// What is wrong with groups.
+    pub problems: Vec<Error>,
+}
+
+impl GroupVerifyReport {
+    /// What all this comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if self.problems.is_empty() { self.log.verdict() } else { Verdict::Damaged }
+    }
+}
+
+impl fmt::Display for GroupVerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{} groups", self.log, self.groups)?;
+        for problem in &self.problems {
+            write!(f, "\nrefused: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads and verifies everything in the log of groups in `dir`, also beside a running writer. Takes no lock and changes nothing.
+///
+/// # Errors
+/// As [`crate::verify`].
+pub fn verify(dir: impl AsRef<Path>) -> Result<GroupVerifyReport> {
+    let dir = dir.as_ref();
+    let disk = RealDisk::open(dir).map_err(|e| LogError::io(OPEN_DIRECTORY, dir, e))?;
+    verify_on(&(Arc::new(disk) as Arc<dyn Disk>), &Options::new(), |_| {})
+}
+
+/// As [`verify`], for a directory of a given disk; tells how far it is with the log, which is most of it. Of `options`, the
+/// owner is compared, and the codecs are used.
+///
+/// # Errors
+/// As [`verify`]; `OwnerMismatch` for a directory of another owner.
+pub fn verify_on(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    progress: impl FnMut(VerifyProgress),
+) -> Result<GroupVerifyReport> {
+    let log = verify_log(disk, options, progress)?;
+    let looked = look_until_sure(disk, || {
+        let Some(view) = damaged_view(disk, options)? else { return Ok(Looked::nothing(0)) };
+        let (groups, problems) = GroupView::salvage(&view)?;
+        Ok(Looked { oldest: view.oldest(), seen: groups.groups().len(), problems })
+    })?;
+    Ok(GroupVerifyReport { log, groups: looked.seen, problems: looked.problems })
+}
+
+/// Verifies the log itself, and whose it is.
+pub(crate) fn verify_log(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    progress: impl FnMut(VerifyProgress),
+) -> Result<VerifyReport> {
+    let log = verify_on_with(disk, progress)?;
+    match (options.owner_given(), log.owner) {
+        (Some(expected), Some(found)) if expected != found => {
+            Err(LogError::OwnerMismatch { dir: disk.path().to_owned(), expected, found }.into())
+        }
+        _ => Ok(log),
+    }
+}
+
+/// The log, damaged or not; none when not even which log it is can be known, which its verification says.
+pub(crate) fn damaged_view(disk: &Arc<dyn Disk>, options: &Options) -> Result<Option<LogView>> {
+    match LogView::open_damaged_on(disk) {
+        Ok(view) => Ok(Some(options.codecs().fold(view, |view, codec| view.decode_with(Arc::clone(codec))))),
+        Err(LogError::Corruption(_)) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// One look at the groups.
+pub(crate) struct Looked<T, E> {
+    /// The log's oldest segment at that time.
+    pub(crate) oldest: SegmentId,
+    pub(crate) seen: T,
+    pub(crate) problems: Vec<E>,
+}
+
+impl<T, E> Looked<T, E> {
+    pub(crate) fn nothing(seen: T) -> Looked<T, E> {
+        Looked { oldest: SegmentId::new(u64::MAX), seen, problems: Vec::new() }
+    }
+}
+
+/// An error that a look at groups may find.
+pub(crate) trait Found: fmt::Display + From<LogError> {
+    /// Of the log below, if it is.
+    fn below(&self) -> Option<&LogError>;
+}
+
+impl Found for Error {
+    fn below(&self) -> Option<&LogError> {
+        match self {
+            Error::Log(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+/// Looks until it is certain what is wrong with groups. Damage of the log's own segments is left out: it is told elsewhere.
+pub(crate) fn look_until_sure<T, E: Found>(
+    disk: &Arc<dyn Disk>,
+    look: impl Fn() -> Result<Looked<T, E>, E>,
+) -> Result<Looked<T, E>, E> {
+    let look = || {
+        look().map(|mut looked| {
+            looked
+                .problems
+                .retain(|e| !matches!(e.below(), Some(LogError::Corruption(c)) if !c.is_beside_the_log()));
+            looked
+        })
+    };
+    let faults = |looked: &Result<Looked<T, E>, E>| match looked {
+        Ok(looked) => looked.problems.iter().map(|e| GroupFault::of(e, looked.oldest)).collect(),
+        Err(_) => Vec::new(),
+    };
+    match until_sure(disk, look, faults) {
+        Sure::Whole(looked) => looked,
+        Sure::Wrong(looked, certain) => {
+            let mut looked = looked?;
+            let oldest = looked.oldest;
+            looked.problems.retain(|e| certain.contains(&GroupFault::of(e, oldest)));
+            Ok(looked)
+        }
+        Sure::Unsettled => Err(unsettled(disk.path()).into()),
+    }
+}
+
+/// What is wrong, and with what. A file beside the log has a name that is never given twice; everything else is said of all
+/// records that there were, so it says nothing once some of them were released.
+#[derive(PartialEq)]
+struct GroupFault {
+    what: String,
+    rests_on: Option<SegmentId>,
+}
+
+impl GroupFault {
+    fn of<E: Found>(e: &E, oldest: SegmentId) -> Self {
+        GroupFault { what: e.to_string(), rests_on: e.below().is_none().then_some(oldest) }
+    }
+}
+
+impl Fault for GroupFault {
+    fn rests_on(&self) -> Option<SegmentId> {
+        self.rests_on
+    }
+}
