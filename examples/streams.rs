@@ -9,6 +9,8 @@ use std::time::Instant;
 use seawall::Options;
 use seawall::groups::{Field, Group, GroupLog, GroupOptions, Position};
 
+type Failure = Box<dyn Error + Send + Sync>;
+
 const PARTITIONS: u64 = 8;
 const PRODUCERS: u64 = 4;
 const MESSAGES: u64 = 2_000;
@@ -24,7 +26,7 @@ struct Topic {
 }
 
 impl Topic {
-    fn open(dir: &std::path::Path) -> Result<Topic, Box<dyn Error>> {
+    fn open(dir: &std::path::Path) -> Result<Topic, Failure> {
         let wal = Options::new().segment_size(4 << 20);
         let log = GroupOptions::new().wal(wal).purge_in_background(4 << 20).open(dir)?;
         let open = |id| log.group(id).map_or_else(|| log.create_group(id, None), Ok);
@@ -33,7 +35,7 @@ impl Topic {
     }
 
     /// Appends a message to the partition of its key, durably; says where.
-    fn send(&self, key: u64, message: &str) -> Result<(u64, u64), Box<dyn Error + Send + Sync>> {
+    fn send(&self, key: u64, message: &str) -> Result<(u64, u64), Failure> {
         let number = key % PARTITIONS;
         let partition = self.partitions.get(usize::try_from(number)?).ok_or("no such partition")?;
         let (indexes, ticket) = partition.append(&[message])?;
@@ -42,7 +44,7 @@ impl Topic {
     }
 
     /// The next messages of a partition; its cursor moves past them, and they are purged.
-    fn receive(&self, partition: &Group, max_bytes: u64) -> Result<Vec<String>, Box<dyn Error>> {
+    fn receive(&self, partition: &Group, max_bytes: u64) -> Result<Vec<String>, Failure> {
         let cursor = partition.state()?.get(CURSOR).map_or(0, |(at, _)| at.index);
         // Nothing that a crash could take back.
         let entries = partition.entries(cursor..partition.durable_end()?.max(cursor), max_bytes)?;
@@ -55,7 +57,7 @@ impl Topic {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let temporary = tempfile::tempdir()?;
     let dir = std::env::args().nth(1).map_or_else(|| temporary.path().to_owned(), Into::into);
     let topic = Arc::new(Topic::open(&dir)?);
