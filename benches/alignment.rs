@@ -1,7 +1,7 @@
 //! What it costs that blocks begin at multiples of 4096 bytes: throughput, and bytes written for each byte of payload, beside
 //! 512 and 8, with one writer that waits for each record and with many. Rounds are taken in turns; medians.
 //!
-//! `cargo bench --bench alignment -- --rounds 5 --millis 700`
+//! `cargo bench -p seawall --bench alignment -- --rounds 5 --millis 700`
 
 #[path = "support/rounds.rs"]
 mod rounds;

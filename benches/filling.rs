@@ -2,7 +2,7 @@
 //! files whose space was only allocated, into files that grow, and into files of which the next is filled meanwhile, by a
 //! thread beside, in pieces with a sync each. The file system alone, without a log. Rounds are taken in turns; medians.
 //!
-//! `cargo bench --bench filling -- --rounds 5 --millis 1000`
+//! `cargo bench -p seawall --bench filling -- --rounds 5 --millis 1000`
 
 #[path = "support/rounds.rs"]
 mod rounds;

@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 program=${CARGO_TARGET_DIR:-target}/release/examples/instructions
-cargo build --release --no-default-features --example instructions 2>/dev/null
+cargo build -p seawall --release --no-default-features --example instructions 2>/dev/null
 [ -x "$program" ] || { echo "$program was not built"; exit 2; }
 
 # Instructions of all threads: those of N repetitions.

@@ -3,7 +3,7 @@
 //! A hundred groups overwrite their last entry with each commit, so nearly everything is dead soon; one group keeps 16 MiB
 //! that it never compacts, which have to be relocated again and again. Rounds with and without are taken in turns.
 //!
-//! `cargo bench --bench purge -- --rounds 5 --commits 6000`
+//! `cargo bench -p seawall --bench purge -- --rounds 5 --commits 6000`
 
 #[path = "support/rounds.rs"]
 mod rounds;

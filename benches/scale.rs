@@ -1,6 +1,6 @@
 //! What an operation and a group cost as groups get many, and what opening costs as the log gets long.
 //!
-//! `cargo bench --bench scale -- --groups 100000 --bytes 1000000000`; both are the largest that is tried, and each smaller
+//! `cargo bench -p seawall --bench scale -- --groups 100000 --bytes 1000000000`; both are the largest that is tried, and each smaller
 //! size is a tenth. `--csv FILE` writes the curves to a file.
 
 #[path = "support/rounds.rs"]

@@ -69,13 +69,14 @@
 //! The guide has chapters on how to use it, what durability means, Raft, operation, and testing. (`guide`, in this
 //! documentation; `docs/guide/` in the repository.)
 //!
+//! The command-line tool `seawall` is a package of its own, `seawall-cli`.
+//!
 //! # Features
 //!
 //! | | |
 //! |---|---|
 //! | `raft` (default) | the Raft layer, with exactly one of `raft-protobuf` (default) and `raft-prost` |
 //! | `sim` | [`io`]'s simulated disk, to test your own program on |
-//! | `cli` | the `seawall` command-line tool |
 //! | `lz4` | `Lz4`, a codec that compresses payloads |
 //! | `tracing`, `metrics` | events and counters through those facades |
 

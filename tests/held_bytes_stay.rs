@@ -29,8 +29,7 @@ fn fill(wal: &Wal, rounds: usize) {
 /// Footers are written in the background.
 fn await_footers(wal: &Wal) {
     let begun = Instant::now();
-    let lacks = |segment: &seawall::SegmentInfo| wal.summary(segment.id).unwrap().is_none();
-    while wal.segments().iter().rev().skip(1).any(lacks) {
+    while wal.segments().iter().rev().skip(1).any(|segment| segment.footer_bytes == 0) {
         assert!(begun.elapsed() < Duration::from_secs(60), "a footer is not written: {:?}", wal.segments());
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -1,5 +1,5 @@
 //! The structure that the documents describe, held by reading the sources: imports go one way, `unsafe` lives in two
-//! files, and files and functions stay small enough to be read.
+//! files, and files and functions stay small enough to be read. The tool is held to the same as the library.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["wal", "reader", "backup", "verify", "view"],
     &["repair"],
     &["groups"],
-    &["raft", "bin", "guide"],
+    &["raft", "guide"],
 ];
 
 /// Imports inside one layer that are meant: `options` knows the sizes of the format; the log and its iterators name each
@@ -26,10 +26,34 @@ const LAYERS: &[&[&str]] = &[
 const SIDEWAYS: &[(&str, &str)] =
     &[("options", "format"), ("wal", "reader"), ("reader", "wal"), ("backup", "wal")];
 
-fn sources() -> Vec<(PathBuf, String)> {
+/// Where the tool's sources are. The package that is published has the library only.
+const TOOL: &str = "crates/cli/src";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn is_published_package() -> bool {
+    !std::fs::read_to_string(root().join("Cargo.toml")).unwrap().contains("[workspace]")
+}
+
+fn sources_of_the_library() -> Vec<(PathBuf, String)> {
     let all = sources_in("src");
     assert!(all.len() > 20);
     all
+}
+
+fn sources_of_the_tool() -> Vec<(PathBuf, String)> {
+    if is_published_package() {
+        return Vec::new();
+    }
+    let all = sources_in(TOOL);
+    assert!(all.len() > 20);
+    all
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    [sources_of_the_library(), sources_of_the_tool()].concat()
 }
 
 fn sources_in(directory: &str) -> Vec<(PathBuf, String)> {
@@ -45,12 +69,12 @@ fn sources_in(directory: &str) -> Vec<(PathBuf, String)> {
         }
     }
     let mut all = Vec::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut all);
+    walk(&root().join(directory), &mut all);
     all
 }
 
 fn module_of(path: &Path) -> String {
-    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let below = path.strip_prefix(root().join("src")).unwrap();
     below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
 
@@ -66,7 +90,7 @@ fn library_part(text: &str) -> &str {
 #[test]
 fn imports_go_one_way() {
     // What the crate root exports counts as an import of the module that it comes from.
-    let lib = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let exported = |name: &str| -> Option<String> {
         let line = lib.lines().find(|l| {
             l.starts_with("pub use") && l.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == name)
@@ -75,7 +99,7 @@ fn imports_go_one_way() {
     };
     let mut wrong = BTreeSet::new();
     let mut seen = 0;
-    for (path, text) in sources() {
+    for (path, text) in sources_of_the_library() {
         let module = module_of(&path);
         if module == "lib" {
             continue;
@@ -160,13 +184,24 @@ fn files_and_functions_can_be_read() {
 /// The lints of the library stand in the two roots, because tests, benchmarks and examples are held to others.
 #[test]
 fn both_roots_refuse_what_may_panic() {
-    for root in ["src/lib.rs", "src/bin/seawall/main.rs"] {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(root)).unwrap();
+    let tool = format!("{TOOL}/main.rs");
+    let roots = if is_published_package() { vec!["src/lib.rs"] } else { vec!["src/lib.rs", &tool] };
+    for file in roots {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
         let attributes: String =
             text.lines().filter(|l| l.starts_with("#![deny") || l.starts_with("#![warn")).collect();
         for lint in ["unwrap_used", "expect_used", "panic", "indexing_slicing", "cast_possible_truncation"] {
-            assert!(attributes.contains(&format!("clippy::{lint}")), "{root} does not refuse {lint}");
+            assert!(attributes.contains(&format!("clippy::{lint}")), "{file} does not refuse {lint}");
         }
+    }
+}
+
+/// The tool uses the library as any program does: it takes no source of it by its path.
+#[test]
+fn the_tool_uses_the_public_api_only() {
+    for (path, text) in sources_of_the_tool() {
+        let includes = text.contains("#[path") || text.contains("include!(");
+        assert!(!includes, "{}", path.display());
     }
 }
 

@@ -403,8 +403,13 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// `PROPTEST_CASES=1000` for more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(150, |n| n.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: cases(), ..ProptestConfig::default() })]
 
     /// A node answers whatever comes over the network with an error or a step of raft's; the log it leaves behind
     /// can be started again.

@@ -20,7 +20,6 @@ fn sources() -> Vec<(String, File)> {
     fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()) {
             match entry.is_dir() {
-                true if entry.ends_with("src/bin") => {}
                 true => walk(&entry, into),
                 false => into.push(entry),
             }

@@ -77,7 +77,7 @@ fn run_and_kill(dir: &Path, cycle: u64, hasty: bool, known: &mut Known) {
 #[test]
 fn every_group_is_as_it_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let cycles = std::env::var("SEAWALL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let cycles = std::env::var("SEAWALL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     // Before there is a log, there is nothing to verify.
     drop(options().open(dir.path()).unwrap());
     let mut known = Known::default();

@@ -36,7 +36,7 @@ fn build(model: bool) -> Result<Programs, String> {
         }
     };
     let output = Command::new(env!("CARGO"))
-        .args(["test", "--no-run", "--target-dir", dir])
+        .args(["test", "--package", "seawall", "--no-run", "--target-dir", dir])
         .args(extra)
         .env("RUSTFLAGS", flags)
         .stderr(Stdio::piped())

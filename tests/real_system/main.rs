@@ -23,7 +23,9 @@ fn main() {
     if let Some(dir) = std::env::var_os(child::DIR) {
         child::run(dir.as_ref());
     }
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // They wait for the disk and for other processes, nearly all the time.
+    arguments.test_threads.get_or_insert(6);
     #[allow(unused_mut)] // without the Raft layer
     let mut trials: Vec<Trial> = injected::trials();
     #[cfg(feature = "raft")]
