@@ -7,12 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
 
+use super::batch::WriteBatch;
 use super::contents::{Contents, Slot};
 use super::entries::Entries;
 use super::error::{Error, Result};
-use super::log::GroupLog;
+use super::shared::Shared;
 use super::state::{EntryKind, Position, State};
-use crate::{Lsn, Ticket};
+use crate::{Flush, Lsn, Ticket};
 
 /// An entry of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,25 +29,28 @@ pub struct Entry {
     pub payload: Bytes,
 }
 
-/// One group of a [`GroupLog`].
+/// One group of a [`GroupLog`](super::GroupLog).
 ///
 /// A clone is another handle on the same group. When the group is removed, its handles answer [`Error::NoSuchGroup`], also
 /// when the id is used anew.
 #[derive(Clone)]
 pub struct Group {
-    log: GroupLog,
+    shared: Shared,
     slot: Arc<Slot>,
 }
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("id", &self.slot.id).field("log", &self.log).finish()
+        f.debug_struct("Group")
+            .field("id", &self.slot.id)
+            .field("dir", &self.shared.store().wal.disk().path())
+            .finish()
     }
 }
 
 impl Group {
-    pub(super) fn new(log: GroupLog, slot: Arc<Slot>) -> Group {
-        Group { log, slot }
+    pub(super) fn new(shared: Shared, slot: Arc<Slot>) -> Group {
+        Group { shared, slot }
     }
 
     /// The group's id.
@@ -55,10 +59,8 @@ impl Group {
         self.slot.id
     }
 
-    /// The log that the group is in.
-    #[must_use]
-    pub fn log(&self) -> &GroupLog {
-        &self.log
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The indexes that have an entry, durable or not: from the first to the one before the end.
@@ -99,7 +101,7 @@ impl Group {
     /// # Errors
     /// [`Error::NoSuchGroup`].
     pub fn durable_end(&self) -> Result<u64> {
-        let durable = self.log.wal().durable_lsn();
+        let durable = self.shared.store().wal.durable_lsn();
         Ok(self.read()?.durable_end(durable))
     }
 
@@ -107,17 +109,17 @@ impl Group {
     /// this returns, and are durable when the ticket says so. Other threads may append at the same time.
     ///
     /// # Errors
-    /// [`Error::NoSuchGroup`], [`Error::IndexExhausted`]; [`Error::Log`] as [`GroupLog::submit`] has it.
+    /// [`Error::NoSuchGroup`], [`Error::IndexExhausted`]; [`Error::Log`] as [`GroupLog::submit`](super::GroupLog::submit) has it.
     pub fn append<P: AsRef<[u8]>>(&self, payloads: &[P]) -> Result<(Range<u64>, Ticket)> {
         loop {
-            let mut batch = self.log.batch();
+            let mut batch = WriteBatch::new(Arc::clone(self.shared.store()));
             let first = batch.end_index(self.id())?;
             let mut appender = batch.append(self.id(), first)?;
             for payload in payloads {
                 appender.push(0, EntryKind::default(), &[payload.as_ref()])?;
             }
             let end = appender.next_index();
-            match self.log.submit(batch) {
+            match self.shared.submit(batch, Flush::Now) {
                 Ok(ticket) => return Ok((first..end, ticket)),
                 // Somebody else appended first.
                 Err(Error::BatchConflict { .. }) => {}
@@ -145,7 +147,7 @@ impl Group {
             range.end
         };
         let (mut entries, mut bytes) = (Vec::new(), 0u64);
-        Entries::of(self.log.store(), &self.slot).read::<Error>(range.start..end, |entry| {
+        Entries::of(self.shared.store(), &self.slot).read::<Error>(range.start..end, |entry| {
             let payload = entry.record.into_bytes();
             bytes = bytes.saturating_add(payload.len() as u64);
             if bytes > max_bytes && !entries.is_empty() {
@@ -163,18 +165,18 @@ impl Group {
     /// [`Error::NoSuchGroup`]; [`Error::Log`] when the log is poisoned.
     pub fn wait_for(&self, index: u64) -> Result<bool> {
         loop {
-            let durable = self.log.wal().durable_lsn();
+            let durable = self.shared.store().wal.durable_lsn();
             if self.read()?.durable_end(durable) > index {
                 return Ok(true);
             }
-            if !self.log.wal().wait_durable_beyond(durable)? {
+            if !self.shared.store().wal.wait_durable_beyond(durable)? {
                 return Ok(self.durable_end()? > index);
             }
         }
     }
 
     fn read(&self) -> Result<RwLockReadGuard<'_, Contents>> {
-        self.log.store().check_opener()?;
+        self.shared.store().check_opener()?;
         let contents = self.slot.contents.read();
         if contents.gone {
             return Err(Error::NoSuchGroup { group: self.slot.id });

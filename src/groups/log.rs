@@ -7,15 +7,14 @@ use std::sync::Arc;
 use super::batch::WriteBatch;
 use super::error::{Error, Result};
 use super::group::Group;
-use super::options::{GroupOptions, PurgeLimits};
+use super::options::GroupOptions;
 use super::purge::{self, PurgeReport};
-use super::purger::Purger;
 use super::recount::recount;
+use super::shared::Shared;
 use super::space::{Space, account};
 use super::state::{Position, State};
-use super::store::Store;
 use crate::io::Disk;
-use crate::{BackupReport, Flush, Lsn, Options, Ticket, Wal};
+use crate::{BackupReport, Flush, Lsn, Ticket, Wal};
 
 /// Many logs in one: the entries of any number of groups become durable together, with one sync.
 ///
@@ -23,14 +22,12 @@ use crate::{BackupReport, Flush, Lsn, Options, Ticket, Wal};
 /// happen in the same commit. A clone is another handle on the same log.
 #[derive(Clone)]
 pub struct GroupLog {
-    /// Dropped before `store`; joins the purge thread.
-    purger: Option<Arc<Purger<Error>>>,
-    store: Arc<Store>,
+    shared: Shared,
 }
 
 impl fmt::Debug for GroupLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupLog").field("dir", &self.store.wal.disk().path()).finish_non_exhaustive()
+        f.debug_struct("GroupLog").field("dir", &self.wal().disk().path()).finish_non_exhaustive()
     }
 }
 
@@ -43,17 +40,6 @@ impl GroupLog {
         GroupOptions::new().open(dir)
     }
 
-    pub(super) fn start(options: &Options, disk: Arc<dyn Disk>, limits: PurgeLimits) -> Result<GroupLog> {
-        let store = Store::open(options, disk, limits)?;
-        let mut log = GroupLog { purger: None, store };
-        if let Some(step) = limits.every.filter(|_| options.has_threads()) {
-            let store = Arc::clone(&log.store);
-            let purge = move || purge::purge(&store).map(|_| ());
-            log.purger = Some(Arc::new(Purger::start(&log.store.wal, step, purge)?));
-        }
-        Ok(log)
-    }
-
     /// Makes a group whose log begins at index 0, or behind the entry `after`; with nothing in its state. It is durable when
     /// this returns.
     ///
@@ -64,26 +50,26 @@ impl GroupLog {
         batch.create_group(id, after, State::new())?;
         let slot = batch.created(id)?;
         self.commit(batch)?;
-        Ok(Group::new(self.clone(), slot))
+        Ok(Group::new(self.shared.clone(), slot))
     }
 
     /// The group with this id.
     #[must_use]
     pub fn group(&self, id: u64) -> Option<Group> {
-        let slot = self.store.is_here().then(|| self.store.slots.get(id)).flatten();
-        slot.map(|slot| Group::new(self.clone(), slot))
+        let slot = self.shared.store().is_here().then(|| self.shared.store().slots.get(id)).flatten();
+        slot.map(|slot| Group::new(self.shared.clone(), slot))
     }
 
     /// The ids of all groups, ascending.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        if self.store.is_here() { self.store.slots.ids() } else { Vec::new() }
+        if self.shared.store().is_here() { self.shared.store().slots.ids() } else { Vec::new() }
     }
 
     /// An empty batch.
     #[must_use]
     pub fn batch(&self) -> WriteBatch {
-        WriteBatch::new(Arc::clone(&self.store))
+        WriteBatch::new(Arc::clone(self.shared.store()))
     }
 
     /// Puts a batch into the log and waits until it is durable. Returns the address of its first record.
@@ -111,16 +97,7 @@ impl GroupLog {
     /// # Errors
     /// As [`GroupLog::submit`].
     pub fn submit_with(&self, batch: WriteBatch, flush: Flush) -> Result<Ticket> {
-        self.store.check_opener()?;
-        if !Arc::ptr_eq(&self.store, batch.store()) {
-            return Err(Error::ForeignBatch);
-        }
-        let frees = batch.frees_room();
-        let ticket = batch.submit(flush, frees, &mut |_, _| {})?;
-        if let Some(purger) = &self.purger {
-            purger.submitted(ticket.end(), frees);
-        }
-        Ok(ticket)
+        self.shared.submit(batch, flush)
     }
 
     /// Removes a group and all it has, durably. The id can be used again.
@@ -145,18 +122,18 @@ impl GroupLog {
     /// [`Error::Log`] when the log below fails, or finds damage in what is to be relocated. Nothing is freed before what
     /// replaces it is durable.
     pub fn purge(&self) -> Result<PurgeReport> {
-        self.store.check_opener()?;
-        purge::purge(&self.store)
+        self.shared.store().check_opener()?;
+        purge::purge(self.shared.store())
     }
 
     /// Why the last purge by [`GroupOptions::purge_in_background`] failed, if it did. Nothing is lost by it: what was to be
     /// freed is still there, and it is tried again.
     #[must_use]
     pub fn background_purge_error(&self) -> Option<Error> {
-        if let Err(elsewhere) = self.store.check_opener() {
+        if let Err(elsewhere) = self.shared.store().check_opener() {
             return Some(elsewhere);
         }
-        self.purger.as_ref().and_then(|purger| purger.last_error())
+        self.shared.purger().and_then(|purger| purger.last_error())
     }
 
     /// What the segments hold: live and dead bytes of each, and what each group pins. Looks at each group, but at no
@@ -165,8 +142,8 @@ impl GroupLog {
     /// # Errors
     /// [`Error::Log`] when a record's header cannot be read.
     pub fn space(&self) -> Result<Space> {
-        self.store.check_opener()?;
-        Ok(account(&self.store.wal, self.store.slots.all())?.space())
+        self.shared.store().check_opener()?;
+        Ok(account(self.wal(), self.shared.store().slots.all())?.space())
     }
 
     /// The same as [`GroupLog::space`], counted anew from the headers of all records instead of what is remembered about
@@ -175,8 +152,8 @@ impl GroupLog {
     /// # Errors
     /// [`Error::Log`] when the log below fails, or a header does not verify.
     pub fn recount_space(&self) -> Result<Space> {
-        self.store.check_opener()?;
-        Ok(recount(&self.store)?.space())
+        self.shared.store().check_opener()?;
+        Ok(recount(self.shared.store())?.space())
     }
 
     /// Copies the log into this directory, which must be empty or missing: all groups as they are at one moment, with
@@ -187,15 +164,15 @@ impl GroupLog {
     /// # Errors
     /// As [`Wal::backup`].
     pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
-        self.store.check_opener()?;
-        Ok(self.store.wal.backup(dir)?)
+        self.shared.store().check_opener()?;
+        Ok(self.shared.store().wal.backup(dir)?)
     }
 
     /// The log below. Other users may append to it: records without a label, or with kinds below 0x80, are theirs.
     /// [`GroupLog::purge`] releases what no group needs, so they hold what they need with [`Wal::hold`].
     #[must_use]
     pub fn wal(&self) -> &Wal {
-        &self.store.wal
+        &self.shared.store().wal
     }
 
     /// Makes everything submitted durable and closes the log; later calls of any handle fail.
@@ -203,14 +180,38 @@ impl GroupLog {
     /// # Errors
     /// [`Error::Log`] when the last writes fail.
     pub fn close(&self) -> Result<()> {
-        self.store.check_opener()?;
-        if let Some(purger) = &self.purger {
+        self.shared.store().check_opener()?;
+        if let Some(purger) = self.shared.purger() {
             purger.stop();
         }
-        Ok(self.store.wal.close()?)
+        Ok(self.shared.store().wal.close()?)
+    }
+}
+
+impl GroupOptions {
+    /// Opens the log in this directory, making it when it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Log`] with what the log below says: `Locked`, `Corruption`, and so on; [`Error::Incomplete`] when a group
+    /// lacks something; [`Error::Content`] for a record of a newer release.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<GroupLog> {
+        let disk = self.below().disk(dir.as_ref())?;
+        self.open_on(disk)
     }
 
-    pub(super) fn store(&self) -> &Arc<Store> {
-        &self.store
+    /// Opens the log in this directory of any file system.
+    ///
+    /// # Errors
+    /// As [`GroupOptions::open`].
+    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<GroupLog> {
+        Ok(GroupLog { shared: Shared::open(self.below(), disk, self.limits())? })
+    }
+}
+
+impl Group {
+    /// The log that the group is in.
+    #[must_use]
+    pub fn log(&self) -> GroupLog {
+        GroupLog { shared: self.shared().clone() }
     }
 }

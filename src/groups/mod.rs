@@ -60,7 +60,7 @@
 //! | `draft`, `batch`, `entries` | changing and reading groups |
 //! | `space`, `recount` | what is live |
 //! | `relocate`, `purge`, `purger` | what is freed, and when |
-//! | `log`, `group` | the handles |
+//! | `shared`, `group`, `log` | what the handles share, and the handles |
 //! | `view`, `verify`, `repair` | looking at a log that is not open, and mending it |
 
 mod batch;
@@ -80,6 +80,7 @@ mod relocate;
 pub mod repair;
 pub(crate) mod replay;
 mod run;
+mod shared;
 pub(crate) mod slots;
 pub(crate) mod space;
 pub(crate) mod state;

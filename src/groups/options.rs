@@ -1,12 +1,6 @@
 //! How a log of groups is opened.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use super::error::Result;
-use super::log::GroupLog;
 use crate::Options;
-use crate::io::Disk;
 
 /// The default of how many bytes are relocated by one purge.
 const RELOCATE: u64 = 8 << 20;
@@ -28,7 +22,7 @@ impl Default for PurgeLimits {
     }
 }
 
-/// Options for opening a [`GroupLog`].
+/// Options for opening a [`GroupLog`](super::GroupLog).
 #[derive(Clone, Debug, Default)]
 pub struct GroupOptions {
     wal: Options,
@@ -49,7 +43,7 @@ impl GroupOptions {
         self
     }
 
-    /// How many bytes one [`GroupLog::purge`] relocates at most (8 MiB), unless more than a quarter of that was appended
+    /// How many bytes one [`GroupLog::purge`](super::GroupLog::purge) relocates at most (8 MiB), unless more than a quarter of that was appended
     /// since the call before: then up to four times as much as was appended, so that space does not run away from it.
     /// 0 turns relocation off: a group that lags then pins segments, and is named.
     #[must_use]
@@ -58,7 +52,7 @@ impl GroupOptions {
         self
     }
 
-    /// [`GroupLog::purge`] names the groups that have more live bytes than this in the log. By default none is.
+    /// [`GroupLog::purge`](super::GroupLog::purge) names the groups that have more live bytes than this in the log. By default none is.
     #[must_use]
     pub fn group_limit(mut self, bytes: u64) -> Self {
         self.purge.group = bytes;
@@ -67,7 +61,7 @@ impl GroupOptions {
 
     /// Starts a thread that purges: whenever `bytes` were appended (a segment's size is a good measure, and more than that
     /// widens the bound by as much), and half a second after entries were purged or groups removed. By default segments are
-    /// freed by [`GroupLog::purge`] alone. Its errors are in [`GroupLog::background_purge_error`]. A log without threads
+    /// freed by [`GroupLog::purge`](super::GroupLog::purge) alone. Its errors are in [`GroupLog::background_purge_error`](super::GroupLog::background_purge_error). A log without threads
     /// (a simulation) has none for this either.
     #[must_use]
     pub fn purge_in_background(mut self, bytes: u64) -> Self {
@@ -75,22 +69,11 @@ impl GroupOptions {
         self
     }
 
-    /// Opens the log in this directory, making it when it is missing.
-    ///
-    /// # Errors
-    /// [`Error::Log`](super::Error::Log) with what the log below says: `Locked`, `Corruption`, and so on;
-    /// [`Error::Incomplete`](super::Error::Incomplete) when a group lacks something;
-    /// [`Error::Content`](super::Error::Content) for a record of a newer release.
-    pub fn open(self, dir: impl AsRef<Path>) -> Result<GroupLog> {
-        let disk = self.wal.disk(dir.as_ref())?;
-        self.open_on(disk)
+    pub(super) fn below(&self) -> &Options {
+        &self.wal
     }
 
-    /// Opens the log in this directory of any file system.
-    ///
-    /// # Errors
-    /// As [`GroupOptions::open`].
-    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<GroupLog> {
-        GroupLog::start(&self.wal, disk, self.purge)
+    pub(super) fn limits(&self) -> PurgeLimits {
+        self.purge
     }
 }

@@ -10,36 +10,38 @@ use super::check::{Newer, View};
 use super::codec::conf::encode_conf;
 use super::codec::{entry, fields};
 use super::error::{Error, Result};
-use super::log::RaftLog;
-use super::snapshot::{Meta, ReceivedSnapshot};
+use super::receiver::ReceivedSnapshot;
+use super::snapshot::Meta;
 use super::state::{Fixed, Hard, SnapshotRef};
+use super::store::Shared;
 use crate::groups::{self, Position};
 use crate::{Flush, Lsn, Ticket};
 
 /// Operations on groups that become durable together or not at all.
 ///
 /// Each call is checked against the group as it is and what the batch did to it before. A call that returns an error
-/// staged nothing, and the batch can be used on. Nothing is visible to anybody before [`RaftLog::submit`] or
-/// [`RaftLog::commit`]; a batch that is dropped never was.
+/// staged nothing, and the batch can be used on. Nothing is visible to anybody before [`RaftLog::submit`](super::RaftLog::submit) or
+/// [`RaftLog::commit`](super::RaftLog::commit); a batch that is dropped never was.
 ///
 /// Two batches may be built side by side. If both concern the same side of the same group (its entries and HardState;
 /// or its applied index, ConfState and compaction), the second to be submitted gets [`Error::BatchConflict`].
 #[derive(Debug)]
 pub struct WriteBatch {
-    log: RaftLog,
+    shared: Shared,
     groups: groups::WriteBatch,
     /// The groups' states as the batch sees them, by their places in the batch below.
     views: Vec<View>,
+    /// Whether a group refers to another snapshot afterwards, or to none.
     changes_snapshots: bool,
     /// Snapshot files written for this batch, which nobody needs if it is not submitted.
     files: Vec<(u64, SnapshotRef)>,
 }
 
 impl WriteBatch {
-    pub(crate) fn new(log: RaftLog) -> Self {
+    pub(crate) fn new(shared: Shared) -> Self {
         WriteBatch {
-            groups: groups::WriteBatch::new(log.store().clone()),
-            log,
+            groups: groups::WriteBatch::new(shared.store().clone()),
+            shared,
             views: Vec::new(),
             changes_snapshots: false,
             files: Vec::new(),
@@ -227,7 +229,7 @@ impl WriteBatch {
         let (at, conf) = snapshot_meta(snapshot);
         let file = match received {
             Some(received) => received.take(),
-            None => self.log.snapshots().write(&Meta { group, at, conf }, &snapshot.data)?,
+            None => self.shared.snapshots().write(&Meta { group, at, conf }, &snapshot.data)?,
         };
         self.files.push((group, file));
         self.changes_snapshots = true;
@@ -254,30 +256,26 @@ impl WriteBatch {
         }
     }
 
-    /// Whether the batch makes room and takes none to speak of: on a full disk it may use the reserve.
-    pub(crate) fn frees_room(&self) -> bool {
-        self.groups.frees_room()
-    }
-
-    /// Whether a group refers to another snapshot afterwards, or to none.
-    pub(crate) fn changes_snapshots(&self) -> bool {
-        self.changes_snapshots
-    }
-
-    pub(crate) fn log(&self) -> &RaftLog {
-        &self.log
+    pub(crate) fn is_of(&self, shared: &Shared) -> bool {
+        self.shared.is_same(shared)
     }
 
     /// Puts the batch into the log. Snapshots that it replaces are removed once it is durable.
     pub(crate) fn submit(mut self, flush: Flush) -> Result<Ticket> {
         let mut replaced = Vec::new();
-        let ticket = self.groups.submit(flush, self.frees_room(), &mut |group, state| {
+        let frees = self.groups.frees_room();
+        let referring = self.changes_snapshots.then(|| self.shared.referring());
+        let ticket = self.groups.submit(flush, frees, &mut |group, state| {
             replaced.extend(fields::fixed_of(state).snapshot.map(|file| (group, file)));
         })?;
+        drop(referring);
+        if let Some(purger) = self.shared.purger() {
+            purger.submitted(ticket.end(), frees);
+        }
         // From here on the files belong to the groups.
         self.files.clear();
         for (group, file) in replaced {
-            self.log.snapshots().discard(group, file, ticket.end());
+            self.shared.snapshots().discard(group, file, ticket.end());
         }
         Ok(ticket)
     }
@@ -286,7 +284,7 @@ impl WriteBatch {
 impl Drop for WriteBatch {
     fn drop(&mut self) {
         for (group, file) in self.files.drain(..) {
-            self.log.snapshots().discard(group, file, Lsn::ZERO);
+            self.shared.snapshots().discard(group, file, Lsn::ZERO);
         }
     }
 }

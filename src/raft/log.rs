@@ -5,23 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::raft::eraftpb::{ConfState, SnapshotMetadata};
-use parking_lot::RwLock;
 
 use super::batch::WriteBatch;
 use super::check;
 use super::codec::fields;
 use super::error::{Error, Result};
 use super::options::RaftOptions;
-use super::snapshot::{self, Snapshots};
-use super::state::{Fixed, SnapshotRef};
+use super::snapshot;
+use super::state::Fixed;
 use super::storage::GroupStorage;
-use crate::groups::contents::Slot;
-use crate::groups::options::PurgeLimits;
-use crate::groups::purge::{PurgeReport, purge};
-use crate::groups::purger::Purger;
+use super::store::{Shared, snapshot_of};
+use crate::groups::purge::PurgeReport;
 use crate::groups::recount::recount;
 use crate::groups::space::{Space, account};
-use crate::groups::store::Store;
 use crate::groups::{self, Position};
 use crate::io::Disk;
 use crate::{BackupReport, Flush, Lsn, Options, Ticket, Wal};
@@ -34,23 +30,13 @@ use crate::{BackupReport, Flush, Lsn, Options, Ticket, Wal};
 /// A clone is another handle on the same log.
 #[derive(Clone)]
 pub struct RaftLog {
-    /// Dropped before `inner`; joins the purge thread.
-    purger: Option<Arc<Purger<Error>>>,
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    store: Arc<Store>,
-    snapshots: Arc<Snapshots>,
-    /// Read by what changes which snapshot a group refers to, until that has its place in the log; written by a backup, which
-    /// copies the log and the files that it refers to.
-    referring: RwLock<()>,
+    shared: Shared,
 }
 
 impl fmt::Debug for RaftLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RaftLog")
-            .field("dir", &self.inner.store.wal.disk().path())
+            .field("dir", &self.wal().disk().path())
             .field("node_id", &self.node_id())
             .finish_non_exhaustive()
     }
@@ -65,31 +51,10 @@ impl RaftLog {
         RaftOptions::new().open(dir)
     }
 
-    pub(crate) fn start(
-        options: &Options,
-        disk: Arc<dyn Disk>,
-        snapshot_chunk: usize,
-        limits: PurgeLimits,
-    ) -> Result<RaftLog> {
-        let store = Store::open(options, disk, limits)?;
-        for slot in store.slots.all() {
-            check::verify_whole(slot.id, &slot.contents.read())?;
-        }
-        let snapshots = open_snapshots(&store, snapshot_chunk)?;
-        let mut log =
-            RaftLog { purger: None, inner: Arc::new(Inner { store, snapshots, referring: RwLock::new(()) }) };
-        if let Some(step) = limits.every.filter(|_| options.has_threads()) {
-            let of_thread = log.clone();
-            let purge = move || of_thread.purge().map(|_| ());
-            log.purger = Some(Arc::new(Purger::start(log.wal(), step, purge)?));
-        }
-        Ok(log)
-    }
-
     /// The raft node that the directory belongs to, once one was given.
     #[must_use]
     pub fn node_id(&self) -> Option<u64> {
-        self.inner.store.wal.owner()
+        self.wal().owner()
     }
 
     /// Makes a group that starts at index 0 with these members; all members of a new group start alike. A node that
@@ -123,32 +88,32 @@ impl RaftLog {
     }
 
     fn create(&self, id: u64, after: Position, fixed: &Fixed, conf: &ConfState) -> Result<GroupStorage> {
-        let store = &self.inner.store;
+        let store = self.shared.store();
         store.check_opener()?;
         let mut batch = groups::WriteBatch::new(Arc::clone(store));
         batch.create_group(id, Some(after), fields::encode(fixed, conf))?;
         let slot = batch.created(id)?;
         batch.submit(Flush::ByCaller, false, &mut |_, _| {})?.wait()?;
-        Ok(GroupStorage::new(self.clone(), slot))
+        Ok(GroupStorage::new(self.shared.clone(), slot))
     }
 
     /// The group with this id.
     #[must_use]
     pub fn group(&self, id: u64) -> Option<GroupStorage> {
-        let here = self.is_here().then(|| self.inner.store.slots.get(id)).flatten();
-        here.map(|slot| GroupStorage::new(self.clone(), slot))
+        let here = self.shared.is_here().then(|| self.shared.store().slots.get(id)).flatten();
+        here.map(|slot| GroupStorage::new(self.shared.clone(), slot))
     }
 
     /// The ids of all groups, ascending.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        if self.is_here() { self.inner.store.slots.ids() } else { Vec::new() }
+        if self.shared.is_here() { self.shared.store().slots.ids() } else { Vec::new() }
     }
 
     /// An empty batch.
     #[must_use]
     pub fn batch(&self) -> WriteBatch {
-        WriteBatch::new(self.clone())
+        WriteBatch::new(self.shared.clone())
     }
 
     /// Puts a batch into the log and waits until it is durable. Returns the address of its first record.
@@ -171,18 +136,11 @@ impl RaftLog {
     }
 
     fn put(&self, batch: WriteBatch, flush: Flush) -> Result<Ticket> {
-        self.check_opener()?;
-        if !Arc::ptr_eq(&self.inner, &batch.log().inner) {
+        self.shared.check_opener()?;
+        if !batch.is_of(&self.shared) {
             return Err(Error::ForeignBatch);
         }
-        let frees = batch.frees_room();
-        let unchanged = batch.changes_snapshots().then(|| self.inner.referring.read());
-        let ticket = batch.submit(flush)?;
-        drop(unchanged);
-        if let Some(purger) = &self.purger {
-            purger.submitted(ticket.end(), frees);
-        }
-        Ok(ticket)
+        batch.submit(flush)
     }
 
     /// Removes a group and all it has, durably. The id can be used again.
@@ -193,7 +151,7 @@ impl RaftLog {
         let mut batch = self.batch();
         batch.remove_group(id)?;
         self.commit(batch)?;
-        self.sweep_snapshots();
+        self.shared.sweep_snapshots();
         Ok(())
     }
 
@@ -209,20 +167,18 @@ impl RaftLog {
     /// [`Error::Log`] when the log below fails, or finds damage in what is to be relocated. Nothing is freed before what
     /// replaces it is durable.
     pub fn purge(&self) -> Result<PurgeReport> {
-        self.check_opener()?;
-        let report = purge(&self.inner.store)?;
-        self.sweep_snapshots();
-        Ok(report)
+        self.shared.check_opener()?;
+        self.shared.purge()
     }
 
     /// Why the last purge by [`RaftOptions::purge_in_background`] failed, if it did. Nothing is lost by it: what was to be
     /// freed is still there, and it is tried again.
     #[must_use]
     pub fn background_purge_error(&self) -> Option<Error> {
-        if let Err(elsewhere) = self.check_opener() {
+        if let Err(elsewhere) = self.shared.check_opener() {
             return Some(elsewhere);
         }
-        self.purger.as_ref().and_then(|purger| purger.last_error())
+        self.shared.purger().and_then(|purger| purger.last_error())
     }
 
     /// What the segments hold: live and dead bytes of each, and what each group pins. Looks at each group, but at no
@@ -231,8 +187,8 @@ impl RaftLog {
     /// # Errors
     /// [`Error::Log`] when a record's header cannot be read.
     pub fn space(&self) -> Result<Space> {
-        self.check_opener()?;
-        Ok(account(self.wal(), self.inner.store.slots.all())?.space())
+        self.shared.check_opener()?;
+        Ok(account(self.wal(), self.shared.store().slots.all())?.space())
     }
 
     /// The same as [`RaftLog::space`], counted anew from the headers of all records instead of what is remembered about
@@ -241,8 +197,8 @@ impl RaftLog {
     /// # Errors
     /// [`Error::Log`] when the log below fails, or a header does not verify.
     pub fn recount_space(&self) -> Result<Space> {
-        self.check_opener()?;
-        Ok(recount(&self.inner.store)?.space())
+        self.shared.check_opener()?;
+        Ok(recount(self.shared.store())?.space())
     }
 
     /// Copies the log and the snapshots that its groups refer to into this directory, which must be empty or missing: all
@@ -256,7 +212,7 @@ impl RaftLog {
     /// # Errors
     /// As [`Wal::backup`]; [`Error::Log`] also when a snapshot does not verify.
     pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
-        self.check_opener()?;
+        self.shared.check_opener()?;
         self.backup_on(Options::new().disk(dir.as_ref())?)
     }
 
@@ -265,10 +221,10 @@ impl RaftLog {
     /// # Errors
     /// As [`RaftLog::backup`].
     pub fn backup_on(&self, disk: Arc<dyn Disk>) -> Result<BackupReport> {
-        self.check_opener()?;
-        let _kept = self.inner.snapshots.keep();
-        let store = &self.inner.store;
-        let unchanged = self.inner.referring.write();
+        self.shared.check_opener()?;
+        let _kept = self.shared.snapshots().keep();
+        let store = self.shared.store();
+        let unchanged = self.shared.hold_references();
         let capture = store.wal.capture()?;
         let slots = store.slots.all();
         let files: Vec<_> = slots.iter().filter_map(|slot| Some((slot.id, snapshot_of(slot)?))).collect();
@@ -278,7 +234,7 @@ impl RaftLog {
             .disk()
             .subdir(snapshot::DIRECTORY)
             .map_err(|e| crate::Error::io("open", copy.disk().path().join(snapshot::DIRECTORY), e))?;
-        let bytes = self.inner.snapshots.copy_to(&*beside, &files)?;
+        let bytes = self.shared.snapshots().copy_to(&*beside, &files)?;
         let mut report = copy.finish()?;
         report.bytes += bytes;
         Ok(report)
@@ -290,7 +246,7 @@ impl RaftLog {
     /// releases what no group needs, so they hold what they need with [`Wal::hold`].
     #[must_use]
     pub fn wal(&self) -> &Wal {
-        &self.inner.store.wal
+        self.shared.wal()
     }
 
     /// Makes everything submitted durable and closes the log; what is asked of any handle after that fails.
@@ -298,94 +254,49 @@ impl RaftLog {
     /// # Errors
     /// [`Error::Log`] when the last writes fail.
     pub fn close(&self) -> Result<()> {
-        self.check_opener()?;
-        if let Some(purger) = &self.purger {
+        self.shared.check_opener()?;
+        if let Some(purger) = self.shared.purger() {
             purger.stop();
         }
-        Ok(self.inner.store.wal.close()?)
+        Ok(self.wal().close()?)
     }
 
-    /// Whether this is the process that opened the log. Elsewhere no lock may be taken.
+    /// Whether this is the process that opened the log.
     pub(crate) fn is_here(&self) -> bool {
-        self.inner.store.is_here()
+        self.shared.is_here()
     }
 
     pub(crate) fn check_opener(&self) -> Result<()> {
-        Ok(self.inner.store.check_opener()?)
-    }
-
-    pub(crate) fn store(&self) -> &Arc<Store> {
-        &self.inner.store
-    }
-
-    pub(crate) fn snapshots(&self) -> &Arc<Snapshots> {
-        &self.inner.snapshots
-    }
-
-    /// Removes obsolete snapshot files; says how many have to wait: for their replacement to be durable, or for a directory that
-    /// lets them go.
-    pub(crate) fn sweep_snapshots(&self) -> usize {
-        self.inner.snapshots.sweep(self.inner.store.wal.durable_lsn())
-    }
-
-    /// Makes a file that is whole the group's newest snapshot, or removes it. Its record changes nothing that a batch
-    /// checks, so none is refused for it.
-    pub(crate) fn refer_durably(&self, slot: &Slot, conf: &ConfState, file: SnapshotRef) -> Result<()> {
-        let saved = self.refer_to_snapshot(slot, conf, file);
-        if saved.is_err() {
-            self.inner.snapshots.discard(slot.id, file, Lsn::ZERO);
-        }
-        let durable = saved.and_then(|ticket| Ok(ticket.wait()?));
-        self.sweep_snapshots();
-        durable.map(|_| ())
-    }
-
-    /// The commit point of a saved snapshot.
-    fn refer_to_snapshot(&self, slot: &Slot, conf: &ConfState, file: SnapshotRef) -> Result<Ticket> {
-        let value = fields::snapshot(file);
-        let _referring = self.inner.referring.read();
-        loop {
-            let mut batch = groups::WriteBatch::new(Arc::clone(&self.inner.store));
-            batch.set(slot.id, fields::SNAPSHOT, value.at, &value.bytes)?;
-            // A newer one may have been installed or saved while the file was being written. If one is from here on, the
-            // batch is refused, and this is looked at again.
-            check::save_snapshot(slot.id, &slot.contents.read(), file.at.index, conf)?;
-            let old = snapshot_of(slot);
-            // On a full disk too: without a snapshot nothing can be compacted.
-            match batch.submit(Flush::Now, true, &mut |_, _| {}) {
-                Ok(ticket) => {
-                    if let Some(old) = old {
-                        self.inner.snapshots.discard(slot.id, old, ticket.end());
-                    }
-                    return Ok(ticket);
-                }
-                Err(groups::Error::BatchConflict { .. }) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+        self.shared.check_opener()
     }
 }
 
-/// The snapshot that a group refers to.
-pub(crate) fn snapshot_of(slot: &Slot) -> Option<SnapshotRef> {
-    fields::fixed_of(&slot.contents.read().root.state).snapshot
+impl RaftOptions {
+    /// Opens the log in this directory, making it when it is missing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidNodeId`] for node 0. [`Error::Log`] with what the log below says: `Locked`, `OwnerMismatch`,
+    /// `Corruption`, and so on; `Corruption` also when a snapshot that a group refers to is missing or damaged.
+    /// [`Error::Incomplete`] when a group lacks something; [`Error::Content`] for a record of a newer release.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<RaftLog> {
+        let disk = self.below()?.disk(dir.as_ref())?;
+        self.open_on(disk)
+    }
+
+    /// Opens the log in this directory of any file system.
+    ///
+    /// # Errors
+    /// As [`RaftOptions::open`].
+    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<RaftLog> {
+        let chunk = self.checked_chunk()?;
+        Ok(RaftLog { shared: Shared::open(&self.below()?, disk, chunk, self.limits())? })
+    }
 }
 
-/// Finds the snapshots that groups refer to, and removes all others.
-fn open_snapshots(store: &Store, chunk: usize) -> Result<Arc<Snapshots>> {
-    let wal = &store.wal;
-    let disk = wal.disk().subdir(snapshot::DIRECTORY).map_err(|e| {
-        let path = wal.disk().path().join(snapshot::DIRECTORY);
-        crate::Error::io("open", path, e)
-    })?;
-    let snapshots = Arc::new(Snapshots::new(disk, wal.uuid(), chunk));
-    let mut referred = Vec::new();
-    for slot in store.slots.all() {
-        if let Some(file) = snapshot_of(&slot) {
-            snapshots.open(slot.id, file)?;
-            referred.push((slot.id, file));
-        }
+impl GroupStorage {
+    /// The log that the group is in.
+    #[must_use]
+    pub fn log(&self) -> RaftLog {
+        RaftLog { shared: self.shared().clone() }
     }
-    snapshots.remove_orphans(&referred)?;
-    Ok(snapshots)
 }

@@ -65,10 +65,13 @@ mod error;
 mod log;
 pub mod node;
 mod options;
+mod receiver;
 pub mod repair;
+mod sink;
 mod snapshot;
 mod state;
 mod storage;
+mod store;
 mod verify;
 mod view;
 
@@ -81,7 +84,9 @@ pub use node::{
     PeerStatus, Proposal, ProposalError, ReadId, Role, SnapshotWriter, drive_all,
 };
 pub use options::RaftOptions;
-pub use snapshot::{ReceivedSnapshot, SnapshotReceiver, SnapshotSink, SnapshotSource};
+pub use receiver::{ReceivedSnapshot, SnapshotReceiver};
+pub use sink::SnapshotSink;
+pub use snapshot::SnapshotSource;
 pub use storage::{GroupStorage, Recovered};
 pub use verify::{RaftVerifyReport, verify, verify_on};
 pub use view::RaftView;

@@ -1,18 +1,13 @@
 //! How a Raft log is opened.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use super::error::{Error, Result};
-use super::log::RaftLog;
 use crate::Options;
 use crate::groups::options::PurgeLimits;
-use crate::io::Disk;
 
 /// Snapshot data is checksummed in pieces of this size.
 const SNAPSHOT_CHUNK: u32 = 1 << 20;
 
-/// Options for opening a [`RaftLog`].
+/// Options for opening a [`RaftLog`](super::RaftLog).
 #[derive(Clone, Debug)]
 pub struct RaftOptions {
     node_id: Option<u64>,
@@ -61,7 +56,7 @@ impl RaftOptions {
         self
     }
 
-    /// How many bytes one [`RaftLog::purge`] relocates at most (8 MiB), unless more than a quarter of that was appended
+    /// How many bytes one [`RaftLog::purge`](super::RaftLog::purge) relocates at most (8 MiB), unless more than a quarter of that was appended
     /// since the call before: then up to four times as much as was appended, so that space does not run away from it.
     /// 0 turns relocation off: a group that lags then pins segments, and is named.
     #[must_use]
@@ -70,7 +65,7 @@ impl RaftOptions {
         self
     }
 
-    /// [`RaftLog::purge`] names the groups that have more live bytes than this in the log, so that they can be made to
+    /// [`RaftLog::purge`](super::RaftLog::purge) names the groups that have more live bytes than this in the log, so that they can be made to
     /// compact. By default none is.
     #[must_use]
     pub fn group_limit(mut self, bytes: u64) -> Self {
@@ -80,7 +75,7 @@ impl RaftOptions {
 
     /// Has a thread purge: whenever `bytes` were appended (a segment's size is a good measure, and more than that widens the
     /// bound by as much), and half a second after groups were compacted or removed. By default nobody purges but who calls
-    /// [`RaftLog::purge`]. What goes wrong is in [`RaftLog::background_purge_error`]. A log without threads
+    /// [`RaftLog::purge`](super::RaftLog::purge). What goes wrong is in [`RaftLog::background_purge_error`](super::RaftLog::background_purge_error). A log without threads
     /// (a simulation) has none for this either.
     #[must_use]
     pub fn purge_in_background(mut self, bytes: u64) -> Self {
@@ -97,27 +92,17 @@ impl RaftOptions {
         }
     }
 
-    /// Opens the log in this directory, making it when it is missing.
-    ///
-    /// # Errors
-    /// [`Error::InvalidNodeId`] for node 0. [`Error::Log`] with what the log below says: `Locked`, `OwnerMismatch`,
-    /// `Corruption`, and so on; `Corruption` also when a snapshot that a group refers to is missing or damaged.
-    /// [`Error::Incomplete`] when a group lacks something; [`Error::Content`] for a record of a newer release.
-    pub fn open(self, dir: impl AsRef<Path>) -> Result<RaftLog> {
-        let disk = self.wal.disk(dir.as_ref())?;
-        self.open_on(disk)
+    pub(crate) fn limits(&self) -> PurgeLimits {
+        self.purge
     }
 
-    /// Opens the log in this directory of any file system.
-    ///
-    /// # Errors
-    /// As [`RaftOptions::open`].
-    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<RaftLog> {
-        if self.snapshot_chunk == 0 {
-            return Err(Error::Log(crate::Error::InvalidOptions {
+    /// How much snapshot data stands under one checksum; not 0.
+    pub(crate) fn checked_chunk(&self) -> Result<usize> {
+        match self.snapshot_chunk {
+            0 => Err(Error::Log(crate::Error::InvalidOptions {
                 what: "snapshot_chunk is 0; the default is 1 MiB".to_owned(),
-            }));
+            })),
+            chunk => Ok(chunk as usize),
         }
-        RaftLog::start(&self.below()?, disk, self.snapshot_chunk as usize, self.purge)
     }
 }

@@ -14,9 +14,11 @@ use parking_lot::RwLockReadGuard;
 use super::check::compacted;
 use super::codec::{entry, fields};
 use super::error::{Error, Result};
-use super::log::RaftLog;
-use super::snapshot::{SnapshotReceiver, SnapshotSink, SnapshotSource};
+use super::receiver::SnapshotReceiver;
+use super::sink::SnapshotSink;
+use super::snapshot::SnapshotSource;
 use super::state::{Fixed, SnapshotRef};
+use super::store::Shared;
 use crate::groups::contents::{Contents, Slot};
 use crate::groups::entries::Entries;
 
@@ -69,20 +71,20 @@ impl Recovered {
     }
 }
 
-/// One group of a [`RaftLog`]; raft's `Storage`.
+/// One group of a [`RaftLog`](super::RaftLog); raft's `Storage`.
 ///
 /// A clone is another handle on the same group. When the group is removed, its handles answer
 /// [`Error::NoSuchGroup`] (or empty values where nothing can fail), also when the id is used anew. So they do, with
 /// [`OtherProcess`](crate::Error::OtherProcess), in a process that did not open the log.
 #[derive(Clone, Debug)]
 pub struct GroupStorage {
-    log: RaftLog,
+    shared: Shared,
     slot: Arc<Slot>,
 }
 
 impl GroupStorage {
-    pub(crate) fn new(log: RaftLog, slot: Arc<Slot>) -> Self {
-        GroupStorage { log, slot }
+    pub(crate) fn new(shared: Shared, slot: Arc<Slot>) -> Self {
+        GroupStorage { shared, slot }
     }
 
     /// The group's id.
@@ -91,10 +93,8 @@ impl GroupStorage {
         self.slot.id
     }
 
-    /// The log that the group is in.
-    #[must_use]
-    pub fn log(&self) -> &RaftLog {
-        &self.log
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// What a node needs to know to start on this group.
@@ -128,7 +128,7 @@ impl GroupStorage {
     /// snapshot that replaced the log is not durable itself.
     #[must_use]
     pub fn durable_index(&self) -> u64 {
-        let durable = self.log.wal().durable_lsn();
+        let durable = self.shared.wal().durable_lsn();
         self.here().map_or(0, |group| group.durable_end(durable).saturating_sub(1))
     }
 
@@ -150,8 +150,8 @@ impl GroupStorage {
     /// # Errors
     /// As [`GroupStorage::save_snapshot`]; nothing is changed then.
     pub fn snapshot_sink(&self, index: u64, conf_state: &ConfState) -> Result<SnapshotSink> {
-        self.log.check_opener()?;
-        SnapshotSink::begin(&self.log, &self.slot, index, conf_state)
+        self.shared.check_opener()?;
+        SnapshotSink::begin(&self.shared, &self.slot, index, conf_state)
     }
 
     /// Begins a leader's snapshot whose data come piece by piece, beside the message with this metadata. What comes of it
@@ -160,8 +160,8 @@ impl GroupStorage {
     /// # Errors
     /// As [`WriteBatch::install_snapshot`](super::WriteBatch::install_snapshot); nothing is changed then.
     pub fn snapshot_receiver(&self, metadata: &SnapshotMetadata) -> Result<SnapshotReceiver> {
-        self.log.check_opener()?;
-        SnapshotReceiver::begin(&self.log, &self.slot, metadata)
+        self.shared.check_opener()?;
+        SnapshotReceiver::begin(&self.shared, &self.slot, metadata)
     }
 
     /// The newest snapshot, to be read piece by piece; none when the group has none.
@@ -171,7 +171,7 @@ impl GroupStorage {
     pub fn snapshot_source(&self) -> Result<Option<SnapshotSource>> {
         loop {
             let Some(file) = self.snapshot_ref()? else { return Ok(None) };
-            match self.log.snapshots().open(self.slot.id, file) {
+            match self.shared.snapshots().open(self.slot.id, file) {
                 Ok(source) => return Ok(Some(source)),
                 // A newer one has taken its place, and the file is gone or about to go.
                 Err(_) if self.snapshot_ref()? != Some(file) => {}
@@ -199,11 +199,11 @@ impl GroupStorage {
 
     /// The group, for what cannot fail: `None` in a process that did not open the log.
     fn here(&self) -> Option<RwLockReadGuard<'_, Contents>> {
-        self.log.is_here().then(|| self.slot.contents.read())
+        self.shared.is_here().then(|| self.slot.contents.read())
     }
 
     fn read(&self) -> Result<RwLockReadGuard<'_, Contents>> {
-        self.log.check_opener()?;
+        self.shared.check_opener()?;
         let group = self.slot.contents.read();
         if group.gone {
             return Err(Error::NoSuchGroup { group: self.slot.id });
@@ -221,7 +221,7 @@ impl GroupStorage {
         let mut limit = SizeLimit::new(max_size);
         let most = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(CAPACITY).min(CAPACITY);
         let mut entries = Vec::with_capacity(most);
-        Entries::of(self.log.store(), &self.slot).read(range, |read| {
+        Entries::of(self.shared.store(), &self.slot).read(range, |read| {
             let (index, lsn) = (read.index, read.record.lsn());
             let content = |problem| Error::Content { group: self.slot.id, index, lsn, problem };
             let shape = entry::Shape::of_kind(read.kind).map_err(content)?;
@@ -325,7 +325,7 @@ mod tests {
     use crate::Options;
     use crate::groups::index::Written;
     use crate::groups::summary::builder;
-    use crate::raft::RaftOptions;
+    use crate::raft::{RaftLog, RaftOptions};
 
     fn log(dir: &tempfile::TempDir) -> RaftLog {
         RaftOptions::new().wal(Options::new().segment_size(64 << 10)).open(dir.path()).unwrap()
@@ -354,7 +354,7 @@ mod tests {
     }
 
     fn in_memory(log: &RaftLog) -> usize {
-        log.store().slots.all().iter().map(|slot| slot.contents.read().positions.in_memory().1).sum()
+        log.group(1).unwrap().shared.store().slots.all().iter().map(|slot| slot.contents.read().positions.in_memory().1).sum()
     }
 
     fn all_footers(log: &RaftLog) -> bool {

@@ -157,10 +157,10 @@ impl Node {
     /// [`NodeError::Config`], [`NodeError::WrongDirectory`], [`NodeError::AppliedOutOfRange`],
     /// [`NodeError::AppliedTermMismatch`], and what the store says.
     pub fn new(config: NodeConfig, storage: GroupStorage) -> NodeResult<Node> {
-        storage.log().check_opener()?;
+        storage.shared().check_opener()?;
         let group = storage.id();
         config.validate(group)?;
-        let log = storage.log().clone();
+        let log = storage.log();
         let config = config.fitting(log.wal());
         if log.node_id() != Some(config.id) {
             return Err(NodeError::WrongDirectory { group, configured: config.id, log: log.node_id() });

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! The header is written last, for only then its data's length is known; the file has its temporary name until after that
-//! (`writer`). One writer serves a snapshot that is given at once and one that comes in pieces ([`SnapshotSink`]), and
+//! (`writer`). One writer serves a snapshot that is given at once and one that comes in pieces ([`SnapshotSink`](super::SnapshotSink)), and
 //! one reader those that are read so ([`SnapshotSource`]); neither holds more than a chunk.
 //!
 //! The checksums of chunks and trailer begin with the log's UUID, the serial, and the chunk's number, so a chunk of
@@ -32,8 +32,6 @@ mod header;
 mod identity;
 mod opening;
 mod reading;
-mod receiver;
-mod sink;
 mod source;
 mod sweep;
 #[cfg(test)]
@@ -56,8 +54,6 @@ use crate::{Error, Lsn};
 use identity::Identity;
 pub(crate) use identity::SUFFIX;
 pub(crate) use reading::SnapshotFiles;
-pub use receiver::{ReceivedSnapshot, SnapshotReceiver};
-pub use sink::SnapshotSink;
 pub use source::SnapshotSource;
 pub(crate) use writer::FileWriter;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use ::raft::eraftpb::ConfState;
 
-use super::super::check;
-use super::super::error::{Error, Result};
-use super::super::log::RaftLog;
-use super::{FileWriter, Meta};
+use super::check;
+use super::error::{Error, Result};
+use super::snapshot::{FileWriter, Meta};
+use super::store::Shared;
 use crate::groups::contents::Slot;
 
 /// Writes a snapshot of the application's state, of any size, with memory for one chunk of it
@@ -31,7 +31,7 @@ pub struct SnapshotSink {
     slot: Arc<Slot>,
     index: u64,
     conf: ConfState,
-    log: RaftLog,
+    shared: Shared,
 }
 
 impl fmt::Debug for SnapshotSink {
@@ -45,15 +45,10 @@ impl fmt::Debug for SnapshotSink {
 }
 
 impl SnapshotSink {
-    pub(in crate::raft) fn begin(
-        log: &RaftLog,
-        slot: &Arc<Slot>,
-        index: u64,
-        conf: &ConfState,
-    ) -> Result<Self> {
+    pub(crate) fn begin(shared: &Shared, slot: &Arc<Slot>, index: u64, conf: &ConfState) -> Result<Self> {
         let at = check::save_snapshot(slot.id, &slot.contents.read(), index, conf)?;
-        let writer = FileWriter::create(log.snapshots(), &Meta { group: slot.id, at, conf })?;
-        Ok(SnapshotSink { writer, slot: Arc::clone(slot), index, conf: conf.clone(), log: log.clone() })
+        let writer = FileWriter::create(shared.snapshots(), &Meta { group: slot.id, at, conf })?;
+        Ok(SnapshotSink { writer, slot: Arc::clone(slot), index, conf: conf.clone(), shared: shared.clone() })
     }
 
     /// The index that the data must be as of.
@@ -68,7 +63,7 @@ impl SnapshotSink {
         self.writer.written()
     }
 
-    pub(in crate::raft) fn take_all(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn take_all(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.writer.take_all(bytes)?)
     }
 
@@ -80,9 +75,9 @@ impl SnapshotSink {
     /// meanwhile, [`Error::BelowFirst`] when the group went on from another snapshot, [`Error::NoSuchGroup`] when it was
     /// removed; [`Error::Log`] when it cannot be written. The group is as it was then, and the file is removed.
     pub fn finish(self) -> Result<()> {
-        let SnapshotSink { writer, slot, index: _, conf, log } = self;
+        let SnapshotSink { writer, slot, index: _, conf, shared } = self;
         let file = writer.finish()?;
-        log.refer_durably(&slot, &conf, file)
+        shared.refer_durably(&slot, &conf, file)
     }
 }
 

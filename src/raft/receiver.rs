@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use ::raft::eraftpb::{ConfState, SnapshotMetadata};
 
-use super::super::check::{Newer, View};
-use super::super::error::{Error, Result};
-use super::super::log::RaftLog;
-use super::super::state::SnapshotRef;
-use super::{FileWriter, Meta};
+use super::check::{Newer, View};
+use super::error::{Error, Result};
+use super::snapshot::{FileWriter, Meta};
+use super::state::SnapshotRef;
+use super::store::Shared;
 use crate::groups::Position;
 use crate::groups::contents::Slot;
 use crate::groups::draft::Draft;
@@ -28,7 +28,7 @@ pub struct SnapshotReceiver {
     writer: FileWriter,
     slot: Arc<Slot>,
     conf: ConfState,
-    log: RaftLog,
+    shared: Shared,
 }
 
 impl fmt::Debug for SnapshotReceiver {
@@ -41,11 +41,7 @@ impl fmt::Debug for SnapshotReceiver {
 }
 
 impl SnapshotReceiver {
-    pub(in crate::raft) fn begin(
-        log: &RaftLog,
-        slot: &Arc<Slot>,
-        metadata: &SnapshotMetadata,
-    ) -> Result<Self> {
+    pub(crate) fn begin(shared: &Shared, slot: &Arc<Slot>, metadata: &SnapshotMetadata) -> Result<Self> {
         let (at, conf) = (Position { index: metadata.index, term: metadata.term }, metadata.get_conf_state());
         let contents = slot.contents.read();
         if contents.gone {
@@ -55,8 +51,8 @@ impl SnapshotReceiver {
         // The draft asks the group for terms.
         drop(contents);
         view.install(Some(&draft), at, conf, Newer::OrAtCommit)?;
-        let writer = FileWriter::create(log.snapshots(), &Meta { group: slot.id, at, conf })?;
-        Ok(SnapshotReceiver { writer, slot: Arc::clone(slot), conf: conf.clone(), log: log.clone() })
+        let writer = FileWriter::create(shared.snapshots(), &Meta { group: slot.id, at, conf })?;
+        Ok(SnapshotReceiver { writer, slot: Arc::clone(slot), conf: conf.clone(), shared: shared.clone() })
     }
 
     /// How many bytes of data it was given.
@@ -70,9 +66,9 @@ impl SnapshotReceiver {
     /// # Errors
     /// What made an earlier write fail, if one did; [`Error::Log`] when it cannot be written.
     pub fn finish(self) -> Result<ReceivedSnapshot> {
-        let SnapshotReceiver { writer, slot, conf, log } = self;
+        let SnapshotReceiver { writer, slot, conf, shared } = self;
         let file = writer.finish()?;
-        Ok(ReceivedSnapshot { file, installing: false, slot, conf, log })
+        Ok(ReceivedSnapshot { file, installing: false, slot, conf, shared })
     }
 }
 
@@ -95,7 +91,7 @@ pub struct ReceivedSnapshot {
     installing: bool,
     slot: Arc<Slot>,
     conf: ConfState,
-    log: RaftLog,
+    shared: Shared,
 }
 
 impl fmt::Debug for ReceivedSnapshot {
@@ -110,7 +106,7 @@ impl fmt::Debug for ReceivedSnapshot {
 
 impl ReceivedSnapshot {
     /// Whether this is the snapshot that this group is to be given.
-    pub(in crate::raft) fn check(&self, slot: &Arc<Slot>, at: Position, conf: &ConfState) -> Result<()> {
+    pub(crate) fn check(&self, slot: &Arc<Slot>, at: Position, conf: &ConfState) -> Result<()> {
         if Arc::ptr_eq(slot, &self.slot) && at == self.file.at && *conf == self.conf {
             return Ok(());
         }
@@ -118,7 +114,7 @@ impl ReceivedSnapshot {
     }
 
     /// The file, which the caller installs or removes from now on.
-    pub(in crate::raft) fn take(mut self) -> SnapshotRef {
+    pub(crate) fn take(mut self) -> SnapshotRef {
         self.installing = true;
         self.file
     }
@@ -127,8 +123,8 @@ impl ReceivedSnapshot {
 impl Drop for ReceivedSnapshot {
     fn drop(&mut self) {
         if !self.installing {
-            self.log.snapshots().discard(self.slot.id, self.file, crate::Lsn::ZERO);
-            self.log.sweep_snapshots();
+            self.shared.snapshots().discard(self.slot.id, self.file, crate::Lsn::ZERO);
+            self.shared.sweep_snapshots();
         }
     }
 }
