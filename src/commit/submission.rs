@@ -14,8 +14,8 @@ pub enum Flush {
     Now,
     /// The caller, who is going to [`wait`](crate::Ticket::wait) for the ticket: the log's thread is not woken for it.
     ByCaller,
-    /// Nobody in particular: the batch goes out with the next one that is flushed, when the log falls idle, when its ticket is
-    /// waited for, or when the log is closed. For what need not be durable by itself, such as a commit index.
+    /// Nobody by itself: the batch goes out with the next one that is flushed, or when its ticket is waited for, or when the log
+    /// is closed. For what need not be durable on its own, such as a commit index.
     WithNext,
 }
 

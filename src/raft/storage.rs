@@ -354,7 +354,15 @@ mod tests {
     }
 
     fn in_memory(log: &RaftLog) -> usize {
-        log.group(1).unwrap().shared.store().slots.all().iter().map(|slot| slot.contents.read().positions.in_memory().1).sum()
+        log.group(1)
+            .unwrap()
+            .shared
+            .store()
+            .slots
+            .all()
+            .iter()
+            .map(|slot| slot.contents.read().positions.in_memory().1)
+            .sum()
     }
 
     fn all_footers(log: &RaftLog) -> bool {
