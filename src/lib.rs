@@ -108,6 +108,7 @@ mod retention;
 mod retry;
 mod segment;
 mod stats;
+mod sync;
 mod trace;
 mod verify;
 mod view;

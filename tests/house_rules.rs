@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Layers, lowest first. A module may import from its own layer only what is below it in this list's terms: a lower
 /// layer, or its own module. The layers of one line do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["lsn", "mutation", "trace"],
+    &["lsn", "mutation", "sync", "trace"],
     &["error"],
     &["cores", "report", "health"],
     &["observe", "codec"],

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Pipeline;
+use super::pipeline::Pipeline;
 use super::staging::{BlockSeq, Rest, State};
-use super::sync::MutexGuard;
-use super::sync::atomic::Ordering;
-use super::sync::thread::{Builder, JoinHandle};
 use crate::error::{Error, Result};
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{Builder, JoinHandle};
 
 const COMMITTER: &str = "seawall-commit";
 

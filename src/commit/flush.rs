@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::pipeline::{Pipeline, mark_len};
 use super::staging::{Flight, Rest, StagedBlock, State};
-use super::sync::MutexGuard;
-use super::sync::atomic::Ordering;
 use super::waiter::Waiters;
-use super::{Pipeline, mark_len};
 use crate::error::{Error, Result};
 use crate::format::PAGE;
 use crate::format::block::{BLOCK_HEADER, BlockKind};
@@ -17,6 +15,8 @@ use crate::lsn::Lsn;
 use crate::mutation::{Mutation, mutated};
 use crate::observe::{Flushed, News};
 use crate::segment::{Segment, Tip};
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 use crate::trace::{event, span};
 
 /// A block on its way to the file.

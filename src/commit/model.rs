@@ -21,7 +21,6 @@ use std::time::Duration;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner, thread};
 
-use super::sync::{Condvar, Mutex};
 use super::{Batch, Pipeline, Segments, Then, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::DATA_START;
@@ -33,6 +32,7 @@ use crate::monitor::Monitor;
 use crate::options::Options;
 use crate::segment::{Room, Segment, Tip};
 use crate::stats::Counters;
+use crate::sync::{Condvar, Mutex};
 
 const SEGMENT: u64 = 16 << 10;
 

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Pipeline;
 use super::batch::RecordOffset;
+use super::pipeline::Pipeline;
 use super::staging::BlockSeq;
 use super::waiter::TaskSlot;
 use crate::error::{Error, Result};

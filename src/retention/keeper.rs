@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
-use super::{Keeper, Spare, Surplus};
+use super::manager::{Keeper, Spare, Surplus};
 use crate::error::{Error, Result};
 use crate::format::DATA_START;
 use crate::lsn::{Lsn, SegmentId};
