@@ -21,9 +21,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::codec::Decoder;
-use crate::commit::{Batch, Then};
+use crate::commit::{Batch, FlushedBy};
 use crate::error::{Error, Result};
-use crate::format::DATA_START;
 use crate::format::superblock::Superblock;
 use crate::io::process::Opener;
 use crate::io::{Disk, File, Lock, RealDisk, copy_first, sync_names};
@@ -93,15 +92,15 @@ impl Wal {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Closed`], [`Error::Io`].
     pub fn capture(&self) -> Result<Capture> {
-        self.submit_then(&Batch::new(), Room::Ordinary, Then::Waits)?.wait()?;
-        let keeper = self.keeper();
-        let held = keeper.hold_releases();
+        self.submit_for(&Batch::new(), Room::Ordinary, FlushedBy::Caller)?.wait()?;
+        let segments = &self.log().segments;
+        let held = segments.hold_releases();
         let end = self.durable_lsn();
-        let mut segments = keeper.table.all();
-        segments.retain(|s| s.first_lsn() < end);
-        let superblock = keeper.superblock();
+        let mut captured = segments.table.all();
+        captured.retain(|s| s.first_lsn() < end);
+        let superblock = segments.superblock();
         drop(held);
-        Ok(Capture { opener: self.opener().clone(), superblock, segments, end })
+        Ok(Capture { opener: self.opener().clone(), superblock, segments: captured, end })
     }
 }
 
@@ -171,7 +170,7 @@ impl Capture {
     fn extent(&self, segment: &Segment, is_newest: bool) -> Extent {
         let blocks = segment.offset(self.end_in(segment));
         let footer = segment.footer().filter(|_| !is_newest).map_or(0, |f| f.footer.total_len());
-        let full = DATA_START.saturating_add(segment.life.capacity);
+        let full = segment.life.file_len();
         let copied = blocks.saturating_add(footer);
         Extent { copied, len: if is_newest { full } else { copied } }
     }

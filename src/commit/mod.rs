@@ -23,7 +23,9 @@
 
 mod batch;
 mod committer;
+mod ends;
 mod flush;
+mod manage;
 #[cfg(all(test, shuttle))]
 mod model;
 mod pipeline;
@@ -32,5 +34,5 @@ mod ticket;
 mod waiter;
 
 pub use batch::{Batch, RecordOffset};
-pub(crate) use pipeline::{Pipeline, Segments, Then};
+pub(crate) use pipeline::{FlushedBy, Pipeline, PipelineParts};
 pub use ticket::Ticket;

@@ -12,34 +12,16 @@ use crate::io::process::Opener;
 use crate::lsn::Lsn;
 use crate::monitor::Monitor;
 use crate::options::Checked;
-use crate::segment::{Record, Room, Segment, Tip};
+use crate::segment::{Progress, Record, Room, Segment, Supply, Tip};
 use crate::stats::Counters;
 
 use super::batch::Batch;
+use super::ends::Ends;
 use super::staging::{BlockSeq, Next, Rest, StagedBlock, State};
-use super::ticket::Ticket;
 use super::waiter::Outcome;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::AtomicBool;
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-
-/// What the commit path asks of those who keep segments.
-pub(crate) trait Segments: Send + Sync + std::fmt::Debug {
-    /// The segment after the current one is to be made ready, out of this room, and given to [`Pipeline::offer`].
-    fn want(&self, first_lsn: Lsn, room: Room);
-
-    /// A commit waits for the segment that is wanted.
-    fn hurry(&self);
-
-    /// The committer begins to flush: somebody is to notice should it hang.
-    fn watch(&self);
-
-    /// The first block of `segment` is durable, and with it the end of its predecessor. Called before anybody can know.
-    fn started(&self, segment: &Arc<Segment>, predecessor: Tip);
-
-    /// Does what was asked so far, on this thread, when the log has no threads of its own.
-    fn run_inline(&self);
-}
 
 /// The commit path of one log.
 #[derive(Debug)]
@@ -50,46 +32,55 @@ pub(crate) struct Pipeline {
     pub(super) changed: Condvar,
     /// The committer has something to do.
     pub(super) work: Condvar,
-    /// Everything below is durable; raised under the lock, read without.
-    pub(super) durable: AtomicU64,
+    pub(super) progress: Arc<Progress>,
     pub(super) committer_started: AtomicBool,
     pub(super) committer: Mutex<Option<JoinHandle<()>>>,
     pub(super) options: Checked,
     pub(super) opener: Opener,
     pub(crate) counters: Arc<Counters>,
     pub(super) monitor: Arc<Monitor>,
-    pub(super) segments: Arc<dyn Segments>,
+    /// Held, and run: see [`Supply`].
+    pub(super) segments: Arc<dyn Supply>,
+    pub(super) manager: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the caller does once its batch is submitted.
+/// Who is to flush a batch that was submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// Something else, so the committer is told that there is work.
-    GoesOn,
-    /// It waits for the ticket, and leads then, if nobody does: to wake the committer would be to wait for it.
-    Waits,
+pub(crate) enum FlushedBy {
+    /// The committer, which is woken for it: the caller does something else.
+    Committer,
+    /// The caller, if nobody does by then: it waits for the ticket at once, and to wake the committer would be to wait for that.
+    Caller,
 }
+
+/// How a caller's thread is called in a message.
+const CALLER: &str = "a caller's thread that staged a batch";
 
 /// Where a batch was placed.
 #[derive(Clone, Copy, Debug)]
-struct Placed {
-    seq: BlockSeq,
-    first: Lsn,
-    end: Lsn,
+pub(super) struct Placed {
+    pub(super) seq: BlockSeq,
+    pub(super) first: Lsn,
+    pub(super) end: Lsn,
+}
+
+/// What a commit path begins with.
+pub(crate) struct PipelineParts {
+    pub(crate) options: Checked,
+    pub(crate) opener: Opener,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) monitor: Arc<Monitor>,
+    /// With the same durable LSN as `tip`.
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) segments: Arc<dyn Supply>,
+    /// Where the log goes on: in `current`, if recovery left a segment that can be written, else in the next one.
+    pub(crate) tip: Tip,
+    pub(crate) current: Option<Arc<Segment>>,
 }
 
 impl Pipeline {
-    /// A commit path that goes on at `tip`: into `current`, if recovery left a segment that can be written, else into the
-    /// next one that is offered.
-    pub(crate) fn new(
-        options: Checked,
-        opener: Opener,
-        counters: Arc<Counters>,
-        monitor: Arc<Monitor>,
-        segments: Arc<dyn Segments>,
-        tip: Tip,
-        current: Option<Arc<Segment>>,
-    ) -> Self {
+    pub(crate) fn new(parts: PipelineParts) -> Self {
+        let PipelineParts { options, opener, counters, monitor, progress, segments, tip, current } = parts;
         Pipeline {
             state: Mutex::new(State {
                 tip,
@@ -114,7 +105,7 @@ impl Pipeline {
             }),
             changed: Condvar::new(),
             work: Condvar::new(),
-            durable: AtomicU64::new(tip.end.get()),
+            progress,
             committer_started: AtomicBool::new(false),
             committer: Mutex::new(None),
             options,
@@ -122,13 +113,14 @@ impl Pipeline {
             counters,
             monitor,
             segments,
+            manager: Mutex::new(None),
         }
     }
 
     /// Everything below is durable.
     #[inline]
     pub(crate) fn durable(&self) -> Lsn {
-        Lsn::new(self.durable.load(Ordering::Acquire))
+        self.progress.durable()
     }
 
     /// The largest payload.
@@ -152,7 +144,7 @@ impl Pipeline {
     }
 
     /// The segment that was wanted is there, or could not be made.
-    pub(crate) fn offer(&self, segment: Result<Arc<Segment>>) {
+    pub(super) fn offer(&self, segment: Result<Arc<Segment>>) {
         let mut state = self.state.lock();
         state.next = match segment {
             Ok(segment) => Next::Ready(segment),
@@ -164,25 +156,37 @@ impl Pipeline {
     }
 
     /// Fixes the order of a batch and makes it readable. On a full disk it may go into the reserve, if `room` says so.
-    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, room: Room, then: Then) -> Result<Ticket> {
+    pub(super) fn submit_placed(
+        self: &Arc<Self>,
+        batch: &Batch,
+        room: Room,
+        flusher: FlushedBy,
+    ) -> Result<Placed> {
         self.check(batch)?;
         self.start_committer()?;
-        let mut state = self.state.lock();
-        let placed = self.stage(&mut state, batch, room)?;
-        if then == Then::GoesOn && !state.flushing && state.has_work() {
-            self.work.notify_one();
-        }
-        drop(state);
+        let placed = {
+            let _ends = self.ends(CALLER);
+            let mut state = self.state.lock();
+            let placed = self.stage(&mut state, batch, room)?;
+            if flusher == FlushedBy::Committer && !state.flushing && state.has_work() {
+                self.work.notify_one();
+            }
+            placed
+        };
         self.run_inline();
-        Ok(Ticket::new(Arc::clone(self), placed.seq, placed.first, placed.end))
+        Ok(placed)
     }
 
     /// Makes a batch durable and says where its first record lies.
     pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<Lsn> {
         self.check(batch)?;
         self.start_committer()?;
-        let mut state = self.state.lock();
-        let placed = self.stage(&mut state, batch, Room::Ordinary)?;
+        let (state, placed) = {
+            let _ends = self.ends(CALLER);
+            let mut state = self.state.lock();
+            let placed = self.stage(&mut state, batch, Room::Ordinary)?;
+            (state, placed)
+        };
         self.wait_staged(state, placed.seq, placed.end)?;
         self.run_inline();
         Ok(placed.first)
@@ -190,7 +194,7 @@ impl Pipeline {
 
     fn run_inline(&self) {
         if !self.options.threads {
-            self.segments.run_inline();
+            self.manage_pending();
         }
     }
 
@@ -246,6 +250,19 @@ impl Pipeline {
         }
     }
 
+    /// To be held by a thread that others wait for: if it panics, the log is poisoned and everybody who waits is told. So an
+    /// assertion about the commit path's own state poisons the log.
+    ///
+    /// To be made before the commit lock is taken, so that it goes after that.
+    pub(super) fn ends(&self, thread: &'static str) -> Ends<impl FnMut()> {
+        Ends { panicked: move || self.abandon(thread) }
+    }
+
+    /// A thread could not be started.
+    pub(super) fn no_thread(&self, e: std::io::Error) -> Error {
+        Error::io("start a thread for", self.opener.dir(), e)
+    }
+
     fn check(&self, batch: &Batch) -> Result<()> {
         self.opener.check()?;
         let log = &self.options.encoder;
@@ -270,8 +287,7 @@ impl Pipeline {
             usable(state)?;
             if batch.is_empty() {
                 // As durable as all that was submitted before: it belongs to the newest block.
-                let seq = BlockSeq(state.next_seq.0.saturating_sub(1));
-                return Ok(Placed { seq, first: state.end(), end: state.submitted });
+                return Ok(Placed { seq: state.newest_seq(), first: state.end(), end: state.submitted });
             }
             if state.staged > 0 && state.staged + len > self.options.max_staged {
                 self.counters.space_waits.add(1);
@@ -343,10 +359,10 @@ impl Pipeline {
                 state.segment_missed.get_or_insert_with(Instant::now);
                 self.monitor.note_oldest_write(state.oldest_write());
                 if self.options.threads {
-                    self.segments.hurry();
+                    self.progress.set_hurry(true);
                     self.changed.wait(state);
                 } else {
-                    MutexGuard::unlocked(state, || self.segments.run_inline());
+                    MutexGuard::unlocked(state, || self.manage_pending());
                 }
                 Ok(())
             }
@@ -373,8 +389,10 @@ impl Pipeline {
             state.flushing = true;
             return self.lead(state, end);
         }
-        // Not staged and not durable: only a failed flush leaves this, and it was looked for above.
-        let gate = state.waiters(seq).ok_or(Error::Closed)?.enter();
+        let Some(waiters) = state.waiters(seq) else {
+            return Err(self.broken(&mut state, "a batch is neither durable nor in a block"));
+        };
+        let gate = waiters.enter();
         drop(state);
         match gate.wait() {
             Outcome::Done => Ok(()),
@@ -383,8 +401,13 @@ impl Pipeline {
         }
     }
 
+    /// Why a gate was opened as failed.
     fn poison_error(&self) -> Error {
-        self.state.lock().poison.clone().unwrap_or(Error::Closed)
+        let mut state = self.state.lock();
+        let poison = state.poison.clone();
+        poison.unwrap_or_else(|| {
+            self.broken(&mut state, "those who wait were told of a failure, and there was none")
+        })
     }
 }
 

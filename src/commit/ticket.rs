@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::batch::RecordOffset;
-use super::pipeline::Pipeline;
+use super::batch::{Batch, RecordOffset};
+use super::pipeline::{FlushedBy, Pipeline};
 use super::staging::BlockSeq;
 use super::waiter::TaskSlot;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lsn::Lsn;
+use crate::segment::Room;
 
 /// A submitted batch that may not be durable yet.
 ///
@@ -37,11 +38,17 @@ impl fmt::Debug for Ticket {
     }
 }
 
-impl Ticket {
-    pub(super) fn new(pipeline: Arc<Pipeline>, seq: BlockSeq, first: Lsn, end: Lsn) -> Self {
-        Ticket { pipeline, seq, first, end, slot: None }
+impl Pipeline {
+    /// Fixes the order of a batch and makes it readable; the ticket says when it is durable. On a full disk it may go into the
+    /// reserve, if `room` says so.
+    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, room: Room, flusher: FlushedBy) -> Result<Ticket> {
+        let placed = self.submit_placed(batch, room, flusher)?;
+        let pipeline = Arc::clone(self);
+        Ok(Ticket { pipeline, seq: placed.seq, first: placed.first, end: placed.end, slot: None })
     }
+}
 
+impl Ticket {
     /// Where the batch's first record lies.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
@@ -115,7 +122,10 @@ impl Future for Ticket {
             return Poll::Ready(Err(poison.clone()));
         }
         if self.slot.is_none() {
-            let Some(list) = state.waiters(self.seq) else { return Poll::Ready(Err(Error::Closed)) };
+            let Some(list) = state.waiters(self.seq) else {
+                let broken = pipeline.broken(&mut state, "a batch is neither durable nor in a block");
+                return Poll::Ready(Err(broken));
+            };
             let slot = Arc::new(TaskSlot::default());
             slot.set(cx.waker());
             list.add_task(Arc::clone(&slot));

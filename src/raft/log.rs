@@ -24,7 +24,7 @@ use super::snapshot::{self, Snapshots};
 use super::space::{self, Space};
 use super::state::{EntryId, FullState, SnapshotRef};
 use super::storage::GroupStorage;
-use crate::commit::Then;
+use crate::commit::FlushedBy;
 use crate::cores::Cores;
 use crate::io::Disk;
 use crate::segment::Room;
@@ -159,7 +159,7 @@ impl RaftLog {
         let mut batch = self.inner.wal.batch();
         let label = label(Kind::State(StateKind::Created), id, full.compacted.index, full.compacted.term);
         let record = batch.push_labelled(label, &[&encode_state(&full)]);
-        let ticket = self.inner.wal.submit_then(&batch, Room::Ordinary, Then::Waits)?;
+        let ticket = self.inner.wal.submit_for(&batch, Room::Ordinary, FlushedBy::Caller)?;
         order.incarnation = full.incarnation;
         let cell = Cell::new(id, Group::created(full, ticket.lsn_of(record)));
         self.inner.groups.put(Arc::clone(&cell));
@@ -193,7 +193,7 @@ impl RaftLog {
     /// # Errors
     /// As [`RaftLog::submit`]; and [`Error::Log`] when it cannot be made durable.
     pub fn commit(&self, batch: WriteBatch) -> Result<Lsn> {
-        Ok(self.put(batch, Then::Waits)?.wait()?)
+        Ok(self.put(batch, FlushedBy::Caller)?.wait()?)
     }
 
     /// Puts a batch into the log. When this returns its order is fixed and its entries can be read, but nothing is
@@ -204,10 +204,10 @@ impl RaftLog {
     /// [`Error::NoSuchGroup`] when one was removed, [`Error::ForeignBatch`] for a batch of another log; [`Error::Log`]:
     /// `RecordTooLarge`, `BatchTooLarge`, `Poisoned`, `Closed`. In all these cases nothing of the batch was done.
     pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
-        self.put(batch, Then::GoesOn)
+        self.put(batch, FlushedBy::Committer)
     }
 
-    fn put(&self, batch: WriteBatch, then: Then) -> Result<Ticket> {
+    fn put(&self, batch: WriteBatch, flusher: FlushedBy) -> Result<Ticket> {
         self.check_opener()?;
         if !Arc::ptr_eq(&self.inner, &batch.log().inner) {
             return Err(Error::ForeignBatch);
@@ -216,7 +216,7 @@ impl RaftLog {
         batch.verify()?;
         let frees = batch.frees_room();
         let room = if frees { Room::Reserve } else { Room::Ordinary };
-        let ticket = self.inner.wal.submit_then(batch.records(), room, then)?;
+        let ticket = self.inner.wal.submit_for(batch.records(), room, flusher)?;
         batch.apply(&ticket);
         drop(order);
         self.inner.groups.adopt_left();

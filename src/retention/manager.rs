@@ -1,7 +1,7 @@
 //! What is kept, and what is released.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -13,49 +13,13 @@ use crate::lsn::{Lsn, SegmentId};
 use crate::monitor::{Caller, Monitor};
 use crate::mutation::{Mutation, mutated};
 use crate::options::Checked;
-use crate::segment::{Segment, Summarizer, SuperblockFile, Tip, size_of};
+use crate::segment::{Progress, Segment, Summarizer, SuperblockFile, size_of};
 use crate::stats::Counters;
 use crate::trace::{event, span};
 
-use super::keeper::Jobs;
+use super::files::{Ready, Spare, Surplus};
+use super::jobs::Jobs;
 use super::table::SegmentTable;
-
-/// A released file that may start another life.
-#[derive(Debug)]
-pub(super) struct Spare {
-    pub(super) name: String,
-    pub(super) bytes: u64,
-    pub(super) watch: Watch,
-}
-
-/// A file that is part of nothing and is to be removed; it is there because nobody has come to it yet, or could not.
-#[derive(Debug)]
-pub(super) struct Surplus {
-    pub(super) name: String,
-    pub(super) bytes: u64,
-}
-
-/// The segments that were made ready and have no durable block yet.
-///
-/// A segment is handed to the commit path only when the superblock names it, durably: a file that may hold acknowledged
-/// blocks never exists without a word about it elsewhere. As its life page names the one made ready before, the newest
-/// name stands for all that may be in use and have no durable header yet.
-#[derive(Debug)]
-pub(super) struct Ready {
-    /// The one that was made ready last; at open, the newest of the log.
-    pub(super) last: Option<SegmentId>,
-    /// Named in the superblock, and handed out.
-    pub(super) named: Vec<Arc<Segment>>,
-    /// Made ready, and the superblock could not be written: what it says of the file is not known, so the file stays and
-    /// is named before another one is made.
-    pub(super) unnamed: Option<Arc<Segment>>,
-}
-
-impl Ready {
-    fn files(&self) -> impl Iterator<Item = &Arc<Segment>> {
-        self.named.iter().chain(&self.unnamed)
-    }
-}
 
 /// What lies in the directory beside the segments of the log, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,15 +29,8 @@ pub(crate) struct BesideSegments {
     pub(crate) reserve: u64,
 }
 
-impl Spare {
-    /// Whether nobody can read the file's present life any more.
-    pub(super) fn unused(&self) -> bool {
-        self.watch.unused()
-    }
-}
-
 /// Keeps the segments of one log.
-pub(crate) struct Keeper {
+pub(crate) struct SegmentManager {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) options: Checked,
     pub(super) uuid: LogUuid,
@@ -90,22 +47,21 @@ pub(crate) struct Keeper {
     pub(super) jobs: Mutex<Jobs>,
     /// There is a job.
     pub(super) work: Condvar,
-    /// A commit waits for the segment that is being made ready, or the log is being closed.
-    pub(crate) hurry: AtomicBool,
+    pub(super) progress: Arc<Progress>,
     pub(super) summarizer: Option<Arc<dyn Summarizer>>,
     pub(super) counters: Arc<Counters>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) last_error: Mutex<Option<Error>>,
 }
 
-impl std::fmt::Debug for Keeper {
+impl std::fmt::Debug for SegmentManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keeper").field("dir", &self.disk.path()).finish_non_exhaustive()
+        f.debug_struct("SegmentManager").field("dir", &self.disk.path()).finish_non_exhaustive()
     }
 }
 
-/// What a keeper starts with.
-pub(crate) struct KeeperParts {
+/// What a segment manager starts with.
+pub(crate) struct SegmentManagerParts {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) options: Checked,
     pub(crate) superblock: SuperblockFile,
@@ -117,13 +73,14 @@ pub(crate) struct KeeperParts {
     /// The newest segment of the log.
     pub(crate) newest: Option<SegmentId>,
     pub(crate) next_id: SegmentId,
+    pub(crate) progress: Arc<Progress>,
     pub(crate) summarizer: Option<Arc<dyn Summarizer>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) monitor: Arc<Monitor>,
 }
 
-impl Keeper {
-    pub(crate) fn new(parts: KeeperParts) -> Self {
+impl SegmentManager {
+    pub(crate) fn new(parts: SegmentManagerParts) -> Self {
         let mut spare = parts.spare;
         let mut surplus = spare.split_off(spare.len().min(parts.options.spare_segments));
         surplus.extend(parts.replaced);
@@ -134,7 +91,7 @@ impl Keeper {
             .collect();
         let surplus: Vec<_> = surplus.into_iter().map(|name| Surplus { bytes: size(&name), name }).collect();
         let jobs = Jobs::new(parts.next_id, !surplus.is_empty());
-        Keeper {
+        SegmentManager {
             uuid: parts.superblock.content().uuid,
             owner: parts.superblock.content().owner,
             disk: parts.disk,
@@ -148,7 +105,7 @@ impl Keeper {
             releasing: Mutex::new(()),
             jobs: Mutex::new(jobs),
             work: Condvar::new(),
-            hurry: AtomicBool::new(false),
+            progress: parts.progress,
             summarizer: parts.summarizer,
             counters: parts.counters,
             monitor: parts.monitor,
@@ -198,14 +155,6 @@ impl Keeper {
         self.last_error.lock().clone()
     }
 
-    /// The first block of `segment` is durable, and `predecessor` ended where it says.
-    pub(crate) fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
-        event!(debug, segment = segment.id().get(), first_lsn = segment.first_lsn().get(), "segment started");
-        self.table.push(Arc::clone(segment), predecessor.end);
-        self.ready.lock().named.retain(|ready| ready.id() != segment.id());
-        self.enqueue_started(segment.id(), predecessor);
-    }
-
     /// Gives up the segments that end at or below `lsn`, oldest first. Says how many.
     pub(crate) fn release(&self, lsn: Lsn) -> Result<usize> {
         let _span = span!(DEBUG, "release", below = lsn.get());
@@ -217,7 +166,7 @@ impl Keeper {
         Ok(ids.len())
     }
 
-    /// As [`Keeper::release`], nobody being told. Says which segments are released, and whether all could be done that was to
+    /// As [`SegmentManager::release`], nobody being told. Says which segments are released, and whether all could be done that was to
     /// be done about their files.
     fn release_segments(&self, lsn: Lsn) -> Result<(Vec<SegmentId>, Result<()>)> {
         let one_at_a_time = self.hold_releases();
@@ -278,8 +227,9 @@ impl Keeper {
         result
     }
 
-    /// The log is closed: everything below `durable` is on the device.
-    pub(crate) fn finish(&self, durable: Lsn) -> Result<()> {
+    /// The log is closed, and everything that was submitted is on the device.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let durable = self.progress.durable();
         let newest = self.table.newest_with_a_block().map(|(id, _)| id);
         let finished = self.superblock.lock().update(|sb| {
             sb.durable = sb.durable.max(durable);
@@ -291,7 +241,7 @@ impl Keeper {
         finished
     }
 
-    /// Counts and keeps a failure. It is told ([`Keeper::tell_failure`]) when all is done that was to be done.
+    /// Counts and keeps a failure. It is told ([`SegmentManager::tell_failure`]) when all is done that was to be done.
     pub(super) fn note<T>(&self, result: &Result<T>) {
         if let Err(e) = result {
             event!(

@@ -1,16 +1,19 @@
 //! What is kept: the segments of the log, the superblock that says so, and the files that are used again.
 //!
-//! Everything here is off the commit path. One background thread, the *keeper*, makes the next segment ready, writes the
-//! superblock after a rotation, and gives ended segments their footers. Releasing is done by whoever calls it.
+//! Everything here is off the commit path. The *segment manager* makes the next segment ready, writes the superblock
+//! after a rotation, and gives ended segments their footers; the commit path runs it, in a thread of its own. Releasing is done by whoever calls it.
 //!
 //! **Order of a release.** The superblock that names the new oldest segment is durable before any older file is touched:
 //! a crash between leaves files that the next open removes, never a log whose oldest segment is missing unexplained. The
 //! newest segment that has a durable block is never released: it holds where the log ends.
 
-mod keeper;
+mod files;
+mod jobs;
 mod manager;
+mod ready;
 mod table;
+mod work;
 
-pub(crate) use keeper::{Customer, KEEPER, random_salt};
-pub(crate) use manager::{Keeper, KeeperParts};
+pub(crate) use manager::{SegmentManager, SegmentManagerParts};
+pub(crate) use ready::random_salt;
 pub(crate) use table::SegmentTable;
