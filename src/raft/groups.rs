@@ -161,7 +161,7 @@ impl Summarizer for GroupSummarizer {
 /// The log below knows no groups; to it, a record that means nothing is content that contradicts itself.
 fn as_corruption(segment: &SegmentReader, error: &Error) -> crate::Error {
     let lsns = segment.first_lsn()..segment.end_lsn();
-    let corruption = Corruption::new(format!("segment {}", segment.id()), 0, lsns, CorruptionReason::Content);
+    let corruption = Corruption::new(segment.path(), 0, lsns, CorruptionReason::Content);
     match error {
         Error::Content { group, index, .. } => {
             corruption.hitting(vec![StreamRange { stream: *group, first: *index, last: *index }]).into()

@@ -261,7 +261,7 @@ impl<'a> Relocation<'a> {
             _ => {
                 let lsn = record.lsn();
                 let hit = StreamRange { stream: group, first: index, last: index };
-                let file = self.log.wal().disk().path().join("index");
+                let file = self.log.wal().file_at(lsn);
                 let damage = Corruption::new(file, 0, lsn..lsn, CorruptionReason::Content);
                 Err(LogError::from(damage.hitting(vec![hit])).into())
             }

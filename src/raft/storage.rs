@@ -253,11 +253,9 @@ impl GroupStorage {
         let wal = self.log.wal();
         let place = summary.unwrap_or(lsn);
         let segment = wal.segments().into_iter().find(|s| (s.first_lsn..s.end_lsn).contains(&place));
-        let reader = segment.and_then(|s| wal.segment_reader(s.id).ok());
-        let name = reader.map_or_else(|| "index".to_owned(), |r| r.file_name().to_owned());
         let offset =
             segment.filter(|s| lsn < s.end_lsn).and_then(|s| lsn.distance_from(s.first_lsn)).unwrap_or(0);
-        let file = wal.disk().path().join(name);
+        let file = wal.file_at(place);
         let hit = StreamRange { stream: self.cell.id, first: index, last: index };
         let corruption =
             Corruption::new(file, offset, lsn..lsn, CorruptionReason::Content).hitting(vec![hit]);
