@@ -65,32 +65,39 @@ impl Pipeline {
     /// Owns the flush until everything below `end` is durable, then passes it on. The caller must have become the owner, and
     /// what reaches up to `end` must have been staged.
     pub(super) fn lead<'a>(&'a self, state: MutexGuard<'a, State>, end: Lsn) -> Result<()> {
-        let (result, done, news) = self.flush_until(state, end);
+        let (mut done, mut news) = (Waiters::default(), Vec::new());
+        let result = self.flush_until(state, end, &mut done, &mut news);
         done.done();
         self.options.observed.tell_all(news);
         self.monitor.tell_returned();
         result
     }
 
-    /// As [`Pipeline::lead`]; says which tasks are to be woken, and what there is to tell.
-    fn flush_until<'a>(&'a self, state: MutexGuard<'a, State>, end: Lsn) -> (Result<()>, Waiters, Vec<News>) {
+    /// As [`Pipeline::lead`]; says in `done` which tasks are to be woken, and in `news` what there is to tell.
+    fn flush_until<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        end: Lsn,
+        done: &mut Waiters,
+        news: &mut Vec<News>,
+    ) -> Result<()> {
         let _ends = self.ends("a caller's thread that flushed");
-        let (mut state, mut done, mut news) = (state, Waiters::default(), Vec::new());
+        let mut state = state;
         while self.durable() < end && state.poison.is_none() {
             if !done.is_empty() {
                 // A waker is somebody else's code: it is never called under the lock.
-                MutexGuard::unlocked(&mut state, || std::mem::take(&mut done).done());
+                MutexGuard::unlocked(&mut state, || std::mem::take(done).done());
             }
             let Some(block) = state.take_front() else { break };
-            (state, done) = self.flush_block(state, block, &mut news);
+            (state, *done) = self.flush_block(state, block, news);
         }
         let result = match &state.poison {
             _ if self.durable() >= end => Ok(()),
             Some(poison) => Err(poison.clone()),
             None => Err(self.broken(&mut state, "all that was staged is durable, and a batch is not")),
         };
-        self.hand_over(state, &mut done);
-        (result, done, news)
+        self.hand_over(state, done);
+        result
     }
 
     /// Gives the flush to somebody who waits for the next block, or to the committer, or to nobody when nothing is left.

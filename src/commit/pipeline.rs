@@ -53,9 +53,6 @@ pub(crate) enum FlushedBy {
     Caller,
 }
 
-/// How a caller's thread is called in a message.
-const CALLER: &str = "a caller's thread that staged a batch";
-
 /// Where a batch was placed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed {
@@ -164,15 +161,12 @@ impl Pipeline {
     ) -> Result<Placed> {
         self.check(batch)?;
         self.start_committer()?;
-        let placed = {
-            let _ends = self.ends(CALLER);
-            let mut state = self.state.lock();
-            let placed = self.stage(&mut state, batch, room)?;
-            if flusher == FlushedBy::Committer && !state.flushing && state.has_work() {
-                self.work.notify_one();
-            }
-            placed
-        };
+        let mut state = self.state.lock();
+        let placed = self.stage(&mut state, batch, room)?;
+        if flusher == FlushedBy::Committer && !state.flushing && state.has_work() {
+            self.work.notify_one();
+        }
+        drop(state);
         self.run_inline();
         Ok(placed)
     }
@@ -181,12 +175,8 @@ impl Pipeline {
     pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<Lsn> {
         self.check(batch)?;
         self.start_committer()?;
-        let (state, placed) = {
-            let _ends = self.ends(CALLER);
-            let mut state = self.state.lock();
-            let placed = self.stage(&mut state, batch, Room::Ordinary)?;
-            (state, placed)
-        };
+        let mut state = self.state.lock();
+        let placed = self.stage(&mut state, batch, Room::Ordinary)?;
         self.wait_staged(state, placed.seq, placed.end)?;
         self.run_inline();
         Ok(placed.first)
@@ -296,7 +286,10 @@ impl Pipeline {
             }
             let open = state.open.as_mut().filter(|b| room.may_use(b.segment.room));
             if let Some(open) = open.filter(|b| b.has_room(len, self.options.max_body)) {
-                let (seq, first) = (open.seq, open.append(batch));
+                let seq = open.seq;
+                let Some(first) = open.append(batch) else {
+                    return Err(self.broken(state, "a batch does not hold the records that it counts"));
+                };
                 state.staged += len;
                 state.submitted = first.plus(len);
                 return Ok(Placed { seq, first, end: first.plus(len) });

@@ -88,8 +88,9 @@ impl StagedBlock {
 
     /// Copies a batch in and binds its records to their addresses. Says where the first one lies.
     ///
-    /// There must be room for it: [`StagedBlock::has_room`].
-    pub(super) fn append(&mut self, batch: &Batch) -> Lsn {
+    /// There must be room for it: [`StagedBlock::has_room`]. `None` when the batch does not hold the records that it counts: the
+    /// block is not to be written then.
+    pub(super) fn append(&mut self, batch: &Batch) -> Option<Lsn> {
         let first = self.end();
         let at = self.bytes.len();
         self.batches += 1;
@@ -97,13 +98,8 @@ impl StagedBlock {
         let identity = self.segment.identity;
         let (_, body) = self.bytes.split_at_mut(at);
         let records = reseal(body, first, |lsn| identity.seal(lsn));
-        assert!(
-            records as usize == batch.len(),
-            "{records} of the {} records of a batch were staged",
-            batch.len()
-        );
         self.records += records;
-        first
+        (records as usize == batch.len()).then_some(first)
     }
 
     /// Writes the header and the padding; says what the next block keeps of this one.
