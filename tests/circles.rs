@@ -212,7 +212,9 @@ impl Crate {
             }
         }
         let (mut paths, mut all) = (Vec::new(), BTreeMap::new());
-        walk(root, &mut paths);
+        if root.is_dir() {
+            walk(root, &mut paths);
+        }
         for path in paths {
             let below = path.strip_prefix(root).unwrap().with_extension("");
             let mut module: Module = below.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
