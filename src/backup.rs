@@ -23,7 +23,6 @@ use std::sync::Arc;
 use crate::codec::Decoder;
 use crate::commit::{Batch, Flush, SubmitOptions};
 use crate::error::{Error, Result};
-use crate::format::DATA_START;
 use crate::format::superblock::Superblock;
 use crate::io::process::Opener;
 use crate::io::{Disk, File, Lock, RealDisk, copy_first, sync_names};
@@ -95,14 +94,14 @@ impl Wal {
     pub fn capture(&self) -> Result<Capture> {
         let barrier = SubmitOptions::new().flush(Flush::ByCaller);
         self.submit_with(Batch::new(), barrier, || Ok::<_, Error>(()), |_| {})?.wait()?;
-        let keeper = self.keeper();
-        let held = keeper.hold_releases();
+        let segments = &self.log().segments;
+        let held = segments.hold_releases();
         let end = self.durable_lsn();
-        let mut segments = keeper.table.all();
-        segments.retain(|s| s.first_lsn() < end);
-        let superblock = keeper.superblock();
+        let mut captured = segments.table.all();
+        captured.retain(|s| s.first_lsn() < end);
+        let superblock = segments.superblock();
         drop(held);
-        Ok(Capture { opener: self.opener().clone(), superblock, segments, end })
+        Ok(Capture { opener: self.opener().clone(), superblock, segments: captured, end })
     }
 }
 
@@ -172,7 +171,7 @@ impl Capture {
     fn extent(&self, segment: &Segment, is_newest: bool) -> Extent {
         let blocks = segment.offset(self.end_in(segment));
         let footer = segment.footer().filter(|_| !is_newest).map_or(0, |f| f.footer.total_len());
-        let full = DATA_START.saturating_add(segment.life.capacity);
+        let full = segment.life.file_len();
         let copied = blocks.saturating_add(footer);
         Extent { copied, len: if is_newest { full } else { copied } }
     }

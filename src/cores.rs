@@ -63,7 +63,8 @@ impl Cores {
             (done, panicked)
         });
         if panicked {
-            return Err(Error::Closed.into());
+            let what = "a thread that helped to read the log panicked; the panic's message says why";
+            return Err(Error::internal(what).into());
         }
         done.sort_unstable_by_key(|(n, _)| *n);
         done.into_iter().map(|(_, result)| result).collect()
@@ -109,6 +110,6 @@ mod tests {
             std::panic::resume_unwind(Box::new("no message"))
         };
         let result = Cores(2).map(&[1, 2, 3, 4, 5, 6, 7, 8], each);
-        assert!(matches!(result, Err(Error::Closed)), "{result:?}");
+        assert!(matches!(result, Err(Error::Internal { .. })), "{result:?}");
     }
 }

@@ -134,6 +134,17 @@ pub enum Error {
         id: SegmentId,
     },
 
+    /// Something that always holds did not: a defect of this crate. The handle acknowledges nothing any more if it could matter
+    /// to what is durable.
+    #[error(
+        "{what}. This is a defect of seawall and says nothing about the files: please report it, with this message. What was \
+         acknowledged is safe; close the log and open it again"
+    )]
+    Internal {
+        /// What does not hold, and where.
+        what: Arc<str>,
+    },
+
     /// The log was closed.
     #[error("the log is closed; open it again")]
     Closed,
@@ -250,8 +261,12 @@ impl Error {
         Error::Io { op, path: path.into(), source: Arc::new(source) }
     }
 
-    /// The error that everybody gets once `self` has made a handle unusable.
-    pub(crate) fn poison(&self) -> Self {
+    pub(crate) fn internal(what: impl Into<Arc<str>>) -> Self {
+        Error::Internal { what: what.into() }
+    }
+
+    /// The error that everybody gets once `self` has made a handle on the log in `dir` unusable.
+    pub(crate) fn poison(&self, dir: &Path) -> Self {
         match self {
             Error::Io { op, path, source } => Error::Poisoned {
                 op,
@@ -259,10 +274,10 @@ impl Error {
                 kind: source.kind(),
                 message: source.to_string().into(),
             },
-            Error::Poisoned { .. } | Error::Closed => self.clone(),
+            Error::Poisoned { .. } => self.clone(),
             other => Error::Poisoned {
                 op: "append to",
-                path: PathBuf::new(),
+                path: dir.to_owned(),
                 kind: io::ErrorKind::Other,
                 message: other.to_string().into(),
             },
@@ -325,9 +340,9 @@ pub enum DecodeError {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Corruption {
-    /// The damaged file, or the one that is missing.
+    /// The damaged file; the one that names a segment that is missing; or a file of the layer above that is missing.
     pub file: PathBuf,
-    /// Where in the file the first byte lies that does not verify.
+    /// Where in the file the first byte lies that does not verify, or the name of what is missing.
     pub offset: u64,
     /// The LSNs that cannot be vouched for; none, from zero to zero, when the file is none of the log's own.
     pub lsns: Range<Lsn>,
@@ -337,6 +352,8 @@ pub struct Corruption {
     pub witness: Option<Witness>,
     /// The streams and sequence numbers that are hit, as far as surviving headers tell.
     pub hit: Vec<StreamRange>,
+    /// The segment that is missing, where its number is known.
+    pub missing: Option<SegmentId>,
     /// Whether the file is none of the log's own.
     beside: bool,
 }
@@ -355,8 +372,15 @@ impl Corruption {
             reason,
             witness: None,
             hit: Vec::new(),
+            missing: None,
             beside: false,
         }
+    }
+
+    /// A segment is missing that this file names.
+    pub(crate) fn missing_segment(id: SegmentId, named_by: impl AsRef<Path>, offset: u64, lsn: Lsn) -> Self {
+        let reason = CorruptionReason::MissingSegment;
+        Corruption { missing: Some(id), ..Corruption::new(named_by, offset, lsn..lsn, reason) }
     }
 
     pub(crate) fn witnessed(mut self, witness: Option<Witness>) -> Self {
@@ -389,7 +413,11 @@ impl From<Corruption> for Error {
 
 impl fmt::Display for Corruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at offset {}: {}", self.file.display(), self.offset, self.reason)?;
+        write!(f, "{} at offset {}: ", self.file.display(), self.offset)?;
+        match self.missing {
+            Some(id) => write!(f, "segment {id}, which is named there, is missing")?,
+            None => write!(f, "{}", self.reason)?,
+        }
         if !self.beside {
             write!(f, " (LSN {} to {})", self.lsns.start, self.lsns.end)?;
         }
@@ -436,7 +464,7 @@ pub enum CorruptionReason {
     Padding,
     /// A footer, or the summary in it.
     Footer,
-    /// A segment that its neighbours or the superblock promise is not there.
+    /// A segment that must be there, by what stands in this file, is not: [`Corruption::missing`] is its number, if known.
     MissingSegment,
     /// Two segments claim the same addresses, or neighbours disagree about where one ends.
     SegmentChain,
@@ -462,7 +490,7 @@ impl fmt::Display for CorruptionReason {
             CorruptionReason::Payload => "a payload does not match its checksum",
             CorruptionReason::Padding => "padding is not zero",
             CorruptionReason::Footer => "the footer does not verify, or contradicts what follows",
-            CorruptionReason::MissingSegment => "the segment is missing",
+            CorruptionReason::MissingSegment => "a segment that must be there is missing",
             CorruptionReason::SegmentChain => "the segments contradict each other",
             CorruptionReason::MissingTail => "the log ends too early",
             CorruptionReason::ShortFile => "the file is too short",

@@ -159,7 +159,7 @@ mod tests {
             lasts: Duration::from_secs(2),
         };
         let mut health = Health {
-            poisoned: Some(full.poison()),
+            poisoned: Some(full.poison(std::path::Path::new("log"))),
             longest_call: Some(call),
             oldest_write: Some(Duration::from_secs(3)),
             full: Some(full),

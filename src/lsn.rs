@@ -37,6 +37,13 @@ impl Lsn {
         Lsn(self.0.saturating_add(bytes))
     }
 
+    /// How many bytes `self` lies beyond `base`, which is not behind it.
+    #[inline]
+    pub(crate) fn since(self, base: Lsn) -> u64 {
+        assert!(base.0 <= self.0, "LSN {self} lies before {base}");
+        self.0 - base.0
+    }
+
     /// How many bytes `self` lies beyond `base`, or `None` when it lies before it.
     #[must_use]
     pub const fn distance_from(self, base: Lsn) -> Option<u64> {

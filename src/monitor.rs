@@ -6,13 +6,15 @@
 //! ```text
 //!  who can hang                           Caller        who looks
 //!  the flush, by a caller's thread        flush         the committer
-//!  the flush, by the committer            flush         the keeper
-//!  the keeper: the next segment, footers  background    the committer
-//!  the thread that writes the superblock  superblock    the committer, or the keeper
-//!  a caller that releases segments        release       the committer, or the keeper
+//!  the flush, by the committer            flush         the manager
+//!  the manager: the next segment, footers  background    the committer
+//!  the thread that writes the superblock  superblock    the committer, or the manager
+//!  a caller that releases segments        release       the committer, or the manager
 //! ```
 //!
-//! **Who looks, and when.** Committer and keeper sleep without limit while the log is idle. A thread that begins something that may
+//! The manager is the segment manager's thread.
+//!
+//! **Who looks, and when.** Committer and manager sleep without limit while the log is idle. A thread that begins something that may
 //! hang wakes one of them if it sleeps so (one that looks again by itself is left to it, so that not every flush wakes it). From
 //! then on that one sleeps no longer than until the next call would be overdue ([`Monitor::next_look`]), until the log is idle
 //! again. If both of them hang, the callers of [`Wal::health`](crate::Wal::health) look.
@@ -158,13 +160,13 @@ impl Drop for InCall<'_> {
 pub(crate) struct Monitor {
     /// The owner of the flush.
     pub(crate) flush: Caller,
-    /// The keeper, or who does its work where there are no threads.
+    /// The segment manager, or who does its work where there are no threads.
     pub(crate) background: Caller,
     /// The thread that holds the superblock.
     superblock: Arc<Caller>,
     /// A caller that releases segments.
     pub(crate) release: Caller,
-    /// How many others do work in which they may hang: the committer while it flushes, the keeper, who releases segments.
+    /// How many others do work in which they may hang: the committer while it flushes, the segment manager, who releases segments.
     working: AtomicUsize,
     oldest_write: Mutex<Option<Instant>>,
     poison: OnceLock<Error>,

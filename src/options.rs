@@ -10,6 +10,7 @@ use crate::format::block::BLOCK_HEADER;
 use crate::format::record::LABELLED_HEADER;
 use crate::format::{DATA_START, PAGE, align_up};
 use crate::observe::{Observed, Observer};
+use crate::size::{in_header, in_memory};
 
 /// What `open` does with the one case that no evidence decides: the newest block is damaged, and nothing that was
 /// written after it says whether it was durable.
@@ -272,7 +273,7 @@ impl Options {
         let capacity = (self.segment_size - DATA_START) & !(align - 1);
         // A block's length is a u32; one record fills a block at most.
         let max_body = (capacity - BLOCK_HEADER as u64).min(u64::from(u32::MAX) & !7);
-        let fits = u32::try_from((max_body - LABELLED_HEADER as u64) & !7).unwrap_or(u32::MAX);
+        let fits = in_header(in_memory((max_body - LABELLED_HEADER as u64) & !7));
         let max_record = match self.max_record_size {
             None => fits.min(16 << 20),
             Some(max) if max <= fits => max,

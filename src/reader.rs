@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::record::record_len;
+use crate::log::{Log, durable_end};
 use crate::lsn::Lsn;
 use crate::segment::{Blocks, Record, RecordHead, Segment};
-use crate::wal::Wal;
 
-/// The durable records of a log, oldest first. See [`Wal::iter`].
+/// The durable records of a log, oldest first. See [`Wal::iter`](crate::Wal::iter).
 #[derive(Debug)]
 pub struct Iter {
     cursor: Cursor,
     failed: bool,
 }
 
-/// The durable records of a log as they come. See [`Wal::follow`].
+/// The durable records of a log as they come. See [`Wal::follow`](crate::Wal::follow).
 #[derive(Debug)]
 pub struct Follow {
     cursor: Cursor,
@@ -25,7 +25,7 @@ pub struct Follow {
 /// A place between two records.
 #[derive(Debug)]
 struct Cursor {
-    wal: Wal,
+    log: Arc<Log>,
     /// Records below are not asked for.
     from: Lsn,
     /// Where the next block begins; at or below `from` until that was found.
@@ -35,16 +35,16 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn new(wal: Wal, from: Lsn) -> Self {
+    fn new(log: Arc<Log>, from: Lsn) -> Self {
         // In another process nothing is looked up: the first step says so.
-        let found = wal.opener().is_here().then(|| wal.table().find(from)).flatten();
-        let block = found.map_or_else(|| wal.first_lsn(), |s| s.first_lsn());
-        Cursor { wal, from, block, rest: None }
+        let found = log.opener.is_here().then(|| log.table().find(from)).flatten();
+        let block = found.map_or_else(|| log.first_lsn(), |s| s.first_lsn());
+        Cursor { log, from, block, rest: None }
     }
 
     /// The next record, or `None` at the end of what is durable.
     fn next(&mut self) -> Result<Option<Record>> {
-        self.wal.opener().check()?;
+        self.log.opener.check()?;
         loop {
             let Some((at, end)) = self.rest.take().filter(|(at, end)| at < end) else {
                 if self.next_block()? {
@@ -52,13 +52,13 @@ impl Cursor {
                 }
                 return Ok(None);
             };
-            let segment = self.wal.table().find(at).ok_or_else(|| self.released(at))?;
+            let segment = self.log.table().find(at).ok_or_else(|| self.log.released(at))?;
             if at < self.from {
                 let (_, next): (RecordHead, Lsn) = segment.read_head(at, end)?;
                 self.rest = Some((next, end));
                 continue;
             }
-            let record = segment.read_record(at, end, self.wal.decoder())?;
+            let record = segment.read_record(at, end, self.log.decoder())?;
             let size = record_len(u64::from(record.stored_len()), record.label().is_some());
             self.rest = Some((at.plus(size), end));
             return Ok(Some(record));
@@ -68,15 +68,15 @@ impl Cursor {
     /// Goes on to the next block with records. `false` at the end of what is durable.
     fn next_block(&mut self) -> Result<bool> {
         loop {
-            let durable = self.wal.durable_lsn();
+            let durable = self.log.durable_lsn();
             if self.block >= durable {
                 return Ok(false);
             }
-            let segment = self.wal.table().find(self.block).ok_or_else(|| self.released(self.block))?;
-            let limit = segment.end().map_or(durable, |end| end.min(durable));
+            let segment = self.log.table().find(self.block).ok_or_else(|| self.log.released(self.block))?;
+            let limit = durable_end(&segment, durable);
             if self.block >= limit {
                 // Between two segments there may be addresses that hold nothing.
-                match self.wal.table().after(self.block) {
+                match self.log.table().after(self.block) {
                     Some(next) => self.block = next.first_lsn(),
                     None => return Ok(false),
                 }
@@ -92,23 +92,19 @@ impl Cursor {
             }
         }
     }
-
-    fn released(&self, lsn: Lsn) -> Error {
-        Error::Released { lsn, first: self.wal.first_lsn() }
-    }
 }
 
-/// Reads records here and there, faster than [`Wal::read`] when many of them lie in one segment: it remembers the segment
-/// of the last one. See [`Wal::reader`].
+/// Reads records here and there, faster than [`Wal::read`](crate::Wal::read) when many of them lie in one segment: it remembers the segment
+/// of the last one. See [`Wal::reader`](crate::Wal::reader).
 #[derive(Debug)]
 pub struct Reader {
-    wal: Wal,
+    log: Arc<Log>,
     last: Option<Arc<Segment>>,
 }
 
 impl Reader {
-    pub(crate) fn new(wal: Wal) -> Self {
-        Reader { wal, last: None }
+    pub(crate) fn new(log: Arc<Log>) -> Self {
+        Reader { log, last: None }
     }
 
     /// Says that the record at `lsn` will be read soon. Of another segment than the last one nothing is fetched.
@@ -124,30 +120,30 @@ impl Reader {
     /// A record of the segment that was read last may still be read after it was released.
     ///
     /// # Errors
-    /// As [`Wal::read`].
+    /// As [`Wal::read`](crate::Wal::read).
     #[inline]
     pub fn read(&mut self, lsn: Lsn) -> Result<Record> {
-        self.wal.opener().check()?;
-        let durable = self.wal.durable_lsn();
+        self.log.opener.check()?;
+        let durable = self.log.durable_lsn();
         if lsn >= durable {
-            return self.wal.read(lsn);
+            return self.log.read(lsn);
         }
         if !self.last.as_ref().is_some_and(|s| s.holds(lsn)) {
-            self.last = self.wal.table().find(lsn);
+            self.last = self.log.table().find(lsn);
         }
         match &self.last {
             Some(segment) => {
-                let limit = segment.end().map_or(durable, |end| end.min(durable));
-                segment.read_record(lsn, limit, self.wal.decoder())
+                let limit = durable_end(segment, durable);
+                segment.read_record(lsn, limit, self.log.decoder())
             }
-            None => self.wal.read(lsn),
+            None => self.log.read(lsn),
         }
     }
 }
 
 impl Iter {
-    pub(crate) fn new(wal: Wal, from: Lsn) -> Self {
-        Iter { cursor: Cursor::new(wal, from), failed: false }
+    pub(crate) fn new(log: Arc<Log>, from: Lsn) -> Self {
+        Iter { cursor: Cursor::new(log, from), failed: false }
     }
 }
 
@@ -166,17 +162,17 @@ impl Iterator for Iter {
 }
 
 impl Follow {
-    pub(crate) fn new(wal: Wal, from: Lsn) -> Self {
-        Follow { cursor: Cursor::new(wal, from), failed: false }
+    pub(crate) fn new(log: Arc<Log>, from: Lsn) -> Self {
+        Follow { cursor: Cursor::new(log, from), failed: false }
     }
 
     fn wait(&mut self) -> Result<Option<Record>> {
         loop {
-            let seen = self.cursor.wal.durable_lsn();
+            let seen = self.cursor.log.durable_lsn();
             if let Some(record) = self.cursor.next()? {
                 return Ok(Some(record));
             }
-            if !self.cursor.wal.wait_durable_beyond(seen)? {
+            if !self.cursor.log.pipeline.wait_durable_beyond(seen)? {
                 return self.cursor.next();
             }
         }

@@ -129,12 +129,14 @@ pub(crate) struct Place {
     file: std::path::PathBuf,
     offset: u64,
     reason: Option<CorruptionReason>,
+    /// The segment that is missing there.
+    missing: Option<SegmentId>,
 }
 
 impl Place {
     /// Of damage.
     pub(crate) fn of(c: &Corruption) -> Self {
-        Place { file: c.file.clone(), offset: c.offset, reason: Some(c.reason) }
+        Place { file: c.file.clone(), offset: c.offset, reason: Some(c.reason), missing: c.missing }
     }
 
     /// Of a failure that a writer may have caused; none of any other, which no second look makes another.
@@ -143,7 +145,7 @@ impl Place {
         match e {
             Error::Corruption(c) => Some(Place::of(c)),
             Error::Io { op, path, source } if *op != crate::error::FIND_LOG && gone(source.kind()) => {
-                Some(Place { file: path.clone(), offset: 0, reason: None })
+                Some(Place { file: path.clone(), offset: 0, reason: None, missing: None })
             }
             _ => None,
         }
@@ -152,12 +154,8 @@ impl Place {
 
 impl Fault for Place {
     fn rests_on(&self) -> Option<SegmentId> {
-        let name = self.file.file_name()?.to_str()?;
-        match parse_file_name(name) {
-            Some((id, _)) => Some(id),
-            // What is missing is called by its number.
-            None => name.strip_prefix("segment ")?.parse().ok().map(SegmentId::new),
-        }
+        // Once what is missing was released, nothing is wrong with the file that names it.
+        self.missing.or_else(|| Some(parse_file_name(self.file.file_name()?.to_str()?)?.0))
     }
 }
 
@@ -234,10 +232,14 @@ mod tests {
 
     #[test]
     fn a_place_knows_its_segment() {
-        let place = |name: &str| Place { file: Path::new("d").join(name), offset: 0, reason: None };
+        let place =
+            |name: &str| Place { file: Path::new("d").join(name), offset: 0, reason: None, missing: None };
         let name = crate::format::segment::file_name(SegmentId::new(12), crate::Lsn::new(4096));
         assert_eq!(place(&name).rests_on(), Some(SegmentId::new(12)));
-        assert_eq!(place("segment 12").rests_on(), Some(SegmentId::new(12)));
         assert_eq!(place("superblock").rests_on(), None);
+        for named_by in [&name, "superblock"] {
+            let missing = Some(SegmentId::new(7));
+            assert_eq!(Place { missing, ..place(named_by) }.rests_on(), missing);
+        }
     }
 }

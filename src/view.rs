@@ -14,6 +14,7 @@ use crate::recovery::{Catalog, Look, Loose, assumed, survey};
 use crate::report::Cut;
 use crate::retry::{Place, Sure, unsettled, until_sure};
 use crate::segment::{Segment, SegmentReader, SuperblockFile, last_block_end, load_footer};
+use crate::size::in_memory;
 
 /// A log as it was at one moment, to be read. What a running writer adds later is not in it. A segment that it releases
 /// meanwhile can be read until its file is used again: then its records read as damaged, and [`LogView::has_released`] says
@@ -247,6 +248,6 @@ fn last_good(catalog: &Catalog) -> Result<Lsn> {
 /// A reader without a codec, up to `end`.
 fn reader(segment: Arc<Segment>, end: Lsn) -> SegmentReader {
     // A record is no longer than a segment of its log.
-    let most = usize::try_from(segment.life.capacity).unwrap_or(usize::MAX).max(MOST_DECODED);
+    let most = in_memory(segment.life.capacity).max(MOST_DECODED);
     SegmentReader::new(segment, end, Decoder::new(most))
 }

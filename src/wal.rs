@@ -3,28 +3,22 @@
 mod opening;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use crate::codec::Decoder;
-use crate::commit::{Batch, Pipeline, Placement, SubmitOptions, Ticket};
+use crate::commit::{Batch, Placement, SubmitOptions, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::health::Health;
+use crate::io::Disk;
 use crate::io::process::Opener;
-use crate::io::{Disk, Lock};
+use crate::log::Log;
 use crate::lsn::{Lsn, SegmentId};
-use crate::monitor::Monitor;
-use crate::observe::Observed;
 use crate::reader::{Follow, Iter, Reader};
-use crate::recovery::LOCK;
 use crate::report::Recovery;
-use crate::retention::{Hold, Holds, Keeper};
+use crate::retention::Hold;
 use crate::segment::{Record, Segment, SegmentReader, Summary};
-use crate::stats::{Counters, Stats};
-use crate::trace::{event, span};
+use crate::stats::Stats;
 
 pub(crate) use opening::take_lock;
 
@@ -40,27 +34,12 @@ pub(crate) use opening::take_lock;
 /// child made by a raw `clone` system call that shares its parent's memory is not told apart.
 #[derive(Clone)]
 pub struct Wal {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    opener: Opener,
-    disk: Arc<dyn Disk>,
-    pipeline: Arc<Pipeline>,
-    keeper: Arc<Keeper>,
-    keeper_thread: Mutex<Option<JoinHandle<()>>>,
-    counters: Arc<Counters>,
-    monitor: Arc<Monitor>,
-    observed: Observed,
-    recovery: Recovery,
-    holds: Arc<Holds>,
-    /// Given up last, when nothing of this handle writes any more.
-    lock: Mutex<Option<Box<dyn Lock>>>,
+    log: Arc<Log>,
 }
 
 impl fmt::Debug for Wal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wal").field("dir", &self.inner.disk.path()).finish_non_exhaustive()
+        f.debug_struct("Wal").field("dir", &self.log.disk.path()).finish_non_exhaustive()
     }
 }
 
@@ -86,7 +65,7 @@ impl Wal {
     /// An empty batch for this log: what is pushed goes through its codec, if it has one.
     #[must_use]
     pub fn batch(&self) -> Batch {
-        self.inner.pipeline.batch()
+        self.log.pipeline.batch()
     }
 
     /// Appends one record; it is durable when this returns.
@@ -106,7 +85,7 @@ impl Wal {
     /// As [`Wal::append`]; [`Error::BatchTooLarge`]; [`Error::CodecMismatch`] when the log has a codec and the batch was not
     /// made by [`Wal::batch`].
     pub fn commit(&self, batch: impl AsRef<Batch>) -> Result<Lsn> {
-        self.inner.pipeline.commit(batch.as_ref())
+        self.log.pipeline.commit(batch.as_ref())
     }
 
     /// Appends the records of a batch; they are in order and readable when this returns, and durable when the ticket
@@ -115,7 +94,7 @@ impl Wal {
     /// # Errors
     /// As [`Wal::commit`].
     pub fn submit(&self, batch: impl AsRef<Batch>) -> Result<Ticket> {
-        self.inner.pipeline.submit(batch.as_ref(), SubmitOptions::new())
+        self.log.pipeline.submit(batch.as_ref(), SubmitOptions::new())
     }
 
     /// As [`Wal::submit`], for what frees room: on a full disk the batch may go into the reserve, a file that the log keeps
@@ -125,7 +104,7 @@ impl Wal {
     /// # Errors
     /// As [`Wal::commit`].
     pub fn submit_from_reserve(&self, batch: impl AsRef<Batch>) -> Result<Ticket> {
-        self.inner.pipeline.submit(batch.as_ref(), SubmitOptions::new().from_reserve(true))
+        self.log.pipeline.submit(batch.as_ref(), SubmitOptions::new().from_reserve(true))
     }
 
     /// As [`Wal::submit`], for a layer that keeps an index of its own in the order of the log.
@@ -134,8 +113,8 @@ impl Wal {
     /// gets a place in between, so the layer's index changes in the order in which a reader of the log would change it. If
     /// `admit` refuses, the batch was never there. It is called at most once.
     ///
-    /// Both run under the lock that all who submit have to take: they should be short, and must not use the log, which
-    /// would wait for itself.
+    /// Both run under the lock that orders batches: they should be short, and must not use the log, which would wait for
+    /// itself.
     ///
     /// # Errors
     /// What `admit` returned; as [`Wal::commit`].
@@ -146,7 +125,7 @@ impl Wal {
         admit: impl FnMut() -> Result<(), E>,
         place: impl FnOnce(&Placement),
     ) -> Result<Ticket, E> {
-        self.inner.pipeline.submit_with(batch.as_ref(), options, admit, place)
+        self.log.pipeline.submit_with(batch.as_ref(), options, admit, place)
     }
 
     /// The record at `lsn`, verified; also one that is submitted and not yet durable.
@@ -155,36 +134,13 @@ impl Wal {
     /// [`Error::Released`], [`Error::NotFound`]; [`Error::Corruption`] when it does not verify; [`Error::UnknownCodec`] and
     /// [`Error::Undecodable`] when it cannot be decoded; [`Error::Io`].
     pub fn read(&self, lsn: Lsn) -> Result<Record> {
-        self.inner.opener.check()?;
-        let durable = self.durable_lsn();
-        if lsn < durable {
-            return self.read_durable(lsn, durable);
-        }
-        if let Some(record) = self.inner.pipeline.find_staged(lsn)? {
-            return Ok(record);
-        }
-        // It may have become durable in between.
-        let durable = self.durable_lsn();
-        if lsn < durable {
-            return self.read_durable(lsn, durable);
-        }
-        Err(Error::NotFound { lsn, next: self.next_lsn() })
-    }
-
-    fn read_durable(&self, lsn: Lsn, durable: Lsn) -> Result<Record> {
-        match self.inner.keeper.table.find(lsn) {
-            Some(segment) => {
-                let limit = segment.end().map_or(durable, |end| end.min(durable));
-                segment.read_record(lsn, limit, self.decoder())
-            }
-            None => Err(Error::Released { lsn, first: self.first_lsn() }),
-        }
+        self.log.read(lsn)
     }
 
     /// A reader that remembers its segment: for reading many records, in any order.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(self.clone())
+        Reader::new(Arc::clone(&self.log))
     }
 
     /// The durable records, oldest first.
@@ -196,46 +152,43 @@ impl Wal {
     /// The durable records from the first one at or behind `lsn` on.
     #[must_use]
     pub fn iter_from(&self, lsn: Lsn) -> Iter {
-        Iter::new(self.clone(), lsn)
+        Iter::new(Arc::clone(&self.log), lsn)
     }
 
     /// As [`Wal::iter_from`], and at the end waits for more. Ends when the log is closed.
     #[must_use]
     pub fn follow(&self, lsn: Lsn) -> Follow {
-        Follow::new(self.clone(), lsn)
+        Follow::new(Arc::clone(&self.log), lsn)
     }
 
     /// The address at which the log begins: no record below it is kept.
     #[must_use]
     pub fn first_lsn(&self) -> Lsn {
-        if !self.inner.opener.is_here() {
-            return self.durable_lsn();
-        }
-        self.inner.keeper.table.oldest().map_or_else(|| self.durable_lsn(), |s| s.first_lsn())
+        self.log.first_lsn()
     }
 
     /// The largest payload of a record, in bytes; as [`Options::max_record_size`](crate::Options::max_record_size) says, or what fits into a segment.
     #[must_use]
     pub fn max_record_size(&self) -> u64 {
-        self.inner.pipeline.max_record_size()
+        self.log.pipeline.max_record_size()
     }
 
     /// The largest [`Batch::size_in_log`] of a batch; it follows from [`Options::segment_size`](crate::Options::segment_size).
     #[must_use]
     pub fn max_batch_size(&self) -> u64 {
-        self.inner.pipeline.max_batch_size()
+        self.log.pipeline.max_batch_size()
     }
 
     /// Records submitted from now on lie at or behind this address.
     #[must_use]
     pub fn next_lsn(&self) -> Lsn {
-        self.inner.pipeline.end()
+        self.log.pipeline.end()
     }
 
     /// Everything below this address is durable.
     #[must_use]
     pub fn durable_lsn(&self) -> Lsn {
-        self.inner.pipeline.durable()
+        self.log.pipeline.durable()
     }
 
     /// Records below `lsn` are no longer needed. Whole segments are freed, oldest first, so [`Wal::first_lsn`] rises up to
@@ -244,11 +197,11 @@ impl Wal {
     /// # Errors
     /// [`Error::Io`]; the log is as good as before then. [`Error::Closed`], [`Error::Poisoned`].
     pub fn release(&self, lsn: Lsn) -> Result<()> {
-        self.inner.pipeline.check_usable()?;
-        let _at_work = self.inner.monitor.at_work();
-        self.inner.pipeline.watch();
-        let held = self.inner.holds.lowest();
-        self.inner.keeper.release(lsn.min(self.durable_lsn()).min(held.lsn)).map(|_| ())
+        self.log.pipeline.check_usable()?;
+        let _at_work = self.log.monitor.at_work();
+        self.log.pipeline.watch();
+        let held = self.log.holds.lowest();
+        self.log.segments.release(lsn.min(self.durable_lsn()).min(held.lsn)).map(|_| ())
     }
 
     /// Holds the records at and above `lsn`: they stay, whatever is released meanwhile.
@@ -258,8 +211,8 @@ impl Wal {
     /// # Errors
     /// [`Error::Released`] when `lsn` lies in a segment that was released; [`Error::OtherProcess`].
     pub fn hold(&self, lsn: Lsn) -> Result<Hold> {
-        self.inner.opener.check()?;
-        self.inner.holds.hold(lsn, || {
+        self.opener().check()?;
+        self.log.holds.hold(lsn, || {
             let first = self.first_lsn();
             if lsn < first { Err(Error::Released { lsn, first }) } else { Ok(()) }
         })
@@ -268,32 +221,33 @@ impl Wal {
     /// The lowest address that is held ([`Wal::hold`]), if anything is.
     #[must_use]
     pub fn lowest_hold(&self) -> Option<Lsn> {
-        let is_here = self.inner.opener.is_here();
-        is_here.then(|| self.inner.holds.lowest().lsn).filter(|lsn| *lsn < Lsn::new(u64::MAX))
+        let lowest = self.opener().is_here().then(|| self.log.holds.lowest().lsn);
+        lowest.filter(|lsn| *lsn < Lsn::new(u64::MAX))
     }
 
     /// The segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
-        if !self.inner.opener.is_here() {
+        if !self.log.opener.is_here() {
             return Vec::new();
         }
         let durable = self.durable_lsn();
         let info = |s: Arc<Segment>| SegmentInfo {
             id: s.id(),
             first_lsn: s.first_lsn(),
-            end_lsn: s.end().unwrap_or(durable),
+            // Its first block may not have been published yet.
+            end_lsn: s.end().unwrap_or(durable).max(s.first_lsn()),
             sealed: s.end().is_some(),
             file_bytes: s.file_bytes(),
             footer_bytes: s.footer().map_or(0, |f| f.footer.total_len()),
         };
-        self.inner.keeper.table.all().into_iter().map(info).collect()
+        self.log.segments.table.all().into_iter().map(info).collect()
     }
 
     /// Where the segments begin that are ready, or in use, and have no durable block yet; ascending.
     #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
     pub(crate) fn segments_to_come(&self) -> Vec<Lsn> {
-        if self.inner.opener.is_here() { self.inner.keeper.segments_to_come() } else { Vec::new() }
+        if self.log.opener.is_here() { self.log.segments.segments_to_come() } else { Vec::new() }
     }
 
     /// The summary in a segment's footer; `None` while it has no footer.
@@ -310,37 +264,52 @@ impl Wal {
     /// [`Error::Released`] when the segment is not part of the log.
     pub fn segment_reader(&self, id: SegmentId) -> Result<SegmentReader> {
         let segment = self.segment(id)?;
-        let end = segment.end().unwrap_or_else(|| self.durable_lsn());
-        Ok(SegmentReader::new(segment, end, self.decoder().clone()))
+        // Its first block may not have been published yet.
+        let end = segment.end().unwrap_or_else(|| self.durable_lsn()).max(segment.first_lsn());
+        Ok(SegmentReader::new(segment, end, self.log.decoder().clone()))
     }
 
     fn segment(&self, id: SegmentId) -> Result<Arc<Segment>> {
-        self.inner.opener.check()?;
+        self.log.opener.check()?;
         let first = self.first_lsn();
-        self.inner.keeper.table.get(id).ok_or(Error::Released { lsn: first, first })
+        self.log.segments.table.get(id).ok_or(Error::Released { lsn: first, first })
+    }
+
+    /// The file that the byte at `lsn` lies in; the directory when no segment of the log has it.
+    pub(crate) fn file_at(&self, lsn: Lsn) -> PathBuf {
+        let found = self.log.table().find(lsn).filter(|segment| segment.holds(lsn));
+        found.map_or_else(|| self.log.disk.path().to_owned(), |segment| segment.path.clone())
+    }
+
+    /// Blocks until something at or beyond `lsn` is durable. `false` when the log was closed before.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]; [`Error::OtherProcess`].
+    pub fn wait_durable_beyond(&self, lsn: Lsn) -> Result<bool> {
+        self.log.pipeline.wait_durable_beyond(lsn)
     }
 
     /// What opening the log found.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
-        &self.inner.recovery
+        &self.log.recovery
     }
 
     /// A reading of the log's counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = self.inner.counters.read();
-        if !self.inner.opener.is_here() {
+        let mut stats = self.log.counters.read();
+        if !self.log.opener.is_here() {
             return stats;
         }
-        let segments = self.inner.keeper.table.all();
-        stats.longest_call = self.inner.monitor.longest_call().map_or(Duration::ZERO, |call| call.lasts);
-        stats.staged_bytes = self.inner.pipeline.staged_bytes();
+        let segments = self.log.segments.table.all();
+        stats.longest_call = self.log.monitor.longest_call().map_or(Duration::ZERO, |call| call.lasts);
+        stats.staged_bytes = self.log.pipeline.staged_bytes();
         stats.segments = segments.len() as u64;
-        stats.spare_segments = self.inner.keeper.spare_files() as u64;
+        stats.spare_segments = self.log.segments.spare_files() as u64;
         stats.disk_bytes = segments.iter().map(|s| s.file_bytes()).sum();
-        stats.without_mapping = self.inner.keeper.table.without_mapping();
-        let beside = self.inner.keeper.beside_segments();
+        stats.without_mapping = self.log.segments.table.without_mapping();
+        let beside = self.log.segments.beside_segments();
         (stats.spare_bytes, stats.reserve_bytes) = (beside.spare, beside.reserve);
         stats
     }
@@ -357,10 +326,10 @@ impl Wal {
     /// and while [`Wal::close`] ends them. Reading is not watched.
     #[must_use]
     pub fn health(&self) -> Health {
-        match self.inner.opener.check() {
+        match self.log.opener.check() {
             Ok(()) => {
-                self.inner.monitor.tell_overdue_unless_told();
-                self.inner.monitor.health(self.inner.keeper.table.without_mapping())
+                self.log.monitor.tell_overdue_unless_told();
+                self.log.monitor.health(self.log.segments.table.without_mapping())
             }
             Err(elsewhere) => Health::of_another_process(elsewhere),
         }
@@ -370,8 +339,8 @@ impl Wal {
     /// acknowledged is at risk by it.
     #[must_use]
     pub fn background_error(&self) -> Option<Error> {
-        match self.inner.opener.check() {
-            Ok(()) => self.inner.keeper.last_error(),
+        match self.log.opener.check() {
+            Ok(()) => self.log.segments.last_error(),
             Err(elsewhere) => Some(elsewhere),
         }
     }
@@ -379,19 +348,19 @@ impl Wal {
     /// The directory, for files that are kept beside the log.
     #[must_use]
     pub fn disk(&self) -> &Arc<dyn Disk> {
-        &self.inner.disk
+        &self.log.disk
     }
 
     /// The log's identity, drawn when it was made.
     #[must_use]
     pub fn uuid(&self) -> LogUuid {
-        self.inner.keeper.uuid()
+        self.log.segments.uuid()
     }
 
     /// Whom the directory is pinned to.
     #[must_use]
     pub fn owner(&self) -> Option<u64> {
-        self.inner.keeper.owner()
+        self.log.segments.owner()
     }
 
     /// Makes durable what was submitted, marks the end, and gives the lock up. Every handle is closed then.
@@ -399,70 +368,14 @@ impl Wal {
     /// # Errors
     /// [`Error::Poisoned`] when what was submitted could not be made durable; the log is closed all the same.
     pub fn close(&self) -> Result<()> {
-        self.inner.close()
-    }
-
-    pub(crate) fn wait_durable_beyond(&self, lsn: Lsn) -> Result<bool> {
-        self.inner.pipeline.wait_durable_beyond(lsn)
+        self.log.close()
     }
 
     pub(crate) fn opener(&self) -> &Opener {
-        &self.inner.opener
+        &self.log.opener
     }
 
-    pub(crate) fn keeper(&self) -> &Keeper {
-        &self.inner.keeper
-    }
-
-    pub(crate) fn decoder(&self) -> &Decoder {
-        self.inner.pipeline.decoder()
-    }
-
-    pub(crate) fn table(&self) -> &crate::retention::SegmentTable {
-        &self.inner.keeper.table
-    }
-}
-
-impl Inner {
-    fn close(&self) -> Result<()> {
-        self.opener.check()?;
-        let _span = span!(INFO, "close", dir = self.disk.path().display().to_string());
-        let drained = self.pipeline.close();
-        self.keeper.stop();
-        if let Some(thread) = self.keeper_thread.lock().take() {
-            // A panic of the keeper would be a defect here; it has been reported by the thread itself.
-            drop(thread.join());
-        }
-        let mut lock = self.lock.lock();
-        let finished = match &*lock {
-            Some(_) if drained.is_ok() => self.keeper.finish(self.pipeline.durable()),
-            _ => Ok(()),
-        };
-        let mut released = Ok(());
-        if let Some(mut held) = lock.take() {
-            // Explicitly, and not by closing its file: a child that is about to call `exec` may have that open too.
-            released = held.release().map_err(|e| Error::io("unlock", self.disk.path().join(LOCK), e));
-            let durable = self.pipeline.durable().get();
-            event!(info, dir = self.disk.path().display().to_string(), durable = durable, "log closed");
-            drop(lock);
-            self.observed.tell(|o| o.closed());
-        }
-        drained.and(finished).and(released)
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if self.opener.is_here() {
-            // A program that wants to know how it ended calls `close`.
-            drop(self.close());
-            return;
-        }
-        // A child of the opener's process has a copy of the memory. The threads, the lock and what they work on are the
-        // opener's: nothing of it is joined, given up or even freed here.
-        std::mem::forget(Arc::clone(&self.pipeline));
-        std::mem::forget(Arc::clone(&self.keeper));
-        std::mem::forget(self.keeper_thread.get_mut().take());
-        std::mem::forget(self.lock.get_mut().take());
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 }

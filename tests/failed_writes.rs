@@ -5,6 +5,7 @@ mod common;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::task::{Context, Wake};
 use std::time::{Duration, Instant};
 
 use common::{Oracle, open, options};
@@ -327,4 +328,26 @@ fn w11_what_is_staged_is_bounded() {
     }
     wal.submit(Batch::new()).unwrap().wait().unwrap();
     assert_eq!(wal.iter().count(), 200);
+}
+
+/// A waker is somebody else's code. One that panics while its caller's thread flushes, with a block still to go, would leave
+/// the flush without an owner, and everybody else waiting for ever.
+#[test]
+fn w6_a_panic_of_whoever_flushes_poisons_the_log_and_leaves_nobody_waiting() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that panics");
+        }
+    }
+    let wal = Options::new().segment_size(64 << 10).threads(false).open_on(Arc::new(SimDisk::new())).unwrap();
+    let waker = Arc::new(Panics).into();
+    let mut ticket = std::pin::pin!(wal.submit(one(&[1; 40_000])).unwrap());
+    assert!(ticket.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    // It does not fit into the same block: the first one is flushed, its waker called, and then the second one.
+    let flushes = std::panic::AssertUnwindSafe(|| wal.append([2; 40_000]));
+    std::panic::catch_unwind(flushes).unwrap_err();
+    let e = wal.append(b"afterwards").unwrap_err();
+    assert!(matches!(&e, Error::Poisoned { .. }) && e.to_string().contains("panicked"), "{e}");
+    assert!(wal.health().poisoned.is_some());
 }

@@ -3,31 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Pipeline;
+use super::pipeline::Pipeline;
 use super::staging::{BlockSeq, Rest, State};
-use super::sync::MutexGuard;
-use super::sync::atomic::Ordering;
-use super::sync::thread::{Builder, JoinHandle};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::{Mutex, MutexGuard};
 
 const COMMITTER: &str = "seawall-commit";
 
 /// While blocks come and go the committer looks no more often.
 const LEAST_REST: Duration = Duration::from_millis(1);
-
-/// Held by a thread that others wait for: if it panics, they are told.
-struct Ends<'a> {
-    pipeline: &'a Pipeline,
-    thread: &'static str,
-}
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.pipeline.abandon(self.thread);
-        }
-    }
-}
 
 impl Pipeline {
     /// Starts the committer unless it runs.
@@ -39,7 +25,7 @@ impl Pipeline {
         if handle.is_none() {
             let pipeline = Arc::clone(self);
             let spawned = Builder::new().name(COMMITTER.into()).spawn(move || pipeline.run());
-            *handle = Some(spawned.map_err(|e| Error::io("start a thread for", "the committer", e))?);
+            *handle = Some(spawned.map_err(|e| self.no_thread(e))?);
             self.committer_started.store(true, Ordering::Release);
         }
         Ok(())
@@ -47,7 +33,7 @@ impl Pipeline {
 
     fn run(&self) {
         // Before the lock, so that it goes after it.
-        let _ends = Ends { pipeline: self, thread: COMMITTER };
+        let _ends = self.ends(COMMITTER);
         let mut state = self.state.lock();
         let mut seen = None;
         while !state.stopping {
@@ -66,10 +52,12 @@ impl Pipeline {
 
     /// Flushes until nothing is staged, as the owner, and gives the flush up.
     fn flush_all<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        while state.has_work() && state.poison.is_none() {
+        while state.poison.is_none()
+            && let Some(block) = state.take_front()
+        {
             let (done, mut news);
             news = Vec::new();
-            (state, done) = self.flush_front(state, &mut news);
+            (state, done) = self.flush_block(state, block, &mut news);
             if !done.is_empty() || !news.is_empty() || self.monitor.has_returned() {
                 MutexGuard::unlocked(&mut state, || {
                     done.done();
@@ -128,10 +116,11 @@ impl Pipeline {
         }
     }
 
-    /// Flushes what is staged, marks the end, and stops the committer. Later calls find nothing to do.
+    /// Flushes what is staged, marks the end, and ends the threads, the segment manager's when it has done what it was asked
+    /// for. Later calls find nothing to do.
     pub(crate) fn close(&self) -> Result<()> {
         self.opener.check()?;
-        let _ends = Ends { pipeline: self, thread: "the thread that closed the log" };
+        let _ends = self.ends("the thread that closed the log");
         let mut state = self.state.lock();
         state.closed = true;
         self.changed.notify_all();
@@ -150,11 +139,17 @@ impl Pipeline {
         self.work.notify_all();
         let result = state.poison.clone().map_or(Ok(()), Err);
         drop(state);
-        let handle: Option<JoinHandle<()>> = self.committer.lock().take();
-        if let Some(handle) = handle {
-            // A panic of the committer would be a defect here; it has been reported by the thread itself.
-            drop(handle.join());
-        }
+        join(&self.committer);
+        self.segments.stop();
+        join(&self.manager);
         result
+    }
+}
+
+fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
+    let handle = thread.lock().take();
+    if let Some(handle) = handle {
+        // If it panicked, `Ends` has told everybody.
+        drop(handle.join());
     }
 }

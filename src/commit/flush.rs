@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::pipeline::{Pipeline, mark_len};
 use super::staging::{Flight, Rest, StagedBlock, State};
-use super::sync::MutexGuard;
-use super::sync::atomic::Ordering;
 use super::waiter::Waiters;
-use super::{Pipeline, mark_len};
 use crate::error::{Error, Result};
 use crate::format::PAGE;
 use crate::format::block::{BLOCK_HEADER, BlockKind};
@@ -17,6 +15,7 @@ use crate::lsn::Lsn;
 use crate::mutation::{Mutation, mutated};
 use crate::observe::{Flushed, News};
 use crate::segment::{Segment, Tip};
+use crate::sync::MutexGuard;
 use crate::trace::{event, span};
 
 /// A block on its way to the file.
@@ -63,33 +62,50 @@ struct Written {
 }
 
 impl Pipeline {
-    /// Owns the flush until everything below `end` is durable, then passes it on. The caller must have become the owner.
-    pub(super) fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>, end: Lsn) -> Result<()> {
+    /// Owns the flush until everything below `end` is durable, then passes it on. The caller must have become the owner, and
+    /// what reaches up to `end` must have been staged.
+    pub(super) fn lead<'a>(&'a self, state: MutexGuard<'a, State>, end: Lsn) -> Result<()> {
         let (mut done, mut news) = (Waiters::default(), Vec::new());
-        while self.durable() < end && state.poison.is_none() && state.has_work() {
+        let result = self.flush_until(state, end, &mut done, &mut news);
+        done.done();
+        self.options.observed.tell_all(news);
+        self.monitor.tell_returned();
+        result
+    }
+
+    /// As [`Pipeline::lead`]; says in `done` which tasks are to be woken, and in `news` what there is to tell.
+    fn flush_until<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        end: Lsn,
+        done: &mut Waiters,
+        news: &mut Vec<News>,
+    ) -> Result<()> {
+        let _ends = self.ends("a caller's thread that flushed");
+        let mut state = state;
+        while self.durable() < end && state.poison.is_none() {
             if !done.is_empty() {
                 // A waker is somebody else's code: it is never called under the lock.
-                MutexGuard::unlocked(&mut state, || std::mem::take(&mut done).done());
+                MutexGuard::unlocked(&mut state, || std::mem::take(done).done());
             }
-            (state, done) = self.flush_front(state, &mut news);
+            let Some(block) = state.take_front() else { break };
+            (state, *done) = self.flush_block(state, block, news);
         }
         let result = match &state.poison {
             _ if self.durable() >= end => Ok(()),
             Some(poison) => Err(poison.clone()),
-            None => Err(Error::Closed),
+            None => Err(self.broken(&mut state, "all that was staged is durable, and a batch is not")),
         };
         self.hand_over(state, done);
-        self.options.observed.tell_all(news);
-        self.monitor.tell_returned();
         result
     }
 
     /// Gives the flush to somebody who waits for the next block, or to the committer, or to nobody when nothing is left.
     ///
     /// Threads that waited are woken before that: what they submit next is then in the block that the heir flushes, and
-    /// not in the one after, which would split the writers into two halves that wait for each other. Tasks are woken
-    /// after it: a waker is somebody else's code, and takes as long as it likes.
-    fn hand_over(&self, mut state: MutexGuard<'_, State>, mut done: Waiters) {
+    /// not in the one after, which would split the writers into two halves that wait for each other. Tasks are left to be
+    /// woken after it: a waker is somebody else's code, and takes as long as it likes.
+    fn hand_over(&self, mut state: MutexGuard<'_, State>, done: &mut Waiters) {
         if !done.is_empty() {
             MutexGuard::unlocked(&mut state, || done.threads_done());
         }
@@ -101,7 +117,6 @@ impl Pipeline {
         if let Some(heir) = heir {
             heir.lead();
         }
-        done.done();
     }
 
     /// Nobody owns the flush any more; if there is work, the committer is to take it.
@@ -115,14 +130,14 @@ impl Pipeline {
         }
     }
 
-    /// Flushes the oldest staged block. Returns those who waited for it; on failure nobody, for all have been woken.
+    /// Flushes the block whose turn it is, as the owner of the flush. Returns those who waited for it; on failure nobody, for all have been woken.
     /// What there is to tell an observer is added to `news`, to be told when no lock is held.
-    pub(super) fn flush_front<'a>(
+    pub(super) fn flush_block<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
+        block: StagedBlock,
         news: &mut Vec<News>,
     ) -> (MutexGuard<'a, State>, Waiters) {
-        let Some(block) = state.take_front() else { return (state, Waiters::default()) };
         self.count_block(&block);
         let departure = depart(&mut state, block, self.durable());
         if state.committer != Rest::Short {
@@ -171,7 +186,7 @@ impl Pipeline {
         let written = Instant::now();
         call.then("fdatasync", written);
         if mutated(Mutation::PublishEarly) {
-            self.durable.store(d.after.end.get(), Ordering::Release);
+            self.progress.publish(d.after.end);
         }
         if !mutated(Mutation::BlockSync) {
             segment.file.sync_data().map_err(io("fdatasync"))?;
@@ -217,23 +232,21 @@ impl Pipeline {
     }
 
     /// The block is durable: publishes that, and says who waited for it.
-    fn arrive(&self, state: &mut State, departure: Departure, at: Instant) -> Waiters {
+    fn arrive(&self, state: &mut MutexGuard<'_, State>, departure: Departure, at: Instant) -> Waiters {
         let Departure { kind, bytes, after, .. } = departure;
         state.tip = after;
         state.arrived = at;
         state.unwitnessed = kind == BlockKind::Data;
-        self.durable.store(after.end.get(), Ordering::Release);
-        let done = match state.flight.take() {
-            Some(flight) => {
-                // Two references, the flight's and the departure's; with both gone the memory can be used again.
-                drop(flight.bytes);
-                if let Ok(buffer) = Arc::try_unwrap(bytes) {
-                    state.keep_buffer(buffer);
-                }
-                flight.waiters
-            }
-            None => Waiters::default(),
+        self.progress.publish(after.end);
+        let Some(Flight { bytes: in_flight, waiters: done, .. }) = state.flight.take() else {
+            drop(self.broken(state, "a block arrived that was not in flight"));
+            return Waiters::default();
         };
+        // Two references, the flight's and the departure's; with both gone the memory can be used again.
+        drop(in_flight);
+        if let Ok(buffer) = Arc::try_unwrap(bytes) {
+            state.keep_buffer(buffer);
+        }
         self.monitor.note_oldest_write(state.oldest_write());
         if state.committer != Rest::Short && state.unwitnessed {
             self.work.notify_one();
@@ -248,7 +261,7 @@ impl Pipeline {
         event!(error, error = e.to_string(), "the log is poisoned, nothing is acknowledged any more");
         // What was submitted stays readable: `flight`, `queue` and `open` are left where they are.
         if !mutated(Mutation::Poison) {
-            let poison = e.poison();
+            let poison = e.poison(self.opener.dir());
             self.monitor.note_poison(&poison);
             state.poison = Some(poison);
         }
@@ -268,10 +281,24 @@ impl Pipeline {
             self.changed.notify_all();
             return;
         }
-        let panicked = std::io::Error::other("it panicked, and the panic's message says why");
-        let failed = self.fail(&mut state, &Error::io("go on without", thread, panicked));
+        let panicked = std::io::Error::other(format!("{thread} panicked, and the panic's message says why"));
+        let failed =
+            self.fail(&mut state, &Error::io("go on without a thread in", self.opener.dir(), panicked));
         drop(state);
         failed.into_iter().for_each(Waiters::failed);
+    }
+
+    /// An invariant of the commit path does not hold: nobody can say any more what is durable. Says what callers get.
+    #[cold]
+    pub(super) fn broken(&self, state: &mut MutexGuard<'_, State>, what: &'static str) -> Error {
+        if let Some(poison) = &state.poison {
+            return poison.clone();
+        }
+        let broken = Error::internal(what);
+        let failed = self.fail(state, &broken);
+        // A waker is somebody else's code: it is never called under the lock.
+        MutexGuard::unlocked(state, || failed.into_iter().for_each(Waiters::failed));
+        broken.poison(self.opener.dir())
     }
 
     /// Stages a mark if the newest block needs one and it fits. Says whether it did.
@@ -280,7 +307,9 @@ impl Pipeline {
             return false;
         }
         state.unwitnessed = false;
-        let Some(segment) = state.current.clone() else { return false };
+        let segment = state.current.clone();
+        assert!(segment.is_some(), "a block was written, and there is no segment");
+        let Some(segment) = segment else { return false };
         if state.tail.plus(mark_len(&segment)) > segment.limit() {
             return false;
         }

@@ -5,7 +5,7 @@
 //! reports it with the schedule that leads there.
 //!
 //! ```text
-//!  writers, waiters, wakers, closer, keeper --> Pipeline --> ModelFile: written, synced (time passes in each call)
+//!  writers, waiters, wakers, closer, manager --> Pipeline --> ModelFile: written, synced (time passes in each call)
 //!        |                                                       ^
 //!        +---- acknowledged up to here? must be synced up to here+
 //! ```
@@ -14,15 +14,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // these are tests
 
 use std::io;
-use std::sync::{Arc, Mutex as StdMutex, Weak};
+use std::sync::{Arc, Mutex as StdMutex};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner, thread};
 
-use super::sync::{Condvar, Mutex};
-use super::{Batch, Pipeline, Segments, SubmitOptions, Ticket};
+use super::{Batch, Pipeline, PipelineParts, SubmitOptions, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::DATA_START;
 use crate::format::segment::Life;
@@ -31,8 +30,9 @@ use crate::io::{Allocated, File};
 use crate::lsn::{Lsn, SegmentId};
 use crate::monitor::Monitor;
 use crate::options::Options;
-use crate::segment::{Room, Segment, Tip};
+use crate::segment::{Progress, Room, Segment, Supply, Tip};
 use crate::stats::Counters;
+use crate::sync::{Condvar, Mutex};
 
 const SEGMENT: u64 = 16 << 10;
 
@@ -128,11 +128,10 @@ impl File for ModelFile {
     }
 }
 
-/// The keeper: a thread that makes segments when they are wanted.
+/// The segment manager: makes segments when they are wanted.
 #[derive(Debug)]
-struct Keeper {
+struct Manager {
     device: Arc<Device>,
-    pipeline: Weak<Pipeline>,
     asked: Mutex<Asked>,
     changed: Condvar,
     capacity: u64,
@@ -145,42 +144,47 @@ struct Asked {
     stop: bool,
 }
 
-impl Segments for Keeper {
+impl Supply for Manager {
     fn want(&self, first_lsn: Lsn, _: Room) {
         self.asked.lock().first = Some(first_lsn);
         self.changed.notify_all();
     }
-
-    fn hurry(&self) {}
-
-    fn watch(&self) {}
 
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip) {
         assert!(self.device.holds(predecessor.end));
         assert!(predecessor.end <= segment.first_lsn());
     }
 
-    fn run_inline(&self) {}
-}
+    fn watch(&self) {}
 
-impl Keeper {
-    fn run(&self) {
-        loop {
-            let mut asked = self.asked.lock();
-            while asked.first.is_none() && !asked.stop {
-                self.changed.wait(&mut asked);
-            }
-            let Some(first) = asked.first.take() else { return };
-            asked.made += 1;
-            let id = SegmentId::new(asked.made);
-            drop(asked);
-            let segment = self.make(id, first);
-            if let Some(pipeline) = self.pipeline.upgrade() {
-                pipeline.offer(segment);
-            }
-        }
+    fn has_work(&self) -> bool {
+        self.asked.lock().first.is_some()
     }
 
+    fn work(&self, offer: &dyn Fn(Result<Arc<Segment>>)) {
+        let mut asked = self.asked.lock();
+        let first = asked.first.take().unwrap();
+        asked.made += 1;
+        let id = SegmentId::new(asked.made);
+        drop(asked);
+        offer(self.make(id, first));
+    }
+
+    fn rest(&self) -> bool {
+        let mut asked = self.asked.lock();
+        while asked.first.is_none() && !asked.stop {
+            self.changed.wait(&mut asked);
+        }
+        asked.first.is_some()
+    }
+
+    fn stop(&self) {
+        self.asked.lock().stop = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Manager {
     fn make(&self, id: SegmentId, first_lsn: Lsn) -> Result<Arc<Segment>> {
         let at = {
             let mut extents = self.device.extents.lock().unwrap();
@@ -200,49 +204,43 @@ impl Keeper {
         let file = Arc::new(ModelFile { device: Arc::clone(&self.device), at });
         Segment::new(life, file, format!("{id}"), "model".into(), false).map(Arc::new)
     }
-
-    fn stop(&self) {
-        self.asked.lock().stop = true;
-        self.changed.notify_all();
-    }
 }
 
 /// A log in the model: what a scenario's threads share.
 #[derive(Clone)]
 struct Log {
     pipeline: Arc<Pipeline>,
-    keeper: Arc<Keeper>,
+    device: Arc<Device>,
 }
 
 impl Log {
-    fn open(options: &Options, failing: Option<usize>) -> (Self, thread::JoinHandle<()>) {
-        let checked = options.clone().segment_size(SEGMENT).block_align(512).check().unwrap();
+    fn open(options: &Options, failing: Option<usize>) -> Self {
+        let options = options.clone().segment_size(SEGMENT).block_align(512).check().unwrap();
         let device = Arc::new(Device { failing, ..Device::default() });
-        let mut keeper = None;
-        let pipeline = Arc::new_cyclic(|pipeline| {
-            let made = Arc::new(Keeper {
-                device: Arc::clone(&device),
-                pipeline: Weak::clone(pipeline),
-                asked: Mutex::default(),
-                changed: Condvar::new(),
-                capacity: checked.capacity,
-            });
-            keeper = Some(Arc::clone(&made));
-            let tip = Tip { segment: None, end: Lsn::ZERO, digest: 0 };
-            let counters = Arc::new(Counters::default());
-            let monitor = Monitor::new(&checked, Arc::clone(&counters), Arc::default());
-            let opener = Opener::of(std::path::Path::new("model"));
-            Pipeline::new(checked.clone(), opener, counters, Arc::new(monitor), made, tip, None)
+        let segments = Arc::new(Manager {
+            device: Arc::clone(&device),
+            asked: Mutex::default(),
+            changed: Condvar::new(),
+            capacity: options.capacity,
         });
-        let log = Log { pipeline, keeper: keeper.unwrap() };
-        log.keeper.want(Lsn::ZERO, Room::Ordinary);
-        let keeper = Arc::clone(&log.keeper);
-        let thread = thread::spawn(move || keeper.run());
-        (log, thread)
+        let counters = Arc::new(Counters::default());
+        let pipeline = Arc::new(Pipeline::new(PipelineParts {
+            opener: Opener::of(std::path::Path::new("model")),
+            monitor: Arc::new(Monitor::new(&options, Arc::clone(&counters), Arc::default())),
+            progress: Arc::new(Progress::new(Lsn::ZERO, options.threads)),
+            options,
+            counters,
+            segments: Arc::clone(&segments) as _,
+            tip: Tip { segment: None, end: Lsn::ZERO, digest: 0 },
+            current: None,
+        }));
+        pipeline.start_manager().unwrap();
+        segments.want(Lsn::ZERO, Room::Ordinary);
+        Log { pipeline, device }
     }
 
     fn check_acknowledged(&self, end: Lsn) {
-        assert!(self.keeper.device.holds(end), "acknowledged up to {end} and not on the device");
+        assert!(self.device.holds(end), "acknowledged up to {end} and not on the device");
     }
 
     fn append(&self, len: usize) -> Result<Lsn> {
@@ -313,7 +311,7 @@ fn part(f: impl FnOnce(&Log) + Send + 'static) -> Part {
 
 /// Opens a log, runs the parts side by side, closes it, and sees every thread end.
 fn together(options: &Options, failing: Option<usize>, parts: Vec<Part>) -> Result<()> {
-    let (log, keeper) = Log::open(options, failing);
+    let log = Log::open(options, failing);
     let handles: Vec<_> = parts
         .into_iter()
         .map(|part| {
@@ -324,10 +322,7 @@ fn together(options: &Options, failing: Option<usize>, parts: Vec<Part>) -> Resu
     for handle in handles {
         handle.join().unwrap();
     }
-    let closed = log.pipeline.close();
-    log.keeper.stop();
-    keeper.join().unwrap();
-    closed
+    log.pipeline.close()
 }
 
 fn options() -> Options {

@@ -20,6 +20,7 @@ use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
 use crate::format::record::{RecordHeader, reseal};
 use crate::lsn::Lsn;
 use crate::segment::{Segment, StoredRecord, Tip};
+use crate::size::{in_header, in_memory};
 
 /// Numbers blocks in the order of the log; lives only in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +66,11 @@ impl StagedBlock {
         }
     }
 
+    /// How many bytes the records take.
+    pub(super) fn body_len(&self) -> usize {
+        self.bytes.len() - BLOCK_HEADER
+    }
+
     /// The address behind the last record.
     pub(super) fn end(&self) -> Lsn {
         self.lsn.plus(self.bytes.len() as u64)
@@ -77,21 +83,23 @@ impl StagedBlock {
 
     /// Whether a batch of `len` bytes still fits, in the segment and in a block of `max_body` bytes.
     pub(super) fn has_room(&self, len: u64, max_body: u64) -> bool {
-        let body = (self.bytes.len() - BLOCK_HEADER) as u64;
-        body + len <= max_body && self.end().plus(len) <= self.segment.limit()
+        self.body_len() as u64 + len <= max_body && self.end().plus(len) <= self.segment.limit()
     }
 
     /// Copies a batch in and binds its records to their addresses. Says where the first one lies.
-    pub(super) fn append(&mut self, batch: &Batch) -> Lsn {
+    ///
+    /// There must be room for it: [`StagedBlock::has_room`]. `None` when the batch does not hold the records that it counts: the
+    /// block is not to be written then.
+    pub(super) fn append(&mut self, batch: &Batch) -> Option<Lsn> {
         let first = self.end();
         let at = self.bytes.len();
         self.batches += 1;
         self.bytes.extend_from_slice(batch.body());
         let identity = self.segment.identity;
-        if let Some(body) = self.bytes.get_mut(at..) {
-            self.records += reseal(body, first, |lsn| identity.seal(lsn));
-        }
-        first
+        let (_, body) = self.bytes.split_at_mut(at);
+        let records = reseal(body, first, |lsn| identity.seal(lsn));
+        self.records += records;
+        (records as usize == batch.len()).then_some(first)
     }
 
     /// Writes the header and the padding; says what the next block keeps of this one.
@@ -100,17 +108,17 @@ impl StagedBlock {
             kind: self.kind,
             lsn: self.lsn,
             durable,
-            // A block's body is bounded by `Checked::max_body`, which is a u32.
-            body_len: u32::try_from(self.bytes.len() - BLOCK_HEADER).unwrap_or(u32::MAX),
+            // `has_room` has kept it within `Checked::max_body`.
+            body_len: in_header(self.body_len()),
             records: self.records,
             previous,
         };
         let encoded = header.encode(&self.segment.identity);
         let padded = align_up(self.bytes.len() as u64, u64::from(self.segment.life.block_align));
-        self.bytes.resize(usize::try_from(padded).unwrap_or(usize::MAX), 0);
-        if let Some(start) = self.bytes.first_chunk_mut::<BLOCK_HEADER>() {
-            *start = encoded;
-        }
+        self.bytes.resize(in_memory(padded), 0);
+        // A block begins with room for it.
+        let (start, _) = self.bytes.split_at_mut(BLOCK_HEADER);
+        start.copy_from_slice(&encoded);
         BlockHeader::digest(&encoded)
     }
 }
@@ -164,7 +172,7 @@ pub(super) struct State {
     pub(super) submitted: Lsn,
     pub(super) next: Next,
     pub(super) next_seq: BlockSeq,
-    /// Bytes in `queue` and `open`.
+    /// The bodies of the blocks in `queue` and `open`, in bytes: added where a batch is staged, taken away with its block.
     pub(super) staged: u64,
     /// Somebody owns the flush.
     pub(super) flushing: bool,
@@ -211,6 +219,12 @@ impl State {
         self.open.as_ref().map_or(self.tail, StagedBlock::end)
     }
 
+    /// The block that was opened last. A batch without records is as durable as that.
+    pub(super) fn newest_seq(&self) -> BlockSeq {
+        // Numbers begin at 1.
+        BlockSeq(self.next_seq.0 - 1)
+    }
+
     pub(super) fn take_seq(&mut self) -> BlockSeq {
         let seq = self.next_seq;
         self.next_seq = BlockSeq(seq.0 + 1);
@@ -231,7 +245,9 @@ impl State {
             self.close_open();
         }
         let block = self.queue.pop_front()?;
-        self.staged = self.staged.saturating_sub((block.bytes.len() - BLOCK_HEADER) as u64);
+        let bytes = block.body_len() as u64;
+        assert!(bytes <= self.staged, "a block of {bytes} bytes, and {} are staged", self.staged);
+        self.staged -= bytes;
         Some(block)
     }
 
@@ -261,7 +277,7 @@ impl State {
         let flight = self.flight.iter().map(|f| (&f.segment, f.lsn, f.bytes.as_slice()));
         let staged = self.queue.iter().chain(&self.open).map(|b| (&b.segment, b.lsn, b.bytes.as_slice()));
         for (segment, start, bytes) in flight.chain(staged) {
-            let Some(at) = lsn.distance_from(start).and_then(|d| usize::try_from(d).ok()) else { continue };
+            let Some(at) = lsn.distance_from(start).map(in_memory) else { continue };
             let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { continue };
             let header = RecordHeader::decode(rest, &segment.identity, lsn).ok()?;
             let payload = rest.get(header.header_len()..)?.get(..header.payload_len as usize)?;

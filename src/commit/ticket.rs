@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Pipeline;
-use super::batch::RecordOffset;
+use super::batch::{Batch, RecordOffset};
+use super::pipeline::Pipeline;
 use super::staging::BlockSeq;
-use super::submission::Placement;
+use super::submission::{Placement, SubmitOptions};
 use super::waiter::TaskSlot;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
@@ -37,11 +37,26 @@ impl fmt::Debug for Ticket {
     }
 }
 
-impl Ticket {
-    pub(super) fn new(pipeline: Arc<Pipeline>, seq: BlockSeq, at: Placement) -> Self {
-        Ticket { pipeline, seq, at, slot: None }
+impl Pipeline {
+    /// As [`Pipeline::submit_with`], by a caller that keeps no index.
+    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, how: SubmitOptions) -> Result<Ticket> {
+        self.submit_with(batch, how, || Ok::<_, Error>(()), |_| {})
     }
 
+    /// See [`Wal::submit_with`](crate::Wal::submit_with).
+    pub(crate) fn submit_with<E: From<Error>>(
+        self: &Arc<Self>,
+        batch: &Batch,
+        how: SubmitOptions,
+        admit: impl FnMut() -> Result<(), E>,
+        place: impl FnOnce(&Placement),
+    ) -> Result<Ticket, E> {
+        let placed = self.submit_placed(batch, how, admit, place)?;
+        Ok(Ticket { pipeline: Arc::clone(self), seq: placed.seq, at: placed.at, slot: None })
+    }
+}
+
+impl Ticket {
     /// Where the batch's first record lies.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
@@ -69,8 +84,8 @@ impl Ticket {
     /// Blocks until the batch is durable, and says where its first record lies.
     ///
     /// # Errors
-    /// [`Error::Poisoned`](crate::Error::Poisoned) when it will never be;
-    /// [`Error::OtherProcess`](crate::Error::OtherProcess).
+    /// [`Error::Poisoned`] when it will never be;
+    /// [`Error::OtherProcess`].
     pub fn wait(self) -> Result<Lsn> {
         self.pipeline.wait_for(self.seq, self.at.end)?;
         Ok(self.at.first)
@@ -115,7 +130,10 @@ impl Future for Ticket {
             return Poll::Ready(Err(poison.clone()));
         }
         if self.slot.is_none() {
-            let Some(list) = state.waiters(self.seq) else { return Poll::Ready(Err(Error::Closed)) };
+            let Some(list) = state.waiters(self.seq) else {
+                let broken = pipeline.broken(&mut state, "a batch is neither durable nor in a block");
+                return Poll::Ready(Err(broken));
+            };
             let slot = Arc::new(TaskSlot::default());
             slot.set(cx.waker());
             list.add_task(Arc::clone(&slot));

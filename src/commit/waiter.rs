@@ -19,7 +19,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::sync::{Mutex, Word};
+use crate::sync::{Mutex, Word};
 
 /// What a blocked thread was woken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -131,7 +131,7 @@ fn check_page(page: &[u8; PAGE], codec: &str, magic: u32, len: usize) -> Result<
     if is_zero(page) {
         return Err(Invalid::Unwritten);
     }
-    let covered = page.get(4..len).unwrap_or_default();
+    let (_, covered) = page.split_at(len).0.split_at(4);
     if LE::read_u32(&page[..4]) != checksum(codec, covered) || LE::read_u32(&page[4..8]) != magic {
         return Err(Invalid::Checksum);
     }

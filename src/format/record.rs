@@ -146,10 +146,10 @@ pub fn encode_unsealed(
         LE::write_u64(&mut h[32..40], label.extra);
     }
     LE::write_u16(&mut h[14..16], codec.map_or(0, NonZeroU16::get));
-    let covered = h.get(4..header).unwrap_or_default();
-    let header_crc = checksum("record", covered);
-    LE::write_u32(&mut h[..4], header_crc);
-    out.extend_from_slice(h.get(..header).unwrap_or_default());
+    let (used, _) = h.split_at_mut(header);
+    let (crc, covered) = used.split_at_mut(4);
+    LE::write_u32(crc, checksum("record", covered));
+    out.extend_from_slice(used);
     for part in parts {
         out.extend_from_slice(part);
     }

@@ -24,7 +24,7 @@
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
-use super::{Identity, Invalid, PAGE, VERSION, check_page, checksum, is_zero};
+use super::{DATA_START, Identity, Invalid, PAGE, VERSION, check_page, checksum, is_zero};
 use crate::error::LogUuid;
 use crate::lsn::{Lsn, SegmentId};
 
@@ -59,6 +59,13 @@ impl Life {
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity::new(self.uuid, self.salt)
+    }
+
+    /// How long the file is, in bytes, until it is sealed.
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        // As forged pages may say anything.
+        DATA_START.saturating_add(self.capacity)
     }
 
     /// The page.
@@ -152,6 +159,12 @@ pub struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// The digest that the segment's first block names as that of the block before it.
+    #[must_use]
+    pub fn previous_digest(&self) -> u32 {
+        self.predecessor.map_or(0, |p| p.digest)
+    }
+
     /// The page.
     #[must_use]
     pub fn encode(&self, uuid: LogUuid) -> [u8; PAGE] {

@@ -164,9 +164,7 @@ pub(crate) fn misplaced(store: &Store, group: u64, index: u64, lsn: Lsn, summary
     let wal = &store.wal;
     let place = summary.unwrap_or(lsn);
     let segment = wal.segments().into_iter().find(|s| (s.first_lsn..s.end_lsn).contains(&place));
-    let reader = segment.and_then(|s| wal.segment_reader(s.id).ok());
-    let directory = wal.disk().path();
-    let file = reader.map_or_else(|| directory.to_owned(), |r| directory.join(r.file_name()));
+    let file = wal.file_at(place);
     let offset =
         segment.filter(|s| lsn < s.end_lsn).and_then(|s| lsn.distance_from(s.first_lsn)).unwrap_or(0);
     let hit = StreamRange { stream: group, first: index, last: index };

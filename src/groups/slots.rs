@@ -127,7 +127,7 @@ impl Summarizer for GroupSummarizer {
 /// The log below knows no groups; to it, a record that means nothing is content that contradicts itself.
 fn as_corruption(segment: &SegmentReader, error: &Error) -> crate::Error {
     let lsns = segment.first_lsn()..segment.end_lsn();
-    let corruption = |lsns| Corruption::new(segment.file_name(), 0, lsns, CorruptionReason::Content);
+    let corruption = |lsns| Corruption::new(segment.path(), 0, lsns, CorruptionReason::Content);
     match error {
         Error::Content { group, index, lsn, .. } => {
             let hit = StreamRange { stream: *group, first: *index, last: *index };

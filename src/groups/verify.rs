@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::error::{Error, Result};
 use super::view::GroupView;
-use crate::error::{Error as LogError, OPEN_DIRECTORY};
+use crate::error::{Corruption, Error as LogError, OPEN_DIRECTORY};
 use crate::io::{Disk, RealDisk};
 use crate::lsn::SegmentId;
-use crate::retry::{Fault, Sure, unsettled, until_sure};
+use crate::retry::{Fault, Place, Sure, unsettled, until_sure};
 use crate::verify::verify_on_with;
 use crate::{LogView, Options, Verdict, VerifyProgress, VerifyReport};
 
@@ -68,7 +68,10 @@ pub fn verify_on(
 ) -> Result<GroupVerifyReport> {
     let log = verify_log(disk, options, progress)?;
     let looked = look_until_sure(disk, || {
-        let Some(view) = damaged_view(disk, options)? else { return Ok(Looked::nothing(0)) };
+        let view = match damaged_view(disk, options)? {
+            Ok(view) => view,
+            Err(e) => return Ok(Looked::nothing(0, e)),
+        };
         let (groups, problems) = GroupView::salvage(&view)?;
         Ok(Looked { oldest: view.oldest(), seen: groups.groups().len(), problems })
     })?;
@@ -90,11 +93,14 @@ pub(crate) fn verify_log(
     }
 }
 
-/// The log, damaged or not; none when not even which log it is can be known, which its verification says.
-pub(crate) fn damaged_view(disk: &Arc<dyn Disk>, options: &Options) -> Result<Option<LogView>> {
+/// The log, damaged or not; what is wrong when not even which log it is can be known.
+pub(crate) fn damaged_view(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+) -> Result<std::result::Result<LogView, LogError>> {
     match LogView::open_damaged_on(disk) {
-        Ok(view) => Ok(Some(options.codecs().fold(view, |view, codec| view.decode_with(Arc::clone(codec))))),
-        Err(LogError::Corruption(_)) => Ok(None),
+        Ok(view) => Ok(Ok(options.codecs().fold(view, |view, codec| view.decode_with(Arc::clone(codec))))),
+        Err(e @ LogError::Corruption(_)) => Ok(Err(e)),
         Err(e) => Err(e.into()),
     }
 }
@@ -107,9 +113,10 @@ pub(crate) struct Looked<T, E> {
     pub(crate) problems: Vec<E>,
 }
 
-impl<T, E> Looked<T, E> {
-    pub(crate) fn nothing(seen: T) -> Looked<T, E> {
-        Looked { oldest: SegmentId::new(u64::MAX), seen, problems: Vec::new() }
+impl<T, E: From<LogError>> Looked<T, E> {
+    /// For this reason.
+    pub(crate) fn nothing(seen: T, problem: LogError) -> Looked<T, E> {
+        Looked { oldest: SegmentId::new(u64::MAX), seen, problems: vec![problem.into()] }
     }
 }
 
@@ -128,19 +135,12 @@ impl Found for Error {
     }
 }
 
-/// Looks until it is certain what is wrong with groups. Damage of the log's own segments is left out: it is told elsewhere.
+/// Looks until it is certain what is wrong with groups. Damage of the log's own segments makes it look again, too, for groups
+/// are not seen past it; but it is left out in the end, because the verification of the log tells it.
 pub(crate) fn look_until_sure<T, E: Found>(
     disk: &Arc<dyn Disk>,
     look: impl Fn() -> Result<Looked<T, E>, E>,
 ) -> Result<Looked<T, E>, E> {
-    let look = || {
-        look().map(|mut looked| {
-            looked
-                .problems
-                .retain(|e| !matches!(e.below(), Some(LogError::Corruption(c)) if !c.is_beside_the_log()));
-            looked
-        })
-    };
     let faults = |looked: &Result<Looked<T, E>, E>| match looked {
         Ok(looked) => looked.problems.iter().map(|e| GroupFault::of(e, looked.oldest)).collect(),
         Err(_) => Vec::new(),
@@ -150,15 +150,24 @@ pub(crate) fn look_until_sure<T, E: Found>(
         Sure::Wrong(looked, certain) => {
             let mut looked = looked?;
             let oldest = looked.oldest;
-            looked.problems.retain(|e| certain.contains(&GroupFault::of(e, oldest)));
+            looked
+                .problems
+                .retain(|e| damage_of_the_log(e).is_none() && certain.contains(&GroupFault::of(e, oldest)));
             Ok(looked)
         }
         Sure::Unsettled => Err(unsettled(disk.path()).into()),
     }
 }
 
-/// What is wrong, and with what. A file beside the log has a name that is never given twice; everything else is said of all
-/// records that there were, so it says nothing once some of them were released.
+fn damage_of_the_log<E: Found>(e: &E) -> Option<&Corruption> {
+    match e.below() {
+        Some(LogError::Corruption(c)) if !c.is_beside_the_log() => Some(c),
+        _ => None,
+    }
+}
+
+/// What is wrong, and with what. A file beside the log has a name that is never given twice, and damage of a segment is of that
+/// segment; everything else is said of all records that there were, so it says nothing once some of them were released.
 #[derive(PartialEq)]
 struct GroupFault {
     what: String,
@@ -167,7 +176,12 @@ struct GroupFault {
 
 impl GroupFault {
     fn of<E: Found>(e: &E, oldest: SegmentId) -> Self {
-        GroupFault { what: e.to_string(), rests_on: e.below().is_none().then_some(oldest) }
+        let rests_on = match (e.below(), damage_of_the_log(e)) {
+            (None, _) => Some(oldest),
+            (Some(_), Some(damage)) => Place::of(damage).rests_on(),
+            (Some(_), None) => None,
+        };
+        GroupFault { what: e.to_string(), rests_on }
     }
 }
 

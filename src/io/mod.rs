@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, SYNC_NAMES};
 use crate::mutation::{Mutation, mutated};
+use crate::size::at_most;
 pub use real::RealDisk;
 
 /// How a file is opened.
@@ -216,6 +217,7 @@ pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<
     while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset + done as u64) {
             Ok(0) => break,
+            Ok(n) if n > rest.len() => return Err(too_much()),
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) if mutated(Mutation::ReadError) => break,
@@ -223,6 +225,11 @@ pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<
         }
     }
     Ok(done)
+}
+
+/// An implementation of [`File`] is wrong; what it read or wrote is not known.
+fn too_much() -> io::Error {
+    io::Error::other("the file says that more bytes were read or written than it was given")
 }
 
 /// Writes all of `buf` at `offset`, going on after short and interrupted writes.
@@ -234,6 +241,7 @@ pub fn write_all_at(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> 
     while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
         match file.write_at(rest, offset + done as u64) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) if n > rest.len() => return Err(too_much()),
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
@@ -242,17 +250,19 @@ pub fn write_all_at(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> 
     Ok(())
 }
 
+/// How much is read or written at a time, where there is much of it.
+pub(crate) const PIECE: usize = 1 << 20;
+
 /// Copies the first `len` bytes of one file into another, a piece at a time.
 ///
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] when the first file ends before; whatever the system reports.
 pub fn copy_first(from: &dyn File, to: &dyn File, len: u64) -> io::Result<()> {
-    const PIECE: usize = 1 << 20;
-    let mut buffer = vec![0; usize::try_from(len).unwrap_or(PIECE).min(PIECE)];
+    let mut buffer = vec![0; at_most(PIECE, len)];
     let mut at = 0;
     while at < len {
-        let rest = usize::try_from(len - at).unwrap_or(PIECE).min(buffer.len());
-        let piece = buffer.get_mut(..rest).unwrap_or_default();
+        let most = at_most(buffer.len(), len - at);
+        let (piece, _) = buffer.split_at_mut(most);
         read_exact_at(from, piece, at)?;
         write_all_at(to, piece, at)?;
         at += piece.len() as u64;

@@ -76,6 +76,11 @@ impl Opener {
         Opener { dir: dir.into(), process: Process::current() }
     }
 
+    /// The log's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Whether this is the process that opened the log.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {

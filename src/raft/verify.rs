@@ -78,8 +78,9 @@ pub fn verify_on(
     let mut log = verify_log(disk, &below, progress)?;
     let looked = look_until_sure(disk, || {
         let foreign = foreign(disk)?;
-        let Some(view) = damaged_view(disk, &below)? else {
-            return Ok(Looked::nothing(Seen { foreign, ..Seen::default() }));
+        let view = match damaged_view(disk, &below)? {
+            Ok(view) => view,
+            Err(e) => return Ok(Looked::nothing(Seen { foreign, ..Seen::default() }, e)),
         };
         let (groups, mut problems) = RaftView::salvage(&view)?;
         let mut seen = Seen { groups: groups.groups().len(), snapshots: 0, foreign };

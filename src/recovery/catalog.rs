@@ -5,19 +5,19 @@
 //! names must be there; what they do not name must claim nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
-use crate::format::segment::{Life, Predecessor, SegmentHeader, file_name, parse_file_name};
-use crate::format::superblock::Superblock;
+use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
+use crate::format::superblock::{self, Superblock};
 use crate::format::{DATA_START, Invalid, PAGE, VERSION, is_zero};
 use crate::io::{Access, Disk, File};
 use crate::lsn::{Lsn, SegmentId};
 use crate::segment::{Segment, Sighting, Window, look_around};
 
 use super::ownership::{First, is_given, is_junk, is_temporary};
-use super::verdict::{Found, Place, Proof, Verdict, decide};
-use crate::options::TailPolicy;
+use super::verdict::{Facts, Found, Proof, decide};
 
 /// A file with a segment's name.
 pub(super) struct Candidate {
@@ -65,6 +65,38 @@ pub(crate) struct Catalog {
     pub(crate) foreign: Vec<String>,
     /// No number up to this one is free.
     pub(crate) highest_id: SegmentId,
+    /// The directory, for messages.
+    pub(super) dir: PathBuf,
+}
+
+/// A segment that must be there, and what says so.
+struct Promise {
+    id: SegmentId,
+    /// The file that names it, and where in it.
+    by: PathBuf,
+    at: u64,
+    witness: Witness,
+}
+
+impl Promise {
+    fn of_superblock(disk: &Arc<dyn Disk>, sb: &Superblock, id: SegmentId) -> Self {
+        let witness = Witness { source: WitnessSource::Superblock, durable: sb.durable };
+        Promise { id, by: disk.path().join(superblock::FILE_NAME), at: 0, witness }
+    }
+
+    /// What the header of a segment says of the one before it.
+    fn of_successor(member: &Member) -> Option<Self> {
+        let p = member.header.predecessor?;
+        let witness = Witness { source: WitnessSource::Successor, durable: p.end };
+        Some(Promise { id: p.id, by: member.segment.path.clone(), at: PAGE as u64, witness })
+    }
+
+    /// The segment is not there.
+    fn broken(self) -> Result<()> {
+        let Promise { id, by, at, witness } = self;
+        decide(Facts::of_files(Found::Missing))
+            .refuse(|| Corruption::missing_segment(id, by, at, witness.durable).witnessed(Some(witness)))
+    }
 }
 
 /// The names of all segment files.
@@ -111,6 +143,7 @@ impl Catalog {
             temporaries,
             foreign,
             highest_id,
+            dir: disk.path().to_owned(),
         };
         check_ready(disk, sb, &candidates)?;
         catalog.follow_chain(disk, sb, &mut candidates, mmap)?;
@@ -120,8 +153,8 @@ impl Catalog {
 
     /// The segments that a successor ends, with what it says of their end.
     pub(crate) fn sealed(&self) -> impl Iterator<Item = (&Member, Predecessor)> {
-        let successors = self.members.iter().skip(1).filter_map(|m| m.header.predecessor);
-        self.members.iter().zip(successors)
+        let pairs = self.members.iter().zip(self.members.iter().skip(1));
+        pairs.filter_map(|(member, next)| Some((member, next.header.predecessor?)))
     }
 
     /// Takes the members out of `candidates`, newest first.
@@ -134,48 +167,26 @@ impl Catalog {
     ) -> Result<()> {
         let newest = candidates.iter().rev().find(|(_, c)| c.header.is_ok()).map(|(id, _)| *id);
         let promised = sb.newest.filter(|id| newest.is_none_or(|n| n < *id));
-        let super_witness = Witness { source: WitnessSource::Superblock, durable: sb.durable };
-        let mut wanted = promised.or(newest).map(|id| (id, super_witness));
-        while let Some((id, witness)) = wanted {
-            let Some(candidate) = candidates.remove(&id) else {
-                let name = format!("segment {id}");
-                let lsn = witness.durable;
-                return Err(refuse(
-                    disk,
-                    &name,
-                    lsn,
-                    CorruptionReason::MissingSegment,
-                    Found::Missing,
-                    Some(witness),
-                ));
+        let mut wanted = promised.or(newest).map(|id| Promise::of_superblock(disk, sb, id));
+        while let Some(promise) = wanted.take() {
+            let Some(candidate) = candidates.remove(&promise.id) else {
+                promise.broken()?;
+                break;
             };
-            let member = candidate.into_member(disk, witness, mmap)?;
+            let Some(member) = candidate.into_member(disk, promise.witness, mmap)? else { break };
             if let Some(later) = self.members.last() {
                 check_neighbours(&member, later)?;
             }
-            wanted = member
-                .header
-                .predecessor
-                .filter(|p| p.id >= sb.oldest)
-                .map(|p| (p.id, Witness { source: WitnessSource::Successor, durable: p.end }));
+            wanted = Promise::of_successor(&member).filter(|promise| promise.id >= sb.oldest);
             self.members.push(member);
         }
-        if let Some(id) = sb.newest.filter(|id| !self.members.iter().any(|m| m.segment.id() == *id)) {
-            // It has a durable block and is not released, so no chain of this log passes it by.
-            let candidate = candidates.get(&id);
-            let name = candidate.map_or_else(|| format!("segment {id}"), |c| c.name.clone());
-            let reason =
-                candidate.map_or(CorruptionReason::MissingSegment, |_| CorruptionReason::SegmentChain);
-            return Err(refuse(disk, &name, sb.durable, reason, Found::Missing, Some(super_witness)));
+        // It has a durable block and is not released, so no chain of this log passes it by.
+        let is_member = |id: &SegmentId| self.members.iter().any(|m| m.segment.id() == *id);
+        if let Some(id) = sb.newest.filter(|id| !is_member(id)) {
+            Promise::of_superblock(disk, sb, id).broken()?;
         }
         self.members.reverse();
-        for pair in self.members.windows(2) {
-            if let [earlier, later] = pair
-                && let Some(p) = later.header.predecessor
-            {
-                earlier.segment.set_end(p.end);
-            }
-        }
+        self.sealed().for_each(|(member, end)| member.segment.set_end(end.end));
         Ok(())
     }
 
@@ -200,14 +211,7 @@ impl Catalog {
                 continue;
             }
             if candidate.header.is_ok() {
-                return Err(refuse(
-                    disk,
-                    &candidate.name,
-                    candidate.first_lsn,
-                    CorruptionReason::SegmentChain,
-                    Found::Overlap,
-                    None,
-                ));
+                overlap(disk, &candidate.name, candidate.first_lsn)?;
             }
             if !candidate.ours {
                 self.foreign.push(candidate.name);
@@ -233,20 +237,16 @@ fn check_ready(
 ) -> Result<()> {
     let headed = candidates.iter().rev().find(|(_, c)| c.header.is_ok()).map(|(id, _)| *id);
     let known = headed.max(sb.newest);
-    let witness = Witness { source: WitnessSource::Superblock, durable: sb.durable };
-    let mut wanted = sb.ready.map(|(id, first_lsn)| (id, file_name(id, first_lsn)));
-    while let Some((id, name)) = wanted.filter(|(id, _)| Some(*id) > known && *id >= sb.oldest) {
-        let Some(candidate) = candidates.get(&id) else {
-            let reason = CorruptionReason::MissingSegment;
-            return Err(refuse(disk, &name, sb.durable, reason, Found::Missing, Some(witness)));
-        };
+    let mut wanted = sb.ready.map(|(id, _)| Promise::of_superblock(disk, sb, id));
+    while let Some(promise) = wanted.take().filter(|p| Some(p.id) > known && p.id >= sb.oldest) {
+        let Some(candidate) = candidates.get(&promise.id) else { return promise.broken() };
+        let path = disk.path().join(&candidate.name);
         let Ok(life) = candidate.life else {
-            let path = disk.path().join(&candidate.name);
             let lsns = candidate.first_lsn..candidate.first_lsn;
             let damaged = Corruption::new(path, 0, lsns, CorruptionReason::LifePage);
-            return Err(damaged.witnessed(Some(witness)).into());
+            return decide(Facts::of_files(Found::Torn)).refuse(|| damaged.witnessed(Some(promise.witness)));
         };
-        wanted = life.before.map(|id| (id, format!("segment {id}")));
+        wanted = life.before.map(|id| Promise { id, by: path, at: 0, witness: promise.witness });
     }
     Ok(())
 }
@@ -264,8 +264,7 @@ fn add_candidate(
         return Ok(());
     };
     if other.ours && candidate.ours {
-        let (reason, found) = (CorruptionReason::SegmentChain, Found::Overlap);
-        return Err(refuse(disk, &candidate.name, candidate.first_lsn, reason, found, None));
+        overlap(disk, &candidate.name, candidate.first_lsn)?;
     }
     let (own, not) = if other.ours { (other, candidate) } else { (candidate, other) };
     candidates.insert(id, own);
@@ -316,25 +315,35 @@ fn check_name(
     name: &str,
 ) -> Result<()> {
     match header {
-        Ok(h) if (h.id, h.first_lsn) != named && h.id >= sb.oldest => {
-            Err(refuse(disk, name, h.first_lsn, CorruptionReason::SegmentChain, Found::Overlap, None))
-        }
+        Ok(h) if (h.id, h.first_lsn) != named && h.id >= sb.oldest => overlap(disk, name, h.first_lsn),
         _ => Ok(()),
     }
 }
 
 impl Candidate {
-    fn into_member(self, disk: &Arc<dyn Disk>, witness: Witness, mmap: bool) -> Result<Member> {
+    /// The segment that this file must be, as the witness says.
+    fn into_member(self, disk: &Arc<dyn Disk>, witness: Witness, mmap: bool) -> Result<Option<Member>> {
         let path = disk.path().join(&self.name);
-        let damaged = |offset, reason| -> Error {
-            Corruption::new(&path, offset, self.first_lsn..witness.durable.max(self.first_lsn), reason)
-                .witnessed(Some(witness))
-                .into()
+        let (life, header) = match (self.life, self.header) {
+            (Ok(life), Ok(header)) => (life, header),
+            (life, _) => {
+                let (offset, reason) = match life {
+                    Err(_) => (0, CorruptionReason::LifePage),
+                    Ok(_) => (PAGE as u64, CorruptionReason::SegmentHeader),
+                };
+                let lsns = self.first_lsn..witness.durable.max(self.first_lsn);
+                let damage = Corruption::new(&path, offset, lsns, reason).witnessed(Some(witness));
+                // What is named has a durable block.
+                let facts = match witness.source {
+                    WitnessSource::Successor => Facts::of_sealed(Found::Torn),
+                    _ => Facts { proof: Some(Proof::Below), ..Facts::of_files(Found::Torn) },
+                };
+                decide(facts).refuse(|| damage)?;
+                return Ok(None);
+            }
         };
-        let life = self.life.map_err(|_| damaged(0, CorruptionReason::LifePage))?;
-        let header = self.header.map_err(|_| damaged(PAGE as u64, CorruptionReason::SegmentHeader))?;
         let segment = Segment::new(life, self.file, self.name, path, mmap)?;
-        Ok(Member { segment: Arc::new(segment), header })
+        Ok(Some(Member { segment: Arc::new(segment), header }))
     }
 }
 
@@ -349,13 +358,9 @@ pub(super) fn check_neighbours(earlier: &Member, later: &Member) -> Result<()> {
         return Ok(());
     }
     let at = later.segment.first_lsn();
-    Err(Corruption::new(
-        &later.segment.path,
-        PAGE as u64,
-        at.min(p.end)..at.max(p.end),
-        CorruptionReason::SegmentChain,
-    )
-    .into())
+    let (lsns, reason) = (at.min(p.end)..at.max(p.end), CorruptionReason::SegmentChain);
+    decide(Facts::of_files(Found::Overlap))
+        .refuse(|| Corruption::new(&later.segment.path, PAGE as u64, lsns, reason))
 }
 
 /// Blocks, or a footer, in a file whose header page does not verify: the page was lost with the crash, or damaged since.
@@ -389,15 +394,8 @@ fn find_stray(disk: &Arc<dyn Disk>, life: Life, candidate: Candidate, mmap: bool
     Ok(Some(Stray { segment, block, witness }))
 }
 
-fn refuse(
-    disk: &Arc<dyn Disk>,
-    name: &str,
-    lsn: Lsn,
-    reason: CorruptionReason,
-    found: Found,
-    witness: Option<Witness>,
-) -> Error {
-    // The table has one answer for these; a change of it must not go unnoticed here.
-    debug_assert_eq!(decide(Place::Sealed, Proof::Below, found, TailPolicy::Truncate), Verdict::Refuse);
-    Corruption::new(disk.path().join(name), 0, lsn..lsn, reason).witnessed(witness).into()
+/// A file claims a place in the log that another one has.
+fn overlap(disk: &Arc<dyn Disk>, name: &str, lsn: Lsn) -> Result<()> {
+    decide(Facts::of_files(Found::Overlap))
+        .refuse(|| Corruption::new(disk.path().join(name), 0, lsn..lsn, CorruptionReason::SegmentChain))
 }

@@ -10,6 +10,7 @@ use crate::format::record::RecordHeader;
 use crate::format::{crc32, is_zero};
 use crate::lsn::{Lsn, StreamRange};
 use crate::segment::{Segment, Window, good_blocks};
+use crate::size::in_memory;
 
 use super::scan::scan;
 use super::survey::streams;
@@ -56,7 +57,7 @@ pub(crate) fn walk(
             (at, previous) = (next, None);
             continue;
         };
-        let len = usize::try_from(header.padded_len(segment.life.block_align)).unwrap_or(usize::MAX);
+        let len = in_memory(header.padded_len(segment.life.block_align));
         let bytes = window.get(segment.offset(at), len).map_err(io)?;
         let damaged = walker.found.damage.len();
         if previous.is_some_and(|previous| header.previous != previous) {
@@ -98,7 +99,7 @@ impl Walker<'_> {
             match RecordHeader::decode(rest, &self.segment.identity, lsn) {
                 Ok(record) => {
                     self.record(rest, &record, lsn);
-                    at = at.saturating_add(usize::try_from(record.padded_len()).unwrap_or(usize::MAX));
+                    at = at.saturating_add(in_memory(record.padded_len()));
                 }
                 Err(_) if is_short => break,
                 // Without a record's header nobody knows where the next one begins.
@@ -122,7 +123,7 @@ impl Walker<'_> {
     fn record(&mut self, bytes: &[u8], record: &RecordHeader, lsn: Lsn) {
         let start = record.header_len();
         let end = start + record.payload_len as usize;
-        let next = usize::try_from(record.padded_len()).unwrap_or(usize::MAX);
+        let next = in_memory(record.padded_len());
         let (at, reason) = match (bytes.get(start..end), bytes.get(end..next)) {
             (Some(payload), _) if crc32(payload) != record.payload_crc => (start, CorruptionReason::Payload),
             (Some(_), Some(padding)) if !is_zero(padding) => (end, CorruptionReason::Padding),
@@ -142,6 +143,7 @@ impl Walker<'_> {
 
 /// The highest address that something in the segment proves durable.
 pub(crate) fn proven_by(segment: &Segment, previous: Option<u32>) -> Result<Lsn> {
+    // Where it is not known which block came before, the scan may stop at the first: what lies behind testifies all the same.
     let found = scan(segment, previous.unwrap_or(0), None, Cores::ONE)?;
     Ok(found.witness.map_or(Lsn::ZERO, |w| w.durable))
 }

@@ -11,7 +11,7 @@ use super::catalog::{Candidate, open_candidate, segment_names};
 use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
 use crate::format::PAGE;
 use crate::format::segment::{Predecessor, SegmentHeader};
-use crate::format::superblock::Superblock;
+use crate::format::superblock::{self, Superblock};
 use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::segment::{Segment, last_block_end};
@@ -55,7 +55,7 @@ impl Loose {
         let promised = promises(sb, &candidates);
         loose.add_missing(disk, &promised, &candidates);
         for (id, first_lsn, candidate) in candidates {
-            loose.sort(disk, candidate, first_lsn, promised.get(&id).copied().flatten())?;
+            loose.sort(disk, candidate, first_lsn, promised.get(&id).and_then(|p| p.sealed))?;
         }
         Ok(loose)
     }
@@ -64,16 +64,15 @@ impl Loose {
     fn add_missing(
         &mut self,
         disk: &Arc<dyn Disk>,
-        promised: &BTreeMap<SegmentId, Option<Predecessor>>,
+        promised: &BTreeMap<SegmentId, Promised>,
         candidates: &[(SegmentId, Lsn, Candidate)],
     ) {
-        for (id, sealed) in promised {
+        for (id, Promised { by, at, sealed }) in promised {
             if candidates.iter().any(|(known, ..)| known == id) {
                 continue;
             }
             let lsn = sealed.map_or(Lsn::ZERO, |p| p.end);
-            let file = disk.path().join(format!("segment {id}"));
-            let missing = Corruption::new(file, 0, lsn..lsn, CorruptionReason::MissingSegment);
+            let missing = Corruption::missing_segment(*id, disk.path().join(by), *at, lsn);
             self.damage.push(missing.witnessed(sealed.map(witness)));
         }
     }
@@ -118,7 +117,7 @@ impl Loose {
 impl Piece {
     /// The digest of the block before the first one, where it is known.
     pub(crate) fn previous(&self) -> Option<u32> {
-        self.header.map(|h| h.predecessor.map_or(0, |p| p.digest))
+        self.header.map(|h| h.previous_digest())
     }
 }
 
@@ -126,18 +125,25 @@ pub(crate) fn witness(sealed: Predecessor) -> Witness {
     Witness { source: WitnessSource::Successor, durable: sealed.end }
 }
 
-/// The segments that must be there, and where those that have a successor ended. Of two files with one predecessor the one
+/// What says that a segment must be there.
+struct Promised {
+    /// The file that names it, and where in it.
+    by: String,
+    at: u64,
+    /// Where it ended, if it has a successor.
+    sealed: Option<Predecessor>,
+}
+
+/// The segments that must be there. Of two files with one predecessor the one
 /// with the higher number was written in the place of the other.
-fn promises(
-    sb: &Superblock,
-    candidates: &[(SegmentId, Lsn, Candidate)],
-) -> BTreeMap<SegmentId, Option<Predecessor>> {
-    let mut promised: BTreeMap<SegmentId, Option<Predecessor>> = BTreeMap::new();
-    promised.extend(sb.newest.map(|id| (id, None)));
+fn promises(sb: &Superblock, candidates: &[(SegmentId, Lsn, Candidate)]) -> BTreeMap<SegmentId, Promised> {
+    let mut promised = BTreeMap::new();
+    let by = superblock::FILE_NAME.to_owned();
+    promised.extend(sb.newest.map(|id| (id, Promised { by, at: 0, sealed: None })));
     for (.., candidate) in candidates {
         let named = candidate.header.as_ref().ok().and_then(|h| h.predecessor);
         if let Some(p) = named.filter(|p| p.id >= sb.oldest) {
-            promised.insert(p.id, Some(p));
+            promised.insert(p.id, Promised { by: candidate.name.clone(), at: PAGE as u64, sealed: Some(p) });
         }
     }
     promised

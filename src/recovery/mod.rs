@@ -253,7 +253,7 @@ impl Tail {
         };
         opened.next_id = opened.next_id.next();
         opened.tip = Tip { segment: Some(segment.id()), end: self.end, digest };
-        opened.report.rewritten = self.end.distance_from(start).unwrap_or(0);
+        opened.report.rewritten = self.end.since(start);
         opened.current = Some(Arc::clone(&segment));
         if self.replaces.is_some() {
             opened.segments.pop();

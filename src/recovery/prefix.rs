@@ -69,7 +69,7 @@ impl Prefix {
         let mut next = pool.oldest(sb.oldest);
         while let Some(member) = next.take() {
             let successor = pool.successor(&member);
-            let previous = member.header.predecessor.map_or(0, |p| p.digest);
+            let previous = member.header.previous_digest();
             let found = scan(&member.segment, previous, successor.map(|(_, p)| p.end), Cores::ONE)?;
             let whole = successor.filter(|(_, p)| found.end == p.end && found.digest == p.digest);
             let footing = match whole {

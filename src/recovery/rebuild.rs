@@ -82,7 +82,7 @@ pub(crate) fn rebuild(
     }
     match oldest {
         Some(oldest) if first != oldest => {
-            return refuse(disk, &format!("segment {oldest}"), RepairProblem::UnknownBefore);
+            return refuse(disk, "", RepairProblem::UnknownBefore);
         }
         Some(_) => {}
         None => {

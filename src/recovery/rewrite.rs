@@ -19,6 +19,7 @@ use crate::io::{Access, Disk, File, read_exact_at, sync_names, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
 use crate::segment::{RESERVE, Room, Segment, check_block};
+use crate::size::in_memory;
 
 /// What is to be copied, and into what.
 pub(crate) struct Rewrite<'a> {
@@ -48,7 +49,7 @@ impl Rewrite<'_> {
             let path = path.clone();
             move |e| Error::io(op, path, e)
         };
-        let need = self.end.distance_from(self.start).unwrap_or(0);
+        let need = self.end.since(self.start);
         let life = Life {
             uuid: self.from.life.uuid,
             id: self.id,
@@ -91,13 +92,13 @@ impl Rewrite<'_> {
     fn fill(&self, file: &dyn File, life: &Life, path: &Path) -> Result<u32> {
         let io = |op| move |e| Error::io(op, path, e);
         // The reserve is longer; and it may be too short.
-        file.set_len(DATA_START + life.capacity).map_err(io("truncate"))?;
-        file.allocate(DATA_START + life.capacity).map_err(io("allocate"))?;
+        file.set_len(life.file_len()).map_err(io("truncate"))?;
+        file.allocate(life.file_len()).map_err(io("allocate"))?;
         let (identity, mut previous, mut at) = (life.identity(), self.previous, self.start);
         while at < self.end {
             let (mut bytes, header) = self.block(at)?;
             previous = move_block(&mut bytes, header, &self.from.identity, &identity, previous);
-            let offset = DATA_START + at.distance_from(self.start).unwrap_or(0);
+            let offset = DATA_START + at.since(self.start);
             write_all_at(file, &bytes, offset).map_err(io("write"))?;
             at = at.plus(bytes.len() as u64);
         }
@@ -120,7 +121,7 @@ impl Rewrite<'_> {
     fn block(&self, at: Lsn) -> Result<(Vec<u8>, BlockHeader)> {
         let io = |e| Error::io("read", &self.from.path, e);
         let header = self.from.read_block_header(at, self.end)?;
-        let len = usize::try_from(header.padded_len(self.from.life.block_align)).unwrap_or(usize::MAX);
+        let len = in_memory(header.padded_len(self.from.life.block_align));
         let mut bytes = vec![0; len];
         read_exact_at(&*self.from.file, &mut bytes, self.from.offset(at)).map_err(io)?;
         match check_block(&bytes, &header, &self.from.identity) {
@@ -141,11 +142,11 @@ fn move_block(
     header.previous = previous;
     let encoded = header.encode(new);
     let body_end = BLOCK_HEADER + header.body_len as usize;
-    if let Some(body) = bytes.get_mut(BLOCK_HEADER..body_end) {
-        reseal(body, header.lsn.plus(BLOCK_HEADER as u64), |lsn| old.seal(lsn) ^ new.seal(lsn));
-    }
-    if let Some(start) = bytes.first_chunk_mut::<BLOCK_HEADER>() {
-        *start = encoded;
-    }
+    // `check_block` has found all of it there.
+    let (block, _) = bytes.split_at_mut(body_end);
+    let (start, body) = block.split_at_mut(BLOCK_HEADER);
+    let records = reseal(body, header.lsn.plus(BLOCK_HEADER as u64), |lsn| old.seal(lsn) ^ new.seal(lsn));
+    assert!(records == header.records, "{records} of {} records were moved", header.records);
+    start.copy_from_slice(&encoded);
     BlockHeader::digest(&encoded)
 }

@@ -11,6 +11,7 @@ use crate::lsn::Lsn;
 use crate::segment::{
     BlockDamage, Segment, Sighting, Window, check_block, look_within, records_end, room_behind,
 };
+use crate::size::in_memory;
 
 /// What lies where the scan stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +134,7 @@ fn next_block(window: &mut Window<'_>, segment: &Segment, at: Lsn, previous: u32
     if header.previous != previous {
         return torn(0, CorruptionReason::BlockChain);
     }
-    let len = usize::try_from(header.padded_len(segment.life.block_align)).unwrap_or(usize::MAX);
+    let len = in_memory(header.padded_len(segment.life.block_align));
     let bytes = window.get(offset, len)?;
     Ok(match check_block(bytes, &header, &segment.identity) {
         Ok(()) if bytes.len() == len => Ok((header, digest)),
@@ -182,7 +183,7 @@ fn look_beyond(scan: &mut Scan, segment: &Segment, cores: Cores) -> Result<()> {
 /// Parts of what lies behind `at`: one for each core, unless there is little to be looked at.
 fn stretches(segment: &Segment, at: Lsn, cores: Cores) -> Vec<Range<Lsn>> {
     const LEAST: u64 = 2 << 20;
-    let room = room_behind(&segment.life, at).unwrap_or(0);
+    let room = room_behind(&segment.life, at);
     let per = room.div_ceil(cores.get() as u64).max(LEAST);
     let starts = (0..cores.get() as u64).map(|n| n * per).take_while(|start| *start <= room);
     let mut stretches: Vec<_> = starts.map(|start| at.plus(start)..at.plus(start + per)).collect();
@@ -208,7 +209,7 @@ fn records_behind(at: Lsn, segment: &Segment) -> Result<Option<Lsn>> {
     let io = |e| Error::io("read", &segment.path, e);
     let mut window = Window::new(&*segment.file, segment.file.len().map_err(io)?);
     let bytes = window.get(segment.offset(at), MOST).map_err(io)?;
-    Ok(records_end(bytes.get(..MOST).unwrap_or(bytes), &segment.identity, at))
+    Ok(records_end(bytes.split_at(bytes.len().min(MOST)).0, &segment.identity, at))
 }
 
 #[cfg(test)]

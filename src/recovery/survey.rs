@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use super::catalog::{Catalog, Member};
 use super::scan::{Scan, Stop, scan};
-use super::verdict::{Found, Place, Proof, Verdict, decide};
+use super::verdict::{Facts, Found, Place, Proof, Verdict, decide};
 use crate::cores::Cores;
 use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
+use crate::format::PAGE;
 use crate::format::segment::{Predecessor, SegmentHeader};
-use crate::format::superblock::Superblock;
+use crate::format::superblock::{self, Superblock};
 use crate::lsn::Lsn;
 use crate::mutation::{Mutation, mutated};
 use crate::options::TailPolicy;
 use crate::report::{Cut, Recovery};
 use crate::segment::{Segment, Tip, find_streams, load_footer};
+use crate::size::at_most;
 
 /// What reading the log showed. Nothing has been changed yet.
 pub(crate) struct Survey {
@@ -42,13 +44,63 @@ pub(super) struct Tail {
 }
 
 impl Survey {
+    fn nothing() -> Self {
+        Survey {
+            tip: Tip { segment: None, end: Lsn::ZERO, digest: 0 },
+            tail: None,
+            dropped: None,
+            cuts: Vec::new(),
+            clean: true,
+            scanned: 0,
+            blocks: 0,
+            records: 0,
+            newest: None,
+        }
+    }
+
+    fn count_newest(&mut self, scan: &Scan) {
+        self.scanned += 1;
+        self.blocks += scan.blocks;
+        self.records += scan.records;
+        self.newest = Some((scan.blocks, scan.records));
+    }
+
+    /// Says where the log ends, and what of its newest segment must be written again.
+    fn settle_end(
+        &mut self,
+        newest: &Member,
+        before: Option<&Member>,
+        scan: &Scan,
+        witness: Witness,
+    ) -> Result<()> {
+        let (end, digest) = drop_unproven_mark(scan, witness.durable);
+        let proven = header_is_proven(newest, before, witness.durable);
+        if end == newest.segment.first_lsn() && !proven {
+            return self.drop_newest(newest, witness);
+        }
+        let unproven = scan.unproven.iter().find(|(lsn, _)| *lsn >= witness.durable && *lsn < end).copied();
+        self.tip = Tip { segment: Some(newest.segment.id()), end, digest };
+        let replaces = (!proven).then_some(newest.header);
+        self.tail = Some(Tail { segment: Arc::clone(&newest.segment), end, unproven, replaces });
+        Ok(())
+    }
+
     /// The log ends where the segment before the newest one ended.
-    fn drop_newest(&mut self, newest: &Member) {
+    fn drop_newest(&mut self, newest: &Member, witness: Witness) -> Result<()> {
         self.dropped = Some(newest.segment.name.clone());
         self.tip = match newest.header.predecessor {
             Some(p) => Tip { segment: Some(p.id), end: p.end, digest: p.digest },
             None => Tip { segment: None, end: newest.segment.first_lsn(), digest: 0 },
         };
+        // Rotation leaves addresses out between two segments, and none of them was ever durable.
+        let (end, durable) = (self.tip.end, witness.durable);
+        let proof = if end < durable { Proof::Below } else { Proof::Beyond };
+        let facts =
+            Facts { place: Some(Place::Newest), proof: Some(proof), found: Found::Unwritten, policy: None };
+        decide(facts).refuse(|| {
+            let reason = CorruptionReason::MissingTail;
+            Corruption::new(&newest.segment.path, PAGE as u64, end..durable, reason).witnessed(Some(witness))
+        })
     }
 
     /// Where the log ends.
@@ -81,6 +133,7 @@ impl Survey {
         let mut bytes = 0;
         for member in &catalog.members {
             let end = member.segment.end().unwrap_or(self.tip.end);
+            // A newest segment that was dropped begins behind the end.
             bytes += end.distance_from(member.segment.first_lsn()).unwrap_or(0);
         }
         report.bytes = bytes;
@@ -99,81 +152,62 @@ pub(crate) struct Look {
 
 /// Reads what must be read of every segment and decides about the newest one's tail. Changes nothing on the disk.
 pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<Survey> {
-    let policy = look.policy;
-    let mut survey = Survey {
-        tip: Tip { segment: None, end: Lsn::ZERO, digest: 0 },
-        tail: None,
-        dropped: None,
-        cuts: Vec::new(),
-        clean: true,
-        scanned: 0,
-        blocks: 0,
-        records: 0,
-        newest: None,
-    };
-    let super_witness = Witness { source: WitnessSource::Superblock, durable: sb.durable };
-    let Some((newest, sealed)) = catalog.members.split_last() else {
-        if sb.durable > Lsn::ZERO {
-            // A log whose every segment is gone, although something was durable.
-            let lsns = Lsn::ZERO..sb.durable;
-            let file = crate::format::superblock::FILE_NAME;
-            return Err(Corruption::new(file, 0, lsns, CorruptionReason::MissingTail)
-                .witnessed(Some(super_witness))
-                .into());
-        }
-        check_strays(catalog, Lsn::ZERO, Lsn::ZERO, policy, &mut survey)?;
+    let mut survey = Survey::nothing();
+    let Some((newest, earlier)) = catalog.members.split_last() else {
+        no_segment(catalog, sb, look.policy, &mut survey)?;
         return Ok(survey);
     };
     if !look.newest_only {
         read_sealed(catalog, look, &mut survey)?;
     }
     check_empty(catalog, sb)?;
-    let previous = newest.header.predecessor.map_or(0, |p| p.digest);
-    let scan = scan(&newest.segment, previous, None, look.cores)?;
-    let own = Witness { source: WitnessSource::Successor, durable: newest.header.durable };
-    let witness = [Some(own), Some(super_witness), scan.witness, first_block(newest, sealed.last(), sb)]
-        .into_iter()
-        .flatten()
-        .max_by_key(|w| w.durable)
-        .unwrap_or(own);
-    let witness =
-        if mutated(Mutation::Witness) { Witness { durable: Lsn::ZERO, ..witness } } else { witness };
+    let before = earlier.last();
+    let scan = scan(&newest.segment, newest.header.previous_digest(), None, look.cores)?;
+    let witness = best_witness(newest, before, &scan, sb);
     if let Some(promised) = load_footer(&newest.segment, scan.end, false)? {
-        return Err(successor_missing(&newest.segment, promised.footer.end).into());
+        successor_missing(&newest.segment, promised.footer.end)?;
     }
-    judge(newest, &scan, witness, policy, &mut survey)?;
-    check_strays(catalog, scan.end, witness.durable, policy, &mut survey)?;
-
-    survey.scanned += 1;
-    survey.blocks += scan.blocks;
-    survey.records += scan.records;
-    survey.newest = Some((scan.blocks, scan.records));
+    judge(newest, &scan, witness, look.policy, &mut survey)?;
+    check_strays(catalog, scan.end, witness.durable, look.policy, &mut survey)?;
+    survey.count_newest(&scan);
     // Closing moves the superblock's durable LSN to the end of the log; nothing else moves it that far.
     survey.clean = survey.cuts.is_empty() && sb.durable == scan.end;
-    let (end, digest) = drop_unproven_mark(&scan, witness.durable);
-    let unproven = scan.unproven.iter().find(|(lsn, _)| *lsn >= witness.durable && *lsn < end).copied();
-    let proven = header_is_proven(newest, sealed.last(), witness.durable);
-    if end == newest.segment.first_lsn() && !proven {
-        survey.drop_newest(newest);
-        // Rotation leaves addresses out between two segments, and none of them was ever durable.
-        if survey.tip.end < witness.durable {
-            let lsns = survey.tip.end..witness.durable;
-            let header = crate::format::PAGE as u64;
-            let (file, reason) = (&newest.segment.path, CorruptionReason::MissingTail);
-            return Err(Corruption::new(file, header, lsns, reason).witnessed(Some(witness)).into());
-        }
-        return Ok(survey);
-    }
-    survey.tip = Tip { segment: Some(newest.segment.id()), end, digest };
-    let replaces = (!proven).then_some(newest.header);
-    survey.tail = Some(Tail { segment: Arc::clone(&newest.segment), end, unproven, replaces });
+    survey.settle_end(newest, before, &scan, witness)?;
     Ok(survey)
 }
 
+/// A log without segments: a new one, unless something was durable.
+fn no_segment(catalog: &Catalog, sb: &Superblock, policy: TailPolicy, survey: &mut Survey) -> Result<()> {
+    let witness = of_superblock(sb);
+    decide(Facts::of_newest(Lsn::ZERO, sb.durable, Found::Unwritten, policy)).refuse(|| {
+        let reason = CorruptionReason::MissingTail;
+        let file = catalog.dir.join(superblock::FILE_NAME);
+        Corruption::new(file, 0, Lsn::ZERO..sb.durable, reason).witnessed(Some(witness))
+    })?;
+    check_strays(catalog, Lsn::ZERO, Lsn::ZERO, policy, survey)
+}
+
+fn of_superblock(sb: &Superblock) -> Witness {
+    Witness { source: WitnessSource::Superblock, durable: sb.durable }
+}
+
+/// The highest evidence of what was durable, and so D of the verdict table.
+fn best_witness(newest: &Member, before: Option<&Member>, scan: &Scan, sb: &Superblock) -> Witness {
+    let mut best = Witness { source: WitnessSource::Successor, durable: newest.header.durable };
+    let others = [Some(of_superblock(sb)), scan.witness, first_block(newest, before, sb)];
+    for other in others.into_iter().flatten() {
+        if other.durable >= best.durable {
+            best = other;
+        }
+    }
+    if mutated(Mutation::Witness) { Witness { durable: Lsn::ZERO, ..best } } else { best }
+}
+
 /// A footer is written only once a successor is durable: there was one.
-fn successor_missing(segment: &Segment, end: Lsn) -> Corruption {
+fn successor_missing(segment: &Segment, end: Lsn) -> Result<()> {
     let witness = Witness { source: WitnessSource::Footer, durable: end };
-    segment.damage(end, end, CorruptionReason::MissingSegment).witnessed(Some(witness))
+    decide(Facts::of_files(Found::Missing))
+        .refuse(|| segment.damage(end, end, CorruptionReason::MissingSegment).witnessed(Some(witness)))
 }
 
 /// That a segment's first block was durable: when the superblock names the segment as one that has such a block, or when the
@@ -205,7 +239,7 @@ fn check_empty(catalog: &Catalog, sb: &Superblock) -> Result<()> {
             && let Some(witness) = first_block(member, before, sb)
         {
             let damage = member.segment.damage(first, witness.durable, CorruptionReason::SegmentChain);
-            return Err(damage.witnessed(Some(witness)).into());
+            decide(Facts::of_files(Found::Overlap)).refuse(|| damage.witnessed(Some(witness)))?;
         }
         before = Some(member);
     }
@@ -242,7 +276,7 @@ fn read_sealed(catalog: &Catalog, look: Look, survey: &mut Survey) -> Result<()>
             // Both verify, and they contradict each other about the segment's last block.
             Some(_) => {
                 let contradiction = member.segment.damage(end.end, end.end, CorruptionReason::Footer);
-                return Err(contradiction.into());
+                decide(Facts::of_sealed(Found::Torn)).refuse(|| contradiction)?;
             }
             None => without.push((member, end)),
         }
@@ -258,17 +292,18 @@ fn read_sealed(catalog: &Catalog, look: Look, survey: &mut Survey) -> Result<()>
 /// Everything in a segment that a successor ends must verify, up to that end and to the digest it keeps.
 pub(crate) fn scan_sealed(member: &Member, end: &Predecessor) -> Result<(u64, u64)> {
     let segment = &member.segment;
-    let previous = member.header.predecessor.map_or(0, |p| p.digest);
-    let found = scan(segment, previous, Some(end.end), Cores::ONE)?;
-    let reason = match found.stop {
-        _ if found.end == end.end && found.digest == end.digest => return Ok((found.blocks, found.records)),
-        Stop::Torn(damage) => damage.reason,
-        Stop::Unwritten => CorruptionReason::BlockHeader,
-        Stop::End if found.end < end.end => CorruptionReason::ShortFile,
-        Stop::End => CorruptionReason::BlockChain,
+    let scan = scan(segment, member.header.previous_digest(), Some(end.end), Cores::ONE)?;
+    let (found, reason) = match scan.stop {
+        _ if scan.end == end.end && scan.digest == end.digest => return Ok((scan.blocks, scan.records)),
+        Stop::Torn(damage) => (Found::Torn, damage.reason),
+        Stop::Unwritten => (Found::Unwritten, CorruptionReason::BlockHeader),
+        Stop::End if scan.end < end.end => (Found::Short, CorruptionReason::ShortFile),
+        Stop::End => (Found::Torn, CorruptionReason::BlockChain),
     };
     let witness = Witness { source: WitnessSource::Successor, durable: end.end };
-    Err(damaged(segment, &found, reason, end.end, Some(witness))?.into())
+    let damage = damaged(segment, &scan, reason, end.end, Some(witness))?;
+    decide(Facts::of_sealed(found)).refuse(|| damage)?;
+    Ok((scan.blocks, scan.records))
 }
 
 /// Applies the verdict table to the newest segment.
@@ -279,14 +314,13 @@ fn judge(
     policy: TailPolicy,
     survey: &mut Survey,
 ) -> Result<()> {
-    let proof = if scan.end < witness.durable { Proof::Below } else { Proof::Beyond };
     let (found, reason) = match scan.stop {
         Stop::Torn(damage) if damage.reason == CorruptionReason::ShortFile => (Found::Short, damage.reason),
         Stop::Torn(damage) => (Found::Torn, damage.reason),
         Stop::Unwritten | Stop::End => (Found::Unwritten, CorruptionReason::MissingTail),
     };
     let segment = &newest.segment;
-    match decide(Place::Newest, proof, found, policy) {
+    match decide(Facts::of_newest(scan.end, witness.durable, found, policy)) {
         Verdict::CleanEnd => Ok(()),
         Verdict::Cut => {
             survey.clean = false;
@@ -303,7 +337,7 @@ fn cut(segment: &Segment, scan: &Scan, reason: CorruptionReason, proven: Lsn) ->
     Ok(Cut {
         file: segment.path.clone(),
         offset: segment.offset(scan.end),
-        bytes: end.distance_from(scan.end).unwrap_or(0),
+        bytes: end.since(scan.end),
         lsns: scan.end..end,
         reason,
         proven,
@@ -331,10 +365,10 @@ fn damaged(
 /// The streams that record headers between two addresses name; a bounded look.
 pub(super) fn streams(segment: &Segment, from: Lsn, to: Lsn) -> Result<Vec<crate::lsn::StreamRange>> {
     const MOST: usize = 16 << 20;
-    let len = usize::try_from(to.distance_from(from).unwrap_or(0)).unwrap_or(MOST).min(MOST);
+    // What is proven may lie before what is damaged: then there is nothing between.
+    let len = at_most(MOST, to.distance_from(from).unwrap_or(0));
     let file_len = segment.file.len().map_err(|e| Error::io("stat", &segment.path, e))?;
-    let room = usize::try_from(file_len.saturating_sub(segment.offset(from))).unwrap_or(MOST);
-    let mut bytes = vec![0; len.min(room)];
+    let mut bytes = vec![0; at_most(len, file_len.saturating_sub(segment.offset(from)))];
     let got = crate::io::read_full_at(&*segment.file, &mut bytes, segment.offset(from))
         .map_err(|e| Error::io("read", &segment.path, e))?;
     bytes.truncate(got);
@@ -352,10 +386,9 @@ fn check_strays(
     for stray in &catalog.strays {
         let (start, block_end) = stray.block;
         let witness = stray.witness;
-        let proof = if end < witness.durable { Proof::Below } else { Proof::Beyond };
-        let verdict = decide(Place::Newest, proof, Found::Torn, policy);
+        let verdict = decide(Facts::of_newest(end, witness.durable, Found::Torn, policy));
         let streams = streams(&stray.segment, start, witness.durable.max(block_end))?;
-        let (file, offset) = (stray.segment.path.clone(), crate::format::PAGE as u64);
+        let (file, offset) = (stray.segment.path.clone(), PAGE as u64);
         let reason = CorruptionReason::SegmentHeader;
         if verdict != Verdict::Cut {
             let witness = (verdict == Verdict::Refuse).then_some(witness);
@@ -365,7 +398,7 @@ fn check_strays(
                 .hitting(streams)
                 .into());
         }
-        let bytes = block_end.distance_from(start).unwrap_or(0);
+        let bytes = block_end.since(start);
         survey.cuts.push(Cut { file, offset, bytes, lsns: start..block_end, reason, proven, streams });
     }
     Ok(())

@@ -3,7 +3,12 @@
 //! *X* is that position. *D* is the highest LSN that any surviving evidence proves durable: a later block, a footer, a
 //! successor's header, the superblock. A read that fails with an I/O error never gets here: it is that error, not the
 //! end of the log. Neither does a file of a newer version, or of another log.
+//!
+//! Whoever finds something asks here what it means, and says where it is: `catalog` about files that are missing or that
+//! contradict each other, `survey` about what is in them.
 
+use crate::error::{Corruption, Result};
+use crate::lsn::Lsn;
 use crate::options::TailPolicy;
 
 /// Where X lies.
@@ -39,6 +44,33 @@ pub(crate) enum Found {
     Short,
 }
 
+/// What is known about X. What is not known, or cannot matter, is left out: only rows that ask for nothing else fit then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) place: Option<Place>,
+    pub(crate) proof: Option<Proof>,
+    pub(crate) found: Found,
+    pub(crate) policy: Option<TailPolicy>,
+}
+
+impl Facts {
+    /// A contradiction between files, whatever lies in them.
+    pub(crate) const fn of_files(found: Found) -> Self {
+        Facts { place: None, proof: None, found, policy: None }
+    }
+
+    /// What is found in a segment that a successor ends, below that end.
+    pub(crate) const fn of_sealed(found: Found) -> Self {
+        Facts { place: Some(Place::Sealed), proof: Some(Proof::Below), found, policy: None }
+    }
+
+    /// What is found at X in the newest segment.
+    pub(crate) fn of_newest(x: Lsn, proven: Lsn, found: Found, policy: TailPolicy) -> Self {
+        let proof = if x < proven { Proof::Below } else { Proof::Beyond };
+        Facts { place: Some(Place::Newest), proof: Some(proof), found, policy: Some(policy) }
+    }
+}
+
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -50,6 +82,16 @@ pub(crate) enum Verdict {
     Refuse,
     /// Nothing decides, and the policy is not to guess: refuse and change nothing.
     RefuseUnproven,
+}
+
+impl Verdict {
+    /// The error with which the log is refused, if it is.
+    pub(crate) fn refuse(self, damage: impl FnOnce() -> Corruption) -> Result<()> {
+        match self {
+            Verdict::CleanEnd | Verdict::Cut => Ok(()),
+            Verdict::Refuse | Verdict::RefuseUnproven => Err(damage().into()),
+        }
+    }
 }
 
 struct Row {
@@ -76,17 +118,17 @@ const TABLE: &[Row] = &[
 ];
 
 /// Looks the verdict up.
-pub(crate) fn decide(place: Place, proof: Proof, found: Found, policy: TailPolicy) -> Verdict {
-    fn fits<T: PartialEq>(row: Option<T>, value: &T) -> bool {
-        row.is_none_or(|r| r == *value)
+pub(crate) fn decide(facts: Facts) -> Verdict {
+    fn fits<T: PartialEq>(row: Option<T>, fact: Option<T>) -> bool {
+        row.is_none() || row == fact
     }
     TABLE
         .iter()
         .find(|row| {
-            fits(row.place, &place)
-                && fits(row.proof, &proof)
-                && fits(row.found, &found)
-                && fits(row.policy, &policy)
+            fits(row.place, facts.place)
+                && fits(row.proof, facts.proof)
+                && fits(row.found, Some(facts.found))
+                && fits(row.policy, facts.policy)
         })
         .map_or(Verdict::Refuse, |row| row.verdict)
 }
@@ -95,43 +137,68 @@ pub(crate) fn decide(place: Place, proof: Proof, found: Found, policy: TailPolic
 mod tests {
     use super::*;
 
+    const FOUND: [Found; 5] = [Found::Unwritten, Found::Torn, Found::Missing, Found::Overlap, Found::Short];
+
     /// Every combination, against the design's sentences written down one by one.
     #[test]
     fn all_combinations() {
         let mut seen = 0;
-        for place in [Place::Sealed, Place::Newest] {
-            for proof in [Proof::Below, Proof::Beyond] {
-                for found in [Found::Unwritten, Found::Torn, Found::Missing, Found::Overlap, Found::Short] {
-                    for policy in [TailPolicy::Truncate, TailPolicy::Refuse] {
+        for place in [None, Some(Place::Sealed), Some(Place::Newest)] {
+            for proof in [None, Some(Proof::Below), Some(Proof::Beyond)] {
+                for found in FOUND {
+                    for policy in [None, Some(TailPolicy::Truncate), Some(TailPolicy::Refuse)] {
                         let expected = if matches!(found, Found::Missing | Found::Overlap | Found::Short) {
                             // A promised segment is missing, two claim the same LSNs, or a file was cut short.
                             Verdict::Refuse
-                        } else if place == Place::Sealed {
+                        } else if place == Some(Place::Sealed) {
                             // A bad byte in a segment that a successor seals.
                             Verdict::Refuse
-                        } else if proof == Proof::Below {
+                        } else if proof == Some(Proof::Below) {
                             // X below D.
+                            Verdict::Refuse
+                        } else if place.is_none() || proof.is_none() {
+                            // Of what is not known to be an unproven tail nothing is given up.
                             Verdict::Refuse
                         } else if found == Found::Unwritten {
                             // Everything verifies, then unwritten or stale bytes.
                             Verdict::CleanEnd
-                        } else if policy == TailPolicy::Truncate {
-                            // X at or above D: torn tail.
-                            Verdict::Cut
                         } else {
-                            // The one undecidable case follows the policy.
-                            Verdict::RefuseUnproven
+                            // X at or above D: torn tail. The one undecidable case follows the policy.
+                            match policy {
+                                Some(TailPolicy::Truncate) => Verdict::Cut,
+                                Some(TailPolicy::Refuse) => Verdict::RefuseUnproven,
+                                None => Verdict::Refuse,
+                            }
                         };
-                        assert_eq!(
-                            decide(place, proof, found, policy),
-                            expected,
-                            "{place:?} {proof:?} {found:?} {policy:?}"
-                        );
+                        let facts = Facts { place, proof, found, policy };
+                        assert_eq!(decide(facts), expected, "{facts:?}");
                         seen += 1;
                     }
                 }
             }
         }
-        assert_eq!(seen, 40);
+        assert_eq!(seen, 135);
+    }
+
+    /// No row is there for nothing: for each there is something that recovery asks about which it is the first to fit.
+    #[test]
+    fn every_row_is_reached() {
+        let mut asked = FOUND.map(Facts::of_files).to_vec();
+        asked.extend(FOUND.map(Facts::of_sealed));
+        for (x, proven) in [(Lsn::ZERO, Lsn::new(8)), (Lsn::new(8), Lsn::new(8))] {
+            for policy in [TailPolicy::Truncate, TailPolicy::Refuse] {
+                asked.extend(FOUND.map(|found| Facts::of_newest(x, proven, found, policy)));
+            }
+        }
+        let first = |facts: &Facts| {
+            TABLE.iter().position(|row| {
+                row.place.is_none_or(|place| Some(place) == facts.place)
+                    && row.proof.is_none_or(|proof| Some(proof) == facts.proof)
+                    && row.found.is_none_or(|found| found == facts.found)
+                    && row.policy.is_none_or(|policy| Some(policy) == facts.policy)
+            })
+        };
+        let reached: std::collections::BTreeSet<_> = asked.iter().filter_map(first).collect();
+        assert_eq!(reached.len(), TABLE.len());
     }
 }

@@ -18,14 +18,13 @@ use crate::error::{Error, LogUuid, RepairProblem, Result};
 use crate::format::crc32;
 use crate::format::segment::parse_file_name;
 use crate::format::superblock::FILE_NAME;
-use crate::io::{Access, Disk, File, read_full_at, sync_names, write_all_at};
+use crate::io::{Access, Disk, File, PIECE, read_full_at, sync_names, write_all_at};
 use crate::recovery::{TEMPORARY, is_temporary};
 
 /// The manifest's file name.
 pub(super) const MANIFEST: &str = "manifest";
 
 const TITLE: &str = "seawall repair 1";
-const PIECE: usize = 1 << 20;
 
 /// Length and checksum of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +107,13 @@ pub(super) fn save(
     }
     let mut manifest =
         Manifest { uuid: uuid.to_string(), directories: directories.to_vec(), entries: Vec::new() };
-    let saved = copy_all(disk, aside, untouched, &mut manifest).and_then(|()| write(aside, &manifest));
+    let mut begun = Vec::new();
+    let saved =
+        copy_all(disk, aside, untouched, &mut manifest, &mut begun).and_then(|()| write(aside, &manifest));
     if let Err(e) = saved {
-        for entry in manifest.entries.iter().filter(|e| e.copied) {
+        for (directory, name) in begun {
             // Why a copy could not be removed adds nothing to why there is none.
-            drop(existing(aside, entry.directory.as_deref()).map(|d| d.map(|d| d.remove(&entry.name))));
+            drop(existing(aside, directory.as_deref()).map(|d| d.map(|d| d.remove(&name))));
         }
         return Err(e);
     }
@@ -133,6 +134,7 @@ fn copy_all(
     aside: &Arc<dyn Disk>,
     untouched: &[&str],
     manifest: &mut Manifest,
+    begun: &mut Vec<(Option<String>, String)>,
 ) -> Result<()> {
     let inner = manifest.directories.clone();
     for layer in std::iter::once(None).chain(inner.into_iter().map(Some)) {
@@ -144,13 +146,12 @@ fn copy_all(
         names.sort();
         for name in names {
             let copied = directory.is_some() || !untouched.contains(&name.as_str());
-            let print = Print { len: 0, crc: 0 };
-            // Named before it is there, so that half a copy is removed too.
-            manifest.entries.push(Entry { directory: directory.clone(), name: name.clone(), print, copied });
-            let print = if copied { copy(&from, &to, &name, &name)? } else { print_of(&from, &name)? };
-            if let Some(entry) = manifest.entries.last_mut() {
-                entry.print = print;
+            if copied {
+                // Noted before it is there, so that half a copy is removed too.
+                begun.push((directory.clone(), name.clone()));
             }
+            let print = if copied { copy(&from, &to, &name, &name)? } else { print_of(&from, &name)? };
+            manifest.entries.push(Entry { directory: directory.clone(), name, print, copied });
         }
         sync_names(&*to)?;
     }
@@ -198,7 +199,7 @@ fn read_through(
     let mut buffer = vec![0; PIECE];
     loop {
         let got = read_full_at(file, &mut buffer, len)?;
-        let bytes = buffer.get(..got).unwrap_or_default();
+        let (bytes, _) = buffer.split_at(got);
         if bytes.is_empty() {
             return Ok(Print { len, crc: hasher.finalize() });
         }

@@ -273,7 +273,7 @@ impl Plan {
     fn footers(&self) -> impl Iterator<Item = &Kept> {
         let wanted = !matches!(self.choice, Choice::RebuildSuperblock { .. });
         // The last one is written again without a footer.
-        let rewritten = self.loss.is_some().then(|| self.prefix.kept.len().saturating_sub(1));
+        let rewritten = self.loss.as_ref().and(self.prefix.kept.len().checked_sub(1));
         let kept = self.prefix.kept.iter().enumerate().filter(move |(n, _)| Some(*n) != rewritten);
         kept.map(|(_, k)| k).filter(move |k| wanted && k.footing == Footing::Damaged)
     }
@@ -323,7 +323,7 @@ impl Plan {
             start: segment.first_lsn(),
             end: last.end,
             predecessor,
-            previous: predecessor.map_or(0, |p| p.digest),
+            previous: last.member.header.previous_digest(),
             id: self.prefix.highest_id.next(),
             salt: random_salt(),
             mmap: false,
@@ -374,8 +374,7 @@ pub(crate) fn set_aside(
 
 /// The first directory `repair-1`, `repair-2`, ... in the log's that holds nothing; made if it is missing.
 fn fresh_aside(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
-    let mut number = 1u32;
-    loop {
+    for number in 1..=u32::MAX {
         let name = format!("{ASIDE}{number}");
         let io = |op| {
             let path = disk.path().join(&name);
@@ -385,6 +384,6 @@ fn fresh_aside(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
         if aside.list().map_err(io("list"))?.is_empty() {
             return Ok(aside);
         }
-        number = number.saturating_add(1);
     }
+    Err(Error::Repair { path: disk.path().to_owned(), problem: RepairProblem::AsideInUse })
 }

@@ -20,6 +20,10 @@ pub(crate) struct SegmentTable {
 
 impl SegmentTable {
     pub(crate) fn new(segments: Vec<Arc<Segment>>, mmap: bool) -> Self {
+        assert!(
+            segments.iter().rev().skip(1).all(|s| s.end().is_some()),
+            "a segment before the newest has not ended"
+        );
         let without_mapping = AtomicU64::new(lacking(&segments, mmap));
         SegmentTable { segments: RwLock::new(segments), mmap, without_mapping }
     }
@@ -66,11 +70,11 @@ impl SegmentTable {
 
     /// The newest segment that has a durable block, which is what the superblock may name, and where the one before it ended:
     /// all below was durable before it had one.
-    pub(super) fn newest_with_a_block(&self) -> Option<(SegmentId, Lsn)> {
+    pub(super) fn newest_with_a_block(&self) -> Option<(SegmentId, Option<Lsn>)> {
         let segments = self.segments.read();
-        let at = segments.iter().rposition(|segment| !segment.ended_empty())?;
-        let before = at.checked_sub(1).and_then(|at| segments.get(at));
-        Some((segments.get(at)?.id(), before.and_then(|segment| segment.end()).unwrap_or(Lsn::ZERO)))
+        let (at, newest) = segments.iter().enumerate().rfind(|(_, segment)| !segment.ended_empty())?;
+        let before = segments.iter().take(at).next_back();
+        Some((newest.id(), before.and_then(|segment| segment.end())))
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
@@ -88,7 +92,7 @@ impl SegmentTable {
 
     pub(super) fn remove_oldest(&self, count: usize) -> Vec<Arc<Segment>> {
         let mut segments = self.segments.write();
-        let count = count.min(segments.len());
+        assert!(count < segments.len(), "{count} of {} segments are to be released", segments.len());
         let removed: Vec<_> = segments.drain(..count).collect();
         self.without_mapping.fetch_sub(lacking(&removed, self.mmap), Ordering::Relaxed);
         removed
@@ -130,6 +134,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = RealDisk::open(dir.path()).unwrap();
         let segments = vec![segment(1, true, &disk), segment(2, false, &disk)];
+        segments[0].set_end(Lsn::new(2 * 4096));
         assert_eq!(SegmentTable::new(segments.clone(), false).without_mapping(), 0, "nobody asked");
         let table = SegmentTable::new(segments, true);
         assert_eq!(table.without_mapping(), 1);

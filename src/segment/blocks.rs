@@ -12,6 +12,7 @@ use crate::format::segment::Life;
 use crate::format::{DATA_START, Identity, align_up, crc32, is_zero};
 use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, StreamRange};
+use crate::size::{at_most, in_memory};
 
 /// A sliding view of a file, filled by large reads.
 pub(crate) struct Window<'a> {
@@ -32,7 +33,7 @@ impl<'a> Window<'a> {
 
     /// Up to `len` bytes at `offset`; fewer only at the window's end or the file's.
     pub(crate) fn get(&mut self, offset: u64, len: usize) -> std::io::Result<&[u8]> {
-        let room = usize::try_from(self.end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let room = in_memory(self.end.saturating_sub(offset));
         let len = len.min(room);
         let have = self.start + self.buf.len() as u64;
         if offset < self.start || offset + len as u64 > have {
@@ -41,9 +42,9 @@ impl<'a> Window<'a> {
             let got = read_full_at(self.file, &mut self.buf, offset)?;
             self.buf.truncate(got);
         }
-        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
-        let rest = self.buf.get(from..).unwrap_or_default();
-        Ok(rest.get(..len).unwrap_or(rest))
+        // Either it was there, or the buffer begins with it.
+        let (_, rest) = self.buf.split_at(in_memory(offset - self.start));
+        Ok(rest.split_at(len.min(rest.len())).0)
     }
 }
 
@@ -68,13 +69,14 @@ pub(crate) fn check_block(
     };
     let mut at = BLOCK_HEADER;
     for _ in 0..header.records {
-        let rest = block.get(at..).unwrap_or_default();
+        // Behind records that were found whole in it.
+        let (_, rest) = block.split_at(at);
         let Ok(record) = RecordHeader::decode(rest, identity, header.lsn.plus(at as u64)) else {
             return damage(at, CorruptionReason::RecordHeader);
         };
         let start = record.header_len();
         let end = start + record.payload_len as usize;
-        let next = usize::try_from(record.padded_len()).unwrap_or(usize::MAX);
+        let next = in_memory(record.padded_len());
         match (rest.get(start..end), rest.get(end..next)) {
             (Some(payload), _) if crc32(payload) != record.payload_crc => {
                 return damage(at + start, CorruptionReason::Payload);
@@ -103,9 +105,9 @@ pub(crate) enum Sighting {
     Footer(Lsn),
 }
 
-/// How many bytes behind `from` the segment may have. None when `from` lies before the segment.
-pub(crate) fn room_behind(life: &Life, from: Lsn) -> Option<u64> {
-    from.distance_from(life.first_lsn).map(|position| life.capacity.saturating_sub(position))
+/// How many bytes the segment may have behind `from`, which lies in it or behind it.
+pub(crate) fn room_behind(life: &Life, from: Lsn) -> u64 {
+    life.capacity.saturating_sub(from.since(life.first_lsn))
 }
 
 /// Looks at every position at or behind `from` where a block or a footer could be, and tells `see` of those that verify.
@@ -129,28 +131,26 @@ pub(crate) fn look_within(
     let identity = life.identity();
     let mut window = Window::new(file, file.len()?);
     let mut last = None;
-    let Some(start) = lsns.start.distance_from(life.first_lsn) else { return Ok(None) };
-    let mut position = start;
+    let mut position = lsns.start.since(life.first_lsn);
     while position <= life.capacity && life.first_lsn.plus(position) < lsns.end {
         let bytes = window.get(DATA_START + position, WINDOW)?;
         if bytes.len() < BLOCK_HEADER {
             break;
         }
         // A header that this piece cuts off is looked at with the next one.
-        let whole = bytes.len().saturating_sub(FOOTER_HEADER);
-        let seen = match whole - whole % life.block_align as usize {
-            _ if bytes.len() < WINDOW => bytes.len(),
-            seen => seen,
+        const WHOLE: usize = WINDOW - FOOTER_HEADER;
+        let seen = match bytes.len() {
+            WINDOW => WHOLE - WHOLE % life.block_align as usize,
+            last => last,
         };
         if !is_zero(bytes) {
             let lsn = life.first_lsn.plus(position);
             last = bytes.iter().rposition(|b| *b != 0).map(|i| lsn.plus(i as u64 + 1));
             let first = align_up(position, u64::from(life.block_align)) - position;
-            let to_end = lsns.end.distance_from(lsn).and_then(|rest| usize::try_from(rest).ok());
             look_at(
                 bytes,
-                usize::try_from(first).unwrap_or(usize::MAX),
-                seen.min(to_end.unwrap_or(usize::MAX)),
+                in_memory(first),
+                at_most(seen, lsns.end.since(lsn)),
                 life,
                 &identity,
                 lsn,
@@ -174,7 +174,7 @@ fn look_at(
 ) {
     for at in (first..end).step_by(life.block_align as usize) {
         let here = lsn.plus(at as u64);
-        let rest = bytes.get(at..).unwrap_or_default();
+        let (_, rest) = bytes.split_at(at);
         if let Some(b) = rest.first_chunk::<BLOCK_HEADER>()
             && let Ok(header) = BlockHeader::decode(b, identity, here)
         {
@@ -201,9 +201,9 @@ fn records_in<'a>(
     std::iter::from_fn(move || {
         while at + PLAIN_HEADER <= bytes.len() {
             let here = lsn.plus(at as u64);
-            let record = RecordHeader::decode(bytes.get(at..).unwrap_or_default(), identity, here);
+            let record = RecordHeader::decode(bytes.split_at(at).1, identity, here);
             let step = record.as_ref().map_or(RECORD_ALIGN as u64, RecordHeader::padded_len);
-            at = at.saturating_add(usize::try_from(step).unwrap_or(usize::MAX));
+            at += in_memory(step);
             if let Ok(record) = record {
                 return Some((here, record));
             }

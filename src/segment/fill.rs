@@ -14,28 +14,17 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::prepare::Plan;
+use super::progress::Progress;
 use crate::error::Result;
-use crate::format::DATA_START;
-use crate::io::{File, write_all_at};
+use crate::format::segment::Life;
+use crate::io::{File, PIECE, write_all_at};
 use crate::lsn::Lsn;
 use crate::monitor::Caller;
-
-/// Those who commit while a segment is made ready.
-pub(crate) trait Commits {
-    /// Everything below is durable.
-    fn durable(&self) -> Lsn;
-
-    /// Somebody waits for the segment, or nobody commits any more.
-    fn hurry(&self) -> bool;
-
-    /// Leaves the device to them for so long.
-    fn rest(&self, time: Duration);
-}
+use crate::size::at_most;
 
 /// So many bytes are written at a time, and synced: the device works on a whole segment for tens of milliseconds, and a
 /// commit that comes then would wait for all of it.
-const PIECE: usize = 1 << 20;
+const LARGE_PIECE: usize = PIECE;
 
 /// So many when there is time: more syncs, and less for a commit to wait for.
 const SMALL_PIECE: usize = 256 << 10;
@@ -46,90 +35,65 @@ const REST: u32 = 3;
 /// No rest is longer: when the device stood still for a second, nobody is to wait for three more.
 const LONGEST_REST: Duration = Duration::from_millis(5);
 
-/// Writes zeros over the file from `from` to its end.
+/// Writes zeros over the file from `from` to its end, beside those who commit; `rest` leaves the device to them for so long.
 pub(super) fn fill(
     file: &dyn File,
     path: &Path,
     from: u64,
-    plan: &Plan,
-    commits: &dyn Commits,
+    life: &Life,
+    progress: &Progress,
     caller: &Caller,
+    mut rest: impl FnMut(Duration),
 ) -> Result<()> {
-    let full = DATA_START + plan.capacity;
-    let zeros = vec![0u8; at_most(PIECE, full - from)];
+    let full = life.file_len();
+    let zeros = vec![0u8; at_most(LARGE_PIECE, full - from)];
     let mut at = from;
     while at < full {
-        let ahead = !commits.hurry() && is_ahead(plan, full - at, commits.durable());
+        let ahead = !progress.is_in_a_hurry() && is_ahead(life, full - at, progress.durable());
         let begun = Instant::now();
-        let piece = at_most(if ahead { SMALL_PIECE } else { PIECE }, full - at);
-        let piece = zeros.get(..piece).unwrap_or(&zeros);
+        let most = if ahead { SMALL_PIECE } else { LARGE_PIECE };
+        let (piece, _) = zeros.split_at(at_most(most.min(zeros.len()), full - at));
         caller.call("write", path, || write_all_at(file, piece, at))?;
         at += piece.len() as u64;
         if at >= full {
             break;
         }
-        if !commits.hurry() {
+        if !progress.is_in_a_hurry() {
             caller.call("fdatasync", path, || file.sync_data())?;
         }
         if ahead {
-            commits.rest((begun.elapsed() * REST).min(LONGEST_REST));
+            rest((begun.elapsed() * REST).min(LONGEST_REST));
         }
     }
     Ok(())
 }
 
-fn at_most(most: usize, left: u64) -> usize {
-    usize::try_from(left).unwrap_or(most).min(most)
-}
-
 /// Whether so much is filled that commits can have the device for a while: a share twice as large as that of the segment in
 /// use that is used, and a little.
-fn is_ahead(plan: &Plan, left: u64, durable: Lsn) -> bool {
-    let unused = plan.first_lsn.distance_from(durable).unwrap_or(0);
-    let used = plan.capacity.saturating_sub(unused);
-    let filled = plan.capacity.saturating_sub(left);
-    filled >= used.saturating_mul(2).saturating_add(plan.capacity / 16)
+fn is_ahead(life: &Life, left: u64, durable: Lsn) -> bool {
+    // The segment in use may be larger than this one, and then more of it may be unused than this one has.
+    let unused = life.first_lsn.distance_from(durable).unwrap_or(0);
+    let used = life.capacity.saturating_sub(unused);
+    let filled = life.capacity - left;
+    filled >= 2 * used + life.capacity / 16
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
     use crate::error::LogUuid;
+    use crate::format::DATA_START;
     use crate::io::Disk as _;
     use crate::io::sim::SimDisk;
     use crate::lsn::SegmentId;
-    use crate::segment::Room;
 
     const CAPACITY: u64 = (4 << 20) - 4096;
-
-    struct Stand {
-        durable: Lsn,
-        hurry: bool,
-        rests: Cell<usize>,
-    }
-
-    impl Commits for Stand {
-        fn durable(&self) -> Lsn {
-            self.durable
-        }
-
-        fn hurry(&self) -> bool {
-            self.hurry
-        }
-
-        fn rest(&self, time: Duration) {
-            assert!(Duration::ZERO < time && time <= LONGEST_REST);
-            self.rests.set(self.rests.get() + 1);
-        }
-    }
 
     /// Fills a file beside a segment of which so much is used; says how long each write was, and how many syncs and rests
     /// there were.
     fn filled(used: u64, hurry: bool) -> (Vec<u64>, usize, usize) {
         let first_lsn = Lsn::new(10 * CAPACITY);
-        let plan = Plan {
+        let life = Life {
             uuid: LogUuid::from_bytes([7; 16]),
             id: SegmentId::new(2),
             before: None,
@@ -137,14 +101,18 @@ mod tests {
             capacity: CAPACITY,
             block_align: 4096,
             salt: 1,
-            mmap: false,
-            room: Room::Ordinary,
+            recycled: false,
         };
         let disk = SimDisk::new();
         let file = disk.create("next").unwrap();
-        let commits =
-            Stand { durable: Lsn::new(first_lsn.get() - (CAPACITY - used)), hurry, rests: Cell::new(0) };
-        fill(&*file, Path::new("next"), DATA_START, &plan, &commits, &Caller::default()).unwrap();
+        let progress = Progress::new(Lsn::new(first_lsn.get() - (CAPACITY - used)), true);
+        progress.set_hurry(hurry);
+        let mut rests = 0;
+        let rest = |time| {
+            assert!(Duration::ZERO < time && time <= LONGEST_REST);
+            rests += 1;
+        };
+        fill(&*file, Path::new("next"), DATA_START, &life, &progress, &Caller::default(), rest).unwrap();
         let (mut at, mut lens, mut syncs) = (DATA_START, Vec::new(), 0);
         for line in disk.trace() {
             let words: Vec<&str> = line.split(' ').collect();
@@ -161,7 +129,7 @@ mod tests {
         assert_eq!(at, DATA_START + CAPACITY);
         let contents = disk.contents("next").unwrap();
         assert!(contents.len() as u64 == at && contents.iter().all(|b| *b == 0));
-        (lens, syncs, commits.rests.get())
+        (lens, syncs, rests)
     }
 
     #[test]

@@ -17,10 +17,12 @@
 mod blocks;
 mod fill;
 mod prepare;
+mod progress;
 mod reserve;
 mod salvage;
 mod seal;
 mod superblock;
+mod supply;
 mod walk;
 
 use std::num::NonZeroU16;
@@ -41,19 +43,21 @@ use crate::io::mapping::{FileLife, Mapping, Watch};
 use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, SegmentId};
 use crate::mutation::{Mutation, mutated};
+use crate::size::{at_most, in_header, in_memory};
 use crate::trace::event;
 
 pub(crate) use blocks::{
     BlockDamage, Sighting, Window, check_block, find_streams, look_around, look_within, records_end,
     room_behind,
 };
-pub(crate) use fill::Commits;
 pub(crate) use prepare::{Plan, Unprepared, prepare, size_of};
+pub(crate) use progress::Progress;
 pub(crate) use reserve::{RESERVE, Room, make_reserve};
 pub use salvage::Salvage;
 pub(crate) use salvage::{good_blocks, last_block_end};
 pub(crate) use seal::{SealInput, clear_footer, load_footer, seal};
 pub(crate) use superblock::{FoundSuperblock, SuperblockFile};
+pub(crate) use supply::Supply;
 pub(crate) use walk::Blocks;
 pub use walk::{Heads, SegmentReader, Summarizer};
 
@@ -154,8 +158,7 @@ impl StoredRecord {
     /// The record with its payload, decoded if need be. `segment` is where it lies.
     #[inline(always)]
     pub(crate) fn decode(self, segment: &Segment, decoder: &Decoder) -> Result<Record> {
-        // A record's length is a u32 in its header.
-        let stored_len = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let stored_len = in_header(self.bytes.len());
         let payload = match self.codec {
             None => self.bytes,
             Some(id) => match decoder.decode(id, &self.bytes) {
@@ -250,9 +253,8 @@ impl Segment {
         let file_len = file.len().map_err(|e| Error::io("stat", &path, e))?;
         let file_life = FileLife::default();
         let mapped = file.as_std().filter(|_| mmap).map(|std| {
-            let len = usize::try_from(file_len.min(DATA_START.saturating_add(life.capacity)));
-            let len = len.map_err(|_| std::io::ErrorKind::OutOfMemory)?;
-            Mapping::new(std, 0, len, &file_life)
+            let len = file_len.min(life.file_len());
+            Mapping::new(std, 0, in_memory(len), &file_life)
         });
         let map = mapped.and_then(|mapped| mapped.inspect_err(|e| tell_unmapped(&path, e)).ok());
         Ok(Segment {
@@ -339,7 +341,7 @@ impl Segment {
         self.file_life.watch()
     }
 
-    /// Where in the file the byte at `lsn` lies.
+    /// Where in the file the byte at `lsn` lies. An address that is not in the segment leads to bytes that do not verify at it.
     #[inline]
     pub(crate) fn offset(&self, lsn: Lsn) -> u64 {
         DATA_START.saturating_add(lsn.get().saturating_sub(self.life.first_lsn.get()))
@@ -349,11 +351,11 @@ impl Segment {
     #[inline]
     fn fetch(&self, lsn: Lsn, len: usize) -> Result<Bytes> {
         let offset = self.offset(lsn);
-        if let (Some(map), Ok(start)) = (&self.map, usize::try_from(offset)) {
-            let end = start.saturating_add(len);
-            if let Some(bytes) = map.slice(start, end) {
-                return Ok(bytes);
-            }
+        let start = in_memory(offset);
+        if let Some(map) = &self.map
+            && let Some(bytes) = map.slice(start, start.saturating_add(len))
+        {
+            return Ok(bytes);
         }
         self.fetch_from_file(offset, len)
     }
@@ -361,7 +363,7 @@ impl Segment {
     #[inline(never)]
     fn fetch_from_file(&self, offset: u64, len: usize) -> Result<Bytes> {
         let file_len = self.file.len().map_err(|e| Error::io("stat", &self.path, e))?;
-        let have = usize::try_from(file_len.saturating_sub(offset)).unwrap_or(usize::MAX).min(len);
+        let have = at_most(len, file_len.saturating_sub(offset));
         let mut buf = vec![0; have];
         let got =
             read_full_at(&*self.file, &mut buf, offset).map_err(|e| Error::io("read", &self.path, e))?;
@@ -374,7 +376,8 @@ impl Segment {
     #[inline]
     pub(crate) fn prefetch(&self, lsn: Lsn) {
         const BEGINNING: usize = 320;
-        if let (Some(map), Ok(start)) = (&self.map, usize::try_from(self.offset(lsn))) {
+        if let Some(map) = &self.map {
+            let start = in_memory(self.offset(lsn));
             map.prefetch(start, start.saturating_add(BEGINNING));
         }
     }
@@ -382,9 +385,10 @@ impl Segment {
     /// The header of the record at `lsn`, which must end at or below `limit`.
     #[inline(always)]
     fn record_header(&self, lsn: Lsn, limit: Lsn) -> Result<std::result::Result<RecordHeader, Invalid>> {
-        let room = usize::try_from(limit.distance_from(lsn).unwrap_or(0)).unwrap_or(usize::MAX);
-        let len = room.min(LABELLED_HEADER);
-        if let (Some(map), Ok(start)) = (&self.map, usize::try_from(self.offset(lsn)))
+        // There is nothing at an address behind the limit.
+        let len = at_most(LABELLED_HEADER, limit.distance_from(lsn).unwrap_or(0));
+        let start = in_memory(self.offset(lsn));
+        if let Some(map) = &self.map
             && let Some(bytes) = map.get(start, start.saturating_add(len))
         {
             return Ok(RecordHeader::decode(bytes, &self.identity, lsn));

@@ -7,7 +7,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::fill::{Commits, fill};
+use super::fill::fill;
+use super::progress::Progress;
 use super::{Room, Segment};
 use crate::error::{Error, LogUuid, Result, SYNC_NAMES};
 use crate::format::segment::{Life, file_name, has_room};
@@ -33,7 +34,7 @@ pub(crate) struct Plan {
 }
 
 /// Numbers that are left for opening the log, each time with a tail to be written again.
-const RESERVE: u64 = 1 << 16;
+const LEFT_FOR_OPENS: u64 = 1 << 16;
 
 /// Why a segment could not be made ready, and what that left in the directory.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub(crate) struct Unprepared {
 }
 
 /// Makes a segment ready, out of the file called `recycled` if one is given. The reserve is such a file too: of its bytes
-/// nothing is known either. Takes its time, as far as `commits` leave it any.
+/// nothing is known either. Leaves the device to those who commit, as far as `progress` says that there is time.
 ///
 /// # Errors
 /// Nothing of the new segment is left then, unless it is said so. The file called `recycled` may be gone.
@@ -52,13 +53,13 @@ pub(crate) fn prepare(
     disk: &Arc<dyn Disk>,
     plan: &Plan,
     recycled: Option<&str>,
-    commits: &dyn Commits,
+    progress: &Progress,
     caller: &Caller,
 ) -> std::result::Result<Segment, Unprepared> {
     let name = file_name(plan.id, plan.first_lsn);
     let path = disk.path().join(&name);
     let nothing_left = |error| Unprepared { error, left: None };
-    if !has_room(plan.id, plan.first_lsn.plus(plan.capacity), RESERVE) {
+    if !has_room(plan.id, plan.first_lsn.plus(plan.capacity), LEFT_FOR_OPENS) {
         let (dir, lsn, id) = (disk.path().to_owned(), plan.first_lsn, plan.id);
         return Err(nothing_left(Error::Exhausted { dir, lsn, id }));
     }
@@ -70,7 +71,7 @@ pub(crate) fn prepare(
         let left = recycled.map(|old| (old.to_owned(), size_of(disk, old)));
         Unprepared { error, left }
     })?;
-    make_segment(disk, plan, created, commits, caller, &name).map_err(|error| {
+    make_segment(disk, plan, created, progress, caller, &name).map_err(|error| {
         let removed = caller.call("remove", &path, || disk.remove(&name));
         let left = removed.is_err().then(|| (name.clone(), size_of(disk, &name)));
         Unprepared { error, left }
@@ -87,7 +88,7 @@ fn make_segment(
     disk: &Arc<dyn Disk>,
     plan: &Plan,
     created: Option<Arc<dyn File>>,
-    commits: &dyn Commits,
+    progress: &Progress,
     caller: &Caller,
     name: &str,
 ) -> Result<Segment> {
@@ -106,7 +107,7 @@ fn make_segment(
         Some(file) => file,
         None => caller.call("open", &path, || disk.open(name, Access::ReadWrite))?,
     };
-    make_ready(&*file, &path, plan, &life, commits, caller)?;
+    make_ready(&*file, &path, &life, progress, caller)?;
     if !mutated(Mutation::SegmentName) {
         caller.call(SYNC_NAMES, disk.path(), || disk.sync())?;
     }
@@ -114,15 +115,8 @@ fn make_segment(
     Ok(Segment { room: plan.room, ..segment })
 }
 
-fn make_ready(
-    file: &dyn File,
-    path: &Path,
-    plan: &Plan,
-    life: &Life,
-    commits: &dyn Commits,
-    caller: &Caller,
-) -> Result<()> {
-    let full = DATA_START + life.capacity;
+fn make_ready(file: &dyn File, path: &Path, life: &Life, progress: &Progress, caller: &Caller) -> Result<()> {
+    let full = life.file_len();
     let had = caller.call("stat", path, || file.len())?;
     if had > full {
         caller.call("truncate", path, || file.set_len(full))?;
@@ -130,7 +124,7 @@ fn make_ready(
     caller.call("allocate", path, || file.allocate(full))?;
     // The header page of an earlier life goes with the first pass; its blocks stay and do not verify in this one.
     let from = if life.recycled { had.clamp(DATA_START, full) } else { DATA_START };
-    fill(file, path, from, plan, commits, caller)?;
+    fill(file, path, from, life, progress, caller, std::thread::sleep)?;
     let mut pages = life.encode().to_vec();
     pages.resize(2 * PAGE, 0);
     caller.call("write", path, || write_all_at(file, &pages, 0))?;

@@ -18,8 +18,9 @@ use std::sync::Arc;
 
 use crate::error::{Result, SYNC_NAMES};
 use crate::format::{DATA_START, PAGE};
-use crate::io::{Access, Allocated, Disk, File, write_all_at};
+use crate::io::{Access, Allocated, Disk, File, PIECE, write_all_at};
 use crate::monitor::Caller;
+use crate::size::at_most;
 
 /// Which space a segment is made of, and which a batch may go into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,16 +73,14 @@ pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64, caller: &Caller) ->
 
 /// Gives a file this size and the space for it, in whichever way the file system can.
 fn hold(file: &dyn File, bytes: u64) -> std::io::Result<()> {
-    const PIECE: usize = 1 << 20;
     file.set_len(bytes)?;
     if file.allocate(bytes)? == Allocated::Reserved {
         return Ok(());
     }
-    let zeros = vec![0; usize::try_from(bytes).unwrap_or(PIECE).min(PIECE)];
+    let zeros = vec![0; at_most(PIECE, bytes)];
     let mut at = 0;
     while at < bytes {
-        let rest = usize::try_from(bytes - at).unwrap_or(PIECE).min(zeros.len());
-        let piece = zeros.get(..rest).unwrap_or(&zeros);
+        let (piece, _) = zeros.split_at(at_most(zeros.len(), bytes - at));
         write_all_at(file, piece, at)?;
         at += piece.len() as u64;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{LoadedFooter, Segment, Summary, tell_unmapped};
-use crate::error::{Error, Result};
+use crate::error::{CorruptionReason, Error, Result};
 use crate::format::footer::{FOOTER_HEADER, Footer};
 use crate::format::{align_up, crc32};
 use crate::io::mapping::Mapping;
@@ -13,6 +13,7 @@ use crate::io::{File, read_full_at, write_all_at};
 use crate::lsn::Lsn;
 use crate::monitor::Caller;
 use crate::mutation::{Mutation, mutated};
+use crate::size::in_memory;
 
 /// What a footer says besides the summary.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +66,7 @@ fn write_footer(
     };
     let mut bytes = footer.encode(&segment.identity).to_vec();
     bytes.extend_from_slice(&summary.head);
-    bytes.resize(usize::try_from(footer.body_offset()).map_err(too_large)?, 0);
+    bytes.resize(in_memory(footer.body_offset()), 0);
     bytes.extend_from_slice(&summary.body);
     let at = footer_offset(segment, input.end);
     // The body is used without a look at its checksum. So the part that makes the footer one comes when the rest is
@@ -80,8 +81,10 @@ fn write_footer(
     }
     write(fixed, at)?;
     caller.call("fdatasync", path, || file.sync_data())?;
-    if let Some(loaded) = load_footer(segment, input.end, mmap)? {
-        segment.set_footer(loaded);
+    match load_footer(segment, input.end, mmap)? {
+        Some(loaded) => segment.set_footer(loaded),
+        // It was written and synced a moment ago.
+        None => return Err(segment.damage(input.end, input.end, CorruptionReason::Footer).into()),
     }
     Ok(())
 }
@@ -110,7 +113,7 @@ pub(crate) fn load_footer(segment: &Segment, end: Lsn, mmap: bool) -> Result<Opt
     }
     let Some(bytes) = footer_bytes(segment, &footer, at, mmap)? else { return Ok(None) };
     let head_end = FOOTER_HEADER + footer.head_len as usize;
-    let body_start = usize::try_from(footer.body_offset()).unwrap_or(usize::MAX);
+    let body_start = in_memory(footer.body_offset());
     if bytes.len() < body_start || bytes.len() < head_end {
         return Ok(None);
     }
@@ -122,7 +125,7 @@ pub(crate) fn load_footer(segment: &Segment, end: Lsn, mmap: bool) -> Result<Opt
 }
 
 fn footer_bytes(segment: &Segment, footer: &Footer, at: u64, mmap: bool) -> Result<Option<Bytes>> {
-    let Ok(len) = usize::try_from(footer.total_len()) else { return Ok(None) };
+    let len = in_memory(footer.total_len());
     if let (true, Some(std)) = (mmap, segment.file.as_std()) {
         match Mapping::new(std, at, len, &segment.file_life) {
             Ok(map) => return Ok(Some(map.all())),

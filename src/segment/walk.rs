@@ -31,7 +31,9 @@ pub trait Summarizer: Send + Sync + 'static {
 }
 
 impl SegmentReader {
+    /// The segment up to `end`, which does not lie before it.
     pub(crate) fn new(segment: Arc<Segment>, end: Lsn, decoder: Decoder) -> Self {
+        assert!(segment.first_lsn() <= end, "a segment that begins at {} ends at {end}", segment.first_lsn());
         SegmentReader { segment, end, decoder }
     }
 
@@ -57,6 +59,11 @@ impl SegmentReader {
     #[must_use]
     pub fn file_name(&self) -> &str {
         &self.segment.name
+    }
+
+    /// Its file, for messages.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.segment.path
     }
 
     /// How many bytes of the file lie before and between blocks' ends: what the segment takes without its footer and
@@ -113,7 +120,7 @@ impl SegmentReader {
     /// [`Error::Corruption`](crate::Error::Corruption) when a block header does not verify.
     pub fn pieces(&self, most: usize, least: u64) -> Result<Vec<Range<Lsn>>> {
         let (first, end) = (self.first_lsn(), self.end);
-        let span = end.distance_from(first).unwrap_or(0);
+        let span = end.since(first);
         let per = span.div_ceil(most.max(1) as u64).max(least);
         let mut pieces = Vec::new();
         let (mut start, mut blocks) = (first, Blocks::new(&self.segment, first, end));

@@ -113,7 +113,7 @@ fn in_order(
 
 /// The bytes of a segment up to its end.
 fn extent(segment: &Segment, end: Lsn) -> u64 {
-    end.distance_from(segment.first_lsn()).unwrap_or(0)
+    end.since(segment.first_lsn())
 }
 
 /// Every byte of an ended segment, footer included.
@@ -139,7 +139,7 @@ fn check_sealed(member: &Member, end: &Predecessor, report: &mut VerifyReport) -
         Ok(counted) => counted,
         Err(Error::Corruption(first)) => {
             report.add(*first);
-            let previous = member.header.predecessor.map_or(0, |p| p.digest);
+            let previous = member.header.previous_digest();
             all_damage(segment, Some(previous), end.end, witness(*end), report)?
         }
         Err(e) => return Err(e),
@@ -169,7 +169,7 @@ fn check_newest(catalog: &Catalog, sb: &Superblock, report: &mut VerifyReport) -
             let Some(newest) = newest else { return Ok(()) };
             let segment = &newest.segment;
             let end = last_block_end(segment)?;
-            let previous = newest.header.predecessor.map_or(0, |p| p.digest);
+            let previous = newest.header.previous_digest();
             let found = walk(segment, Some(previous), end, witness)?;
             if file == segment.path {
                 found.damage.into_iter().filter(|d| d.lsns.start < proven).for_each(|d| report.add(d));

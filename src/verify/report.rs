@@ -95,7 +95,9 @@ impl VerifyReport {
 
     /// One problem more, unless it is known.
     pub(super) fn add(&mut self, found: Corruption) {
-        if !self.problems.iter().any(|p| p.file == found.file && p.offset == found.offset) {
+        let same =
+            |p: &Corruption| (&p.file, p.offset, p.missing) == (&found.file, found.offset, found.missing);
+        if !self.problems.iter().any(same) {
             self.problems.push(found);
         }
     }

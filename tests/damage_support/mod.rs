@@ -226,10 +226,10 @@ fn refused(e: &Error, damaged: &SimDisk, disk: &SimDisk) -> Result<Outcome, Stri
     }
 }
 
-/// An error names a file that is there, or that should be.
+/// An error names a file that is there, or the superblock, or a segment's file that was taken away.
 fn named(file: &std::path::Path, damaged: &SimDisk) -> Result<bool, String> {
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let should_be = name.starts_with("segment ") || name == "superblock" || parse_file_name(&name).is_some();
+    let should_be = name == "superblock" || parse_file_name(&name).is_some();
     let known = damaged.files().contains(&name) || should_be;
     if known { Ok(true) } else { Err(format!("it names {}", file.display())) }
 }

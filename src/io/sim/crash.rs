@@ -139,7 +139,11 @@ impl SimDisk {
 
 fn any_fate(unsynced: &Unsynced, rng: &mut Rng) -> Fate {
     if unsynced.older > 0 && rng.below(3) == 0 {
-        return Fate::Older(u8::try_from(rng.below(unsynced.older as u64)).unwrap_or(0));
+        return Fate::Older({
+            // A fate has a byte for it.
+            let choices = unsynced.older.min(1 + usize::from(u8::MAX));
+            rng.below(choices as u64).to_le_bytes()[0]
+        });
     }
     match rng.below(if unsynced.is_sector() { 16 } else { 12 }) {
         0..=5 => Fate::Kept,
@@ -162,7 +166,7 @@ impl State {
 
     fn unsynced(&self) -> Vec<Unsynced> {
         let reachable = self.reachable();
-        let inodes = || reachable.iter().filter_map(|i| self.inodes.get(*i));
+        let inodes = || reachable.iter().map(|at| self.inode(*at));
         let sectors =
             inodes().flat_map(|i| i.pending.iter().map(|(sector, p)| unsynced_sector(i, *sector, p)));
         let sizes = inodes().filter(|i| i.resized()).map(|i| Unsynced {
@@ -181,7 +185,7 @@ impl State {
         let reachable = self.reachable();
         let mut devices: BTreeMap<usize, (&Inode, Pages)> = BTreeMap::new();
         for at in reachable {
-            let Some(inode) = self.inodes.get(at) else { continue };
+            let inode = self.inode(at);
             let mut device = inode.device.clone();
             // Room for every sector that may be kept; the size is decided below.
             let largest = inode.sizes.iter().copied().chain([device.len(), inode.cache.len()]).max();
@@ -211,7 +215,9 @@ impl State {
         let mut moved = BTreeMap::new();
         let mut next = Names::new();
         for (name, at) in names {
-            let Some((inode, device)) = devices.get(at) else { continue };
+            let found = devices.get(at);
+            assert!(found.is_some(), "{name} leads to a file that no name led to before the crash");
+            let Some((inode, device)) = found else { continue };
             let to = *moved.entry(*at).or_insert_with(|| {
                 let inode = Inode::synced(Arc::clone(name), device.clone(), inode.unreadable.clone());
                 state.inodes.push(Arc::new(inode));

@@ -11,6 +11,7 @@ use super::inode::Inode;
 use super::trace::{Event, With};
 use super::{NameChange, SECTOR, SimDisk, World};
 use crate::io::{Access, Allocated, Disk, File, Lock};
+use crate::size::in_memory;
 
 const EIO: i32 = 5;
 
@@ -263,7 +264,7 @@ impl File for SimFile {
         let with = With::Bytes { len: buf.len(), at: offset };
         let (world, fault) = self.call(Call::Read, with)?;
         let inode = world.state.inodes.get(self.inode).ok_or(io::ErrorKind::NotFound)?;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let start = in_memory(offset);
         let mut n = buf.len().min(inode.cache.len().saturating_sub(start));
         if n > 0 && inode.unreadable.range(start / SECTOR..=(start + n - 1) / SECTOR).next().is_some() {
             return Err(io::Error::from_raw_os_error(EIO));
@@ -271,7 +272,7 @@ impl File for SimFile {
         if fault == Some(Fault::Short) {
             n = n.div_ceil(2);
         }
-        Ok(inode.cache.read(start, buf.get_mut(..n).unwrap_or_default()))
+        Ok(inode.cache.read(start, buf.split_at_mut(n).0))
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
@@ -286,7 +287,7 @@ impl File for SimFile {
         if take > 0 && end > world.inode(self.inode)?.cache.len() {
             self.resize(&mut world, end as u64)?;
         }
-        world.inode(self.inode)?.write(start, buf.get(..take).unwrap_or_default());
+        world.inode(self.inode)?.write(start, buf.split_at(take).0);
         Ok(take)
     }
 

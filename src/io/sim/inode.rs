@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::SECTOR;
-use super::pages::{Pages, Sector, same};
+use super::pages::{Pages, SECTOR, Sector, same};
 
 /// A file's bytes.
 #[derive(Clone, Debug)]

@@ -80,12 +80,8 @@ use trace::Event;
 
 pub use crash::{CrashStyle, Fate, Unsynced};
 pub use fault::{Call, Fault, FaultPlan, SyncFailure, Trigger};
+pub use pages::{SECTOR, TEAR};
 pub use rng::Rng;
-
-/// The unit in which a device keeps or loses what was not synced.
-pub const SECTOR: usize = 4096;
-/// The unit at which a sector can be torn.
-pub const TEAR: usize = 512;
 
 /// A simulated directory, to be used as a [`Disk`](super::Disk).
 #[derive(Clone, Debug)]
@@ -274,7 +270,7 @@ impl SimDisk {
         let mut sum = fold(0, state.pending.len() as u64);
         for (name, at) in &*state.names {
             sum = name.bytes().fold(sum, |sum, b| fold(sum, u64::from(b)));
-            let Some(inode) = state.inodes.get(*at) else { continue };
+            let inode = state.inode(*at);
             sum = fold(sum, inode.cache.fingerprint());
             if !inode.pending.is_empty() || inode.resized() {
                 sum = fold(fold(sum, inode.pending.len() as u64), inode.device.fingerprint());
@@ -285,7 +281,16 @@ impl SimDisk {
 }
 
 impl State {
+    /// The file that a name leads to.
+    ///
+    /// **Invariant.** Names, and changes of names, lead to files that are there: files are added, and never taken out.
+    fn inode(&self, at: usize) -> &Arc<Inode> {
+        assert!(at < self.inodes.len(), "a name leads to file {at} of {}", self.inodes.len());
+        #[allow(clippy::indexing_slicing)] // just asserted
+        &self.inodes[at]
+    }
+
     fn named(&self, name: &str) -> Option<&Inode> {
-        self.names.get(name).and_then(|at| self.inodes.get(*at)).map(|inode| &**inode)
+        self.names.get(name).map(|at| &**self.inode(*at))
     }
 }

@@ -4,7 +4,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::SECTOR;
+/// The unit in which a device keeps or loses what was not synced.
+pub const SECTOR: usize = 4096;
+/// The unit at which a sector can be torn.
+pub const TEAR: usize = 512;
 
 /// One sector's bytes; none stands for zeros.
 pub(super) type Sector = Option<Arc<Bytes>>;
@@ -82,7 +85,7 @@ impl Pages {
     /// Copies bytes from `start` on; says how many there are.
     pub(super) fn read(&self, mut start: usize, buf: &mut [u8]) -> usize {
         let wanted = buf.len().min(self.len.saturating_sub(start));
-        let mut rest = buf.get_mut(..wanted).unwrap_or_default();
+        let (mut rest, _) = buf.split_at_mut(wanted);
         while !rest.is_empty() {
             let (at, within) = (start / SECTOR, start % SECTOR);
             let n = rest.len().min(SECTOR - within);
@@ -100,7 +103,7 @@ impl Pages {
     /// Writes bytes from `start` on, as far as the file goes.
     pub(super) fn write(&mut self, mut start: usize, bytes: &[u8]) {
         let fits = bytes.len().min(self.len.saturating_sub(start));
-        let mut rest = bytes.get(..fits).unwrap_or_default();
+        let (mut rest, _) = bytes.split_at(fits);
         while !rest.is_empty() {
             let (at, within) = (start / SECTOR, start % SECTOR);
             let (now, later) = rest.split_at(rest.len().min(SECTOR - within));

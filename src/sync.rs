@@ -5,17 +5,17 @@
 //! interleavings that a machine shows once in a year. Nothing on the commit path may block or be woken around this module.
 
 #[cfg(not(shuttle))]
-pub(super) use parking_lot::{Condvar, Mutex, MutexGuard};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 #[cfg(not(shuttle))]
-pub(super) use std::{sync::atomic, thread};
+pub(crate) use std::{sync::atomic, thread};
 
 #[cfg(all(target_os = "linux", not(shuttle)))]
 use rustix::thread::futex;
 
 #[cfg(shuttle)]
-pub(super) use modelled::{Condvar, Mutex, MutexGuard};
+pub(crate) use modelled::{Condvar, Mutex, MutexGuard};
 #[cfg(shuttle)]
-pub(super) use shuttle::{sync::atomic, thread};
+pub(crate) use shuttle::{sync::atomic, thread};
 
 use atomic::{AtomicU32, Ordering};
 
@@ -23,24 +23,24 @@ use atomic::{AtomicU32, Ordering};
 ///
 /// What was done before a [`Word::store`] is seen by whoever loads what was stored.
 #[derive(Debug, Default)]
-pub(super) struct Word {
+pub(crate) struct Word {
     value: AtomicU32,
     #[cfg(any(shuttle, not(target_os = "linux")))]
     queue: queue::Queue,
 }
 
 impl Word {
-    pub(super) fn load(&self) -> u32 {
+    pub(crate) fn load(&self) -> u32 {
         self.value.load(Ordering::Acquire)
     }
 
     /// Nobody is woken by this.
-    pub(super) fn store(&self, value: u32) {
+    pub(crate) fn store(&self, value: u32) {
         self.value.store(value, Ordering::Release);
     }
 
     /// Stores `new` if the value is `old`; says whether it was.
-    pub(super) fn replace(&self, old: u32, new: u32) -> bool {
+    pub(crate) fn replace(&self, old: u32, new: u32) -> bool {
         self.value.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
@@ -49,16 +49,16 @@ impl Word {
 #[cfg(all(target_os = "linux", not(shuttle)))]
 impl Word {
     /// Sleeps while the value is `value`. May return early.
-    pub(super) fn wait_while(&self, value: u32) {
+    pub(crate) fn wait_while(&self, value: u32) {
         // Not asleep because it changed, or awake because of a signal: the caller looks again in any case.
         let _woken = futex::wait(&self.value, futex::Flags::PRIVATE, value, None);
     }
 
-    pub(super) fn wake_one(&self) {
+    pub(crate) fn wake_one(&self) {
         let _woken = futex::wake(&self.value, futex::Flags::PRIVATE, 1);
     }
 
-    pub(super) fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         let _woken = futex::wake(&self.value, futex::Flags::PRIVATE, i32::MAX.cast_unsigned());
     }
 }
@@ -69,7 +69,7 @@ mod queue {
     use super::{Condvar, Mutex, Word};
 
     #[derive(Debug, Default)]
-    pub(super) struct Queue {
+    pub(crate) struct Queue {
         lock: Mutex<()>,
         changed: Condvar,
     }

@@ -1,0 +1,458 @@
+//! The commit path of one log.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::codec::Decoder;
+use crate::error::{Error, Result};
+use crate::format::align_up;
+use crate::format::block::{BLOCK_HEADER, BlockKind};
+use crate::io::process::Opener;
+use crate::lsn::Lsn;
+use crate::monitor::Monitor;
+use crate::options::Checked;
+use crate::segment::{Progress, Record, Room, Segment, Supply, Tip};
+use crate::stats::Counters;
+
+use super::batch::Batch;
+use super::ends::Ends;
+use super::staging::{BlockSeq, Next, Rest, StagedBlock, State};
+use super::submission::{Flush, Placement, SubmitOptions};
+use super::waiter::Outcome;
+use crate::sync::atomic::AtomicBool;
+use crate::sync::thread::JoinHandle;
+use crate::sync::{Condvar, Mutex, MutexGuard};
+
+/// The commit path of one log.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(super) state: Mutex<State>,
+    /// Something changed that somebody without a place in a waiter list may wait for: room, the next segment, the durable
+    /// LSN, the end.
+    pub(super) changed: Condvar,
+    /// The committer has something to do.
+    pub(super) work: Condvar,
+    pub(super) progress: Arc<Progress>,
+    pub(super) committer_started: AtomicBool,
+    pub(super) committer: Mutex<Option<JoinHandle<()>>>,
+    pub(super) options: Checked,
+    pub(super) opener: Opener,
+    pub(crate) counters: Arc<Counters>,
+    pub(super) monitor: Arc<Monitor>,
+    /// Held, and run: see [`Supply`].
+    pub(super) segments: Arc<dyn Supply>,
+    pub(super) manager: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where a batch was placed, and the block that it is in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub(super) seq: BlockSeq,
+    pub(super) at: Placement,
+}
+
+/// What a commit path begins with.
+pub(crate) struct PipelineParts {
+    pub(crate) options: Checked,
+    pub(crate) opener: Opener,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) monitor: Arc<Monitor>,
+    /// With the same durable LSN as `tip`.
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) segments: Arc<dyn Supply>,
+    /// Where the log goes on: in `current`, if recovery left a segment that can be written, else in the next one.
+    pub(crate) tip: Tip,
+    pub(crate) current: Option<Arc<Segment>>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(parts: PipelineParts) -> Self {
+        let PipelineParts { options, opener, counters, monitor, progress, segments, tip, current } = parts;
+        Pipeline {
+            state: Mutex::new(State {
+                tip,
+                flight: None,
+                queue: VecDeque::new(),
+                open: None,
+                current,
+                tail: tip.end,
+                submitted: tip.end,
+                next: Next::Wanted,
+                next_seq: BlockSeq(1),
+                staged: 0,
+                flushing: false,
+                unwitnessed: false,
+                poison: None,
+                closed: false,
+                stopping: false,
+                committer: Rest::Short,
+                arrived: Instant::now(),
+                segment_missed: None,
+                buffers: Vec::new(),
+            }),
+            changed: Condvar::new(),
+            work: Condvar::new(),
+            progress,
+            committer_started: AtomicBool::new(false),
+            committer: Mutex::new(None),
+            options,
+            opener,
+            counters,
+            monitor,
+            segments,
+            manager: Mutex::new(None),
+        }
+    }
+
+    /// Everything below is durable.
+    #[inline]
+    pub(crate) fn durable(&self) -> Lsn {
+        self.progress.durable()
+    }
+
+    /// The largest payload.
+    pub(crate) fn max_record_size(&self) -> u64 {
+        u64::from(self.options.max_record)
+    }
+
+    /// The largest batch, as it lies in the log.
+    pub(crate) fn max_batch_size(&self) -> u64 {
+        self.options.max_body
+    }
+
+    /// Where the next record would go, at the least.
+    pub(crate) fn end(&self) -> Lsn {
+        if self.opener.is_here() { self.state.lock().end() } else { self.durable() }
+    }
+
+    /// Bytes that are submitted and not yet written.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        self.state.lock().staged
+    }
+
+    /// The segment that was wanted is there, or could not be made.
+    pub(super) fn offer(&self, segment: Result<Arc<Segment>>) {
+        let mut state = self.state.lock();
+        state.next = match segment {
+            Ok(segment) => Next::Ready(segment),
+            Err(e) => Next::Failed(e),
+        };
+        state.segment_missed = None;
+        self.monitor.note_oldest_write(state.oldest_write());
+        self.changed.notify_all();
+    }
+
+    /// Fixes the order of a batch and makes it readable. On a full disk it may go into the reserve, if `how` says so.
+    ///
+    /// `admit` is asked before the batch gets its place, `place` told of it, both under the lock that orders batches: in
+    /// between no other batch gets a place.
+    pub(super) fn submit_placed<E: From<Error>>(
+        self: &Arc<Self>,
+        batch: &Batch,
+        how: SubmitOptions,
+        mut admit: impl FnMut() -> Result<(), E>,
+        place: impl FnOnce(&Placement),
+    ) -> Result<Placed, E> {
+        self.check(batch)?;
+        self.start_committer()?;
+        let mut state = self.state.lock();
+        let placed = self.stage(&mut state, batch, how.room(), &mut admit)?;
+        place(&placed.at);
+        if how.who_flushes() == Flush::Now && !state.flushing && state.has_work() {
+            self.work.notify_one();
+        }
+        drop(state);
+        self.run_inline();
+        Ok(placed)
+    }
+
+    /// Makes a batch durable and says where its first record lies.
+    pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<Lsn> {
+        self.check(batch)?;
+        self.start_committer()?;
+        let mut state = self.state.lock();
+        let placed = self.stage::<Error>(&mut state, batch, Room::Ordinary, &mut || Ok(()))?;
+        self.wait_staged(state, placed.seq, placed.at.end)?;
+        self.run_inline();
+        Ok(placed.at.first)
+    }
+
+    fn run_inline(&self) {
+        if !self.options.threads {
+            self.manage_pending();
+        }
+    }
+
+    /// The record at `lsn`, when it is submitted and not yet durable.
+    pub(crate) fn find_staged(&self, lsn: Lsn) -> Result<Option<Record>> {
+        // Decoded when the lock is given up: a codec is somebody else's code.
+        self.opener.check()?;
+        let found = self.state.lock().find(lsn);
+        found.map(|(record, segment)| record.decode(&segment, &self.options.decoder)).transpose()
+    }
+
+    /// An empty batch whose payloads go through the log's codec.
+    pub(crate) fn batch(&self) -> Batch {
+        Batch::through(self.options.encoder.clone())
+    }
+
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.options.decoder
+    }
+
+    /// Blocks until something at or beyond `lsn` is durable. `false` when the log was closed before.
+    pub(crate) fn wait_durable_beyond(&self, lsn: Lsn) -> Result<bool> {
+        self.opener.check()?;
+        let mut state = self.state.lock();
+        loop {
+            if self.durable() > lsn {
+                return Ok(true);
+            }
+            if let Some(poison) = &state.poison {
+                return Err(poison.clone());
+            }
+            if state.closed && !state.has_work() && state.flight.is_none() {
+                return Ok(false);
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Whether this handle can still be written to.
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        self.opener.check()?;
+        usable(&self.state.lock())
+    }
+
+    /// Somebody begins to work who is not the committer: one of the log's threads is to notice should that hang.
+    pub(crate) fn watch(&self) {
+        let state = self.state.lock();
+        if state.committer == Rest::Endless {
+            self.work.notify_one();
+        } else {
+            // It looks again by itself, unless it hangs.
+            self.segments.watch();
+        }
+    }
+
+    /// To be held by a thread that others wait for: if it panics, the log is poisoned and everybody who waits is told. So an
+    /// assertion about the commit path's own state poisons the log.
+    ///
+    /// To be made before the commit lock is taken, so that it goes after that.
+    pub(super) fn ends(&self, thread: &'static str) -> Ends<impl FnMut()> {
+        Ends { panicked: move || self.abandon(thread) }
+    }
+
+    /// A thread could not be started.
+    pub(super) fn no_thread(&self, e: std::io::Error) -> Error {
+        Error::io("start a thread for", self.opener.dir(), e)
+    }
+
+    fn check(&self, batch: &Batch) -> Result<()> {
+        self.opener.check()?;
+        let log = &self.options.encoder;
+        if !batch.encoder().is(log) && !batch.is_empty() {
+            return Err(Error::CodecMismatch { log: log.id(), batch: batch.encoder().id() });
+        }
+        let max = self.max_record_size();
+        if batch.largest() > max {
+            return Err(Error::RecordTooLarge { size: batch.largest(), max });
+        }
+        if batch.size_in_log() > self.options.max_body {
+            return Err(Error::BatchTooLarge { size: batch.size_in_log(), max: self.options.max_body });
+        }
+        Ok(())
+    }
+
+    /// Copies a batch into the open block, opening one, or the next segment, as needed. `admit` is asked right before: the
+    /// lock may be given up before that, and is not after it.
+    fn stage<E: From<Error>>(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        batch: &Batch,
+        room: Room,
+        admit: &mut impl FnMut() -> Result<(), E>,
+    ) -> Result<Placed, E> {
+        let len = batch.size_in_log();
+        let mut tried = Tried::Nothing;
+        loop {
+            usable(state)?;
+            if batch.is_empty() {
+                admit()?;
+                // As durable as all that was submitted before: it belongs to the newest block.
+                let at = Placement { first: state.end(), end: state.submitted };
+                return Ok(Placed { seq: state.newest_seq(), at });
+            }
+            if state.staged > 0 && state.staged + len > self.options.max_staged {
+                self.counters.space_waits.add(1);
+                self.wait_for_space(state);
+                continue;
+            }
+            let open = state.open.as_mut().filter(|b| room.may_use(b.segment.room));
+            if let Some(open) = open.filter(|b| b.has_room(len, self.options.max_body)) {
+                admit()?;
+                let seq = open.seq;
+                let Some(first) = open.append(batch) else {
+                    return Err(self
+                        .broken(state, "a batch does not hold the records that it counts")
+                        .into());
+                };
+                state.staged += len;
+                state.submitted = first.plus(len);
+                return Ok(Placed { seq, at: Placement { first, end: first.plus(len) } });
+            }
+            self.open_block(state, len, room, &mut tried)?;
+        }
+    }
+
+    fn wait_for_space(&self, state: &mut MutexGuard<'_, State>) {
+        if self.options.threads || state.flushing {
+            self.changed.wait(state);
+        } else {
+            state.flushing = true;
+            let end = state.submitted;
+            // A failure is found by the caller, as poison.
+            MutexGuard::unlocked(state, || drop(self.lead(self.state.lock(), end)));
+        }
+    }
+
+    /// Opens a block that has room for `len` bytes, or waits for the segment that it needs.
+    fn open_block(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        len: u64,
+        room: Room,
+        tried: &mut Tried,
+    ) -> Result<()> {
+        state.close_open();
+        let need = BLOCK_HEADER as u64 + len;
+        if let Some(segment) = state.current.clone()
+            && room.may_use(segment.room)
+            && state.tail.plus(need) <= segment.limit()
+        {
+            let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
+            state.open = Some(StagedBlock::new(seq, BlockKind::Data, segment, lsn, buffer));
+            self.monitor.note_oldest_write(state.oldest_write());
+            return Ok(());
+        }
+        match std::mem::replace(&mut state.next, Next::Wanted) {
+            Next::Ready(segment) if room.may_use(segment.room) => {
+                state.tail = segment.first_lsn();
+                self.segments.want(segment.limit(), Room::Ordinary);
+                state.current = Some(segment);
+                Ok(())
+            }
+            Next::Ready(segment) => {
+                let full = Error::io("allocate", &segment.path, std::io::ErrorKind::StorageFull.into());
+                state.next = Next::Ready(segment);
+                Err(full)
+            }
+            Next::Failed(e) => {
+                let again = tried.after(&e, room);
+                let first = state.current.as_ref().map_or(state.tip.end, |s| s.limit());
+                self.segments.want(first, again.unwrap_or(Room::Ordinary));
+                again.map_or(Err(e), |_| Ok(()))
+            }
+            Next::Wanted => {
+                tried.waits();
+                self.counters.segment_waits.add(1);
+                state.segment_missed.get_or_insert_with(Instant::now);
+                self.monitor.note_oldest_write(state.oldest_write());
+                if self.options.threads {
+                    self.progress.set_hurry(true);
+                    self.changed.wait(state);
+                } else {
+                    MutexGuard::unlocked(state, || self.manage_pending());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Blocks until block `seq`, which reaches to `end` at least, is durable; leads the flush if nobody does.
+    pub(super) fn wait_for(&self, seq: BlockSeq, end: Lsn) -> Result<()> {
+        self.opener.check()?;
+        if self.durable() >= end {
+            return Ok(());
+        }
+        self.wait_staged(self.state.lock(), seq, end)
+    }
+
+    fn wait_staged(&self, mut state: MutexGuard<'_, State>, seq: BlockSeq, end: Lsn) -> Result<()> {
+        if self.durable() >= end {
+            return Ok(());
+        }
+        if let Some(poison) = &state.poison {
+            return Err(poison.clone());
+        }
+        if !state.flushing {
+            state.flushing = true;
+            return self.lead(state, end);
+        }
+        let Some(waiters) = state.waiters(seq) else {
+            return Err(self.broken(&mut state, "a batch is neither durable nor in a block"));
+        };
+        let gate = waiters.enter();
+        drop(state);
+        match gate.wait() {
+            Outcome::Done => Ok(()),
+            Outcome::Failed => Err(self.poison_error()),
+            Outcome::Lead => self.lead(self.state.lock(), end),
+        }
+    }
+
+    /// Why a gate was opened as failed.
+    fn poison_error(&self) -> Error {
+        let mut state = self.state.lock();
+        let poison = state.poison.clone();
+        poison.unwrap_or_else(|| {
+            self.broken(&mut state, "those who wait were told of a failure, and there was none")
+        })
+    }
+}
+
+/// What was tried for the sake of one batch to get the next segment.
+///
+/// ```text
+///  Nothing --(an old failure, or a wait)--> Ordinary --(the disk is full, and the reserve may be used)--> Reserve
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    Nothing,
+    Ordinary,
+    Reserve,
+}
+
+impl Tried {
+    /// What is found next was made, or could not be made, while the batch was there.
+    fn waits(&mut self) {
+        if *self == Tried::Nothing {
+            *self = Tried::Ordinary;
+        }
+    }
+
+    /// Which room to try next, if any. A failure from before the batch came says nothing about now.
+    fn after(&mut self, e: &Error, room: Room) -> Option<Room> {
+        let (tried, next) = match *self {
+            Tried::Nothing => (Tried::Ordinary, Room::Ordinary),
+            Tried::Ordinary if e.is_full() && room == Room::Reserve => (Tried::Reserve, Room::Reserve),
+            Tried::Ordinary | Tried::Reserve => return None,
+        };
+        *self = tried;
+        Some(next)
+    }
+}
+
+fn usable(state: &State) -> Result<()> {
+    match &state.poison {
+        Some(poison) => Err(poison.clone()),
+        None if state.closed => Err(Error::Closed),
+        None => Ok(()),
+    }
+}
+
+/// How many bytes a mark takes.
+pub(super) fn mark_len(segment: &Segment) -> u64 {
+    align_up(BLOCK_HEADER as u64, u64::from(segment.life.block_align))
+}

@@ -1,0 +1,90 @@
+//! What the segment manager has to do, and in which order.
+
+use std::collections::VecDeque;
+
+use crate::lsn::{Lsn, SegmentId};
+use crate::segment::Room;
+
+/// What there is to do. A commit may be waiting for a segment, so that goes first, as long as the rest is not far behind.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    pub(super) prepare: Option<(Lsn, Room)>,
+    pub(super) queue: VecDeque<Job>,
+    next_id: SegmentId,
+    pub(super) stop: bool,
+    /// The manager sleeps with no time limit.
+    pub(super) asleep: bool,
+    /// Somebody began to work who may hang: the manager is to look after a while, also if it sees nobody at work by then, so
+    /// that it is not woken each time.
+    pub(super) watch: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A segment has its first durable block: the superblock is to name it.
+    Started { newest: SegmentId, durable: Lsn },
+    /// There are files that are no part of the log.
+    RemoveSurplus,
+    /// A segment has ended and its successor is durable.
+    Seal { id: SegmentId, end: Lsn, digest: u32 },
+}
+
+impl Jobs {
+    pub(super) fn new(next_id: SegmentId, surplus: bool) -> Self {
+        let queue = surplus.then_some(Job::RemoveSurplus).into_iter().collect();
+        Jobs { prepare: None, queue, next_id, stop: false, asleep: false, watch: false }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.prepare.is_none() && self.queue.is_empty()
+    }
+
+    pub(super) fn take_id(&mut self) -> SegmentId {
+        let id = self.next_id;
+        self.next_id = id.next();
+        id
+    }
+
+    pub(super) fn take(&mut self) -> Option<Work> {
+        if self.queue.len() > MOST_BEHIND {
+            return self.queue.pop_front().map(Work::Job);
+        }
+        match self.prepare.take() {
+            Some((first_lsn, room)) => Some(Work::Prepare(self.take_id(), first_lsn, room)),
+            None => self.queue.pop_front().map(Work::Job),
+        }
+    }
+}
+
+/// With more jobs than this the next segment waits for its turn, and commits may have to wait for it: a log that is written
+/// faster than its segments can be sealed would else be read whole when it opens after a crash. A rotation makes two jobs.
+const MOST_BEHIND: usize = 4;
+
+/// What is done next.
+#[derive(Debug)]
+pub(super) enum Work {
+    Prepare(SegmentId, Lsn, Room),
+    Job(Job),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal(n: u64) -> Job {
+        Job::Seal { id: SegmentId::new(n), end: Lsn::ZERO, digest: 0 }
+    }
+
+    #[test]
+    fn the_next_segment_goes_first_unless_footers_are_far_behind() {
+        let mut jobs = Jobs::new(SegmentId::new(1), false);
+        jobs.queue.extend((0..MOST_BEHIND as u64 + 2).map(seal));
+        jobs.prepare = Some((Lsn::ZERO, Room::Ordinary));
+        let before =
+            std::iter::from_fn(|| jobs.take()).take_while(|work| matches!(work, Work::Job(_))).count();
+        assert_eq!(before, 2);
+        let after = std::iter::from_fn(|| jobs.take()).filter(|work| matches!(work, Work::Job(_))).count();
+        assert_eq!(after, MOST_BEHIND);
+        assert_eq!(jobs.next_id, SegmentId::new(2));
+    }
+}

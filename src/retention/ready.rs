@@ -1,0 +1,173 @@
+//! Making the next segment ready: out of a released file, a new one, or the reserve.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::files::{Spare, Surplus};
+use super::manager::SegmentManager;
+use crate::error::{Error, Result};
+use crate::format::DATA_START;
+use crate::lsn::{Lsn, SegmentId};
+use crate::mutation::{Mutation, mutated};
+use crate::segment::{Plan, RESERVE, Room, Segment, Unprepared, make_reserve, prepare, size_of};
+use crate::trace::span;
+
+impl SegmentManager {
+    pub(super) fn prepare_segment(&self, id: SegmentId, first_lsn: Lsn, room: Room) -> Result<Arc<Segment>> {
+        let made = self.ready_segment(id, first_lsn, room);
+        if room == Room::Ordinary {
+            self.monitor.note_segment(made.as_ref().err());
+        }
+        let segment = made?;
+        let mut ready = self.ready.lock();
+        ready.unnamed = None;
+        ready.named.push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// The segment that was made ready and could not be named, or else a new one; named.
+    fn ready_segment(&self, id: SegmentId, first_lsn: Lsn, room: Room) -> Result<Arc<Segment>> {
+        let unnamed = self.ready.lock().unnamed.clone();
+        let segment = match unnamed {
+            Some(segment) => segment,
+            None => {
+                let made = match room {
+                    Room::Ordinary => self.prepare_ordinary(id, first_lsn),
+                    Room::Reserve => self.prepare_from_reserve(id, first_lsn),
+                };
+                self.counters.segments_prepared.add(u64::from(made.is_ok()));
+                let segment = Arc::new(made?);
+                let mut ready = self.ready.lock();
+                ready.last = Some(segment.id());
+                ready.unnamed = Some(Arc::clone(&segment));
+                segment
+            }
+        };
+        self.name_ready(&segment)?;
+        Ok(segment)
+    }
+
+    /// Names a segment in the superblock, with what has become of the ones before it meanwhile.
+    fn name_ready(&self, segment: &Segment) -> Result<()> {
+        if mutated(Mutation::ReadyName) {
+            return Ok(());
+        }
+        let started = self.table.newest_with_a_block();
+        self.superblock.lock().update(|sb| {
+            sb.ready = Some((segment.id(), segment.first_lsn()));
+            if let Some((newest, start)) = started {
+                sb.newest = sb.newest.max(Some(newest));
+                if let Some(start) = start {
+                    sb.durable = sb.durable.max(start);
+                }
+            }
+        })
+    }
+
+    fn prepare(&self, plan: &Plan, recycled: Option<&str>) -> Result<Segment> {
+        prepare(&self.disk, plan, recycled, &self.progress, &self.monitor.background).map_err(
+            |Unprepared { error, left }| {
+                // The reserve that is left is the reserve.
+                if let Some((name, bytes)) = left.filter(|(name, _)| name != RESERVE) {
+                    self.surplus.lock().push(Surplus { name, bytes });
+                }
+                error
+            },
+        )
+    }
+
+    /// As [`SegmentManager::prepare`], of a new file. A name that was taken since the log was opened is left alone.
+    fn prepare_new(&self, plan: &Plan) -> Result<Segment> {
+        const ATTEMPTS: usize = 16;
+        let mut plan = *plan;
+        for _ in 1..ATTEMPTS {
+            match self.prepare(&plan, None) {
+                Err(Error::Io { op: "create", source, .. })
+                    if source.kind() == std::io::ErrorKind::AlreadyExists =>
+                {
+                    plan.id = self.jobs.lock().take_id();
+                }
+                made => return made,
+            }
+        }
+        self.prepare(&plan, None)
+    }
+
+    fn prepare_ordinary(&self, id: SegmentId, first_lsn: Lsn) -> Result<Segment> {
+        let _span = span!(DEBUG, "prepare", segment = id.get());
+        // What is left over may be what fills the disk; that it cannot be removed is no reason not to go on.
+        let removed = self.remove_surplus(&self.monitor.background);
+        self.note(&removed);
+        self.replenish_reserve()?;
+        let recycled = self.take_spare();
+        let plan = Plan { id, first_lsn, ..self.plan(self.options.capacity, Room::Ordinary) };
+        let Some(recycled) = recycled else { return self.prepare_new(&plan) };
+        let segment = self.prepare(&plan, Some(&recycled))?;
+        self.counters.segments_recycled.add(1);
+        Ok(segment)
+    }
+
+    fn prepare_from_reserve(&self, id: SegmentId, first_lsn: Lsn) -> Result<Segment> {
+        let bytes = self.reserve.swap(0, Ordering::Relaxed);
+        if bytes == 0 {
+            let full = std::io::ErrorKind::StorageFull.into();
+            return Err(Error::io(
+                "use the reserve, which is used up:",
+                self.disk.path().join(RESERVE),
+                full,
+            ));
+        }
+        let align = u64::from(self.options.block_align);
+        let plan = self.plan((bytes - DATA_START) & !(align - 1), Room::Reserve);
+        self.prepare(&Plan { id, first_lsn, ..plan }, Some(RESERVE))
+    }
+
+    fn plan(&self, capacity: u64, room: Room) -> Plan {
+        Plan {
+            uuid: self.uuid,
+            id: SegmentId::default(),
+            before: self.ready.lock().last,
+            first_lsn: Lsn::ZERO,
+            capacity,
+            block_align: self.options.block_align,
+            salt: if mutated(Mutation::Salt) { 1 } else { random_salt() },
+            mmap: self.options.mmap,
+            room,
+        }
+    }
+
+    fn take_spare(&self) -> Option<String> {
+        let mut spares = self.spares.lock();
+        let at = spares.iter().position(Spare::unused);
+        at.map(|at| spares.swap_remove(at).name)
+    }
+
+    /// Makes the reserve whole if it is not, out of a spare's space if need be.
+    fn replenish_reserve(&self) -> Result<()> {
+        let (want, caller) = (self.options.reserve, &self.monitor.background);
+        let mut have = self.reserve.load(Ordering::Relaxed);
+        while have < want {
+            have = make_reserve(&self.disk, want, caller)?;
+            self.reserve.store(have, Ordering::Relaxed);
+            if have < want {
+                let full = || {
+                    Error::io("fill", self.disk.path().join(RESERVE), std::io::ErrorKind::StorageFull.into())
+                };
+                let name = self.take_spare().ok_or_else(full)?;
+                let bytes = size_of(&self.disk, &name);
+                self.surplus.lock().push(Surplus { name, bytes });
+                self.remove_surplus(caller)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number that no earlier life of any file drew: from the randomness the standard library seeds its maps with.
+pub(crate) fn random_salt() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    hasher.write_u128(now.as_nanos());
+    hasher.finish()
+}
