@@ -8,25 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Circles that are still there, by folder: the files of each. Nothing but `raft` and the tool may be here.
-const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "raft",
-        &[
-            "batch", "log", "mod", "options", "purge", "purger", "recount", "relocate", "snapshot",
-            "storage", "verify", "view",
-        ],
-    ),
-    ("raft/codec", &["entry", "mod"]),
-    ("raft/node", &["drive", "mod"]),
-    ("raft/repair", &["losses", "mod"]),
-    ("raft/snapshot", &["mod", "source", "writer"]),
-    // The tool is about to be a package of its own.
-    (
-        "bin/seawall",
-        &["bench", "dump", "groups", "import", "inspect", "map", "mod", "repair", "report", "tail", "verify"],
-    ),
-    ("bin/seawall/repair", &["drop_groups", "mod"]),
-];
+const KNOWN: &[(&str, &[&str])] = &[];
 
 type Module = Vec<String>;
 

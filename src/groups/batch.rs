@@ -15,6 +15,7 @@ use super::error::{Error, Result};
 use super::index::Written;
 use super::state::{EntryKind, Field, Position, Root, Start, State};
 use super::store::Store;
+use super::stored::Stored;
 use crate::{Batch, Flush, Placement, RecordOffset, SubmitOptions, Ticket};
 
 /// What may be written from the reserve beside what frees room: fields that are small.
@@ -68,6 +69,19 @@ struct Staged {
     size: u64,
 }
 
+/// A State record in the batch.
+#[derive(Clone, Copy, Debug)]
+struct Framed {
+    at: RecordOffset,
+    bytes: u32,
+}
+
+impl Framed {
+    fn stored(self, at: &Placement) -> Stored {
+        Stored { lsn: at.lsn_of(self.at), bytes: self.bytes }
+    }
+}
+
 /// What is done to a group when the batch is submitted.
 #[derive(Debug)]
 enum Op {
@@ -79,8 +93,8 @@ enum Op {
     Truncate(u64),
     Purge(Position),
     Set(Field, Position, Range<usize>),
-    Create(RecordOffset, Root),
-    Reset(RecordOffset, Root),
+    Create(Framed, Root),
+    Reset(Framed, Root),
     Remove,
 }
 
@@ -239,9 +253,13 @@ impl WriteBatch {
         in_batch.map(|in_batch| Arc::clone(&in_batch.draft.slot)).ok_or(Error::NoSuchGroup { group })
     }
 
-    fn push_root(&mut self, kind: StateKind, group: u64, root: &Root) -> RecordOffset {
+    fn push_root(&mut self, kind: StateKind, group: u64, root: &Root) -> Framed {
         let label = label(Kind::State(kind), group, root.start.as_position());
-        self.records.push_labelled(label, &[&encode_root(root)])
+        let before = self.records.size_in_log();
+        let at = self.records.push_labelled(label, &[&encode_root(root)]);
+        // A batch that is larger is refused.
+        let bytes = u32::try_from(self.records.size_in_log() - before).unwrap_or(u32::MAX);
+        Framed { at, bytes }
     }
 
     /// Notes an operation that depends on these sides of the group, and changes them; all, if it leaves nothing of the group.
@@ -368,13 +386,13 @@ impl WriteBatch {
                     contents.root.state.set(*field, *position, bytes);
                 }
                 Op::Create(record, root) => {
-                    *contents = Contents::created(root.clone(), at.lsn_of(*record));
+                    *contents = Contents::created(root.clone(), record.stored(at));
                     drop(contents);
                     self.store.slots.put(Arc::clone(slot));
                 }
                 Op::Reset(record, root) => {
                     lost(slot.id, &contents.root.state);
-                    contents.reset(root.clone(), at.lsn_of(*record));
+                    contents.reset(root.clone(), record.stored(at));
                 }
                 Op::Remove => {
                     lost(slot.id, &contents.root.state);

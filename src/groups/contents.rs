@@ -12,6 +12,7 @@ use super::codec::Kind;
 use super::error::{Error, Missing, Result};
 use super::index::{Positions, SegmentPositions, Slice, Written};
 use super::state::{Field, Position, Root, State};
+use super::stored::Stored;
 use super::summary::EntryRange;
 use super::terms::Terms;
 use crate::{Lsn, RecordHead};
@@ -98,8 +99,8 @@ pub(crate) struct Contents {
     pub(crate) root: Root,
     pub(crate) terms: Terms,
     pub(crate) positions: Positions,
-    /// Where the newest State record lies; none while replay has seen only what came after it.
-    pub(crate) state_lsn: Option<Lsn>,
+    /// The newest State record; none while replay has seen only what came after it.
+    pub(crate) record: Option<Stored>,
     /// Where the log began anew, if that was since it was opened.
     pub(crate) reset_lsn: Option<Lsn>,
     /// Entries below this index were durable before they were relocated. Where they lie now may not be yet, but their
@@ -111,26 +112,26 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// A group that begins with this State, whose record lies at `lsn`.
-    pub(crate) fn created(root: Root, lsn: Lsn) -> Contents {
-        Contents { root, state_lsn: Some(lsn), reset_lsn: Some(lsn), ..Contents::default() }
+    /// A group that begins with this State.
+    pub(crate) fn created(root: Root, record: Stored) -> Contents {
+        Contents { root, record: Some(record), reset_lsn: Some(record.lsn), ..Contents::default() }
     }
 
     /// A State record repeats how things are.
-    pub(crate) fn restate(&mut self, root: Root, lsn: Lsn) {
+    pub(crate) fn restate(&mut self, root: Root, record: Stored) {
         self.root = root;
-        self.state_lsn = Some(lsn);
+        self.record = Some(record);
         self.trim();
     }
 
     /// The log begins anew, with this State.
-    pub(crate) fn reset(&mut self, root: Root, lsn: Lsn) {
+    pub(crate) fn reset(&mut self, root: Root, record: Stored) {
         self.terms.clear();
         self.positions.clear();
         self.durable_below = 0;
         self.root = root;
-        self.state_lsn = Some(lsn);
-        self.reset_lsn = Some(lsn);
+        self.record = Some(record);
+        self.reset_lsn = Some(record.lsn);
     }
 
     /// What was there from `first` on is gone: entries that take its place follow, one by one, or none do.
@@ -243,7 +244,7 @@ impl Contents {
     /// An address at or below all that this group still needs, in the segment of the lowest.
     pub(crate) fn lowest_lsn(&self) -> Option<Lsn> {
         let entries = self.positions.lowest();
-        self.state_lsn.into_iter().chain(entries).min()
+        self.record.map(|record| record.lsn).into_iter().chain(entries).min()
     }
 
     /// Whether this record is one that the group needs: an entry at its newest place, or the newest State.
@@ -251,7 +252,7 @@ impl Contents {
         let Some(label) = head.label.filter(|_| !self.gone) else { return false };
         match Kind::of(label) {
             Some(Kind::Entry(_) | Kind::Relocated(_)) => self.positions.lsn(label.sequence) == Some(head.lsn),
-            Some(Kind::State(_)) => self.state_lsn == Some(head.lsn),
+            Some(Kind::State(_)) => self.record.is_some_and(|record| record.lsn == head.lsn),
             _ => false,
         }
     }
@@ -263,7 +264,7 @@ impl Contents {
     /// entry from the first index on, and all changes after them are there, or something is missing that was promised.
     pub(crate) fn verify_whole(&self, group: u64) -> Result<()> {
         let missing = |index, what| Err(Error::Incomplete { group, index, what });
-        if self.state_lsn.is_none() {
+        if self.record.is_none() {
             return missing(self.last().map_or(0, |last| last.index), Missing::State);
         }
         if self.positions.first().is_some_and(|first| first != self.first_index()) {
@@ -285,12 +286,16 @@ mod tests {
         Written { index, lsn: Lsn::new(lsn), size: 48 }
     }
 
+    fn stored(lsn: u64) -> Stored {
+        Stored { lsn: Lsn::new(lsn), bytes: 64 }
+    }
+
     fn root(first: u64) -> Root {
         Root { start: Start { first, term_before: 1 }, state: State::new() }
     }
 
     fn with_entries(first: u64, entries: std::ops::Range<u64>) -> Contents {
-        let mut group = Contents::created(root(first), Lsn::new(1));
+        let mut group = Contents::created(root(first), stored(1));
         for i in entries {
             group.push(1, written(i, i * 10));
         }
@@ -306,7 +311,7 @@ mod tests {
         assert!(matches!(gap, Error::Incomplete { group: 1, index: 5, what: Missing::Entries }), "{gap}");
 
         let mut headless = with_entries(5, 5..9);
-        headless.state_lsn = None;
+        headless.record = None;
         let headless = headless.verify_whole(1).unwrap_err();
         assert!(matches!(headless, Error::Incomplete { what: Missing::State, .. }), "{headless}");
     }
@@ -324,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_log_may_begin_at_0_and_may_be_purged_beyond_its_end() {
-        let mut group = Contents::created(Root::default(), Lsn::new(1));
+        let mut group = Contents::created(Root::default(), stored(1));
         assert_eq!((group.first_index(), group.end_index(), group.last(), group.term(0)), (0, 0, None, None));
         group.push(3, written(0, 10));
         assert_eq!((group.last(), group.term(0)), (Some(Position { index: 0, term: 3 }), Some(3)));
@@ -393,7 +398,7 @@ mod tests {
         assert_eq!((group.durable_below, group.lowest_lsn()), (4, Some(Lsn::new(1))));
         group.cut_for(3);
         assert_eq!(group.durable_below, 3);
-        group.reset(root(1), Lsn::new(1000));
+        group.reset(root(1), stored(1000));
         assert_eq!(group.durable_below, 0);
     }
 

@@ -50,7 +50,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `error`, `state` | what can go wrong; positions, fields, where a log begins |
+//! | `error`, `bytes`, `state`, `stored` | what can go wrong; reading and writing fields; positions, fields, where a log begins |
 //! | `codec` | bytes and values of records |
 //! | `terms`, `run`, `index` | where a group's entries lie, and their terms |
 //! | `summary` | what a segment does to each group, kept in its footer |
@@ -64,6 +64,7 @@
 //! | `view`, `verify`, `repair` | looking at a log that is not open, and mending it |
 
 mod batch;
+pub(crate) mod bytes;
 pub(crate) mod codec;
 pub(crate) mod contents;
 pub(crate) mod draft;
@@ -85,6 +86,7 @@ pub(crate) mod slots;
 pub(crate) mod space;
 pub(crate) mod state;
 pub(crate) mod store;
+pub(crate) mod stored;
 pub(crate) mod summary;
 mod terms;
 pub(crate) mod verify;

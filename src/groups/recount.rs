@@ -7,12 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::codec::Kind;
 use super::contents::{Contents, Slot};
 use super::error::{Error, Result};
-use super::space::{Account, GroupLive, StateSize};
+use super::space::{Account, GroupLive};
 use super::store::Store;
-use crate::{Batch, Lsn, RecordHead, SubmitOptions};
+use crate::{Batch, Lsn, SubmitOptions};
 
 /// A group as it was at one moment.
 struct Copied {
@@ -26,7 +25,6 @@ pub(crate) fn recount(store: &Store) -> Result<Account> {
     // What a purge frees would be missed here.
     let purging = store.hold_purges();
     let (end, mut groups) = copy_groups(store)?;
-    let mut states = StateSize::in_log(&store.wal);
     let mut segments = store.wal.segments();
     segments.retain(|segment| segment.first_lsn < end);
     for (n, segment) in segments.iter().enumerate() {
@@ -36,8 +34,8 @@ pub(crate) fn recount(store: &Store) -> Result<Account> {
                 break;
             }
             let Some(group) = head.label.and_then(|label| groups.get_mut(&label.stream)) else { continue };
-            let bytes = needed(&group.contents, &head, &mut states);
-            if bytes > 0 {
+            if group.contents.needs(&head) {
+                let bytes = Batch::record_size(u64::from(head.payload_len), true);
                 *group.by_segment.entry(n).or_insert(0) += bytes;
             }
         }
@@ -67,14 +65,4 @@ fn copy_groups(store: &Store) -> Result<(Lsn, HashMap<u64, Copied>)> {
     let end = ticket.end();
     ticket.wait()?;
     Ok((end, copied))
-}
-
-/// How many live bytes this record is.
-fn needed(contents: &Contents, head: &RecordHead, states: &mut StateSize) -> u64 {
-    let is_state = head.label.is_some_and(|label| matches!(Kind::of(label), Some(Kind::State(_))));
-    match (contents.needs(head), is_state) {
-        (false, _) => 0,
-        (true, true) => states.of(contents),
-        (true, false) => Batch::record_size(u64::from(head.payload_len), true),
-    }
 }

@@ -52,6 +52,7 @@ use super::index::Written;
 use super::space::StateSize;
 use super::state::{EntryKind, Position, Root};
 use super::store::Store;
+use super::stored::Stored;
 use crate::Error as LogError;
 use crate::{Batch, Lsn, Placement, Record, RecordOffset, SegmentInfo, StoredRecord, SubmitOptions, Ticket};
 
@@ -141,7 +142,7 @@ impl<'a> Relocation<'a> {
         let reader = self.store.wal.segment_reader(segment.id)?;
         for slot in slots {
             let group = slot.contents.read();
-            let state = group.state_lsn.filter(|lsn| lsns.contains(lsn) && !group.gone);
+            let state = group.record.map(|record| record.lsn).filter(|lsn| lsns.contains(lsn) && !group.gone);
             let size = self.state_size.of(&group);
             drop(group);
             if let Some(lsn) = state {
@@ -282,30 +283,36 @@ struct Restated<'s> {
     from: Lsn,
     root: Root,
     at: RecordOffset,
+    bytes: u32,
 }
 
 /// Frames the State of a group that has none newer. It says nothing new, so no batch that was checked before has to be
 /// refused for it; and it gets its place only if it is still what the group is.
 fn restate<'s>(batch: &mut Batch, (slot, from): &'s (Arc<Slot>, Lsn)) -> Option<Restated<'s>> {
     let contents = slot.contents.read();
-    if contents.gone || contents.state_lsn != Some(*from) {
+    if contents.gone || contents.record.map(|record| record.lsn) != Some(*from) {
         return None;
     }
     let root = contents.root.clone();
     drop(contents);
     let label = label(Kind::State(StateKind::Restated), slot.id, root.start.as_position());
+    let before = batch.size_in_log();
     let at = batch.push_labelled(label, &[&encode_root(&root)]);
-    Some(Restated { slot, from: *from, root, at })
+    // A batch that is larger is refused.
+    let bytes = u32::try_from(batch.size_in_log() - before).unwrap_or(u32::MAX);
+    Some(Restated { slot, from: *from, root, at, bytes })
 }
 
 impl Restated<'_> {
     fn is_current(&self) -> bool {
         let contents = self.slot.contents.read();
-        !contents.gone && contents.state_lsn == Some(self.from) && contents.root == self.root
+        let unmoved = contents.record.is_some_and(|record| record.lsn == self.from);
+        !contents.gone && unmoved && contents.root == self.root
     }
 
     fn note(&self, at: &Placement) {
-        self.slot.contents.write().state_lsn = Some(at.lsn_of(self.at));
+        let record = Stored { lsn: at.lsn_of(self.at), bytes: self.bytes };
+        self.slot.contents.write().record = Some(record);
     }
 }
 

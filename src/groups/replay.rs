@@ -278,10 +278,10 @@ fn apply(
         return Ok(());
     }
     let group = group.get_or_insert_default();
-    if let Some((lsn, root)) = &effect.root {
+    if let Some((record, root)) = &effect.root {
         match effect.before {
-            Before::EntriesGone => group.reset(root.clone(), *lsn),
-            Before::Stands | Before::Gone => group.restate(root.clone(), *lsn),
+            Before::EntriesGone => group.reset(root.clone(), *record),
+            Before::Stands | Before::Gone => group.restate(root.clone(), *record),
         }
     }
     // What was appended replaces nothing that was relocated into the same segment: see `summary`.
@@ -317,17 +317,18 @@ mod tests {
     use super::*;
     use crate::Options;
     use crate::groups::state::{EntryKind, Field, Position, Root, State};
+    use crate::groups::stored::Stored;
     use crate::groups::{GroupLog, GroupOptions};
 
     /// All that replay knows of a group: State, where it lies, terms, positions.
-    type Shape = (u64, Root, Option<Lsn>, Vec<(u64, u64)>, Option<u64>, Vec<Lsn>);
+    type Shape = (u64, Root, Option<Stored>, Vec<(u64, u64)>, Option<u64>, Vec<Lsn>);
 
     fn shapes(merged: Merged) -> Vec<Shape> {
         let shape = |(id, group): (u64, Contents)| {
             let mut lsns = Vec::new();
             let (first, end) = (group.positions.first(), group.positions.end().unwrap_or(0));
             group.positions.copy(first.unwrap_or(0), end, &mut lsns);
-            (id, group.root, group.state_lsn, group.terms.runs().collect(), first, lsns)
+            (id, group.root, group.record, group.terms.runs().collect(), first, lsns)
         };
         merged.into_iter().map(shape).collect()
     }

@@ -141,10 +141,9 @@ pub(crate) fn account(wal: &Wal, slots: Vec<Arc<Slot>>) -> Result<Account> {
     let newest = bounds.last().copied();
     bounds.extend(to_come.into_iter().filter(|first| Some(*first) > newest));
     let mut sizes = Sizes { wal, segments: &segments, reader: None };
-    let mut states = StateSize::in_log(wal);
     let mut groups = Vec::with_capacity(slots.len());
     for slot in slots {
-        let Some(pieces) = pieces_of(&slot, &bounds, &mut sizes, &mut states)? else { continue };
+        let Some(pieces) = pieces_of(&slot, &bounds, &mut sizes)? else { continue };
         let mut by_segment = BTreeMap::new();
         for (lsn, bytes) in pieces {
             let n = bounds.partition_point(|bound| *bound <= lsn).saturating_sub(1);
@@ -157,12 +156,7 @@ pub(crate) fn account(wal: &Wal, slots: Vec<Arc<Slot>>) -> Result<Account> {
 
 /// What the records of a group take, and where; none of a group that is gone. The log is asked for sizes without the group's
 /// lock: a batch that gets its place has the log's own, and waits for that one.
-fn pieces_of(
-    slot: &Slot,
-    bounds: &[Lsn],
-    sizes: &mut Sizes<'_>,
-    states: &mut StateSize,
-) -> Result<Option<Vec<(Lsn, u64)>>> {
+fn pieces_of(slot: &Slot, bounds: &[Lsn], sizes: &mut Sizes<'_>) -> Result<Option<Vec<(Lsn, u64)>>> {
     let mut known: HashMap<Lsn, u64> = HashMap::new();
     loop {
         let mut contents = slot.contents.write();
@@ -171,7 +165,7 @@ fn pieces_of(
         }
         match contents.positions.measure(bounds, &|lsn| known.get(&lsn).copied()) {
             Ok(mut pieces) => {
-                pieces.extend(contents.state_lsn.map(|lsn| (lsn, states.of(&contents))));
+                pieces.extend(contents.record.map(|record| (record.lsn, u64::from(record.bytes))));
                 return Ok(Some(pieces));
             }
             Err(unknown) => {

@@ -12,7 +12,7 @@ use std::fmt;
 
 use thin_vec::ThinVec;
 
-use super::codec::{Cursor, Put};
+use super::bytes::{Cursor, Put};
 use super::error::ContentProblem;
 
 /// An entry's place in its group: its index, and the term of the leader that made it.

@@ -9,6 +9,7 @@ use ::raft::eraftpb::{ConfState, Entry};
 use super::codec::fields;
 use super::error::{ContentProblem, Error, Missing, Result};
 use super::state::{Fixed, Hard, SnapshotRef};
+use crate::Lsn;
 use crate::groups::Position;
 use crate::groups::contents::Contents;
 use crate::groups::draft::Draft;
@@ -244,7 +245,7 @@ pub(crate) fn save_snapshot(id: u64, contents: &Contents, index: u64, conf: &Con
 /// Whether replay ended with a group that raft can be started on.
 pub(crate) fn verify_whole(group: u64, contents: &Contents) -> Result<()> {
     let missing = |index, what| Err(Error::Incomplete { group, index, what });
-    let lsn = contents.state_lsn.unwrap_or_default();
+    let lsn = contents.record.map_or(Lsn::ZERO, |record| record.lsn);
     let content = |problem| Error::Content { group, index: 0, lsn, problem };
     let fixed = fields::check(&contents.root.state).map_err(content)?;
     let (Some(compacted), Some(last)) = (contents.root.start.before(), contents.last()) else {

@@ -318,8 +318,8 @@ impl Storage for GroupStorage {
     }
 }
 
-#[cfg(test)]
 #[allow(clippy::cast_possible_truncation)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::Options;
@@ -424,7 +424,7 @@ mod tests {
         let elsewhere = [
             log.group(2).unwrap().slot.contents.read().positions.lsn(10).unwrap(),
             group.slot.contents.read().positions.lsn(3).unwrap(),
-            group.slot.contents.read().state_lsn.unwrap(),
+            group.slot.contents.read().record.unwrap().lsn,
         ];
         for lsn in elsewhere {
             let mut state = group.slot.contents.write();

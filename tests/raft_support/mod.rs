@@ -199,24 +199,10 @@ pub fn count_live(log: &RaftLog) -> Vec<(u64, u64)> {
             let (segment, payload) = newest[&(id, index)];
             *live.entry(segment).or_insert(0) += seawall::Batch::record_size(payload, true);
         }
-        let state = state_bytes(&recovered);
-        *live.entry(newest[&(id, 0)].0).or_insert(0) += seawall::Batch::record_size(state, true);
+        let (segment, state) = newest[&(id, 0)];
+        *live.entry(segment).or_insert(0) += seawall::Batch::record_size(state, true);
     }
     segments.iter().map(|s| (s.first_lsn.get(), live.get(&s.first_lsn.get()).copied().unwrap_or(0))).collect()
-}
-
-/// How many bytes a group's State takes, by docs/FORMAT.md.
-fn state_bytes(of: &seawall::raft::Recovered) -> u64 {
-    let varint = |v: u64| u64::from((64 - (v | 1).leading_zeros()).div_ceil(7));
-    let conf = &of.conf_state;
-    let lists = [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next];
-    let list = |list: &&Vec<u64>| varint(list.len() as u64) + list.iter().map(|id| varint(*id)).sum::<u64>();
-    let conf = 2 + lists.iter().map(list).sum::<u64>();
-    let field = |index, term, len| 1 + varint(index) + varint(term) + varint(len) + len;
-    17 + field(of.commit, of.term, 8)
-        + field(of.applied, of.applied_term, 0)
-        + field(of.conf_state_index, 0, conf)
-        + of.snapshot.map_or(0, |(index, term)| field(index, term, 8))
 }
 
 /// What the log accounts for is what its records say.

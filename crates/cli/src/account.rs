@@ -112,12 +112,12 @@ pub(crate) fn is_raft(dir: &Path) -> bool {
     dir.join(SNAPSHOTS).is_dir()
 }
 
-/// The groups of a log that is Raft's. Others may have none either way: their records have no labels, as none of Raft's is
-/// without one, or they do not add up to groups.
+/// The groups of a log of groups: one whose first record is of a kind that theirs have. Others may have none, or records that
+/// do not add up to groups.
 pub(crate) fn groups_if_any(log: &LogView) -> Option<Groups> {
-    let first = log.segments().iter().find_map(|segment| segment.heads().next());
-    let labelled = !first.is_some_and(|head| head.is_ok_and(|head| head.label.is_none()));
-    if labelled { groups(log).ok() } else { None }
+    let first = log.segments().iter().find_map(|segment| segment.heads().next())?;
+    let label = first.ok().and_then(|head| head.label)?;
+    if label.kind >= 0x80 { groups(log).ok() } else { None }
 }
 
 /// How a record counts.

@@ -71,7 +71,7 @@ pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
         Ok(Found { rows: rows(&groups, &segments), wrong, damage })
     };
     let found = view::read(dir, look, Found::is_wrong)?;
-    if !found.wrong.is_empty() && !account::is_raft(dir) {
+    if (found.rows.is_empty() || !found.wrong.is_empty()) && !account::is_raft(dir) {
         let why = format!("{} is no Raft log: its records make no groups", dir.display());
         return Err(Failure::Undone(why));
     }

@@ -19,14 +19,11 @@
 //!
 //! A State record says everything about a group but its entries. Fields, purges and truncations each change a part of it.
 
-pub(crate) mod bytes;
 pub(crate) mod root;
 
 use super::error::ContentProblem;
 use super::state::{EntryKind, Field, Position};
 use crate::Label;
-
-pub(crate) use bytes::{Cursor, Put};
 
 /// The lowest kind of this layer's records.
 const OURS: u8 = 0x80;

@@ -6,9 +6,9 @@
 //! | = 1 u8   |
 //! ```
 
+use super::super::bytes::{Cursor, Put};
 use super::super::error::ContentProblem;
 use super::super::state::{Root, Start, State};
-use super::{Cursor, Put};
 
 const VERSION: u8 = 1;
 

@@ -9,9 +9,20 @@ use super::super::codec::Kind;
 use super::super::contents::Contents;
 use super::super::error::Result;
 use super::super::replay::of_segments;
-use super::LostEntries;
 use crate::error::Error as LogError;
 use crate::{LogView, Lsn, SegmentReader, StoredRecord};
+
+/// Consecutive entries of one term that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostEntries {
+    /// The first index.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// Their term.
+    pub term: u64,
+}
 
 /// The groups as an open would find them, by their ids.
 pub(super) fn groups_of(view: &LogView) -> Result<BTreeMap<u64, Contents>> {

@@ -48,17 +48,7 @@ use crate::verify::damage_on;
 use crate::wal::take_lock;
 use crate::{Batch, LogView, Lsn, Options, SegmentReader};
 
-/// Consecutive entries of one term that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LostEntries {
-    /// The first index.
-    pub first: u64,
-    /// The last one.
-    pub last: u64,
-    /// Their term.
-    pub term: u64,
-}
+pub use losses::LostEntries;
 
 /// What dropping groups would do. Making one changes nothing.
 #[derive(Debug)]

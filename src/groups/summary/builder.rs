@@ -12,6 +12,7 @@ use super::super::codec::{Kind, StateKind};
 use super::super::error::{ContentProblem, Error, Result};
 use super::super::index::{SegmentPositions, Slice, Width};
 use super::super::state::Position;
+use super::super::stored::Stored;
 use super::super::terms::Terms;
 use super::{Before, Effect, EntryRange, SegmentSummary, Suffix};
 use crate::error::Error as LogError;
@@ -148,7 +149,7 @@ impl OfGroup {
             Kind::Field(field) => self.effect.state.set(field, at, payload),
             Kind::Purged => return self.purge(at),
             Kind::Truncated => self.truncate(at.index),
-            Kind::State(state) => self.state(state, place.lsn, payload)?,
+            Kind::State(state) => self.state(state, place, payload)?,
             Kind::Removed => {
                 *self = OfGroup::default();
                 self.effect.before = Before::Gone;
@@ -220,8 +221,11 @@ impl OfGroup {
         Ok(())
     }
 
-    fn state(&mut self, kind: StateKind, lsn: Lsn, payload: &[u8]) -> Result<(), ContentProblem> {
+    fn state(&mut self, kind: StateKind, place: Place, payload: &[u8]) -> Result<(), ContentProblem> {
         let root = decode_root(payload)?;
+        // No record is larger: its payload's length is a u32.
+        let bytes = u32::try_from(place.size).map_err(|_| ContentProblem::Trailing)?;
+        let record = Stored { lsn: place.lsn, bytes };
         let before = match kind {
             StateKind::Restated => self.effect.before,
             StateKind::Created => Before::Gone,
@@ -234,7 +238,7 @@ impl OfGroup {
             self.terms.clear();
             self.relocated.clear();
         }
-        self.effect = Effect { before, root: Some((lsn, root)), ..Effect::default() };
+        self.effect = Effect { before, root: Some((record, root)), ..Effect::default() };
         Ok(())
     }
 

@@ -10,11 +10,12 @@ use super::{
     ALL_FLAGS, Before, CUT, Effect, EntryRange, FIELDS, FRESH, PURGED, RANGE_CUTS, RANGE_SIZED, REMOVED,
     RESET, ROOT, SegmentSummary, Suffix, VERSION,
 };
-use crate::groups::codec::Cursor;
+use crate::groups::bytes::Cursor;
 use crate::groups::codec::root::decode_root;
 use crate::groups::error::ContentProblem;
 use crate::groups::index::{SegmentPositions, Slice, Width};
 use crate::groups::state::{Position, State};
+use crate::groups::stored::Stored;
 use crate::{Lsn, SegmentId, Summary};
 
 /// What a summary says of each group, by ascending id. Ends after the first problem.
@@ -116,8 +117,8 @@ fn take_effect(cursor: &mut Cursor<'_>, positions: usize) -> Result<Effect, Cont
     }
     let mut effect = Effect { before, removed: flags & REMOVED != 0, ..Effect::default() };
     if flags & ROOT != 0 {
-        let lsn = Lsn::new(cursor.u64()?);
-        effect.root = Some((lsn, decode_root(sized(cursor)?)?));
+        let record = Stored { lsn: Lsn::new(cursor.u64()?), bytes: cursor.u32()? };
+        effect.root = Some((record, decode_root(sized(cursor)?)?));
     }
     if flags & CUT != 0 {
         effect.suffix = Suffix::Cut(cursor.u64()?);

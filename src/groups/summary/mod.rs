@@ -8,7 +8,7 @@
 //! head   version u16 = 1 | width u8 (4 or 8) | 0 u8 | groups u32 | first LSN u64 | end LSN u64
 //!        then for each group, ascending:
 //!          group u64 | flags u16 | ranges u32
-//!          [ROOT]       LSN u64 | length u32 | State                (`codec::root`)
+//!          [ROOT]       its record: LSN u64, bytes u32 | length u32 | State   (`codec::root`)
 //!          [CUT]        first index u64
 //!          [PURGED]     index u64 | term u64
 //!          [FIELDS]     length u32 | the fields that changed        (`state`)
@@ -35,11 +35,12 @@ mod decode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::codec::Put;
+use super::bytes::Put;
 use super::codec::root::encode_root;
 use super::index::{SegmentPositions, Slice, Width};
 use super::state::{Position, Root, State};
-use crate::{Lsn, Summary};
+use super::stored::Stored;
+use crate::Summary;
 
 pub(crate) use decode::Effects;
 
@@ -89,7 +90,7 @@ pub(crate) struct Effect {
     pub(crate) before: Before,
     /// The group does not exist after this segment; nothing else is set then.
     pub(crate) removed: bool,
-    pub(crate) root: Option<(Lsn, Root)>,
+    pub(crate) root: Option<(Stored, Root)>,
     pub(crate) purged: Option<Position>,
     /// The fields that changed.
     pub(crate) state: State,
@@ -145,9 +146,10 @@ impl SegmentSummary {
 fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
     out.put_u16(flags_of(effect));
     out.put_len(effect.ranges().count());
-    if let Some((lsn, root)) = &effect.root {
+    if let Some((record, root)) = &effect.root {
         let root = encode_root(root);
-        out.put_u64(lsn.get());
+        out.put_u64(record.lsn.get());
+        out.put_u32(record.bytes);
         out.put_len(root.len());
         out.put(&root);
     }
@@ -210,7 +212,7 @@ mod tests {
     use super::super::error::ContentProblem;
     use super::super::state::{Field, Start};
     use super::*;
-    use crate::SegmentId;
+    use crate::{Lsn, SegmentId};
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -222,7 +224,7 @@ mod tests {
         let root = Root { start: Start { first: 1, term_before: 0 }, state: State::new() };
         let full = Effect {
             before: Before::EntriesGone,
-            root: Some((Lsn::new(70), root)),
+            root: Some((Stored { lsn: Lsn::new(70), bytes: 80 }, root)),
             state: State::new().with(Field::ALL[0], Position { index: 9, term: 3 }, &[1]),
             purged: Some(Position { index: 4, term: 2 }),
             relocated: vec![range(1, 1, 4, Some(56), vec![(1, 1)]), range(3, 2, 5, Some(120), vec![(3, 2)])],

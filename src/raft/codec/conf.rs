@@ -8,7 +8,7 @@
 use ::raft::eraftpb::ConfState;
 
 use crate::groups::ContentProblem;
-use crate::groups::codec::{Cursor, Put};
+use crate::groups::bytes::{Cursor, Put};
 
 const VERSION: u8 = 1;
 

@@ -13,7 +13,7 @@
 use ::raft::eraftpb::{Entry, EntryType};
 use bytes::Bytes;
 
-use crate::groups::codec::Cursor;
+use crate::groups::bytes::Cursor;
 use crate::groups::{Appender, ContentProblem, EntryKind, Result as GroupsResult};
 
 /// What the kind of an entry says.

@@ -3,7 +3,7 @@
 use ::raft::eraftpb::ConfState;
 
 use super::conf::{decode_conf, encode_conf};
-use crate::groups::codec::Cursor;
+use crate::groups::bytes::Cursor;
 use crate::groups::{ContentProblem, Field, Position, State};
 use crate::raft::state::{Fixed, Hard, SnapshotRef};
 

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::raft::eraftpb::{Entry, Message, MessageType, Snapshot};
-use ::raft::{RawNode, Ready, StateRole, Storage as _};
+use ::raft::{Ready, Storage as _};
 
 use super::apply::Apply;
 use super::error::{NodeError, NodeResult};
 use super::persist::{InFlight, SharedTicket};
 use super::proposal::EntryContext;
+use super::seen::Seen;
 use super::{Node, ReadId, trace};
 use crate::error::LogUuid;
 use crate::mutation::{Mutation, mutated};
-use crate::raft::{Error, GroupStorage, WriteBatch};
+use crate::raft::{Error, WriteBatch};
 
 /// Bytes of entries beyond which the Readys of further groups go into another batch.
 const BATCH_TARGET: u64 = 16 << 20;
@@ -168,38 +169,6 @@ fn write(mut turns: Vec<Turn<'_>>) {
 fn settle(turns: Vec<Turn<'_>>, ticket: Option<&Arc<SharedTicket>>) {
     for turn in turns {
         turn.node.submitted(turn.ready, turn.bytes, ticket, turn.out);
-    }
-}
-
-/// What the last Ready showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    role: StateRole,
-    leader: u64,
-    term: u64,
-    vote: u64,
-    commit: u64,
-    noted: (StateRole, u64),
-}
-
-impl Seen {
-    pub(super) fn of(raw: &RawNode<GroupStorage>) -> Self {
-        let raft = &raw.raft;
-        let (role, leader) = (raft.state, raft.leader_id);
-        Seen {
-            role,
-            leader,
-            term: raft.term,
-            vote: raft.vote,
-            commit: raft.raft_log.committed,
-            noted: (role, leader),
-        }
-    }
-
-    /// Whether role or leader changed since the last call.
-    pub(super) fn note_role(&mut self, raw: &RawNode<GroupStorage>) -> bool {
-        let now = (raw.raft.state, raw.raft.leader_id);
-        std::mem::replace(&mut self.noted, now) != now
     }
 }
 

@@ -94,6 +94,7 @@ mod inbound;
 mod membership;
 mod persist;
 mod proposal;
+mod seen;
 mod snapshot;
 mod status;
 mod trace;
@@ -140,7 +141,7 @@ pub struct Node {
     proposals: Proposals,
     contexts: Contexts,
     /// Role, leader, term, vote and commit as of the last Ready.
-    last: drive::Seen,
+    last: seen::Seen,
     failed: Option<Arc<NodeError>>,
 }
 
@@ -176,7 +177,7 @@ impl Node {
         let raw = RawNode::new(&config.to_raft(applied), storage.clone(), &trace::logger(group))
             .map_err(|e| NodeError::of_raft(group, &e))?;
         let mut node = Node {
-            last: drive::Seen::of(&raw),
+            last: seen::Seen::of(&raw),
             id: config.id,
             raw,
             log,

@@ -1,7 +1,8 @@
 //! Copies of snapshots in another directory, for a backup.
 
 use super::super::state::SnapshotRef;
-use super::{SnapshotSource, Snapshots};
+use super::files::Snapshots;
+use super::source::SnapshotSource;
 use crate::Error;
 use crate::io::{Disk, copy_first, sync_names};
 

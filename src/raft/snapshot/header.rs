@@ -6,7 +6,7 @@ use crc32fast::Hasher;
 use super::super::codec::conf::decode_conf;
 use super::identity::Identity;
 use crate::groups::ContentProblem;
-use crate::groups::codec::{Cursor, Put};
+use crate::groups::bytes::{Cursor, Put};
 
 const MAGIC: &[u8; 8] = b"SEAWSNAP";
 const END_MAGIC: &[u8; 8] = b"SEAWSEND";

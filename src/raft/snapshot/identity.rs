@@ -6,7 +6,7 @@ use crc32fast::Hasher;
 
 use super::super::state::SnapshotRef;
 use crate::error::{Corruption, CorruptionReason, LogUuid};
-use crate::groups::codec::Put;
+use crate::groups::bytes::Put;
 use crate::{Error, StreamRange};
 
 pub(crate) const SUFFIX: &str = ".snap";

@@ -28,6 +28,7 @@
 //! another place, file or log does not verify.
 
 mod copy;
+mod files;
 mod header;
 mod identity;
 mod opening;
@@ -38,107 +39,8 @@ mod sweep;
 mod tests;
 mod writer;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-use ::raft::eraftpb::ConfState;
-use parking_lot::Mutex;
-
-use super::state::SnapshotRef;
-use crate::error::LogUuid;
-use crate::groups::Position;
-use crate::io::Disk;
-use crate::io::process::Opener;
-use crate::{Error, Lsn};
-use identity::Identity;
+pub(crate) use files::{DIRECTORY, Meta, Snapshots, is_snapshot};
 pub(crate) use identity::SUFFIX;
 pub(crate) use reading::SnapshotFiles;
 pub use source::SnapshotSource;
 pub(crate) use writer::FileWriter;
-
-/// The directory's name.
-pub(crate) const DIRECTORY: &str = "snapshots";
-
-/// What a snapshot is of.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Meta<'a> {
-    pub(crate) group: u64,
-    pub(crate) at: Position,
-    pub(crate) conf: &'a ConfState,
-}
-
-/// The snapshot files of one log.
-#[derive(Debug)]
-pub(crate) struct Snapshots {
-    opener: Opener,
-    disk: Arc<dyn Disk>,
-    uuid: LogUuid,
-    /// How much data stands under one checksum; not 0.
-    chunk: usize,
-    next_serial: AtomicU64,
-    /// Files to remove, each once the log is durable up to an address.
-    obsolete: Mutex<Vec<(String, Lsn)>>,
-    /// How many there are that need files which may be obsolete by now.
-    keepers: AtomicUsize,
-}
-
-/// Whether a file of this name may be a snapshot's, whole or not.
-pub(crate) fn is_snapshot(name: &str) -> bool {
-    let undone = name.strip_suffix(".tmp").and_then(|name| name.strip_suffix(".undo"));
-    identity::serial_in(undone.unwrap_or(name)).is_some()
-}
-
-impl Snapshots {
-    pub(crate) fn new(disk: Arc<dyn Disk>, uuid: LogUuid, chunk: usize) -> Self {
-        Snapshots {
-            opener: Opener::of(disk.path()),
-            disk,
-            uuid,
-            chunk,
-            next_serial: AtomicU64::new(1),
-            obsolete: Mutex::new(Vec::new()),
-            keepers: AtomicUsize::new(0),
-        }
-    }
-
-    /// Writes a snapshot's file; when this returns it is durable, and nothing refers to it yet.
-    pub(crate) fn write(self: &Arc<Self>, meta: &Meta<'_>, data: &[u8]) -> Result<SnapshotRef, Error> {
-        let mut writer = FileWriter::create(self, meta)?;
-        writer.take_all(data)?;
-        writer.finish()
-    }
-
-    /// Opens a snapshot that a record refers to. That its header verifies, and that it has the length announced there, is
-    /// known then.
-    pub(crate) fn open(&self, group: u64, file: SnapshotRef) -> Result<SnapshotSource, Error> {
-        SnapshotSource::open(self, self.identity(group, file))
-    }
-
-    /// Reads a snapshot that a record refers to, to its end.
-    pub(crate) fn verify(&self, group: u64, file: SnapshotRef) -> Result<(), Error> {
-        self.open(group, file)?.verify_rest()
-    }
-
-    /// A snapshot's ConfState and data, all of it verified.
-    #[cfg(test)]
-    fn read(&self, group: u64, file: SnapshotRef) -> Result<(ConfState, Vec<u8>), Error> {
-        let mut source = self.open(group, file)?;
-        let data = source.read_rest()?;
-        Ok((source.conf_state().clone(), data))
-    }
-
-    fn identity(&self, group: u64, file: SnapshotRef) -> Identity {
-        Identity { uuid: self.uuid, group, file }
-    }
-
-    /// A new snapshot's, with a serial of its own.
-    fn next_identity(&self, meta: &Meta<'_>) -> Identity {
-        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
-        self.identity(meta.group, SnapshotRef { at: meta.at, serial })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.disk.path().join(name)
-    }
-}

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::state::SnapshotRef;
+use super::files::{DIRECTORY, Snapshots};
 use super::identity::Identity;
-use super::{DIRECTORY, Snapshots};
 use crate::Error;
 use crate::error::{CorruptionReason, LogUuid};
 use crate::io::Disk;

@@ -9,7 +9,8 @@ use ::raft::eraftpb::ConfState;
 use crc32fast::Hasher;
 
 use super::super::error::Error as RaftError;
-use super::Snapshots;
+use super::super::state::SnapshotRef;
+use super::files::Snapshots;
 use super::header::{self, Header, SUM, TRAILER};
 use super::identity::Identity;
 use super::opening;
@@ -18,6 +19,27 @@ use crate::error::CorruptionReason;
 use crate::io::process::Opener;
 use crate::io::{File, read_exact_at};
 use crate::mutation::{Mutation, mutated};
+
+impl Snapshots {
+    /// Opens a snapshot that a record refers to. That its header verifies, and that it has the length announced there, is
+    /// known then.
+    pub(crate) fn open(&self, group: u64, file: SnapshotRef) -> Result<SnapshotSource, Error> {
+        SnapshotSource::open(self, self.identity(group, file))
+    }
+
+    /// Reads a snapshot that a record refers to, to its end.
+    pub(crate) fn verify(&self, group: u64, file: SnapshotRef) -> Result<(), Error> {
+        self.open(group, file)?.verify_rest()
+    }
+
+    /// A snapshot's ConfState and data, all of it verified.
+    #[cfg(test)]
+    pub(super) fn read(&self, group: u64, file: SnapshotRef) -> Result<(ConfState, Vec<u8>), Error> {
+        let mut source = self.open(group, file)?;
+        let data = source.read_rest()?;
+        Ok((source.conf_state().clone(), data))
+    }
+}
 
 /// Reads a group's snapshot, of any size, with memory for one chunk of it.
 ///

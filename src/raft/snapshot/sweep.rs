@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::state::SnapshotRef;
-use super::Snapshots;
+use super::files::Snapshots;
 use super::identity::serial_in;
 use crate::io::sync_names;
 use crate::{Error, Lsn};

@@ -3,13 +3,21 @@
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::io::Read as _;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use ::raft::eraftpb::ConfState;
+
+use super::super::state::SnapshotRef;
+use super::identity::Identity;
 use super::*;
+use crate::error::LogUuid;
+use crate::groups::Position;
 use crate::io::RealDisk;
 use crate::io::sim::{Call, Fault, FaultPlan, SimDisk, Trigger};
+use crate::{Error, Lsn};
 
 fn store(dir: &tempfile::TempDir, uuid: u8) -> Arc<Snapshots> {
     let disk = Arc::new(RealDisk::open(dir.path()).unwrap());

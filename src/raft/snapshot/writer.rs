@@ -10,12 +10,21 @@ use crc32fast::Hasher;
 
 use super::super::codec::conf::encode_conf;
 use super::super::state::SnapshotRef;
+use super::files::{Meta, Snapshots};
 use super::header::{self, Header, SUM};
 use super::identity::Identity;
-use super::{Meta, Snapshots};
 use crate::Error;
 use crate::io::{File, sync_names, write_all_at};
 use crate::mutation::{Mutation, mutated};
+
+impl Snapshots {
+    /// Writes a snapshot's file; when this returns it is durable, and nothing refers to it yet.
+    pub(crate) fn write(self: &Arc<Self>, meta: &Meta<'_>, data: &[u8]) -> Result<SnapshotRef, Error> {
+        let mut writer = FileWriter::create(self, meta)?;
+        writer.take_all(data)?;
+        writer.finish()
+    }
+}
 
 /// A file that is not whole yet. Dropped, it is removed.
 #[derive(Debug)]

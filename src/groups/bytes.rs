@@ -2,7 +2,7 @@
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
-use super::super::error::ContentProblem;
+use super::error::ContentProblem;
 
 /// Reads fields one after another, never beyond the end.
 #[derive(Debug)]
