@@ -171,6 +171,13 @@ impl RaftLog {
         self.shared.purge()
     }
 
+    /// Removes obsolete snapshot files, and says how many are left: those whose replacement is not durable yet, and those that
+    /// could not be removed. [`RaftLog::purge`] does the same.
+    #[must_use]
+    pub fn obsolete_snapshots(&self) -> usize {
+        self.shared.sweep_snapshots()
+    }
+
     /// Why the last purge by [`RaftOptions::purge_in_background`] failed, if it did. Nothing is lost by it: what was to be
     /// freed is still there, and it is tried again.
     #[must_use]

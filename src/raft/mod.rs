@@ -1,4 +1,4 @@
-//! The Raft layer: all groups of one node in one log.
+//! tikv/raft 0.7 on [`groups`](crate::groups): all groups of one node in one log.
 //!
 //! A [`RaftLog`] keeps the entries, HardState, ConfState and snapshots of any number of groups. A [`GroupStorage`] is
 //! one group's view and implements `raft::Storage` of raft 0.7. Everything is written through a [`WriteBatch`], which is
@@ -47,16 +47,15 @@
 //!
 //! # Order
 //!
-//! A batch is checked without a lock. When it is submitted, the log's order lock is taken, the groups are compared with
-//! what was checked, the records enter the log, and the groups in memory change: so they change in the order of the
-//! log, and what is read is what a restart would find. Entries can be read as soon as they are submitted. That they are
+//! A batch is checked without a lock. At the moment when it gets its place in the log, the groups are compared with
+//! what was checked, and change: so they change in the order of the log, and what is read is what a restart would find. Entries can be read as soon as they are submitted. That they are
 //! durable is known from the ticket alone.
 //!
-//! # What is on disk
+//! # Layers
 //!
-//! Records, and what they say of a group: `codec`. Segment summaries, by which a log is opened without reading it:
-//! `summary`. Snapshot files: `snapshot`. What is live: `space`. What is freed and when: `purge`, `relocate`.
-//! What is given up when a part of it cannot be read: [`repair`].
+//! Entries, positions, space, purging, replay and the view of a log that is not open are of [`crate::groups`]; here are raft's rules
+//! (`check`), what stands in a group's fields (`codec`), snapshot files (`snapshot`, `sink`, `receiver`), what the handles share
+//! (`store`), and the handles: [`WriteBatch`], [`GroupStorage`], [`RaftLog`], and above them [`Node`].
 
 mod batch;
 mod check;
