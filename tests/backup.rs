@@ -82,6 +82,9 @@ fn a_backup_beside_writers_and_releases_holds_what_was_acknowledged() {
             }
         });
         let _stop = StopOnDrop(&stop);
+        while acknowledged.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
         for round in 0..12 {
             std::thread::sleep(Duration::from_millis(30));
             let before = acknowledged.load(Ordering::Acquire);

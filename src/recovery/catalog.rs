@@ -347,13 +347,16 @@ impl Candidate {
     }
 }
 
-/// Whether a segment and the one that names it as its predecessor can both be right.
+/// Whether a segment and the one that names it as its predecessor can both be right. A segment begins where its predecessor
+/// ended, if that was when the log was opened, and else where the predecessor could reach to: an empty one ended at an open.
 pub(super) fn check_neighbours(earlier: &Member, later: &Member) -> Result<()> {
     let Some(p) = later.header.predecessor else { return Ok(()) };
     let fits = p.id < later.segment.id()
         && p.end >= earlier.segment.first_lsn()
         && p.end <= earlier.segment.limit()
-        && later.segment.first_lsn() >= p.end;
+        && later.segment.first_lsn() >= p.end
+        && later.segment.first_lsn() <= earlier.segment.limit()
+        && (p.end > earlier.segment.first_lsn() || later.segment.first_lsn() == p.end);
     if fits {
         return Ok(());
     }
