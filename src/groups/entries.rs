@@ -41,6 +41,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Hands the entries of `range`, which the log has, to `each` one after the other, until it says that this is enough.
+    #[inline]
     pub(crate) fn read<E: From<Error>>(
         &self,
         range: Range<u64>,
@@ -102,13 +103,41 @@ impl<'a> Entries<'a> {
         self.store.wal.segments().iter().any(|s| s.first_lsn == first && (first..s.end_lsn).contains(&lsn))
     }
 
-    /// The record of the entry at `index`, which lay at `lsn` a moment ago, and where it lies.
-    fn record_at(&self, reader: &mut Reader, index: u64, term: u64, mut lsn: Lsn) -> Result<(Record, Lsn)> {
+    /// The entry at `index`, whose record should lie at `lsn`.
+    #[inline]
+    fn entry_at(&self, reader: &mut Reader, index: u64, term: u64, lsn: Lsn) -> Result<ReadEntry> {
+        match reader.read(lsn) {
+            Ok(record) => self.confirmed(index, term, record),
+            Err(e) => self.moved(reader, index, term, lsn, e),
+        }
+    }
+
+    /// The entry in this record, if its label confirms it.
+    #[inline]
+    fn confirmed(&self, index: u64, term: u64, record: Record) -> Result<ReadEntry> {
+        match entry_kind(&record, self.slot.id, index, term) {
+            Some(kind) => Ok(ReadEntry { index, term, kind, record }),
+            None => Err(self.not_the_entry(index, record.lsn())),
+        }
+    }
+
+    #[cold]
+    fn not_the_entry(&self, index: u64, lsn: Lsn) -> Error {
+        let summary = self.slot.contents.read().positions.summarized_in(index);
+        self.corruption(index, lsn, summary)
+    }
+
+    /// The entry at `index`, whose record lay at `lsn` a moment ago and cannot be read there, for this reason.
+    #[cold]
+    fn moved(
+        &self,
+        reader: &mut Reader,
+        index: u64,
+        term: u64,
+        mut lsn: Lsn,
+        mut error: crate::Error,
+    ) -> Result<ReadEntry> {
         loop {
-            let error = match reader.read(lsn) {
-                Ok(record) => return Ok((record, lsn)),
-                Err(e) => e,
-            };
             let contents = self.slot.contents.read();
             self.check_range(index, &contents)?;
             match contents.positions.lsn(index) {
@@ -127,18 +156,10 @@ impl<'a> Entries<'a> {
                 // It was overwritten meanwhile.
                 _ => return Err(error.into()),
             }
-        }
-    }
-
-    /// The entry at `index`, whose record should lie at `lsn`.
-    #[inline]
-    fn entry_at(&self, reader: &mut Reader, index: u64, term: u64, lsn: Lsn) -> Result<ReadEntry> {
-        let (record, lsn) = self.record_at(reader, index, term, lsn)?;
-        match entry_kind(&record, self.slot.id, index, term) {
-            Some(kind) => Ok(ReadEntry { index, term, kind, record }),
-            None => {
-                let summary = self.slot.contents.read().positions.summarized_in(index);
-                Err(self.corruption(index, lsn, summary))
+            drop(contents);
+            match reader.read(lsn) {
+                Ok(record) => return self.confirmed(index, term, record),
+                Err(e) => error = e,
             }
         }
     }
@@ -148,14 +169,8 @@ impl<'a> Entries<'a> {
 #[inline]
 pub(crate) fn entry_kind(record: &Record, group: u64, index: u64, term: u64) -> Option<EntryKind> {
     let label = record.label()?;
-    match Kind::of(label)? {
-        Kind::Entry(kind) | Kind::Relocated(kind)
-            if (label.stream, label.sequence, label.extra) == (group, index, term) =>
-        {
-            Some(kind)
-        }
-        _ => None,
-    }
+    let is_it = (label.stream, label.sequence, label.extra) == (group, index, term);
+    if is_it { Kind::entry(label.kind) } else { None }
 }
 
 /// What is at `lsn` is not the entry that an index says is there: the index of the segment that begins at `summary`, if it

@@ -98,6 +98,12 @@ impl Kind {
         }))
     }
 
+    /// The entry's kind, if this is the number of an entry's record, relocated or not.
+    #[inline]
+    pub(crate) fn entry(raw: u8) -> Option<EntryKind> {
+        if (ENTRY..FIELD).contains(&raw) { Some(EntryKind::from_low_bits(raw)) } else { None }
+    }
+
     /// The kind of a record with this label, if it is known and this layer's.
     pub(crate) fn of(label: Label) -> Option<Kind> {
         Kind::from_u8(label.kind).ok().flatten()
