@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use seawall::Batch;
 use support::{Log, RECORD, payload};
 
-/// So many submissions are waited for together, and then released.
+/// The number of submissions that are waited for together, and then released.
 const WINDOW: u64 = 16 << 10;
 
 fn blocking_writers(c: &mut Criterion) {

@@ -19,7 +19,7 @@ use seawall::raft::{RaftLog, RaftOptions};
 
 use rounds::argument;
 
-/// Entries have so many bytes of data.
+/// The bytes of data of an entry.
 const DATA: usize = 256;
 
 fn main() {

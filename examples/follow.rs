@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
 
-        // One that comes later goes on where it stopped the last time: an address is all that it has to remember.
+        // One that comes later continues where it stopped the last time: an address is all that it has to remember.
         let log = &wal;
         let late = scope.spawn(move || follow(log, middle));
 
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     })?;
 
-    // After the end, everything is there for whoever looks.
+    // After the end, everything is there to be read.
     let view = LogView::open(dir.path())?;
     let records = view.segments().iter().flat_map(|segment| segment.heads()).count();
     println!("a look from outside, at the end: {records} records, closed: {}", view.was_closed());

@@ -65,7 +65,7 @@ fn run(what: &str, times: usize) -> Option<()> {
     Some(())
 }
 
-/// So many threads that each wait for every record of theirs.
+/// This many threads each wait for every record of theirs.
 fn writers(wal: &Wal, threads: usize, times: usize) {
     std::thread::scope(|scope| {
         for _ in 0..threads {

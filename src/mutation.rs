@@ -12,7 +12,7 @@ pub(crate) enum Mutation {
     BlockSync,
     /// The durable LSN is published before the sync.
     PublishEarly,
-    /// After a failed write or sync the handle goes on.
+    /// After a failed write or sync the handle continues.
     Poison,
     /// A failed flush wakes only those who wait for its own block.
     PoisonWakesFew,
@@ -48,7 +48,7 @@ pub(crate) enum Mutation {
     Witness,
     /// An unproven tail is exposed as it is.
     TailRewrite,
-    /// A new life goes on in the file, behind the cut, where stale blocks may lie.
+    /// A new life continues in the file, behind the cut, where stale blocks may lie.
     AppendBehindCut,
     /// The copy of an unproven tail is not synced.
     RewriteSync,

@@ -36,7 +36,7 @@ use crate::report::Recovery;
 /// # If it panics
 ///
 /// The panic unwinds through the thread that called. In a call of the program it comes out of that call; what the call
-/// was to do has been done, and the log goes on. A thread of the log ends by it, and then nothing is acknowledged any
+/// was to do has been done, and the log continues. A thread of the log ends by it, and then nothing is acknowledged any
 /// more: everybody who waits gets [`Error::Poisoned`]. What was acknowledged is safe.
 pub trait Observer: Send + Sync {
     /// The log was opened; this is what was found. Called by the thread that opens it, before it has the handle.

@@ -184,7 +184,7 @@ impl Options {
         self
     }
 
-    /// Who is told what the log does, beside its statistics.
+    /// Sets an observer.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observed = Observed::by(observer);

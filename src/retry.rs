@@ -59,12 +59,12 @@ pub(crate) enum Sure<T, F> {
     Unsettled,
 }
 
-/// How long is looked again.
+/// When looking again ends: after both limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// So often at least,
+    /// Minimum number of looks.
     looks: usize,
-    /// and so long at least.
+    /// Minimum time.
     time: Duration,
     /// Between two looks, so that what a writer was doing is done.
     pause: Duration,

@@ -21,7 +21,7 @@ use atomic::{AtomicU32, Ordering};
 
 /// A word that threads wait at until it changes.
 ///
-/// What was done before a [`Word::store`] is seen by whoever loads what was stored.
+/// What was done before a [`Word::store`] is seen by a thread that loads what was stored.
 #[derive(Debug, Default)]
 pub(crate) struct Word {
     value: AtomicU32,
@@ -84,7 +84,7 @@ mod queue {
         }
 
         pub(crate) fn wake_one(&self) {
-            // Whoever saw the old value is in the queue by now, or has not looked yet.
+            // A thread that saw the old value is in the queue by now, or has not looked yet.
             drop(self.queue.lock.lock());
             self.queue.changed.notify_one();
         }

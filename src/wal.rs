@@ -98,7 +98,7 @@ impl Wal {
     }
 
     /// As [`Wal::submit`], for what frees room: on a full disk the batch may go into the reserve, a file that the log keeps
-    /// for this. Whoever uses it for anything else finds it used up when it is needed; it is made again as soon as there
+    /// for this. A caller that uses it for anything else finds it used up when it is needed; it is made again as soon as there
     /// is room.
     ///
     /// # Errors

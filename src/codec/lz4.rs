@@ -18,7 +18,7 @@ const LENGTH: usize = 4;
 /// Below this a payload is not worth the trouble.
 const LEAST: usize = 64;
 
-/// A byte of an LZ4 block stands for so many of the payload at most.
+/// The most payload bytes that one byte of an LZ4 block can stand for.
 const MOST_PER_BYTE: u64 = 255;
 
 /// Compresses payloads with LZ4. What gets shorter by less than a sixteenth is stored as it is.

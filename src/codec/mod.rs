@@ -35,7 +35,8 @@ pub trait Codec: Send + Sync {
     fn id(&self) -> NonZeroU16;
 
     /// Appends the encoded form of a payload, given in pieces, to `out`, which is empty. `false` when the payload is to
-    /// be stored as it is; then what is in `out` is not looked at. A codec that encrypts must always say `true`.
+    /// be stored as it is; then what is in `out` is not looked at. A codec that encrypts must always return `true`; otherwise
+    /// the payload is stored unencrypted.
     fn encode(&self, payload: &[&[u8]], out: &mut Vec<u8>) -> bool;
 
     /// Appends the payload that was encoded as `stored` to `out`, which is empty. It must refuse what would be longer

@@ -16,7 +16,7 @@
 //!    clears it; nobody sleeps while `flushing` is false and a block with waiters is staged.
 //! 4. After a failed write or sync, `poison` is set and never cleared: nothing is acknowledged any more, every waiter is
 //!    woken with the error, and the sync is not tried again.
-//! 5. What contradicts this poisons the log: an assertion of a thread that flushes, by way of `ends`; what whoever stages or
+//! 5. What contradicts this poisons the log: an assertion of a thread that flushes, by way of `ends`; what a thread that stages or
 //!    waits finds, by `Pipeline::broken`.
 //!
 //! **Who flushes.** A blocking caller that finds nobody flushing leads: it flushes until its own block is durable, wakes

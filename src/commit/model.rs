@@ -1,7 +1,7 @@
 //! The commit path under a model checker: `RUSTFLAGS="--cfg shuttle" cargo test --lib --release commit::model`.
 //!
 //! Shuttle runs a scenario's threads one at a time and chooses at each lock, condition variable, atomic, park and I/O call
-//! which one goes on. Each scenario ends only when every thread has ended, so a lost wake-up is a deadlock, and shuttle
+//! which one continues. Each scenario ends only when every thread has ended, so a lost wake-up is a deadlock, and shuttle
 //! reports it with the schedule that leads there.
 //!
 //! ```text

@@ -61,7 +61,7 @@ pub(crate) struct PipelineParts {
     /// With the same durable LSN as `tip`.
     pub(crate) progress: Arc<Progress>,
     pub(crate) segments: Arc<dyn Supply>,
-    /// Where the log goes on: in `current`, if recovery left a segment that can be written, else in the next one.
+    /// Where the log continues: in `current`, if recovery left a segment that can be written, else in the next one.
     pub(crate) tip: Tip,
     pub(crate) current: Option<Arc<Segment>>,
 }

@@ -142,7 +142,7 @@ pub(super) enum Next {
     Wanted,
     /// Here it is.
     Ready(Arc<Segment>),
-    /// It could not be made. Nothing is damaged; whoever needs it gets the error, and it is tried again.
+    /// It could not be made. Nothing is damaged; the commit that needs it gets the error, and it is tried again.
     Failed(Error),
 }
 

@@ -122,7 +122,7 @@ impl Future for Ticket {
         }
         let pipeline = Arc::clone(&self.pipeline);
         let mut state = pipeline.state.lock();
-        // Looked at again under the lock: whoever publishes the durable LSN takes the waiters under it.
+        // Looked at again under the lock: the durable LSN is published, and the waiters are taken, under it.
         if self.is_durable() {
             return Poll::Ready(Ok(self.at.first));
         }

@@ -18,7 +18,7 @@
 //! ```
 //!
 //! The head is read and verified when the log is opened. The body is used in place; its checksum is for those who look
-//! at everything, and whoever uses a piece of it must be able to tell a wrong one from what it leads to. It is durable
+//! at everything, and a reader that uses a piece of it must be able to tell a wrong one from what it leads to. It is durable
 //! before the fixed part is written, so a crash leaves no footer with half a body.
 //!
 //! A footer is written only once the successor's header and first block are durable, so the newest segment has none, and a torn

@@ -90,7 +90,7 @@ impl Life {
     /// The life that a page starts.
     ///
     /// # Errors
-    /// Why the page is none.
+    /// Why this is not such a page.
     pub fn decode(page: &[u8; PAGE]) -> Result<Self, Invalid> {
         let uuid = check_page(page, "life", LIFE_MAGIC, LIFE_LEN)?;
         let life = Life {
@@ -188,7 +188,7 @@ impl SegmentHeader {
     /// The header that a page holds.
     ///
     /// # Errors
-    /// Why the page is none of this log.
+    /// Why this is not such a page of this log.
     pub fn decode(page: &[u8; PAGE], uuid: LogUuid) -> Result<Self, Invalid> {
         if is_zero(page) {
             return Err(Invalid::Unwritten);

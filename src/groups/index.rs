@@ -17,10 +17,10 @@
 //! memory runs hold of that segment is replaced by a mapped run ([`Positions::adopt`]); entries that were overwritten or
 //! purged in between are no longer in any run and stay out.
 //!
-//! A run knows how many bytes its records take, unless it was cut since; then whoever wants to know looks at their
+//! A run knows how many bytes its records take, unless it was cut since; then their size is read from their
 //! headers, once ([`Positions::measure`]).
 //!
-//! Mapped bytes are not trusted: whoever reads a record at a position compares its label with what was looked for.
+//! Mapped bytes are not trusted: the label of a record that is read at a position is compared with what was looked for.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -43,7 +43,7 @@ use crate::mutation::{Mutation, mutated};
 use crate::trace::span;
 use crate::{Batch, Lsn, SegmentInfo};
 
-/// A segment of which no more than one part in so many is live is worth relocating at any time.
+/// A segment is worth relocating at any time when no more than this fraction of it is live.
 const CHEAP: u64 = 8;
 
 /// This many times what was appended is relocated.
@@ -146,7 +146,7 @@ struct Budget {
     all: u64,
     /// Where it is not cheap.
     expensive: u64,
-    /// What is appended until all that is live was relocated, if all goes on like this.
+    /// What is appended until all that is live was relocated, at the present rate.
     ahead: u64,
 }
 

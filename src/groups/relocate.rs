@@ -103,7 +103,7 @@ pub(crate) struct Relocation<'a> {
     /// The bytes of both.
     staged: u64,
     state_size: StateSize,
-    /// The batch that was submitted last. The next one waits for it, so that whoever commits meanwhile has at most one of
+    /// The batch that was submitted last. The next one waits for it, so that a commit meanwhile has at most one of
     /// them ahead in the flush.
     ahead: Option<Ticket>,
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{Lsn, SegmentId};
 
-/// So many entries share one allocation of a memory run; bounds both the copying when it grows and what it wastes.
+/// The number of entries that share one allocation of a memory run; bounds both the copying when it grows and what it wastes.
 const CHUNK: usize = 1024;
 
 /// How wide the positions of a segment are: four bytes unless the segment is longer than they reach.
@@ -268,7 +268,7 @@ impl Run {
         }
     }
 
-    /// Takes over a mapped run that goes on where this one ends, in the same array.
+    /// Takes over a mapped run that continues where this one ends, in the same array.
     pub(crate) fn join(&mut self, next: &Run) -> bool {
         if let Place::Mapped { count, at, from } = &next.place
             && self.end() == next.first

@@ -69,7 +69,7 @@ impl RaftLog {
     }
 
     /// Makes a group whose log begins behind an entry that the state machine holds already: index, term and members are
-    /// the metadata's. For a node whose state and earlier log were kept elsewhere, and that goes on here.
+    /// the metadata's. For a node whose state and earlier log were kept elsewhere.
     ///
     /// The log has no snapshot of the group then. `Storage::snapshot` answers `SnapshotTemporarilyUnavailable`, and nothing
     /// can be compacted, until one is saved ([`GroupStorage::save_snapshot`]). The HardState has the metadata's term, no

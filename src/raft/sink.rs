@@ -26,7 +26,7 @@ use crate::groups::contents::Slot;
 /// An example is at [`SnapshotSource`](super::SnapshotSource).
 #[must_use = "a snapshot is saved by `finish`"]
 pub struct SnapshotSink {
-    /// Goes before the log does: while the log is open, nobody else cleans its directory up.
+    /// Dropped before `shared`: while the log is open, nobody else cleans its directory up.
     writer: FileWriter,
     slot: Arc<Slot>,
     index: u64,

@@ -372,7 +372,7 @@ fn find_stray(disk: &Arc<dyn Disk>, life: Life, candidate: Candidate, mmap: bool
     let path = disk.path().join(&candidate.name);
     let io = |e| Error::io("read", &path, e);
     let end = candidate.file.len().map_err(io)?;
-    // Blocks are written from the start on. A fresh file that begins with so many zeros was never written to.
+    // Blocks are written from the start on. A fresh file that begins with this many zeros was never written to.
     let mut window = Window::new(&*candidate.file, end);
     if !life.recycled && is_zero(window.get(DATA_START, 1 << 20).map_err(io)?) {
         return Ok(None);

@@ -56,7 +56,7 @@ pub(crate) struct Opened {
     pub(crate) superblock: SuperblockFile,
     /// Oldest first; all but `current` have ended.
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// Where the log goes on.
+    /// Where the log continues.
     pub(crate) tip: Tip,
     /// The segment that the tip is in, when it can be appended to.
     pub(crate) current: Option<Arc<Segment>>,

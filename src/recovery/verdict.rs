@@ -4,7 +4,7 @@
 //! successor's header, the superblock. A read that fails with an I/O error never gets here: it is that error, not the
 //! end of the log. Neither does a file of a newer version, or of another log.
 //!
-//! Whoever finds something asks here what it means, and says where it is: `catalog` about files that are missing or that
+//! Recovery asks here what a finding means, and says where it is: `catalog` about files that are missing or that
 //! contradict each other, `survey` about what is in them.
 
 use crate::error::{Corruption, Result};

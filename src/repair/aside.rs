@@ -112,7 +112,7 @@ pub(super) fn save(
         copy_all(disk, aside, untouched, &mut manifest, &mut begun).and_then(|()| write(aside, &manifest));
     if let Err(e) = saved {
         for (directory, name) in begun {
-            // Why a copy could not be removed adds nothing to why there is none.
+            // That a copy could not be removed adds nothing to the reason for the failure.
             drop(existing(aside, directory.as_deref()).map(|d| d.map(|d| d.remove(&name))));
         }
         return Err(e);

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! An open refuses a log of which something is damaged that was durable, because nobody but its owner can know what the
-//! loss means. Whoever has no replica and no backup can decide here to go on with what is left:
+//! loss means. Without a replica or a backup, this is the way to continue with what is left:
 //!
 //! * [`Choice::Cut`] gives up everything from the first damage on. What is whole before it stays, with its addresses. The
 //!   last segment that stays is written again into a new file, up to the damage, so that nothing of what lies behind can

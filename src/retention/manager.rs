@@ -42,7 +42,7 @@ pub(crate) struct SegmentManager {
     pub(super) ready: Mutex<Ready>,
     /// How many bytes the reserve has, as far as this handle made or found it and did not use it.
     pub(super) reserve: AtomicU64,
-    /// Held by whoever releases segments, and by whoever must not see any go.
+    /// Held while segments are released, and while none may be.
     pub(super) releasing: Mutex<()>,
     pub(super) jobs: Mutex<Jobs>,
     /// There is a job.

@@ -1,7 +1,7 @@
 //! What is kept: the segments of the log, the superblock that says so, and the files that are used again.
 //!
 //! Everything here is off the commit path. The *segment manager* makes the next segment ready, writes the superblock
-//! after a rotation, and gives ended segments their footers; the commit path runs it, in a thread of its own. Releasing is done by whoever calls it.
+//! after a rotation, and gives ended segments their footers; the commit path runs it, in a thread of its own. Releasing runs on the caller's thread.
 //!
 //! **Order of a release.** The superblock that names the new oldest segment is durable before any older file is touched:
 //! a crash between leaves files that the next open removes, never a log whose oldest segment is missing unexplained. The

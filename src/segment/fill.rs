@@ -22,14 +22,14 @@ use crate::lsn::Lsn;
 use crate::monitor::Caller;
 use crate::size::at_most;
 
-/// So many bytes are written at a time, and synced: the device works on a whole segment for tens of milliseconds, and a
+/// The number of bytes written, and synced, at a time: the device works on a whole segment for tens of milliseconds, and a
 /// commit that comes then would wait for all of it.
 const LARGE_PIECE: usize = PIECE;
 
-/// So many when there is time: more syncs, and less for a commit to wait for.
+/// The same when there is time: more syncs, and less for a commit to wait for.
 const SMALL_PIECE: usize = 256 << 10;
 
-/// A rest is as long as so many pieces take.
+/// A rest is as long as this many pieces take.
 const REST: u32 = 3;
 
 /// No rest is longer: when the device stood still for a second, nobody is to wait for three more.

@@ -7,7 +7,7 @@
 //!      +------------------------------------ recycled -------------------------------------+
 //! ```
 //!
-//! [`Segment`] is the file and what never changes about it, shared by whoever reads. Who may write: before the file is
+//! [`Segment`] is the file and what never changes about it, shared by all readers. Who may write: before the file is
 //! part of the log, [`prepare`]; then the holder of the flush, at rising addresses; then, once nothing is appended any
 //! more, [`seal`], behind the end.
 //!

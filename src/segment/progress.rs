@@ -3,7 +3,7 @@
 use crate::lsn::Lsn;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Shared by the commit path, which writes it, and whoever works beside the commits.
+/// Shared by the commit path, which writes it, and the threads that work beside it.
 ///
 /// **Invariant.** The durable LSN only rises. It is published by the owner of the flush, once the device has confirmed all below.
 #[derive(Debug)]

@@ -83,7 +83,7 @@ fn damaged(path: PathBuf) -> Corruption {
 
 type Slots = [std::result::Result<Superblock, Invalid>; 2];
 
-/// What the two slots hold. While the file is written one of them may read torn, and the other one is good; but whoever is
+/// What the two slots hold. While the file is written one of them may read torn, and the other one is good; but a thread that is
 /// slow may have read that one before an earlier write, or meet the next one in it. So a slot is bad when both read the same
 /// twice: between two reads of the first slot a write has changed the sequence number in it, or there was none. What is
 /// found this way is never older than what somebody found before.

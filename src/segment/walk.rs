@@ -113,7 +113,7 @@ impl SegmentReader {
         }
     }
 
-    /// The segment in at most so many pieces of whole blocks, in order, of at least so many bytes but for the last. Only
+    /// The segment in at most `most` pieces of whole blocks, in order, each but the last of at least `least` bytes. Only
     /// the headers of blocks are read.
     ///
     /// # Errors

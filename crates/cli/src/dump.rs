@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
                 }
                 Err(e) => return Err(e.into()),
             };
-            // Whoever reads the output may have had enough: that is no failure of the log.
+            // The reader of the output may have closed it: that is no failure of the log.
             if writeln!(out, "{line}").is_err() {
                 return Ok(health);
             }

@@ -49,7 +49,7 @@ fn late_bytes_on(
     bar
 }
 
-/// As [`bar`], for a command that writes to standard output while it goes on: only where that is no terminal too.
+/// As [`bar`], for a command that writes to standard output while it runs: only where that is no terminal too.
 pub(crate) fn bar_beside_output(steps: u64, what: &'static str) -> ProgressBar {
     if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { bar(steps, what) }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// From this LSN on; without it, from where the log ends now
     #[arg(long)]
     from: Option<u64>,
-    /// End after so many records
+    /// End after this many records
     #[arg(long)]
     count: Option<u64>,
     /// Look so often, in milliseconds
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     while left > 0 {
         let (records, seen) = view::read(&args.dir, |log| news(args, log, &at), |_| false)?;
         for record in records.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
-            // Whoever reads the output may have had enough.
+            // The reader of the output may have closed it.
             if writeln!(out, "{}", args.choice.line(record, as_json)).and_then(|()| out.flush()).is_err() {
                 return Ok(Health::Good);
             }

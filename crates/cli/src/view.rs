@@ -8,7 +8,7 @@ use seawall::Options;
 
 use crate::failure::Failure;
 
-/// So often is read again at most.
+/// Maximum number of attempts.
 const READS: usize = 50;
 
 /// What `read` makes of the log, past what is damaged in it. What is `wrong` with that counts when all that was read was part

@@ -329,7 +329,7 @@ impl Node {
             "ready submitted"
         );
         // A new leader that nobody else had to elect (a single voter) has its vote in this very Ready; what it sends in
-        // that term must not get ahead of it. And a reply is a promise, whoever makes it.
+        // that term must not get ahead of it. And a reply is a promise in every role.
         let hold_all = item.changes_vote || self.persists.any_vote_change();
         for message in ready.take_messages() {
             if (hold_all || !may_go_now(&message)) && !mutated(Mutation::MessagesEarly) {

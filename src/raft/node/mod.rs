@@ -496,7 +496,7 @@ impl Node {
         }
     }
 
-    /// Whether `more` bytes in so many entries can wait besides those that wait for the next Ready.
+    /// Whether `more` bytes in this many entries can wait besides those that wait for the next Ready.
     fn check_room(&self, more: u64, entries: usize) -> NodeResult<()> {
         let waiting = self.raw.raft.raft_log.unstable();
         let unwritten = waiting.entries_size as u64;

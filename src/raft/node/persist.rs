@@ -70,7 +70,7 @@ impl SharedTicket {
                 wakers.push(waker.clone());
             }
         }
-        // Whoever resolved it before the push has not seen this waker.
+        // If it was resolved before the push, this waker was not seen.
         if self.outcome().is_some() {
             self.notify();
         }

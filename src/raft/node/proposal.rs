@@ -300,7 +300,7 @@ impl Proposals {
         Proposal { shared, group: self.group, deadline, at: Applied { index: at.0, term: at.1 } }
     }
 
-    /// An entry is committed: whoever stood at its index and is not it, never will be.
+    /// An entry is committed: a proposal that waited at its index and is another one never will be.
     pub(super) fn committed(&mut self, entry: &Entry, leader: Option<u64>) {
         let index = entry.index;
         let lost: Vec<_> = self
@@ -314,7 +314,7 @@ impl Proposals {
         }
     }
 
-    /// Everything up to `index` is applied; whoever is left there is among it.
+    /// Everything up to `index` is applied; proposals left there are among it.
     pub(super) fn applied(&mut self, index: u64) {
         while let Some((&(at, term), _)) = self.open.first_key_value().filter(|((at, _), _)| *at <= index) {
             self.complete((at, term), Ok(Applied { index: at, term }));

@@ -107,7 +107,7 @@ pub(super) fn data_at(conf: &[u8]) -> u64 {
     (FIXED + conf.len()) as u64
 }
 
-/// The trailer behind so many chunks, whose checksums went through `sums`.
+/// The trailer behind this many chunks, whose checksums went through `sums`.
 pub(super) fn trailer(identity: &Identity, chunks: u64, sums: &Hasher) -> Vec<u8> {
     // The number of chunks stands before their checksums, and is known only after them.
     let mut sum = identity.hasher(chunks);

@@ -96,7 +96,7 @@ pub struct SnapshotSource {
 /// How far the file was read and verified.
 #[derive(Clone)]
 struct Place {
-    /// So many chunks.
+    /// The number of chunks.
     chunks: u64,
     /// Where the next one lies.
     at: u64,
@@ -234,7 +234,7 @@ impl SnapshotSource {
         self.header.file_len().unwrap_or(0)
     }
 
-    /// Reads the next chunk and, if it is the last or there is none, the trailer. If one of them does not verify, nothing
+    /// Reads the next chunk and, if it is the last one or there are no chunks, the trailer. If one of them does not verify, nothing
     /// is handed out, and it is as if nothing had been read.
     fn next_chunk(&mut self) -> Result<(), Error> {
         self.opener.check()?;

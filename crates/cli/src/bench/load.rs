@@ -20,7 +20,7 @@ const PAGE: usize = 4096;
 /// The file that the device is measured with.
 const FILE: u64 = 64 << 20;
 
-/// So many records wait at a time, when they are submitted by tickets.
+/// The number of records that wait at a time, when they are submitted by tickets.
 const IN_FLIGHT: usize = 256;
 
 /// Something that can be done over and over.
@@ -77,7 +77,7 @@ pub(super) struct Log {
 }
 
 enum Writers {
-    /// So many threads, each waiting for its record.
+    /// This many threads, each waiting for its record.
     Blocking(usize),
     /// One thread that waits for the oldest of many.
     Tickets,

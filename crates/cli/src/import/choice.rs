@@ -1,4 +1,4 @@
-//! What whoever imports has to say about a log whose keys and formats only its program knows.
+//! What the user has to say about a log whose keys and formats only its program knows.
 
 use std::path::PathBuf;
 use std::str::FromStr;

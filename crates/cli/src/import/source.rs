@@ -1,6 +1,6 @@
 //! A raft-engine log: what is in it, and what of it cannot be trusted.
 //!
-//! raft-engine takes a damaged end for one that a crash tore, cuts it and goes on; and it leaves out files whose numbers a
+//! raft-engine takes a damaged end for one that a crash tore, cuts it and continues; and it leaves out files whose numbers a
 //! hole separates from the newer ones. Entries that this node acknowledged may go with either, so both are errors here
 //! unless they are accepted. Room that was never written to, behind the last record, is neither.
 
@@ -17,7 +17,7 @@ use super::caught::caught;
 use super::kept::{Cut, KeptFiles};
 use crate::failure::Failure;
 
-/// So many entries, or bytes of them, are read at a time.
+/// The number of entries, or of their bytes, read at a time.
 const ENTRIES: u64 = 4096;
 const BYTES: usize = 1 << 20;
 
