@@ -65,7 +65,7 @@ impl Server {
             }
             apply.commands().for_each(|entry| self.words.apply(&entry.data));
             self.applied = apply.last().0;
-            self.node.applied(self.applied)?;
+            self.node.report_applied(self.applied)?;
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::report::Recovery;
 /// # Where it is called, and what it may do
 ///
 /// The methods are called by the thread that did what they tell, after it was done: one of the program's in a call of
-/// the log, or one of the log's own (`seawall-commit`, `seawall-keeper`). So they may be called by several threads at
+/// the log, or one of the log's own (`seawall-commit`, `seawall-manager`). So they may be called by several threads at
 /// once, and what is told of two flushes may come in another order than they went. No lock of the log is held.
 /// [`Observer::stalled`] is the exception: it is called by one of the log's own threads while another thread hangs.
 ///

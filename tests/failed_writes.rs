@@ -12,7 +12,7 @@ use common::{Oracle, open, options};
 use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, Rng, SimDisk, SyncFailure, Trigger};
 use seawall::{Batch, Error, Options, Wal};
 
-/// With threads: callers, committer and keeper run as they do in a program.
+/// With threads: callers, committer and segment manager run as they do in a program.
 fn threaded() -> Options {
     Options::new().segment_size(64 << 10).idle_mark(Duration::from_millis(1))
 }

@@ -11,7 +11,7 @@ use seawall::io::sim::SimDisk;
 use seawall::{Batch, Options, Wal};
 
 const COMMITTER: &str = "seawall-commit";
-const KEEPER: &str = "seawall-keeper";
+const MANAGER: &str = "seawall-manager";
 
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -33,7 +33,7 @@ fn sleeps(name: &str) -> u64 {
 }
 
 fn of_both() -> [u64; 2] {
-    [COMMITTER, KEEPER].map(sleeps)
+    [COMMITTER, MANAGER].map(sleeps)
 }
 
 /// Returns when the next segment is made, the mark is written, and the last look was in vain.
@@ -53,7 +53,7 @@ fn nobody_is_woken_when_nothing_goes_on_and_nobody_for_each_commit() {
     wal.append(b"first").unwrap();
     let mut batch = Batch::new();
     batch.push(b"second");
-    // Nobody waits for it, so the committer flushes, and the keeper looks after it.
+    // Nobody waits for it, so the committer flushes, and the segment manager looks after it.
     drop(wal.submit(&batch).unwrap());
 
     fall_idle(&wal);
@@ -61,31 +61,35 @@ fn nobody_is_woken_when_nothing_goes_on_and_nobody_for_each_commit() {
     std::thread::sleep(10 * SLOW);
     assert_eq!(of_both(), idle, "an idle log wakes its threads");
 
-    // One caller commits, for a while and in one segment: the committer looks every few milliseconds, the keeper seldom.
+    // One caller commits, for a while and in one segment: the committer looks every few milliseconds, the segment manager seldom.
     let (begun, mut commits) = (Instant::now(), 0u64);
     while begun.elapsed() < 10 * SLOW && commits < 2000 {
         wal.append(b"one of many").unwrap();
         commits += 1;
     }
-    let [committer, keeper] = of_both();
+    let [committer, manager] = of_both();
     let took = begun.elapsed().as_millis() as u64;
     assert!(committer - idle[0] < 20 + took, "{} times in {took} ms, {commits} commits", committer - idle[0]);
-    assert!(keeper - idle[1] < 20 + took / 20, "{} times in {took} ms, {commits} commits", keeper - idle[1]);
+    assert!(
+        manager - idle[1] < 20 + took / 20,
+        "{} times in {took} ms, {commits} commits",
+        manager - idle[1]
+    );
 
     wal.close().unwrap();
 
-    // Nobody waits, so the committer flushes each; on a disk so fast that the keeper comes too late to see it. It looks seldom
+    // Nobody waits, so the committer flushes each; on a disk so fast that the segment manager comes too late to see it. It looks seldom
     // all the same.
     let wal =
         Options::new().segment_size(16 << 20).slow_sync(SLOW).open_on(Arc::new(SimDisk::new())).unwrap();
     wal.append(b"first").unwrap();
     fall_idle(&wal);
-    let (begun, mut commits, before) = (Instant::now(), 0u64, sleeps(KEEPER));
+    let (begun, mut commits, before) = (Instant::now(), 0u64, sleeps(MANAGER));
     while begun.elapsed() < 10 * SLOW {
         drop(wal.submit(&batch).unwrap());
         std::thread::sleep(Duration::from_millis(1));
         commits += 1;
     }
-    let (took, times) = (begun.elapsed().as_millis() as u64, sleeps(KEEPER) - before);
+    let (took, times) = (begun.elapsed().as_millis() as u64, sleeps(MANAGER) - before);
     assert!(times < 20 + took / 20, "{times} times in {took} ms, {commits} commits");
 }

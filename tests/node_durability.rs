@@ -303,10 +303,10 @@ fn a_snapshot_that_came_in_and_was_lost_with_the_process_leaves_nothing_behind()
     two.slow = true;
     two.node().step(m).unwrap();
     two.settle();
-    two.node().applied(2).unwrap();
+    two.node().report_applied(2).unwrap();
     two.node().save_snapshot(2, b"").unwrap();
     two.node().step(snapshot_message(9, 1, b"")).unwrap();
-    two.node().applied(3).unwrap();
+    two.node().report_applied(3).unwrap();
     let wrong = two.node().save_snapshot(3, b"");
     assert!(matches!(wrong, Err(NodeError::BadIndex { what: "snapshot", index: 3, .. })), "{wrong:?}");
     two.node().compact(2).unwrap();

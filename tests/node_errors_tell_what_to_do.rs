@@ -247,7 +247,7 @@ fn reports_that_are_out_of_order() -> Vec<Met> {
         let expected = format!(
             "group 7: applied {index} reported, expected one of {range}: report what was handed out, in its order"
         );
-        met(one.node().applied(index).unwrap_err(), expected)
+        met(one.node().report_applied(index).unwrap_err(), expected)
     };
     vec![said(7, "[5, 5]"), said(3, "[5, 5]")]
 }

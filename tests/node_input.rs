@@ -319,12 +319,12 @@ fn applied_is_taken_in_order_and_only_for_what_was_handed_out() {
     }
     one.slow = true;
     one.settle();
-    let beyond = one.node().applied(7);
+    let beyond = one.node().report_applied(7);
     assert!(matches!(beyond, Err(NodeError::AppliedOutOfOrder { index: 7, applied: 1, handed_out: 6, .. })));
-    one.node().applied(4).unwrap();
-    assert!(matches!(one.node().applied(3), Err(NodeError::AppliedOutOfOrder { index: 3, .. })));
-    one.node().applied(4).unwrap();
-    one.node().applied(6).unwrap();
+    one.node().report_applied(4).unwrap();
+    assert!(matches!(one.node().report_applied(3), Err(NodeError::AppliedOutOfOrder { index: 3, .. })));
+    one.node().report_applied(4).unwrap();
+    one.node().report_applied(6).unwrap();
 }
 
 #[derive(Clone, Debug)]

@@ -256,7 +256,7 @@ fn a_panic_in_a_call_of_the_program_harms_nobody_else() {
 
 #[test]
 fn a_panic_on_the_log_s_own_thread_is_an_error_for_all_who_wait() {
-    for thread in ["seawall-commit", "seawall-keeper"] {
+    for thread in ["seawall-commit", "seawall-manager"] {
         let (_dir, _observer, wal) = panicking(Some(thread), options());
         let log = wal.clone();
         // Nobody waits, so the thread flushes; and segments are used up, so the next one is wanted.

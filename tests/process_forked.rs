@@ -376,7 +376,7 @@ mod raft_layer {
                 node_refused(node.propose(b"x".to_vec(), Duration::from_secs(1)).map(drop));
                 node_refused(node.campaign());
                 node_refused(node.read_index().map(drop));
-                node_refused(node.applied(1));
+                node_refused(node.report_applied(1));
                 node_refused(node.compact(1));
                 node.set_waker(Waker::noop());
                 assert_eq!((node.status().first, node.status().last), (0, 0));
@@ -396,7 +396,7 @@ mod raft_layer {
         assert_eq!(group.recover().snapshot, Some((2, 1)));
         for _ in 0..3 {
             for apply in node.wait_durable().unwrap().apply {
-                node.applied(apply.last().0).unwrap();
+                node.report_applied(apply.last().0).unwrap();
             }
         }
         assert!(proposal.outcome().unwrap().is_ok());

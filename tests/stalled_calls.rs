@@ -203,7 +203,7 @@ fn w15_a_sync_that_hangs_with_tickets_outstanding_is_told_by_the_other_thread() 
     let ticket = stand.wal.submit(one(b"hangs")).unwrap();
     stand.gate.await_hanging(1);
     let behind = stand.wal.submit(one(b"behind it")).unwrap();
-    stand.sees_hanging("fdatasync", ".seg", "seawall-keeper");
+    stand.sees_hanging("fdatasync", ".seg", "seawall-manager");
     ticket.wait().unwrap();
     behind.wait().unwrap();
     assert_eq!(stand.wal.health().oldest_write, None);
@@ -219,7 +219,7 @@ fn w15_a_mark_that_hangs_is_told() {
     // The append goes through; then the log falls idle.
     stand.wal.append(b"in time").unwrap();
     stand.gate.close("write", ".seg");
-    stand.sees_hanging("write", ".seg", "seawall-keeper");
+    stand.sees_hanging("write", ".seg", "seawall-manager");
 }
 
 /// A second hang, behind the first mark, and after the log slept: a thread that sleeps is woken to look.
@@ -241,7 +241,7 @@ fn w15_each_hang_is_told_anew_also_after_the_log_has_slept() {
 
 /// Fills the present segment, so that the next one is taken and the one after it is made ready, with `op` on `file` hanging;
 /// `shown` is in the name of the file that is told.
-fn keeper_hangs_in(op: &'static str, file: &str, shown: &str) {
+fn manager_hangs_in(op: &'static str, file: &str, shown: &str) {
     let stand = stand(options());
     stand.gate.close(op, file);
     for _ in 0..5 {
@@ -256,12 +256,12 @@ fn keeper_hangs_in(op: &'static str, file: &str, shown: &str) {
 fn w15_a_segment_s_preparation_that_hangs_is_told_whichever_call_it_is() {
     // Names of segments: the third one is made ready when the second is taken.
     for op in ["create", "allocate", "write", "fsync"] {
-        keeper_hangs_in(op, "00000000000000000003-", "00000000000000000003-");
+        manager_hangs_in(op, "00000000000000000003-", "00000000000000000003-");
     }
-    keeper_hangs_in("fsync directory", "directory", "");
+    manager_hangs_in("fsync directory", "directory", "");
 }
 
-/// The log sleeps, and the next segment could not be made before: the append that needs it begins no flush, so it is the keeper
+/// The log sleeps, and the next segment could not be made before: the append that needs it begins no flush, so it is the segment manager
 /// that wakes the one who looks.
 #[test]
 fn w15_a_preparation_that_hangs_behind_an_idle_log_is_told() {
@@ -290,9 +290,9 @@ fn w15_a_preparation_that_hangs_behind_an_idle_log_is_told() {
 
 #[test]
 fn w15_a_superblock_or_a_footer_that_hangs_is_told() {
-    keeper_hangs_in("write", "superblock", "superblock");
-    keeper_hangs_in("fdatasync", "superblock", "superblock");
-    keeper_hangs_in("fsync", "00000000000000000001-", "00000000000000000001-");
+    manager_hangs_in("write", "superblock", "superblock");
+    manager_hangs_in("fdatasync", "superblock", "superblock");
+    manager_hangs_in("fsync", "00000000000000000001-", "00000000000000000001-");
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn w15_a_release_that_hangs_is_told() {
                 && stand.wal.health().longest_call.is_none()
         });
         stand.gate.close(op, file);
-        // The committer is woken for it; the keeper may look still, because it has just worked.
+        // The committer is woken for it; the segment manager may look still, because it has just worked.
         stand
             .beside(|| stand.wal.release(appended[11]), || stand.sees_hanging(op, file, "seawall-"))
             .unwrap();

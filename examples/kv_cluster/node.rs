@@ -336,7 +336,7 @@ impl Server {
 
     fn applied(&mut self, group: u64, index: u64) -> Fallible<()> {
         let Some(member) = self.members.get_mut(&group) else { return Ok(()) };
-        member.node.applied(index)?;
+        member.node.report_applied(index)?;
         if !member.freezing && index >= member.snapshot + self.snapshot_every {
             member.freezing = true;
             self.jobs.send(Job::Freeze(group))?;

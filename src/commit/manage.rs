@@ -6,7 +6,7 @@ use super::pipeline::Pipeline;
 use crate::error::Result;
 use crate::sync::thread::Builder;
 
-const MANAGER: &str = "seawall-keeper";
+const MANAGER: &str = "seawall-manager";
 
 impl Pipeline {
     /// Starts the segment manager's thread. [`Pipeline::close`] ends it.

@@ -255,7 +255,7 @@ impl Cluster {
             self.processes.get_mut(&id).unwrap().keep(group, machine);
             let replica = self.replica(id, group).unwrap();
             replica.machine = machine;
-            let done = replica.node.applied(last);
+            let done = replica.node.report_applied(last);
             self.asked(id, done)?;
             self.see_configuration(id, group)?;
         }

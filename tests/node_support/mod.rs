@@ -250,7 +250,7 @@ impl Member {
             self.commands = decode(snapshot.get_data());
         }
         self.commands.extend(apply.commands().map(|e| (e.index, e.data.to_vec())));
-        self.node().applied(apply.last().0).unwrap();
+        self.node().report_applied(apply.last().0).unwrap();
     }
 
     pub fn apply_all(&mut self) {

@@ -1,7 +1,7 @@
 //! Committed entries on their way through the state machine, and the configuration that follows from them.
 //!
 //! ```text
-//!                handed out as Apply            reported by Node::applied
+//!                handed out as Apply            reported by Node::report_applied
 //!   committed ──────────────────────> state machine ──────────────────> applied ──> stored with a later batch
 //!                (by the caller's own thread)          │
 //!                                                      └── configuration changes among them take effect in raft here,
@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use ::raft::eraftpb::{ConfState, Entry, EntryType, Snapshot};
 
-/// Something for the state machine, in order. When it is done, report it by [`Node::applied`](super::Node::applied).
+/// Something for the state machine, in order. When it is done, report it by [`Node::report_applied`](super::Node::report_applied).
 #[derive(Clone, Debug)]
 #[must_use = "what is not applied and reported holds up everything after it"]
 pub enum Apply {

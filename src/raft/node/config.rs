@@ -68,7 +68,7 @@ impl NodeConfig {
     /// The index and term of the last entry that the state machine holds: committed entries above it are handed out.
     ///
     /// A state machine in memory starts from the newest snapshot and gives that snapshot's index and term. Without
-    /// this, the node continues from what was last reported by [`Node::applied`](super::Node::applied) and stored;
+    /// this, the node continues from what was last reported by [`Node::report_applied`](super::Node::report_applied) and stored;
     /// that report is stored with a later batch, so after a crash the state machine may be handed entries that it has
     /// applied already.
     pub fn applied(mut self, index: u64, term: u64) -> Self {

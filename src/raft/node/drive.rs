@@ -31,7 +31,7 @@ pub struct Output {
     pub group: u64,
     /// To be sent, each to the node in its `to`. Everything they promise is durable.
     pub messages: Vec<Message>,
-    /// To be applied, in this order, and reported by [`Node::applied`].
+    /// To be applied, in this order, and reported by [`Node::report_applied`].
     pub apply: Vec<Apply>,
     /// Answers to [`Node::read_index`]: a state machine that has applied the index may serve the read.
     pub reads: Vec<(ReadId, u64)>,

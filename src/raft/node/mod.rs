@@ -20,7 +20,7 @@
 //! * What follows from durability (an acknowledgement, a vote, a leader's own match) is inside the node until the
 //!   ticket is durable. There is no handle that a caller could drop, forget or resolve too early.
 //! * A write that fails ends the node: nothing is sent any more, and every later call says why ([`NodeError::Failed`]).
-//! * State machines are driven by the caller, on a thread of its own choice, and reported back by [`Node::applied`].
+//! * State machines are driven by the caller, on a thread of its own choice, and reported back by [`Node::report_applied`].
 //!   Nothing here waits for them.
 //!
 //! # States
@@ -73,7 +73,7 @@
 //!         for command in apply.commands() {
 //!             println!("{}", String::from_utf8_lossy(&command.data));
 //!         }
-//!         node.applied(apply.last().0)?;
+//!         node.report_applied(apply.last().0)?;
 //!     }
 //!     if node.is_leader() && outcome.is_none() {
 //!         outcome = Some(node.propose(b"hello".to_vec(), Duration::from_secs(5))?);
@@ -393,7 +393,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::AppliedOutOfOrder`] for an index below the last report or beyond what was handed out.
-    pub fn applied(&mut self, index: u64) -> NodeResult<()> {
+    pub fn report_applied(&mut self, index: u64) -> NodeResult<()> {
         self.alive()?;
         let Applying { applied, handed_out, .. } = self.applying;
         if index < applied || index > handed_out {

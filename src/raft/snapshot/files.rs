@@ -38,7 +38,7 @@ pub(crate) struct Snapshots {
     /// Files to remove, each once the log is durable up to an address.
     pub(super) obsolete: Mutex<Vec<(String, Lsn)>>,
     /// How many there are that need files which may be obsolete by now.
-    pub(super) keepers: AtomicUsize,
+    pub(super) holders: AtomicUsize,
 }
 
 /// Whether a file of this name may be a snapshot's, whole or not.
@@ -56,7 +56,7 @@ impl Snapshots {
             chunk,
             next_serial: AtomicU64::new(1),
             obsolete: Mutex::new(Vec::new()),
-            keepers: AtomicUsize::new(0),
+            holders: AtomicUsize::new(0),
         }
     }
 

@@ -25,9 +25,9 @@ impl Snapshots {
     pub(crate) fn keep(&self) -> Kept<'_> {
         // Under the lock of `sweep`: one that is going on has removed nothing that was referred to before this.
         let obsolete = self.obsolete.lock();
-        self.keepers.fetch_add(1, Ordering::Acquire);
+        self.holders.fetch_add(1, Ordering::Acquire);
         drop(obsolete);
-        Kept(&self.keepers)
+        Kept(&self.holders)
     }
 
     /// A snapshot is not needed any more once everything below `after` is durable.
@@ -55,7 +55,7 @@ impl Snapshots {
             return 0;
         }
         let mut obsolete = self.obsolete.lock();
-        if self.keepers.load(Ordering::Acquire) > 0 {
+        if self.holders.load(Ordering::Acquire) > 0 {
             return obsolete.len();
         }
         obsolete.retain(|(name, after)| {
