@@ -8,9 +8,30 @@ use seawall::{Batch, Error, LogView, RecordHead, SegmentReader};
 
 use crate::failure::Failure;
 
-/// The groups of the log, when it is a Raft log.
+/// The groups of the log: Raft's, or others', of whose protocol nothing is known.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-pub(crate) type Groups = seawall::raft::RaftView;
+pub(crate) enum Groups {
+    Raft(seawall::raft::RaftView),
+    Plain(seawall::groups::GroupView),
+}
+
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+impl Groups {
+    /// The ids, ascending.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        match self {
+            Groups::Raft(view) => view.groups(),
+            Groups::Plain(view) => view.groups(),
+        }
+    }
+
+    fn is_live(&self, head: &RecordHead) -> bool {
+        match self {
+            Groups::Raft(view) => view.is_live(head),
+            Groups::Plain(view) => view.is_live(head),
+        }
+    }
+}
 
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
 pub(crate) enum Groups {}
@@ -18,14 +39,14 @@ pub(crate) enum Groups {}
 /// Whether this build knows Raft's records.
 pub(crate) const HAS_RAFT: bool = cfg!(any(feature = "raft-protobuf", feature = "raft-prost"));
 
-/// Whether there are groups.
+/// Whether there are groups of Raft.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-pub(crate) fn any(groups: &Groups) -> bool {
-    !groups.groups().is_empty()
+pub(crate) fn any_of_raft(groups: &Groups) -> bool {
+    matches!(groups, Groups::Raft(_)) && !groups.ids().is_empty()
 }
 
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-pub(crate) fn any(_: &Groups) -> bool {
+pub(crate) fn any_of_raft(_: &Groups) -> bool {
     false
 }
 
@@ -81,10 +102,16 @@ impl Segment {
     }
 }
 
-/// The groups; none when the records do not add up to groups, as in a log that is not Raft's.
+/// The groups; none when the records do not add up to groups.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 pub(crate) fn groups(log: &LogView) -> Result<Groups, Failure> {
-    Ok(Groups::of(log)?)
+    use seawall::raft::{Error as RaftError, RaftView};
+    match RaftView::of(log) {
+        Ok(view) => Ok(Groups::Raft(view)),
+        // What is in a group is not of Raft.
+        Err(RaftError::Content { .. }) => Ok(Groups::Plain(seawall::groups::GroupView::of(log)?)),
+        Err(e) => Err(e.into()),
+    }
 }
 
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
@@ -92,17 +119,25 @@ pub(crate) fn groups(_: &LogView) -> Result<Groups, Failure> {
     Err(Failure::Undone("this build has no Raft layer".to_owned()))
 }
 
-/// The groups past what is damaged, and what is wrong with them.
+/// The groups past what is damaged, and what is wrong with them; Raft's, if the log is.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-pub(crate) fn salvaged(log: &LogView) -> Result<(Groups, Vec<String>), Failure> {
-    let (groups, wrong) = Groups::salvage(log)?;
+pub(crate) fn salvaged(log: &LogView, is_raft: bool) -> Result<(Groups, Vec<String>), Failure> {
+    use seawall::groups::{Error as GroupError, GroupView};
+    use seawall::raft::{Error as RaftError, RaftView};
     // Damage is told where the segments are gone through.
-    let damage = |e: &seawall::raft::Error| matches!(e, seawall::raft::Error::Log(Error::Corruption(_)));
-    Ok((groups, wrong.iter().filter(|e| !damage(e)).map(ToString::to_string).collect()))
+    let damage = |e: &Error| matches!(e, Error::Corruption(_));
+    if is_raft {
+        let (groups, wrong) = RaftView::salvage(log)?;
+        let told = |e: &&RaftError| !matches!(e, RaftError::Log(e) if damage(e));
+        return Ok((Groups::Raft(groups), wrong.iter().filter(told).map(ToString::to_string).collect()));
+    }
+    let (groups, wrong) = GroupView::salvage(log)?;
+    let told = |e: &&GroupError| !matches!(e, GroupError::Log(e) if damage(e));
+    Ok((Groups::Plain(groups), wrong.iter().filter(told).map(ToString::to_string).collect()))
 }
 
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-pub(crate) fn salvaged(_: &LogView) -> Result<(Groups, Vec<String>), Failure> {
+pub(crate) fn salvaged(_: &LogView, _: bool) -> Result<(Groups, Vec<String>), Failure> {
     Err(Failure::Undone("this build has no Raft layer".to_owned()))
 }
 
@@ -131,7 +166,7 @@ pub(crate) enum Fate {
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 pub(crate) fn fate(groups: Option<&Groups>, head: &RecordHead) -> Fate {
     match groups {
-        Some(g) if g.is_live(head) && Groups::is_relocated(head) => Fate::Relocated,
+        Some(g) if g.is_live(head) && seawall::groups::GroupView::is_relocated(head) => Fate::Relocated,
         Some(g) if g.is_live(head) => Fate::Live,
         Some(_) => Fate::Dead,
         // Without groups, all that was not released is live.

@@ -37,6 +37,13 @@ impl From<seawall::Error> for Failure {
 }
 
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+impl From<seawall::groups::Error> for Failure {
+    fn from(e: seawall::groups::Error) -> Self {
+        seawall::raft::Error::from(e).into()
+    }
+}
+
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 impl From<seawall::raft::Error> for Failure {
     fn from(e: seawall::raft::Error) -> Self {
         use seawall::raft::Error;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use seawall::LogView;
 use seawall::error::Corruption;
+use seawall::groups::GroupView;
 use seawall::raft::Recovered;
 use serde_json::{Value, json};
 
@@ -12,10 +13,48 @@ use crate::failure::Failure;
 use crate::verify::problem;
 use crate::{Health, style, view};
 
+/// What is known of a group.
+pub(crate) enum State {
+    Raft(Box<Recovered>),
+    /// Of another protocol, or of none: where its log begins and ends, and its fields.
+    Plain {
+        first: u64,
+        end: u64,
+        last_term: u64,
+        fields: Vec<Field>,
+    },
+}
+
+/// A field of a group's state, whose meaning only its program knows.
+pub(crate) struct Field {
+    number: u8,
+    index: u64,
+    term: u64,
+    bytes: usize,
+}
+
+impl State {
+    fn plain(view: &GroupView, id: u64) -> Option<State> {
+        let (indexes, state) = (view.indexes(id)?, view.state(id)?);
+        let field = |(field, at, bytes): (seawall::groups::Field, seawall::groups::Position, &[u8])| Field {
+            number: field.number(),
+            index: at.index,
+            term: at.term,
+            bytes: bytes.len(),
+        };
+        Some(State::Plain {
+            first: indexes.start,
+            end: indexes.end,
+            last_term: view.last(id).map_or(0, |last| last.term),
+            fields: state.fields().map(field).collect(),
+        })
+    }
+}
+
 /// A group, and what it has where.
 pub(crate) struct Row {
     pub(crate) id: u64,
-    pub(crate) state: Recovered,
+    pub(crate) state: State,
     pub(crate) total: Part,
     /// Live bytes by segment, oldest first.
     pub(crate) pins: Vec<(u64, u64)>,
@@ -23,15 +62,33 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn json(&self) -> Value {
-        let s = &self.state;
-        json!({
-            "group": self.id, "term": s.term, "vote": s.vote, "commit": s.commit, "applied": s.applied,
-            "first": s.first_index, "last": s.last_index, "voters": s.conf_state.voters,
-            "snapshot": s.snapshot.map(|(index, term)| json!({ "index": index, "term": term })),
-            "live_bytes": self.total.live, "dead_bytes": self.total.bytes - self.total.live,
-            "relocated_bytes": self.total.relocated,
-            "pins": self.pins.iter().map(|(id, bytes)| json!({ "segment": id, "live_bytes": bytes })).collect::<Vec<_>>(),
-        })
+        let pins: Vec<Value> =
+            self.pins.iter().map(|(id, bytes)| json!({ "segment": id, "live_bytes": bytes })).collect();
+        let of_state = match &self.state {
+            State::Raft(s) => json!({
+                "term": s.term, "vote": s.vote, "commit": s.commit, "applied": s.applied,
+                "first": s.first_index, "last": s.last_index, "voters": s.conf_state.voters,
+                "snapshot": s.snapshot.map(|(index, term)| json!({ "index": index, "term": term })),
+            }),
+            State::Plain { first, end, last_term, fields } => json!({
+                "first": first, "end": end, "last_term": last_term,
+                "fields": fields.iter().map(Field::json).collect::<Vec<_>>(),
+            }),
+        };
+        let mut row = json!({
+            "group": self.id, "live_bytes": self.total.live, "dead_bytes": self.total.bytes - self.total.live,
+            "relocated_bytes": self.total.relocated, "pins": pins,
+        });
+        if let (Some(row), Value::Object(of_state)) = (row.as_object_mut(), of_state) {
+            row.extend(of_state);
+        }
+        row
+    }
+}
+
+impl Field {
+    fn json(&self) -> Value {
+        json!({ "field": self.number, "index": self.index, "term": self.term, "bytes": self.bytes })
     }
 }
 
@@ -46,9 +103,13 @@ pub(crate) fn rows(groups: &account::Groups, segments: &[Segment]) -> Vec<Row> {
                 pins.push((segment.id, part.live));
             }
         }
-        Some(Row { id, state: groups.recovered(id)?, total, pins })
+        let state = match groups {
+            account::Groups::Raft(view) => State::Raft(Box::new(view.recovered(id)?)),
+            account::Groups::Plain(view) => State::plain(view, id)?,
+        };
+        Some(Row { id, state, total, pins })
     };
-    groups.groups().into_iter().filter_map(row).collect()
+    groups.ids().into_iter().filter_map(row).collect()
 }
 
 /// What can be known of the groups, and what is wrong.
@@ -65,14 +126,15 @@ impl Found {
 }
 
 pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
+    let is_raft = account::is_raft(dir);
     let look = |log: &LogView| {
-        let (groups, wrong) = account::salvaged(log)?;
+        let (groups, wrong) = account::salvaged(log, is_raft)?;
         let (segments, damage) = account::segments(log, Some(&groups))?;
         Ok(Found { rows: rows(&groups, &segments), wrong, damage })
     };
     let found = view::read(dir, look, Found::is_wrong)?;
-    if (found.rows.is_empty() || !found.wrong.is_empty()) && !account::is_raft(dir) {
-        let why = format!("{} is no Raft log: its records make no groups", dir.display());
+    if found.rows.is_empty() && !is_raft {
+        let why = format!("{} holds no groups", dir.display());
         return Err(Failure::Undone(why));
     }
     if as_json {
@@ -89,7 +151,10 @@ pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
 }
 
 fn print(found: &Found) {
-    println!("{}", heading());
+    match found.rows.first() {
+        Some(first) => println!("{}", heading(first)),
+        None => println!("no groups"),
+    }
     found.rows.iter().for_each(|row| println!("{}", line(row)));
     for damage in &found.damage {
         println!("{}", style::wrong(&format!("damaged: {damage}")));
@@ -105,16 +170,21 @@ fn print(found: &Found) {
 /// What is to be thought of groups in a damaged log.
 const BEHIND: &str = "the groups are shown as far as they can be read; behind damage without a footer one may have more, or less";
 
-pub(crate) fn heading() -> String {
-    style::heading(&format!(
-        "{:>8} {:>6} {:>6} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}  pins",
-        "group", "term", "vote", "commit", "applied", "first", "last", "live bytes", "snapshot"
-    ))
+/// For rows like this one.
+pub(crate) fn heading(row: &Row) -> String {
+    style::heading(&match row.state {
+        State::Raft(_) => format!(
+            "{:>8} {:>6} {:>6} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}  pins",
+            "group", "term", "vote", "commit", "applied", "first", "last", "live bytes", "snapshot"
+        ),
+        State::Plain { .. } => format!(
+            "{:>8} {:>9} {:>9} {:>9} {:>11} {:>24}  pins",
+            "group", "first", "end", "last term", "live bytes", "fields"
+        ),
+    })
 }
 
 pub(crate) fn line(row: &Row) -> String {
-    let s = &row.state;
-    let snapshot = s.snapshot.map_or("none".to_owned(), |(index, _)| index.to_string());
     let pins = match row.pins.as_slice() {
         [] => "nothing".to_owned(),
         [(one, _)] => format!("segment {one}"),
@@ -122,8 +192,26 @@ pub(crate) fn line(row: &Row) -> String {
             format!("segments {oldest} to {newest}, {bytes} bytes in the oldest")
         }
     };
-    format!(
-        "{:>8} {:>6} {:>6} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}  {pins}",
-        row.id, s.term, s.vote, s.commit, s.applied, s.first_index, s.last_index, row.total.live, snapshot
-    )
+    match &row.state {
+        State::Raft(s) => {
+            let snapshot = s.snapshot.map_or("none".to_owned(), |(index, _)| index.to_string());
+            format!(
+                "{:>8} {:>6} {:>6} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}  {pins}",
+                row.id,
+                s.term,
+                s.vote,
+                s.commit,
+                s.applied,
+                s.first_index,
+                s.last_index,
+                row.total.live,
+                snapshot
+            )
+        }
+        State::Plain { first, end, last_term, fields } => {
+            let fields: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.number, f.index)).collect();
+            let (id, live, fields) = (row.id, row.total.live, fields.join(", "));
+            format!("{id:>8} {first:>9} {end:>9} {last_term:>9} {live:>11} {fields:>24}  {pins}")
+        }
+    }
 }

@@ -55,7 +55,7 @@ fn look(log: &LogView, is_raft: bool) -> Result<Found, Failure> {
     // A log that is not Raft's has no groups. Of a damaged one that is, what can be known of them is told.
     let (groups, wrong) = match account::groups_if_any(log) {
         None if is_raft && account::HAS_RAFT => {
-            let (groups, wrong) = account::salvaged(log)?;
+            let (groups, wrong) = account::salvaged(log, true)?;
             (Some(groups), wrong)
         }
         groups => (groups, Vec::new()),
@@ -239,7 +239,7 @@ fn one_group(segments: &[Segment], id: u64, groups: Option<&Groups>, as_json: bo
 fn state(groups: Option<&Groups>, segments: &[Segment], id: u64) -> Option<(String, Value)> {
     use crate::groups::{heading, line, rows};
     let row = rows(groups?, segments).into_iter().find(|row| row.id == id)?;
-    Some((format!("{}\n{}", heading(), line(&row)), row.json()))
+    Some((format!("{}\n{}", heading(&row), line(&row)), row.json()))
 }
 
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]

@@ -75,7 +75,7 @@ fn verify(dir: &Path, progress: impl FnMut(VerifyProgress)) -> Result<Found, Fai
 fn is_raft(dir: &Path) -> bool {
     let has_groups = || {
         let groups = view::open_damaged(dir).ok().and_then(|log| account::groups_if_any(&log));
-        groups.is_some_and(|groups| account::any(&groups))
+        groups.is_some_and(|groups| account::any_of_raft(&groups))
     };
     account::HAS_RAFT && (account::is_raft(dir) || has_groups())
 }

@@ -225,7 +225,40 @@ fn groups_of_a_log_that_has_none_or_is_damaged() {
     log(plain.path()).close().unwrap();
     let output = seawall(&["groups", plain.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-    assert!(text(&output).contains("is no Raft log"), "{}", text(&output));
+    assert!(text(&output).contains("holds no groups"), "{}", text(&output));
+}
+
+/// Groups of a program without Raft are shown with what can be known of them.
+#[test]
+fn groups_of_another_protocol_are_shown_as_what_they_are() {
+    use seawall::groups::{Field, GroupLog, Position};
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap();
+    let log = GroupLog::open(dir.path()).unwrap();
+    let (_, ticket) = log.create_group(3, None).unwrap().append(&["a", "b", "c"]).unwrap();
+    ticket.wait().unwrap();
+    log.create_group(9, Some(Position { index: 41, term: 7 })).unwrap();
+    let mut batch = log.batch();
+    batch.purge(3, Position { index: 0, term: 0 }).unwrap();
+    batch.set(3, Field::ALL[4], Position { index: 2, term: 0 }, b"cursor").unwrap();
+    log.commit(batch).unwrap();
+    let space = log.space().unwrap();
+    log.close().unwrap();
+    let found = json(&["groups", at, "--json"]);
+    let (three, nine) = (&found["groups"][0], &found["groups"][1]);
+    assert_eq!((&three["group"], &three["first"], &three["end"]), (&3.into(), &1.into(), &3.into()));
+    let field = serde_json::json!({ "field": 4, "index": 2, "term": 0, "bytes": 6 });
+    assert_eq!(three["fields"], serde_json::json!([field]));
+    assert_eq!((&nine["first"], &nine["end"], &nine["last_term"]), (&42.into(), &42.into(), &7.into()));
+    for group in &space.groups {
+        let of = if group.group == 3 { three } else { nine };
+        assert_eq!(of["live_bytes"], group.live_bytes);
+    }
+    let lines = text(&seawall(&["groups", at]));
+    assert!(lines.contains("last term") && lines.contains("4: 2"), "{lines}");
+    let inspected = json(&["inspect", at, "--json"]);
+    assert_eq!(inspected["segments"][0]["live_bytes"], space.segments[0].live_bytes);
+    assert_eq!(seawall(&["verify", at]).status.code(), Some(0));
 }
 
 /// Damages the header of the oldest segment's fifth block and of the newest one's third, so that all of either block goes.
