@@ -28,6 +28,11 @@
 //! # }
 //! ```
 //!
+//! # Many logs in one
+//!
+//! [`groups::GroupLog`] keeps any number of logs in one, each with entries by index, a small state, truncation and purging, for any
+//! protocol or none; whatever is appended to any of them becomes durable with one sync.
+//!
 //! # Raft
 //!
 #![cfg_attr(
