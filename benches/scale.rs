@@ -86,7 +86,10 @@ fn long_log(bytes: u64, csv: &mut String) {
     let entries = rounds.max(1) * 40 * GROUPS;
     // As a process that ends without closing leaves it: what is in the files now, elsewhere.
     let copy = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap()) {
+    let mut files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap()).collect();
+    // The next segment is being made ready meanwhile. What names a file is copied before that file is.
+    files.sort_unstable_by_key(|file| file.file_name() != "superblock");
+    for file in files {
         if file.file_type().unwrap().is_file() {
             std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
         }
