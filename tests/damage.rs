@@ -289,6 +289,35 @@ fn w4_what_is_known_of_an_empty_segment_counts_before_its_successor_is_left_out(
     assert_eq!(open(&options(), &disk).unwrap().read(lsn).unwrap().payload(), b"goes on");
 }
 
+/// The superblock knows a segment with a durable block, and the segment behind it names no predecessor: nobody but the superblock
+/// tells that one is missing.
+#[test]
+fn w4_a_chain_that_passes_by_the_newest_known_segment_is_refused() {
+    let opened = |newest: Option<usize>| {
+        let (mut files, superblock, name) = three_segments();
+        let mut sb = Superblock::decode(superblock.first_chunk::<PAGE>().unwrap()).unwrap();
+        let id = |n| segment::parse_file_name(&name(n)).unwrap().0;
+        (sb.oldest, sb.newest, sb.durable, sb.ready) = (id(1), newest.map(id), Lsn::ZERO, None);
+        files.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
+        files.remove(&name(0));
+        files.remove(&name(1));
+        let bytes = files.get_mut(&name(2)).unwrap();
+        bytes[8192..].fill(0x55);
+        let page = bytes[PAGE..].first_chunk::<PAGE>().unwrap();
+        let mut header = segment::SegmentHeader::decode(page, sb.uuid).unwrap();
+        (header.durable, header.predecessor) = (Lsn::ZERO, None);
+        bytes[PAGE..2 * PAGE].copy_from_slice(&header.encode(sb.uuid));
+        open(&options(), &disk_of(&files)).map(|_| ())
+    };
+    let refused = opened(Some(1)).unwrap_err();
+    assert!(
+        matches!(&refused, Error::Corruption(c) if c.reason == CorruptionReason::MissingSegment),
+        "{refused}"
+    );
+    // The control: nothing but that word is missing.
+    opened(None).unwrap();
+}
+
 /// All of a log but its newest segment was released, and of that one nothing can be used and nothing is proven. What is
 /// cut is reported, and the log goes on behind the addresses that it has used.
 #[test]
