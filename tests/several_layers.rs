@@ -101,7 +101,8 @@ fn what_needs_no_sync_of_its_own_shares_the_next_one() {
 
     // Who wants it durable gets it: by waiting,
     lazily(&wal, b"waited for").wait().unwrap();
-    // by awaiting,
+    // by awaiting, also when the log's own thread has gone to sleep,
+    std::thread::sleep(Duration::from_secs(2));
     let awaited =
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             tokio::time::timeout(Duration::from_secs(60), lazily(&wal, b"awaited")).await
