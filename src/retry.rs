@@ -23,7 +23,7 @@
 //!   names only rise. So a look that reads the superblock *after* a fault, and finds its segment in the log, knows that the file
 //!   was not touched when the fault was found. That is asked at the end of each look ([`Fault::rests_on`]).
 //! * Only the superblock is written in place. A slot that is being written may read torn, while the other one is good.
-//!   [`SuperblockFile::find`] sees to that itself: it takes two slots for bad when both read the same twice.
+//!   Reading it sees to that itself: it takes two slots for bad when both read the same twice.
 //!
 //! Comparing only the words of two faults would not do: a segment's beginning may be half read when it is new and
 //! overwritten when it is old. The second condition is what tells those apart. A look that is the same before and after

@@ -29,8 +29,8 @@ pub use report::{SegmentCheck, Verdict, VerifyReport};
 /// Reads and verifies everything in the log in `dir`. Takes no lock and changes nothing, ever.
 ///
 /// # Errors
-/// [`Error::Io`] when something cannot be read, or when a writer changes the log faster than it can be looked at;
-/// [`Error::UnsupportedVersion`], [`Error::Foreign`]. Damage is no error here: it is what the report is about.
+/// [`Error::Io`](crate::Error::Io) when something cannot be read, or when a writer changes the log faster than it can be looked at;
+/// [`Error::UnsupportedVersion`](crate::Error::UnsupportedVersion), [`Error::Foreign`](crate::Error::Foreign). Damage is no error here: it is what the report is about.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     verify_with(dir, |_| {})
 }
