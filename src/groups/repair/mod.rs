@@ -30,6 +30,7 @@ mod attribute;
 mod losses;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ use super::state::Position;
 use crate::error::{Corruption, CorruptionReason, Error as LogError, RepairProblem};
 use crate::io::Disk;
 use crate::repair::{Layer, OfflineLog, Repaired};
-use crate::{Batch, LogView, Options, SegmentReader, verify_on};
+use crate::{Batch, LogView, Lsn, Options, SegmentReader, verify_on};
 
 pub use losses::LostEntries;
 
@@ -63,6 +64,24 @@ impl DropPlan {
     /// a cut; [`Error::Content`](super::Error::Content).
     pub fn of(disk: &Arc<dyn Disk>, options: &Options) -> Result<DropPlan> {
         Ok(DropPlan { damage: Damage::of(disk, options)? })
+    }
+
+    /// Whether no group would be dropped: nothing is damaged, or nothing that a group still needs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.damage.lost.is_empty()
+    }
+
+    /// The indexes that a group has entries at, readable or not; `None` for one that is not there.
+    #[must_use]
+    pub fn indexes(&self, group: u64) -> Option<Range<u64>> {
+        self.damage.groups.get(&group).map(|contents| contents.first_index()..contents.end_index())
+    }
+
+    /// Where the log ends. Dropping groups gives up nothing behind the damage.
+    #[must_use]
+    pub fn end_lsn(&self) -> Lsn {
+        self.damage.view.end_lsn()
     }
 
     /// What does not verify.
