@@ -42,7 +42,7 @@ use crate::error::{Corruption, Error as LogError, RepairProblem};
 use crate::format::DATA_START;
 use crate::format::superblock::Superblock;
 use crate::io::{Disk, Lock};
-use crate::repair::{Layer, Repaired, set_aside};
+use crate::repair::{Layer, Repaired, copy_to_undo_dir};
 use crate::segment::SuperblockFile;
 use crate::verify::damage_on;
 use crate::wal::take_lock;
@@ -87,20 +87,20 @@ impl DropPlan {
         self.damage.groups.keys().copied().filter(|id| !self.damage.lost.contains_key(id))
     }
 
-    /// Does it: copies into `aside`, which must be empty, or into a new directory `repair-<n>` in the log's, and then removes
+    /// Does it: copies into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in the log's, and then removes
     /// the groups. [`undo`](crate::repair::undo) puts back what was there, as long as the log has released nothing that was
     /// not copied.
     ///
     /// # Errors
-    /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `aside` is in use:
+    /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `undo_dir` is in use:
     /// nothing was changed then. [`LogError::Io`]: do it again, or undo it; until the copies are complete, nothing was changed.
-    pub fn apply(&self, aside: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
+    pub fn apply(&self, undo_dir: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
         let lock = take_lock(&self.damage.disk)?;
         let again = Damage::of(&self.damage.disk, &self.damage.options)?;
         if !again.is_same(&self.damage) {
             return Err(again.changed().into());
         }
-        again.drop_groups(lock, aside, &[], again.lost.keys().copied())
+        again.drop_groups(lock, undo_dir, &[], again.lost.keys().copied())
     }
 }
 
@@ -179,7 +179,7 @@ impl Damage {
     pub(crate) fn drop_groups(
         &self,
         lock: Box<dyn Lock>,
-        aside: Option<&Arc<dyn Disk>>,
+        undo_dir: Option<&Arc<dyn Disk>>,
         directories: &[Layer],
         groups: impl ExactSizeIterator<Item = u64>,
     ) -> Result<Repaired> {
@@ -188,8 +188,9 @@ impl Damage {
             // Damaged segments are copied as well: they may be released once the groups are dropped, and
             // what is left of those groups goes with them.
             let untouched: Vec<&str> = self.untouched.iter().map(String::as_str).collect();
-            let (at, copied) = set_aside(&self.disk, aside, self.superblock.uuid, &untouched, directories)?;
-            (done.aside, done.copied) = (Some(at), copied);
+            let (at, copied) =
+                copy_to_undo_dir(&self.disk, undo_dir, self.superblock.uuid, &untouched, directories)?;
+            (done.undo_dir, done.copied) = (Some(at), copied);
             self.remove(lock, groups)?;
         }
         Ok(done)

@@ -8,7 +8,7 @@ use seawall::raft::repair::{DropPlan, Dropped};
 use seawall::repair::Repaired;
 use serde_json::{Value, json};
 
-use super::{Args, aside, health, interrupted, print_done, print_problems};
+use super::{Args, health, interrupted, print_done, print_problems, undo_dir};
 use crate::failure::Failure;
 use crate::verify::problem;
 use crate::{Health, style, view};
@@ -19,7 +19,7 @@ const REJOIN: &str = "THE DROPPED REPLICAS LOSE ENTRIES AND VOTES THAT THEY HAD 
 pub(super) fn run(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Failure> {
     let plan = DropPlan::of(disk, &RaftOptions::new().wal(view::options()))?;
     let done = match args.yes {
-        true => Some(plan.apply(aside(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
+        true => Some(plan.apply(undo_dir(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
         false => None,
     };
     if as_json {
@@ -71,7 +71,7 @@ fn unreadable(dropped: &Dropped) -> String {
 
 fn print_end(args: &Args, plan: &DropPlan, done: Option<&Repaired>) {
     match done {
-        Some(done) if done.aside.is_some() => {
+        Some(done) if done.undo_dir.is_some() => {
             print_done(args, done);
             println!(
                 "what is damaged stays in its segment until purging has freed that; `verify` tells it until then"
@@ -91,7 +91,7 @@ fn print_end(args: &Args, plan: &DropPlan, done: Option<&Repaired>) {
 fn document(plan: &DropPlan, done: Option<&Repaired>) -> Value {
     let survivors = plan.survivors().iter();
     json!({
-        "done": done.is_some_and(|d| d.aside.is_some()),
+        "done": done.is_some_and(|d| d.undo_dir.is_some()),
         "problems": plan.problems().iter().map(problem).collect::<Vec<_>>(),
         "opens_as_it_is": plan.opens_as_it_is(),
         "end_lsn": plan.end_lsn().get(),
@@ -106,7 +106,7 @@ fn document(plan: &DropPlan, done: Option<&Repaired>) -> Value {
             "groups": survivors.map(|(group, s)| json!({ "group": group, "last": s.last_index })).collect::<Vec<_>>(),
         },
         "dropped": plan.dropped().iter().map(dropped).collect::<Vec<_>>(),
-        "aside": done.and_then(|d| d.aside.as_ref()).map(|aside| aside.display().to_string()),
+        "undo_dir": done.and_then(|d| d.undo_dir.as_ref()).map(|undo_dir| undo_dir.display().to_string()),
         "copied": done.map(|d| d.copied.clone()),
         "written": null,
     })
