@@ -20,13 +20,13 @@ pub(crate) enum Mutation {
     HandOver,
     /// A block's header does not say what was durable.
     DurableInBlock,
-    /// No mark is written when the log falls idle or is closed.
-    Mark,
+    /// No marker block is written when the log falls idle or is closed.
+    Marker,
     /// A new segment's bytes are not synced.
     SegmentSync,
     /// A new segment's name is not synced.
     SegmentName,
-    /// Each life of a file has the same salt.
+    /// Each generation of a file has the same salt.
     Salt,
     /// The superblock is not synced.
     SuperblockSync,
@@ -36,19 +36,19 @@ pub(crate) enum Mutation {
     ForkedChild,
     /// A segment is used before the superblock names it.
     ReadyName,
-    /// A slot of the superblock that an earlier life may not have synced is taken for safe.
+    /// A slot of the superblock that an earlier run may not have synced is taken for safe.
     SuperblockSlot,
     /// A footer's body is not synced before the part that makes it a footer.
     FooterBody,
     /// Released files are touched before the superblock says that they are.
     ReleaseOrder,
-    /// An open relies on names that an earlier life may not have synced.
+    /// An open relies on names that an earlier run may not have synced.
     OpenNames,
     /// Evidence of durability is not looked at.
     Witness,
     /// An unproven tail is exposed as it is.
     TailRewrite,
-    /// A new life continues in the file, behind the cut, where stale blocks may lie.
+    /// A reopened log continues in the file, behind the cut, where stale blocks may lie.
     AppendBehindCut,
     /// The copy of an unproven tail is not synced.
     RewriteSync,

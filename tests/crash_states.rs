@@ -106,7 +106,7 @@ fn finding<S: Subject>(subject: &S) -> Finding {
 }
 
 /// The negative control: on a disk that says "synced" and is not, the sweep finds what was lost; and it comes down to a
-/// life with one batch.
+/// run with one batch.
 #[test]
 fn a_lying_sync_is_found_and_made_small() {
     for call in [Call::Sync, Call::SyncDir] {
@@ -115,9 +115,9 @@ fn a_lying_sync_is_found_and_made_small() {
         assert!(matches!(finding.wrong.kind, Kind::Lost | Kind::Refused), "{call:?}: {:?}", finding.wrong);
         let small = minimise(&lying, &finding).unwrap();
         assert_eq!(judge(&lying, &small).unwrap().kind, finding.wrong.kind);
-        assert!(small.lives.len() == 1 && small.lives[0].steps.len() <= 1, "{small:?}");
+        assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= 1, "{small:?}");
         let text = report(&lying, &finding);
-        for word in ["seed", "life 1", "0: lock lock", "crash; of what was not synced:", "smallest"] {
+        for word in ["seed", "run 1", "0: lock lock", "crash; of what was not synced:", "smallest"] {
             assert!(text.contains(word), "{word} is not in:\n{text}");
         }
     }
@@ -136,7 +136,7 @@ fn what_is_broken_is_found() {
         let fits = wrong == kind || (kind == Kind::Half && wrong == Kind::Phantom);
         assert!(fits, "{breach:?}: {:?}", finding.wrong);
         let small = minimise(&broken, &finding).unwrap();
-        assert!(small.lives.len() <= finding.case.lives.len(), "{small:?}");
+        assert!(small.runs.len() <= finding.case.runs.len(), "{small:?}");
         assert_eq!(judge(&broken, &small).unwrap().kind, wrong);
     }
 }

@@ -23,7 +23,7 @@ fn wal() -> Options {
         .block_align(512)
         .mmap(false)
         .threads(false)
-        .idle_mark(Duration::from_secs(3600))
+        .idle_marker(Duration::from_secs(3600))
 }
 
 fn on(disk: &SimDisk) -> Arc<dyn Disk> {
@@ -123,7 +123,7 @@ fn a_group_that_needs_what_is_damaged_is_dropped_and_no_other() {
     let after = see(&open(&disk));
     assert_eq!(after, seen.into_iter().filter(|(id, _)| *id != 2).collect());
 
-    let undo_dir = disk.subdir(done.aside.unwrap().file_name().unwrap().to_str().unwrap()).unwrap();
+    let undo_dir = disk.subdir(done.undo_dir.unwrap().file_name().unwrap().to_str().unwrap()).unwrap();
     undo(&on(&disk), &undo_dir).unwrap();
     let mut back = files_of(&disk);
     back.retain(|name, _| files.contains_key(name));
@@ -138,7 +138,7 @@ fn dead_damage_drops_nothing_and_a_whole_log_has_nothing_to_drop() {
     let disk = disk_of(&files);
     let plan = plan(&disk).unwrap();
     assert!(plan.is_empty() && plan.problems().len() == 1);
-    assert!(plan.apply(None).unwrap().aside.is_none());
+    assert!(plan.apply(None).unwrap().undo_dir.is_none());
     assert!(files_of(&disk) == files);
     assert_eq!(see(&open(&disk)), seen);
 }

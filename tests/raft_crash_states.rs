@@ -41,7 +41,7 @@ fn a_seed_says_what_happens() {
     assert_eq!(tallies[0].0, tallies[1].0);
 }
 
-/// The lives of the sweep do what it is about: conflicts, snapshots of both kinds, compaction, rotation, recycling,
+/// The runs of the sweep do what it is about: conflicts, snapshots of both kinds, compaction, rotation, recycling,
 /// relocation, removal and re-creation of groups, also behind an entry.
 #[test]
 fn the_sweep_goes_where_it_is_meant_to_go() {
@@ -110,7 +110,7 @@ fn differences(before: &Known, after: &Known) -> Vec<(&'static str, u64)> {
 }
 
 /// The negative control: on a device that says "synced" and is not, the sweep finds that groups are lost, and it comes
-/// down to a life of one operation.
+/// down to a run of one operation.
 #[test]
 fn a_lying_sync_is_found_and_made_small() {
     for call in [Call::Sync, Call::SyncDir] {
@@ -119,6 +119,6 @@ fn a_lying_sync_is_found_and_made_small() {
         assert!(matches!(finding.wrong.kind, Kind::Lost | Kind::Refused), "{call:?}: {:?}", finding.wrong);
         let small = minimise(&lying, &finding).unwrap();
         assert_eq!(judge(&lying, &small).unwrap().kind, finding.wrong.kind);
-        assert!(small.lives.len() == 1 && small.lives[0].steps.len() <= 1, "{small:?}");
+        assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= 1, "{small:?}");
     }
 }

@@ -15,7 +15,7 @@ use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, Rng, SimDisk, SyncFai
 use seawall::raft::{Error, RaftLog, RaftOptions, Recovered, Result};
 
 fn open(disk: &SimDisk) -> Result<RaftLog> {
-    let wal = Options::new().segment_size(24 << 10).mmap(false).idle_mark(Duration::from_secs(3600));
+    let wal = Options::new().segment_size(24 << 10).mmap(false).idle_marker(Duration::from_secs(3600));
     RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(1000).open_on(Arc::new(disk.clone()))
 }
 

@@ -114,7 +114,7 @@ fn whole(found: &Found, as_json: bool) {
     }
     println!("log       {}", log.uuid);
     println!("owner     {}", log.owner.map_or("none".to_owned(), |o| o.to_string()));
-    println!("last life {}", if log.closed { "closed cleanly" } else { "not closed, or still running" });
+    println!("last run {}", if log.closed { "closed cleanly" } else { "not closed, or still running" });
     println!("ends at   LSN {}", log.end);
     println!();
     println!("{}", heading());

@@ -8,7 +8,7 @@ use seawall::io::Disk;
 use seawall::repair::Repaired;
 use serde_json::{Value, json};
 
-use super::{Args, aside, health, interrupted, print_done, print_problems};
+use super::{Args, health, interrupted, print_done, print_problems, undo_dir};
 use crate::account::{self, Kind};
 use crate::failure::Failure;
 use crate::verify::problem;
@@ -87,7 +87,7 @@ fn of_groups(args: &Args, disk: &Arc<dyn Disk>) -> Outcome {
         end_lsn: plan.end_lsn().get(),
     };
     let done = match args.yes {
-        true => Some(plan.apply(aside(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
+        true => Some(plan.apply(undo_dir(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
         false => None,
     };
     Ok((seen, done))
@@ -107,7 +107,7 @@ fn of_raft(args: &Args, disk: &Arc<dyn Disk>) -> Outcome {
         end_lsn: plan.end_lsn().get(),
     };
     let done = match args.yes {
-        true => Some(plan.apply(aside(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
+        true => Some(plan.apply(undo_dir(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
         false => None,
     };
     Ok((seen, done))
@@ -178,7 +178,7 @@ impl Plan {
 
     fn print_end(&self, args: &Args, done: Option<&Repaired>) {
         match done {
-            Some(done) if done.aside.is_some() => {
+            Some(done) if done.undo_dir.is_some() => {
                 print_done(args, done);
                 println!(
                     "what is damaged stays in its segment until purging has freed that; `verify` tells it until then"
@@ -198,7 +198,7 @@ impl Plan {
     fn document(&self, done: Option<&Repaired>) -> Value {
         let stay = self.stay.iter();
         json!({
-            "done": done.is_some_and(|d| d.aside.is_some()),
+            "done": done.is_some_and(|d| d.undo_dir.is_some()),
             "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
             "opens_as_it_is": self.opens_as_it_is,
             "end_lsn": self.end_lsn,
@@ -213,7 +213,7 @@ impl Plan {
                 "stay": stay.map(|(group, last)| json!({ "group": group, "last": last })).collect::<Vec<_>>(),
             },
             "dropped": self.dropped.iter().map(|dropped| &dropped.json).collect::<Vec<_>>(),
-            "aside": done.and_then(|d| d.aside.as_ref()).map(|aside| aside.display().to_string()),
+            "undo_dir": done.and_then(|d| d.undo_dir.as_ref()).map(|undo_dir| undo_dir.display().to_string()),
             "copied": done.map(|d| d.copied.clone()),
             "written": null,
         })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use seawall::SegmentId;
 use seawall::error::Corruption;
 use seawall::io::{Disk, RealDisk};
-use seawall::repair::{ASIDE, Choice, Loss, NewSuperblock, Plan, Repaired, Undone};
+use seawall::repair::{Choice, Loss, NewSuperblock, Plan, Repaired, UNDO_DIR_PREFIX, Undone};
 use serde_json::{Value, json};
 
 use self::after::After;
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     yes: bool,
     /// Where the copies go, or with --undo where they are; by default DIR/repair-<n>
     #[arg(long)]
-    aside: Option<PathBuf>,
+    undo_dir: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
         plan = plan.with_directory(SNAPSHOTS, ".snap");
     }
     let done = match args.yes {
-        true => Some(plan.apply(aside(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
+        true => Some(plan.apply(undo_dir(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
         false => None,
     };
     if as_json {
@@ -103,7 +103,7 @@ fn choice(args: &Args) -> Choice {
 
 /// Good when something was done, or there was nothing to do.
 fn health(done: Option<&Repaired>, problems: &[Corruption]) -> Health {
-    if done.is_some_and(|d| d.aside.is_some()) || problems.is_empty() {
+    if done.is_some_and(|d| d.undo_dir.is_some()) || problems.is_empty() {
         Health::Good
     } else {
         Health::Damaged
@@ -116,8 +116,8 @@ fn open(dir: &Path) -> Result<Arc<dyn Disk>, Failure> {
     Ok(Arc::new(disk))
 }
 
-fn aside(args: &Args) -> Result<Option<Arc<dyn Disk>>, Failure> {
-    let Some(path) = &args.aside else { return Ok(None) };
+fn undo_dir(args: &Args) -> Result<Option<Arc<dyn Disk>>, Failure> {
+    let Some(path) = &args.undo_dir else { return Ok(None) };
     let made = RealDisk::open_or_create(path);
     Ok(Some(Arc::new(made.map_err(|e| Failure::Undone(format!("cannot make {}: {e}", path.display())))?)))
 }
@@ -125,42 +125,44 @@ fn aside(args: &Args) -> Result<Option<Arc<dyn Disk>>, Failure> {
 /// Says what to do after a failure in the middle.
 fn interrupted(e: Failure, args: &Args) -> Failure {
     let complete =
-        args.aside.clone().or_else(|| last_aside(&args.dir)).filter(|a| a.join("manifest").is_file());
+        args.undo_dir.clone().or_else(|| last_undo_dir(&args.dir)).filter(|a| a.join("manifest").is_file());
     match (e, complete) {
-        (Failure::Undone(why), Some(aside)) => Failure::Undone(format!(
-            "{why}\nIf that was in the middle of the repair: `seawall repair {} --undo --yes --aside {}` gives back what was there",
+        (Failure::Undone(why), Some(undo_dir)) => Failure::Undone(format!(
+            "{why}\nIf that was in the middle of the repair: `seawall repair {} --undo --yes --undo-dir {}` gives back what was there",
             args.dir.display(),
-            aside.display()
+            undo_dir.display()
         )),
         (other, _) => other,
     }
 }
 
 /// The last directory of copies that was not undone.
-fn last_aside(dir: &Path) -> Option<PathBuf> {
+fn last_undo_dir(dir: &Path) -> Option<PathBuf> {
     let numbers = std::fs::read_dir(dir).ok()?.filter_map(|entry| {
         let name = entry.ok()?.file_name().into_string().ok()?;
-        let number: u32 = name.strip_prefix(ASIDE)?.parse().ok()?;
+        let number: u32 = name.strip_prefix(UNDO_DIR_PREFIX)?.parse().ok()?;
         dir.join(&name).join("manifest").is_file().then_some((number, name))
     });
     numbers.max().map(|(_, name)| dir.join(name))
 }
 
 fn undo(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Failure> {
-    let Some(path) = args.aside.clone().or_else(|| last_aside(&args.dir)) else {
-        let why =
-            format!("{}: no {ASIDE}<n> with copies to put back; --aside names another", args.dir.display());
+    let Some(path) = args.undo_dir.clone().or_else(|| last_undo_dir(&args.dir)) else {
+        let why = format!(
+            "{}: no {UNDO_DIR_PREFIX}<n> with copies to put back; --undo-dir names another",
+            args.dir.display()
+        );
         return Err(Failure::Undone(why));
     };
-    let aside = open(&path)?;
+    let undo_dir = open(&path)?;
     let done = match args.yes {
-        true => seawall::repair::undo(disk, &aside)?,
+        true => seawall::repair::undo(disk, &undo_dir)?,
         false => Undone::default(),
     };
     if as_json {
         println!(
             "{:#}",
-            json!({ "done": args.yes, "aside": path.display().to_string(), "restored": done.restored, "removed": done.removed })
+            json!({ "done": args.yes, "undo_dir": path.display().to_string(), "restored": done.restored, "removed": done.removed })
         );
     } else if args.yes {
         println!("put back from {}: {}", path.display(), done.restored.join(", "));
@@ -257,7 +259,7 @@ fn print_loss(plan: &Plan, loss: &Loss) {
 
 fn print_end(args: &Args, plan: &Plan, done: Option<&Repaired>) {
     match done {
-        Some(done) if done.aside.is_some() => print_done(args, done),
+        Some(done) if done.undo_dir.is_some() => print_done(args, done),
         _ if plan.is_empty() && !plan.problems().is_empty() => {
             println!("this choice repairs none of it; nothing was changed");
         }
@@ -268,14 +270,14 @@ fn print_end(args: &Args, plan: &Plan, done: Option<&Repaired>) {
 
 /// Where the copies are, and how they are put back.
 fn print_done(args: &Args, done: &Repaired) {
-    let Some(aside) = done.aside.as_ref().map(|a| a.display()) else { return };
-    println!("done; {} files were copied to {aside} first", done.copied.len());
-    println!("`seawall repair {} --undo --yes --aside {aside}` puts them back", args.dir.display());
+    let Some(undo_dir) = done.undo_dir.as_ref().map(|a| a.display()) else { return };
+    println!("done; {} files were copied to {undo_dir} first", done.copied.len());
+    println!("`seawall repair {} --undo --yes --undo-dir {undo_dir}` puts them back", args.dir.display());
 }
 
 fn document(plan: &Plan, groups: Option<&After>, done: Option<&Repaired>) -> Value {
     json!({
-        "done": done.is_some_and(|d| d.aside.is_some()),
+        "done": done.is_some_and(|d| d.undo_dir.is_some()),
         "problems": plan.problems().iter().map(problem).collect::<Vec<_>>(),
         "opens_as_it_is": plan.opens_as_it_is(),
         "end_lsn": plan.remaining().end_lsn().get(),
@@ -301,7 +303,7 @@ fn document(plan: &Plan, groups: Option<&After>, done: Option<&Repaired>) -> Val
         })),
         "groups": groups.map(|groups| groups.json(plan.loss().is_some())),
         "dropped": [],
-        "aside": done.and_then(|d| d.aside.as_ref()).map(|aside| aside.display().to_string()),
+        "undo_dir": done.and_then(|d| d.undo_dir.as_ref()).map(|undo_dir| undo_dir.display().to_string()),
         "copied": done.map(|d| d.copied.clone()),
         "written": done.and_then(|d| d.written.clone()),
     })
