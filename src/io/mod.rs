@@ -25,11 +25,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, OPEN_DIRECTORY, SYNC_NAMES};
+use crate::error::{Error, SYNC_NAMES};
 use crate::mutation::{Mutation, mutated};
 use crate::size::at_most;
 pub use process::{Opener, Process};
-pub use real::RealDisk;
+pub use real::{RealDisk, open_directory};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,15 +190,6 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
 
     /// The operating system's file, when there is one that can be mapped into memory.
     fn as_std(&self) -> Option<&std::fs::File>;
-}
-
-/// The directory at this path, as the disk that a log in it is kept on.
-///
-/// # Errors
-/// [`Error::Io`] when it is missing or cannot be opened.
-pub fn open_directory(dir: &Path) -> crate::error::Result<Arc<dyn Disk>> {
-    let disk = RealDisk::open(dir).map_err(|e| Error::io(OPEN_DIRECTORY, dir, e))?;
-    Ok(Arc::new(disk))
 }
 
 /// Makes the names in a directory durable.
