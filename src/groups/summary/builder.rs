@@ -16,7 +16,7 @@ use super::super::stored::Stored;
 use super::super::terms::Terms;
 use super::{Before, Effect, EntryRange, SegmentSummary, Suffix};
 use crate::error::Error as LogError;
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::{Batch, Label, Lsn, RecordHead, SegmentReader};
 
 /// The summary of a sealed segment, from its records.
@@ -180,9 +180,7 @@ impl OfGroup {
         match self.cut {
             Some(first) if first <= index => {
                 let kept = usize::try_from(index - first).unwrap_or(usize::MAX).min(self.appended.len());
-                if !mutated(Mutation::Suffix) {
-                    self.appended.truncate(kept);
-                }
+                or_fault!(self.appended.truncate(kept), Suffix => ());
                 self.terms.cut_from(index);
             }
             _ => {
