@@ -109,7 +109,7 @@ fn finding<S: Subject>(subject: &S) -> Finding {
 /// The negative control: without a sync, the sweep finds what was lost; and it comes down to a life with one batch.
 #[test]
 fn a_sync_that_is_left_out_is_found_and_made_small() {
-    for forgotten in [Forgotten::BlockSync, Forgotten::SuperblockName] {
+    for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
         let forgetful = Forgetful(Core::new(), forgotten);
         let finding = finding(&forgetful);
         assert!(
@@ -132,8 +132,8 @@ fn a_sync_that_is_left_out_is_found_and_made_small() {
 fn every_sync_counts() {
     for forgotten in [
         Forgotten::SegmentSync,
-        Forgotten::SegmentName,
         Forgotten::SuperblockSync,
+        Forgotten::SuperblockName,
         Forgotten::OpenNames,
         Forgotten::RewriteSync,
         Forgotten::RewriteOrder,

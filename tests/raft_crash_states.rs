@@ -119,7 +119,7 @@ fn finding<S: Subject>(subject: &S) -> Finding {
 /// most.
 #[test]
 fn a_sync_that_is_left_out_is_found_and_made_small() {
-    for forgotten in [Forgotten::BlockSync, Forgotten::SuperblockName] {
+    for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
         let forgetful = Forgetful(Groups::new(), forgotten);
         let finding = finding(&forgetful);
         assert!(
