@@ -1,6 +1,7 @@
 //! How a log is opened.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,13 +72,19 @@ impl fmt::Debug for Options {
     }
 }
 
+/// The sizes that a segment can have, in bytes.
+const SEGMENT_SIZES: RangeInclusive<u64> = (16 << 10)..=(4 << 30);
+
+/// What blocks begin at multiples of, by default.
+const BLOCK_ALIGN: u32 = 4096;
+
 impl Options {
     /// The defaults: 64 MiB segments, blocks at multiples of 4096, records up to 16 MiB.
     #[must_use]
     pub const fn new() -> Self {
         Options {
             segment_size: 64 << 20,
-            block_align: 4096,
+            block_align: BLOCK_ALIGN,
             max_record_size: None,
             max_staged: 16 << 20,
             spare_segments: 2,
@@ -156,8 +163,9 @@ impl Options {
         self
     }
 
-    /// The owner that was given.
-    pub(crate) fn owner_given(&self) -> Option<u64> {
+    /// What was given to [`Options::owner`].
+    #[must_use]
+    pub fn expected_owner(&self) -> Option<u64> {
         self.owner
     }
 
@@ -238,13 +246,12 @@ impl Options {
         self.threads
     }
 
-    /// For going on in a log as it is: segments of this size and alignment, no limit on records but what fits, read without
-    /// a mapping, and never a new log.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
-    pub(crate) fn as_found(&self, segment_size: u64, block_align: u32) -> Self {
+    /// For a log as it is: segments of this size, or the nearest that can be, and of this alignment; no limit on records but
+    /// what fits; read without a mapping; and never a new log.
+    pub(crate) fn as_found(&self, segment_size: u64, block_align: Option<u32>) -> Self {
         Options {
-            segment_size,
-            block_align,
+            segment_size: segment_size.clamp(*SEGMENT_SIZES.start(), *SEGMENT_SIZES.end()),
+            block_align: block_align.unwrap_or(BLOCK_ALIGN),
             max_record_size: None,
             mmap: false,
             create: false,
@@ -253,7 +260,6 @@ impl Options {
     }
 
     /// All codecs that records may have gone through.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
     pub(crate) fn codecs(&self) -> impl Iterator<Item = &Arc<dyn Codec>> {
         self.codec.iter().chain(&self.decoders)
     }
@@ -266,7 +272,7 @@ impl Options {
                 self.block_align
             ));
         }
-        if !((16 << 10)..=(4 << 30)).contains(&self.segment_size) {
+        if !SEGMENT_SIZES.contains(&self.segment_size) {
             return refuse(format!("segment_size is {}: 16 KiB to 4 GiB is needed", self.segment_size));
         }
         let align = u64::from(self.block_align);

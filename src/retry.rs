@@ -23,7 +23,7 @@
 //!   names only rise. So a look that reads the superblock *after* a fault, and finds its segment in the log, knows that the file
 //!   was not touched when the fault was found. That is asked at the end of each look ([`Fault::rests_on`]).
 //! * Only the superblock is written in place. A slot that is being written may read torn, while the other one is good.
-//!   [`SuperblockFile::find`] sees to that itself: it takes two slots for bad when both read the same twice.
+//!   Reading it sees to that itself: it takes two slots for bad when both read the same twice.
 //!
 //! Comparing only the words of two faults would not do: a segment's beginning may be half read when it is new and
 //! overwritten when it is old. The second condition is what tells those apart. A look that is the same before and after
@@ -42,7 +42,7 @@ use crate::lsn::SegmentId;
 use crate::segment::SuperblockFile;
 
 /// Something that a look found wrong. Two are equal when they are about the same place.
-pub(crate) trait Fault: PartialEq {
+pub trait Fault: PartialEq {
     /// The oldest segment that this fault says something about, if it is about segments: once it was released, the fault
     /// says nothing.
     fn rests_on(&self) -> Option<SegmentId>;
@@ -50,7 +50,7 @@ pub(crate) trait Fault: PartialEq {
 
 /// What several looks came to.
 #[derive(Debug)]
-pub(crate) enum Sure<T, F> {
+pub enum Sure<T, F> {
     /// Nothing was wrong.
     Whole(T),
     /// The last look, and which of its faults are certain; there is one at least.
@@ -75,7 +75,7 @@ pub(crate) const PATIENCE: Patience =
     Patience { looks: 50, time: Duration::from_secs(5), pause: Duration::from_millis(20) };
 
 /// Looks until it is certain what is wrong. See the module's documentation.
-pub(crate) fn until_sure<T, F: Fault>(
+pub fn until_sure<T, F: Fault>(
     disk: &Arc<dyn Disk>,
     look: impl FnMut() -> T,
     faults: impl Fn(&T) -> Vec<F>,
@@ -118,14 +118,14 @@ fn repeat<T, F: Fault>(
 }
 
 /// Nobody can tell whether the log in `dir` is damaged.
-pub(crate) fn unsettled(dir: &Path) -> Error {
+pub fn unsettled(dir: &Path) -> Error {
     let why = "a writer changes the log faster than it can be read: look again, or when the writer rests";
     Error::io("look at", dir, std::io::Error::new(std::io::ErrorKind::WouldBlock, why))
 }
 
 /// A place in a log's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     file: std::path::PathBuf,
     offset: u64,
     reason: Option<CorruptionReason>,
@@ -135,12 +135,14 @@ pub(crate) struct Place {
 
 impl Place {
     /// Of damage.
-    pub(crate) fn of(c: &Corruption) -> Self {
+    #[must_use]
+    pub fn of(c: &Corruption) -> Self {
         Place { file: c.file.clone(), offset: c.offset, reason: Some(c.reason), missing: c.missing }
     }
 
     /// Of a failure that a writer may have caused; none of any other, which no second look makes another.
-    pub(crate) fn of_failure(e: &Error) -> Option<Self> {
+    #[must_use]
+    pub fn of_failure(e: &Error) -> Option<Self> {
         let gone = |kind| matches!(kind, std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof);
         match e {
             Error::Corruption(c) => Some(Place::of(c)),

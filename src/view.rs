@@ -7,9 +7,9 @@ use crate::codec::{Codec, Decoder};
 use crate::cores::Cores;
 use crate::error::{Corruption, Error, LogUuid, Result};
 use crate::format::superblock::Superblock;
-use crate::io::{Access, Disk, RealDisk};
+use crate::io::{Access, Disk, open_directory};
 use crate::lsn::{Lsn, SegmentId};
-use crate::options::{MOST_DECODED, TailPolicy};
+use crate::options::{MOST_DECODED, Options, TailPolicy};
 use crate::recovery::{Catalog, Look, Loose, assumed, survey};
 use crate::report::Cut;
 use crate::retry::{Place, Sure, unsettled, until_sure};
@@ -40,9 +40,7 @@ impl LogView {
     /// As [`Options::open`](crate::Options::open), but for the lock; [`Error::Io`] when a writer changes the log faster than it
     /// can be looked at.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
-        let dir = dir.as_ref();
-        let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
-        Self::open_on(&(Arc::new(disk) as Arc<dyn Disk>))
+        Self::open_on(&open_directory(dir.as_ref())?)
     }
 
     /// As [`LogView::open`], for a directory of a given disk.
@@ -64,9 +62,7 @@ impl LogView {
     /// # Errors
     /// As [`LogView::open`], but for damage; with [`Error::Corruption`] only when no file says which log it belongs to.
     pub fn open_damaged(dir: impl AsRef<Path>) -> Result<Self> {
-        let dir = dir.as_ref();
-        let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
-        Self::open_damaged_on(&(Arc::new(disk) as Arc<dyn Disk>))
+        Self::open_damaged_on(&open_directory(dir.as_ref())?)
     }
 
     /// As [`LogView::open_damaged`], for a directory of a given disk.
@@ -75,6 +71,12 @@ impl LogView {
     /// As [`LogView::open_damaged`].
     pub fn open_damaged_on(disk: &Arc<dyn Disk>) -> Result<Self> {
         Self::look(disk)
+    }
+
+    /// The same, read with the codecs that these options name.
+    #[must_use]
+    pub fn with_codecs_of(self, options: &Options) -> Self {
+        options.codecs().fold(self, |view, codec| view.decode_with(Arc::clone(codec)))
     }
 
     fn look(disk: &Arc<dyn Disk>) -> Result<Self> {
@@ -202,8 +204,8 @@ impl LogView {
     }
 
     /// No segment before this one was part of the log.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
-    pub(crate) fn oldest(&self) -> SegmentId {
+    #[must_use]
+    pub fn oldest(&self) -> SegmentId {
         self.oldest
     }
 

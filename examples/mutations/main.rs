@@ -30,13 +30,13 @@ type Programs = BTreeMap<String, PathBuf>;
 /// Builds the tests with the switch; the model checker's are a build of their own.
 fn build(model: bool) -> Result<Programs, String> {
     let (flags, dir, extra): (_, _, &[&str]) = match model {
-        false => ("--cfg mutation", "target/mutation", &[]),
-        true => {
-            ("--cfg mutation --cfg shuttle", "target/mutation-model", &["--no-default-features", "--lib"])
-        }
+        false => ("--cfg mutation", "mutation", &[]),
+        true => ("--cfg mutation --cfg shuttle", "mutation-model", &["--no-default-features", "--lib"]),
     };
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let output = Command::new(env!("CARGO"))
-        .args(["test", "--package", "seawall", "--no-run", "--target-dir", dir])
+        .args(["test", "--package", "seawall", "--no-run", "--target-dir"])
+        .arg(target.join(dir))
         .args(extra)
         .env("RUSTFLAGS", flags)
         .stderr(Stdio::piped())

@@ -37,7 +37,7 @@ use crate::mutation::or_fault;
 
 /// A process, as far as handles are concerned.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Process {
+pub struct Process {
     token: u64,
     /// Where the token of the process that asks is; `None` where that is its id.
     place: Option<&'static AtomicU64>,
@@ -45,7 +45,8 @@ pub(crate) struct Process {
 
 impl Process {
     /// The process that asks.
-    pub(crate) fn current() -> Self {
+    #[must_use]
+    pub fn current() -> Self {
         match PAGE.get_or_init(Page::new) {
             Some(page) => Process { token: page.token(), place: Some(page.word()) },
             None => Process { token: u64::from(std::process::id()), place: None },
@@ -54,7 +55,8 @@ impl Process {
 
     /// Whether this is the process that asks.
     #[inline]
-    pub(crate) fn is_current(self) -> bool {
+    #[must_use]
+    pub fn is_current(self) -> bool {
         let now = match self.place {
             Some(place) => place.load(Ordering::Acquire),
             None => u64::from(std::process::id()),
@@ -63,9 +65,10 @@ impl Process {
     }
 }
 
-/// Whose a handle on a log is: the process that opened it.
+/// The process that opened a log, to which all handles on it belong. A child made by `fork` is another process. To ask costs no
+/// system call.
 #[derive(Clone, Debug)]
-pub(crate) struct Opener {
+pub struct Opener {
     dir: Arc<Path>,
     process: Process,
 }
@@ -77,13 +80,15 @@ impl Opener {
     }
 
     /// The log's directory.
-    pub(crate) fn dir(&self) -> &Path {
+    #[must_use]
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Whether this is the process that opened the log.
     #[inline]
-    pub(crate) fn is_here(&self) -> bool {
+    #[must_use]
+    pub fn is_here(&self) -> bool {
         self.process.is_current()
     }
 
@@ -93,7 +98,7 @@ impl Opener {
     /// # Errors
     /// [`Error::OtherProcess`].
     #[inline]
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if self.is_here() { Ok(()) } else { Err(Error::OtherProcess { dir: self.dir.to_path_buf() }) }
     }
 }

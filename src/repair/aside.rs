@@ -55,10 +55,11 @@ pub(super) struct Manifest {
 
 /// A directory below the log's in which the layer above keeps files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Layer {
-    pub(crate) directory: String,
+pub struct Layer {
+    /// Its name.
+    pub directory: String,
     /// What the names of its files end in, if need be with the suffix of temporary ones behind it.
-    pub(crate) ending: String,
+    pub ending: String,
 }
 
 impl Layer {

@@ -23,6 +23,7 @@
 
 mod aside;
 mod loss;
+mod offline;
 mod undo;
 
 use std::path::PathBuf;
@@ -39,8 +40,9 @@ use crate::verify::{damage_on, damage_under};
 use crate::view::LogView;
 use crate::wal::take_lock;
 
-pub(crate) use aside::Layer;
+pub use aside::Layer;
 pub use loss::Loss;
+pub use offline::OfflineLog;
 pub use undo::{Undone, undo};
 
 /// What the directories for copies are called, in the log's own; a number follows.
@@ -360,7 +362,7 @@ impl Plan {
 /// Copies what is about to be changed, so that [`undo`] can put it back: every file of the log but the `untouched` ones, and
 /// these directories. Into `aside`, which must be empty, or into a new directory in the log's; says where, and what. All of
 /// it is durable then. The lock must be held.
-pub(crate) fn set_aside(
+fn set_aside(
     disk: &Arc<dyn Disk>,
     aside: Option<&Arc<dyn Disk>>,
     uuid: LogUuid,

@@ -48,7 +48,6 @@ impl Options {
     }
 
     /// As [`Options::open_with_summarizer`], by who holds the lock already: nobody else comes in between.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
     pub(crate) fn open_locked(
         &self,
         disk: Arc<dyn Disk>,
