@@ -79,7 +79,7 @@ fn summary(tally: &Tally, seconds: f64) {
     println!("states                          {:>12}   ({rate:.0} a second, {seconds:.0} s)", tally.states);
     let lines = [
         ("left by a crash in recovery", tally.double_crashes),
-        ("left by a crash in a later life", tally.written_on),
+        ("left by a crash in a later run", tally.written_on),
         ("found after a failed call", tally.failures),
         ("met again, not opened again", tally.repeated),
         ("calls with all subsets tried", tally.exhausted),

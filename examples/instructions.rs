@@ -12,7 +12,7 @@ use seawall::{Batch, Options, Wal};
 const RECORD: [u8; 256] = [0x5a; 256];
 
 fn options() -> Options {
-    Options::new().segment_size(16 << 20).idle_mark(Duration::from_secs(3600))
+    Options::new().segment_size(16 << 20).idle_marker(Duration::from_secs(3600))
 }
 
 fn filled(dir: &std::path::Path, records: usize) -> Wal {

@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for round in 1..=ROUNDS {
         let what = format!("round {round}: an entry for each, in one batch");
         let syncs = measured(&log, &what, || append(&log, 1..=GROUPS, round))?;
-        assert!(syncs <= 3, "one sync, and those of marks that fall into the same moment: {syncs}");
+        assert!(syncs <= 3, "one sync, and those of marker blocks that fall into the same moment: {syncs}");
     }
     // The other way: a sync for each group.
     measured(&log, "an entry for 100 of them, a batch for each", || {

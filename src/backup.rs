@@ -12,7 +12,7 @@
 //! Without a superblock a directory that holds segments is refused: a copy that was interrupted is never taken for a log.
 //!
 //! Files are copied and never linked: the newest segment is appended to, an ended one gets its footer, and a released
-//! one starts another life, all in place.
+//! one starts another generation, all in place.
 //!
 //! The copy is the same log, with the same identity, up to D. Two that go on from there are two logs that say they are
 //! one: restore a copy in place of the original, not beside it.
@@ -171,7 +171,7 @@ impl Capture {
     fn extent(&self, segment: &Segment, is_newest: bool) -> Extent {
         let blocks = segment.offset(self.end_in(segment));
         let footer = segment.footer().filter(|_| !is_newest).map_or(0, |f| f.footer.total_len());
-        let full = segment.life.file_len();
+        let full = segment.generation.file_len();
         let copied = blocks.saturating_add(footer);
         Extent { copied, len: if is_newest { full } else { copied } }
     }

@@ -448,8 +448,8 @@ impl fmt::Display for Corruption {
 pub enum CorruptionReason {
     /// Both slots of the superblock.
     Superblock,
-    /// The page that starts a file's life.
-    LifePage,
+    /// The page that starts a file's generation.
+    GenerationPage,
     /// The header of a segment.
     SegmentHeader,
     /// The header of a block.
@@ -482,7 +482,7 @@ impl fmt::Display for CorruptionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             CorruptionReason::Superblock => "neither slot of the superblock verifies",
-            CorruptionReason::LifePage => "the first page of the segment does not verify",
+            CorruptionReason::GenerationPage => "the first page of the segment does not verify",
             CorruptionReason::SegmentHeader => "the segment header does not verify",
             CorruptionReason::BlockHeader => "a block header does not verify",
             CorruptionReason::BlockChain => "a block does not follow from the one before it",

@@ -7,8 +7,9 @@
 //! let durable = or_fault!(durable, DurableInBlock => Lsn::ZERO);
 //! ```
 //!
-//! This is `durable`, and in an ordinary build nothing else is compiled. A build with `--cfg mutation` takes the code behind
-//! the arrow instead if the environment variable `SEAWALL_MUTATION` has the fault's name.
+//! This is `durable`. A build with `--cfg mutation` takes the code behind the arrow instead, if the environment variable
+//! `SEAWALL_MUTATION` has the fault's name; in an ordinary build nothing but the right code is compiled. Where the fault is to
+//! do something more, there is no right code: `or_fault!(Name => more)`.
 //!
 //! `cargo run --example mutations` makes such a build of the tests, runs for each fault those that are to find it, and prints
 //! the table that stands in `docs/RELIABILITY.md`. The faults are listed in `examples/mutations/faults.rs`.
@@ -16,6 +17,7 @@
 /// The right code, or that of a deliberate fault if the fault is chosen.
 #[cfg(not(mutation))]
 macro_rules! or_fault {
+    ($name:ident => $more:expr) => {};
     ($right:expr, $($name:ident => $wrong:expr),+) => {
         $right
     };
@@ -24,6 +26,11 @@ macro_rules! or_fault {
 /// The right code, or that of a deliberate fault if the fault is chosen.
 #[cfg(mutation)]
 macro_rules! or_fault {
+    ($name:ident => $more:expr) => {
+        if crate::mutation::is_chosen(stringify!($name)) {
+            $more
+        }
+    };
     ($right:expr, $($name:ident => $wrong:expr),+) => {
         $(if crate::mutation::is_chosen(stringify!($name)) { $wrong } else)+ { $right }
     };

@@ -112,7 +112,7 @@ pub struct Flushed {
     pub end: Lsn,
     /// The bytes that were written for it, padding included and a segment's header page not.
     pub bytes: u64,
-    /// Its records; none in a mark, which proves the block before it durable.
+    /// Its records; none in a marker block, which proves the block before it durable.
     pub records: u32,
     /// The batches that they came in.
     pub batches: u32,

@@ -34,7 +34,7 @@ pub struct Options {
     max_staged: u64,
     spare_segments: usize,
     tail_policy: TailPolicy,
-    idle_mark: Duration,
+    idle_marker: Duration,
     mmap: bool,
     owner: Option<u64>,
     create: bool,
@@ -61,7 +61,7 @@ impl fmt::Debug for Options {
             .field("max_staged", &self.max_staged)
             .field("spare_segments", &self.spare_segments)
             .field("tail_policy", &self.tail_policy)
-            .field("idle_mark", &self.idle_mark)
+            .field("idle_marker", &self.idle_marker)
             .field("mmap", &self.mmap)
             .field("owner", &self.owner)
             .field("create", &self.create)
@@ -89,7 +89,7 @@ impl Options {
             max_staged: 16 << 20,
             spare_segments: 2,
             tail_policy: TailPolicy::Truncate,
-            idle_mark: Duration::from_millis(5),
+            idle_marker: Duration::from_millis(5),
             mmap: true,
             owner: None,
             create: true,
@@ -148,10 +148,10 @@ impl Options {
         self
     }
 
-    /// How long the log must be idle before a mark is written that proves its last commit durable.
+    /// How long the log must be idle before a marker block is written that proves its last commit durable.
     #[must_use]
-    pub const fn idle_mark(mut self, after: Duration) -> Self {
-        self.idle_mark = after;
+    pub const fn idle_marker(mut self, after: Duration) -> Self {
+        self.idle_marker = after;
         self
     }
 
@@ -298,7 +298,7 @@ impl Options {
             max_staged: self.max_staged.max(align_up(1, align)),
             spare_segments: self.spare_segments,
             tail_policy: self.tail_policy,
-            idle_mark: self.idle_mark,
+            idle_marker: self.idle_marker,
             mmap: self.mmap,
             owner: self.owner,
             create: self.create,
@@ -308,7 +308,7 @@ impl Options {
             encoder: Encoder::new(self.codec.clone()),
             decoder: self.decoder(max_record)?,
             reserve: DATA_START
-                + capacity.min(align_up(self.max_staged.max(LEAST_RESERVE) + PAGE as u64, align)),
+                + capacity.min(align_up(self.max_staged.max(MIN_RESERVE_BYTES) + PAGE as u64, align)),
         })
     }
 
@@ -328,7 +328,7 @@ impl Options {
 pub(crate) const MOST_DECODED: usize = 16 << 20;
 
 /// A commit that frees room takes a block; this is enough for a few hundred of them.
-const LEAST_RESERVE: u64 = 1 << 20;
+const MIN_RESERVE_BYTES: u64 = 1 << 20;
 
 /// Options that can work.
 #[derive(Clone, Debug)]
@@ -343,7 +343,7 @@ pub(crate) struct Checked {
     pub(crate) max_staged: u64,
     pub(crate) spare_segments: usize,
     pub(crate) tail_policy: TailPolicy,
-    pub(crate) idle_mark: Duration,
+    pub(crate) idle_marker: Duration,
     pub(crate) mmap: bool,
     pub(crate) owner: Option<u64>,
     pub(crate) create: bool,

@@ -14,7 +14,7 @@ use crate::lsn::{Lsn, StreamRange};
 pub struct Recovery {
     /// Whether the log was made by this open.
     pub created: bool,
-    /// Whether the last life ended with a mark: everything it wrote is proven, and nothing was being written.
+    /// Whether the log ended with a marker block when it was last used: everything it wrote is proven, and nothing was being written.
     pub clean: bool,
     /// Segments that are part of the log.
     pub segments: u64,

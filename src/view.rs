@@ -185,7 +185,7 @@ impl LogView {
         self.owner
     }
 
-    /// Whether the last life closed the log.
+    /// Whether the log was closed, and not killed or left running.
     #[must_use]
     pub fn was_closed(&self) -> bool {
         self.closed
@@ -250,6 +250,6 @@ fn last_good(catalog: &Catalog) -> Result<Lsn> {
 /// A reader without a codec, up to `end`.
 fn reader(segment: Arc<Segment>, end: Lsn) -> SegmentReader {
     // A record is no longer than a segment of its log.
-    let most = in_memory(segment.life.capacity).max(MOST_DECODED);
+    let most = in_memory(segment.generation.capacity).max(MOST_DECODED);
     SegmentReader::new(segment, end, Decoder::new(most))
 }

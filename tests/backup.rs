@@ -194,7 +194,7 @@ fn styles() -> impl Iterator<Item = CrashStyle> {
 #[test]
 fn an_interrupted_backup_is_never_half_a_log() {
     let source = SimDisk::new();
-    let options = small().threads(false).idle_mark(Duration::from_secs(3600));
+    let options = small().threads(false).idle_marker(Duration::from_secs(3600));
     let wal = options.open_on(Arc::new(source)).unwrap();
     for n in 0..400 {
         wal.append(payload(n)).unwrap();

@@ -13,7 +13,7 @@ use seawall::io::sim::{CrashStyle, SimDisk};
 use seawall::{Batch, Codec, DecodeError, Error, Label, LogView, Lsn, Options, Wal, verify};
 
 fn options() -> Options {
-    Options::new().segment_size(64 << 10).idle_mark(Duration::from_millis(1))
+    Options::new().segment_size(64 << 10).idle_marker(Duration::from_millis(1))
 }
 
 fn label(n: usize) -> Label {
@@ -239,16 +239,16 @@ fn a_batch_that_did_not_go_through_the_log_s_codec_is_refused() {
 fn a_log_goes_from_one_codec_to_another() {
     let dir = tempfile::tempdir().unwrap();
     let (first, second): (Arc<dyn Codec>, Arc<dyn Codec>) = (xor(1), Arc::new(Xor { id: 301, key: 2 }));
-    let lives = [
+    let runs = [
         options(),
         options().codec(Arc::clone(&first)),
         options().codec(Arc::clone(&second)).decode_with(Arc::clone(&first)),
         options().decode_with(Arc::clone(&first)).decode_with(Arc::clone(&second)),
     ];
     let mut written = Vec::new();
-    for (n, options) in lives.iter().enumerate() {
+    for (n, options) in runs.iter().enumerate() {
         let wal = options.open(dir.path()).unwrap();
-        let payload = format!("life {n}").into_bytes();
+        let payload = format!("run {n}").into_bytes();
         written.push((wal.append(&payload).unwrap(), payload));
         check(&wal, &written);
     }

@@ -106,7 +106,7 @@ fn finding<S: Subject>(subject: &S) -> Finding {
     found.unwrap_or_else(|| panic!("what is broken goes unnoticed"))
 }
 
-/// The negative control: without a sync, the sweep finds what was lost; and it comes down to a life with one batch.
+/// The negative control: without a sync, the sweep finds what was lost; and it comes down to a run with one batch.
 #[test]
 fn a_sync_that_is_left_out_is_found_and_made_small() {
     for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
@@ -119,9 +119,9 @@ fn a_sync_that_is_left_out_is_found_and_made_small() {
         );
         let small = minimise(&forgetful, &finding).unwrap();
         assert_eq!(judge(&forgetful, &small).unwrap().kind, finding.wrong.kind);
-        assert!(small.lives.len() == 1 && small.lives[0].steps.len() <= 1, "{small:?}");
+        assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= 1, "{small:?}");
         let text = report(&forgetful, &finding);
-        for word in ["seed", "life 1", "0: lock lock", "crash; of what was not synced:", "smallest"] {
+        for word in ["seed", "run 1", "0: lock lock", "crash; of what was not synced:", "smallest"] {
             assert!(text.contains(word), "{word} is not in:\n{text}");
         }
     }
@@ -157,7 +157,7 @@ fn what_is_broken_is_found() {
         let fits = wrong == kind || (kind == Kind::Half && wrong == Kind::Phantom);
         assert!(fits, "{breach:?}: {:?}", finding.wrong);
         let small = minimise(&broken, &finding).unwrap();
-        assert!(small.lives.len() <= finding.case.lives.len(), "{small:?}");
+        assert!(small.runs.len() <= finding.case.runs.len(), "{small:?}");
         assert_eq!(judge(&broken, &small).unwrap().kind, wrong);
     }
 }

@@ -232,21 +232,21 @@ fn w4_what_is_known_of_an_empty_segment_counts_before_its_successor_is_left_out(
     files.retain(|file, _| (0..3).any(|n| *file == name(n)));
     let empty = files.get_mut(&name(2)).unwrap();
     empty[2 * PAGE..].fill(0);
-    let mut life = segment::Life::decode(empty.first_chunk::<PAGE>().unwrap()).unwrap();
+    let mut generation = segment::Generation::decode(empty.first_chunk::<PAGE>().unwrap()).unwrap();
     let page = empty[PAGE..].first_chunk::<PAGE>().unwrap();
     let mut header = segment::SegmentHeader::decode(page, sb.uuid).unwrap();
     header.durable = Lsn::ZERO;
     empty[PAGE..2 * PAGE].copy_from_slice(&header.encode(sb.uuid));
-    let (id, first) = (life.id, life.first_lsn);
+    let (id, first) = (generation.id, generation.first_lsn);
 
     let mut successor = empty.clone();
-    life.id = id.next();
+    generation.id = id.next();
     let digest = header.predecessor.unwrap().digest;
-    header.id = life.id;
+    header.id = generation.id;
     header.predecessor = Some(segment::Predecessor { id, end: first, digest });
-    successor[..PAGE].copy_from_slice(&life.encode());
+    successor[..PAGE].copy_from_slice(&generation.encode());
     successor[PAGE..2 * PAGE].copy_from_slice(&header.encode(sb.uuid));
-    files.insert(segment::file_name(life.id, first), successor);
+    files.insert(segment::file_name(generation.id, first), successor);
     let mut files_with = |newest, footer: bool| {
         (sb.newest, sb.ready) = (newest, None);
         files.insert("superblock".into(), [sb.encode(), sb.encode()].concat());

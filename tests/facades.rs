@@ -38,12 +38,12 @@ fn use_it(wal: &Wal) {
 }
 
 #[derive(Default)]
-struct Cell {
+struct Sum {
     sum: AtomicU64,
     count: AtomicU64,
 }
 
-impl CounterFn for Cell {
+impl CounterFn for Sum {
     fn increment(&self, value: u64) {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
@@ -52,31 +52,31 @@ impl CounterFn for Cell {
     }
 }
 
-impl HistogramFn for Cell {
+impl HistogramFn for Sum {
     fn record(&self, _: f64) {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, Arc<Cell>>>);
+struct TestRecorder(Mutex<BTreeMap<String, Arc<Sum>>>);
 
-impl Kept {
-    fn cell(&self, key: &Key) -> Arc<Cell> {
+impl TestRecorder {
+    fn entry(&self, key: &Key) -> Arc<Sum> {
         Arc::clone(self.0.lock().entry(key.name().to_owned()).or_default())
     }
     fn sum(&self, name: &str) -> u64 {
-        self.0.lock().get(name).map_or(0, |cell| cell.sum.load(Ordering::Relaxed))
+        self.0.lock().get(name).map_or(0, |entry| entry.sum.load(Ordering::Relaxed))
     }
     fn count(&self, name: &str) -> u64 {
-        self.0.lock().get(name).map_or(0, |cell| cell.count.load(Ordering::Relaxed))
+        self.0.lock().get(name).map_or(0, |entry| entry.count.load(Ordering::Relaxed))
     }
 }
 
 /// For a whole process a recorder is given away.
-struct SharedKept(Arc<Kept>);
+struct SharedRecorder(Arc<TestRecorder>);
 
-impl metrics::Recorder for SharedKept {
+impl metrics::Recorder for SharedRecorder {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -91,27 +91,27 @@ impl metrics::Recorder for SharedKept {
     }
 }
 
-impl metrics::Recorder for Kept {
+impl metrics::Recorder for TestRecorder {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.cell(key))
+        Counter::from_arc(self.entry(key))
     }
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
         panic!("no gauge is documented: {key}")
     }
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.cell(key))
+        Histogram::from_arc(self.entry(key))
     }
 }
 
 #[test]
 fn metrics_have_the_documented_names_and_the_values_of_the_statistics() {
     let _alone = ONE_AT_A_TIME.lock();
-    let kept = Kept::default();
+    let recorder = TestRecorder::default();
     let disk = SimDisk::new();
-    let stats = metrics::with_local_recorder(&kept, || {
+    let stats = metrics::with_local_recorder(&recorder, || {
         let wal = open(&disk);
         use_it(&wal);
         wal.close().unwrap();
@@ -122,7 +122,7 @@ fn metrics_have_the_documented_names_and_the_values_of_the_statistics() {
         ("batches", stats.batches),
         ("batch_bytes", stats.batch_bytes),
         ("blocks", stats.blocks),
-        ("marks", stats.marks),
+        ("markers", stats.markers),
         ("written_bytes", stats.written_bytes),
         ("syncs", stats.syncs),
         ("slow_syncs", stats.slow_syncs),
@@ -135,13 +135,13 @@ fn metrics_have_the_documented_names_and_the_values_of_the_statistics() {
     ];
     for (name, value) in counters {
         assert!(value > 0, "{name}");
-        assert_eq!(kept.sum(&format!("seawall_{name}_total")), value, "{name}");
+        assert_eq!(recorder.sum(&format!("seawall_{name}_total")), value, "{name}");
     }
     for name in ["block_bytes", "block_records", "commit_seconds"] {
-        assert_eq!(kept.count(&format!("seawall_{name}")), stats.blocks, "{name}");
+        assert_eq!(recorder.count(&format!("seawall_{name}")), stats.blocks, "{name}");
     }
     for name in ["write_seconds", "sync_seconds"] {
-        assert_eq!(kept.count(&format!("seawall_{name}")), stats.syncs, "{name}");
+        assert_eq!(recorder.count(&format!("seawall_{name}")), stats.syncs, "{name}");
     }
 }
 
@@ -149,8 +149,8 @@ fn metrics_have_the_documented_names_and_the_values_of_the_statistics() {
 #[test]
 fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
     let _alone = ONE_AT_A_TIME.lock();
-    let (kept, written) = (Arc::new(Kept::default()), Written::default());
-    metrics::set_global_recorder(SharedKept(Arc::clone(&kept))).ok().unwrap();
+    let (recorder, written) = (Arc::new(TestRecorder::default()), Written::default());
+    metrics::set_global_recorder(SharedRecorder(Arc::clone(&recorder))).ok().unwrap();
     tracing::subscriber::set_global_default(written.clone()).unwrap();
 
     let (disk, gate) = HangingDisk::new(Arc::new(SimDisk::new()));
@@ -158,7 +158,7 @@ fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
     let wal = options.open_on(disk).unwrap();
     wal.append(b"in time").unwrap();
     assert!(!written.text().contains("hang"), "{}", written.text());
-    let told = |counter: &str, event: &str| kept.sum(counter) > 0 && written.text().contains(event);
+    let told = |counter: &str, event: &str| recorder.sum(counter) > 0 && written.text().contains(event);
     let until = |what: &str, done: &dyn Fn() -> bool| {
         let begun = Instant::now();
         let in_time = || begun.elapsed() < DEADLINE;
@@ -180,14 +180,14 @@ fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
     });
     until("told", &|| told("seawall_stalls_total", "WARN a call to the disk hangs"));
     let before = written.text();
-    assert!(kept.sum("seawall_stalls_ended_total") == 0 && !before.contains("has returned"), "{before}");
+    assert!(recorder.sum("seawall_stalls_ended_total") == 0 && !before.contains("has returned"), "{before}");
     gate.open();
     ticket.unwrap().wait().unwrap();
     until("told", &|| told("seawall_stalls_ended_total", "WARN a call to the disk that hung has returned"));
     wal.close().unwrap();
     let stats = wal.stats();
-    assert_eq!(kept.sum("seawall_stalls_total"), stats.stalls);
-    assert_eq!(kept.sum("seawall_stalls_ended_total"), stats.stalls_ended);
+    assert_eq!(recorder.sum("seawall_stalls_total"), stats.stalls);
+    assert_eq!(recorder.sum("seawall_stalls_ended_total"), stats.stalls_ended);
 }
 
 /// Writes spans as `(name`, `)` and events as `level message`.

@@ -15,7 +15,7 @@ use seawall::{Batch, Error, Lsn, Options, Wal};
 const CALLS: u64 = 14;
 
 fn options() -> Options {
-    Options::new().segment_size(24 << 10).max_staged_bytes(8 << 10).idle_mark(Duration::from_millis(1))
+    Options::new().segment_size(24 << 10).max_staged_bytes(8 << 10).idle_marker(Duration::from_millis(1))
 }
 
 /// What several threads did to one log.
@@ -128,7 +128,7 @@ fn poll_to_the_end(mut ticket: seawall::Ticket) -> Result<Lsn, Error> {
     }
 }
 
-/// One life with one fault, seen to its end; somebody who is left waiting makes it fail.
+/// One run with one fault, seen to its end; somebody who is left waiting makes it fail.
 fn live(disk: &SimDisk, plan: FaultPlan) -> Result<Seen, String> {
     let (disk, (done, result)) = (disk.clone(), mpsc::channel());
     std::thread::spawn(move || {
@@ -179,7 +179,7 @@ fn every_call(call: Call, faults: &[Fault]) {
         }
     }
     let on_the_commit_path = matches!(call, Call::Write | Call::Sync);
-    assert_eq!(poisoned > 0, on_the_commit_path, "{poisoned} lives were poisoned");
+    assert_eq!(poisoned > 0, on_the_commit_path, "{poisoned} runs were poisoned");
 }
 
 const EIO: Fault = Fault::Os(5);

@@ -15,7 +15,7 @@ use seawall::{Batch, Error, Options, Wal};
 
 /// With threads: callers, committer and segment manager run as they do in a program.
 fn threaded() -> Options {
-    Options::new().segment_size(64 << 10).idle_mark(Duration::from_millis(1))
+    Options::new().segment_size(64 << 10).idle_marker(Duration::from_millis(1))
 }
 
 fn open_threaded(disk: &SimDisk) -> Wal {
@@ -34,7 +34,7 @@ fn w6_one_failed_sync_poisons_all_waiters_and_everything_after() {
         let disk = SimDisk::new();
         let wal = open_threaded(&disk);
         wal.append(b"before").unwrap();
-        std::thread::sleep(Duration::from_millis(30)); // the next segment, the superblock and the mark are done
+        std::thread::sleep(Duration::from_millis(30)); // the next segment, the superblock and the marker block are done
         disk.plan(FaultPlan::none().with(Trigger::Nth(Call::Sync, 3), Fault::Sync(failure)));
         let start = Instant::now();
         let (mut failed, mut succeeded) = (0, Vec::new());

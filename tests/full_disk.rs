@@ -68,8 +68,8 @@ fn a_full_disk_can_be_opened_read_and_compacted_after_a_kill_and_after_a_crash()
         drop(log);
         for (n, found) in states.into_iter().enumerate() {
             // Opened twice: the first open may use the reserve up.
-            for life in 0..2 {
-                let log = open(&found).unwrap_or_else(|e| panic!("{space} KiB, state {n}, life {life}: {e}"));
+            for run in 0..2 {
+                let log = open(&found).unwrap_or_else(|e| panic!("{space} KiB, state {n}, run {run}: {e}"));
                 assert_eq!(all_entries(&log), seen, "{space} KiB, state {n}, {count} entries");
                 drop(log);
             }

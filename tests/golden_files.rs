@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use seawall::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
 use seawall::format::footer::Footer;
 use seawall::format::record::{RecordHeader, encode_unsealed, reseal};
-use seawall::format::segment::{Life, Predecessor, SegmentHeader, file_name, parse_file_name};
+use seawall::format::segment::{Generation, Predecessor, SegmentHeader, file_name, parse_file_name};
 use seawall::format::superblock::{FILE_NAME, Superblock};
 use seawall::format::{DATA_START, PAGE, crc32};
 use seawall::{Error, Label, LogUuid, Lsn, Options, SegmentId, verify};
@@ -53,7 +53,7 @@ fn content() -> [Vec<GoldenBlock>; 2] {
         ],
         vec![
             data(vec![(None, (0..=255).collect())]),
-            GoldenBlock { kind: BlockKind::Mark, records: Vec::new() },
+            GoldenBlock { kind: BlockKind::Marker, records: Vec::new() },
         ],
     ]
 }
@@ -71,8 +71,8 @@ fn encoded_content() -> [Vec<GoldenBlock>; 1] {
         GoldenRecord { label: None, codec: 1, payload: LZ4_OF_256.to_vec() },
         GoldenRecord { label, codec: 300, payload: [&b"xor!\x5a"[..], &hidden].concat() },
     ];
-    let mark = GoldenBlock { kind: BlockKind::Mark, records: Vec::new() };
-    [vec![GoldenBlock { kind: BlockKind::Data, records }, mark]]
+    let marker = GoldenBlock { kind: BlockKind::Marker, records: Vec::new() };
+    [vec![GoldenBlock { kind: BlockKind::Data, records }, marker]]
 }
 
 /// Each golden log: its directory, and its files.
@@ -88,7 +88,7 @@ fn write<const N: usize>(content: [Vec<GoldenBlock>; N]) -> BTreeMap<String, Vec
     for (n, blocks) in content.into_iter().enumerate() {
         let id = SegmentId::new(n as u64 + 1);
         let salt = 0x5a17 + n as u64;
-        let life = Life {
+        let generation = Generation {
             uuid: uuid(),
             id,
             salt,
@@ -98,9 +98,9 @@ fn write<const N: usize>(content: [Vec<GoldenBlock>; N]) -> BTreeMap<String, Vec
             recycled: false,
             before: predecessor.map(|p| p.id),
         };
-        let identity = life.identity();
+        let identity = generation.identity();
         let header = SegmentHeader { id, first_lsn: first, salt, predecessor, durable: first };
-        let mut bytes = life.encode().to_vec();
+        let mut bytes = generation.encode().to_vec();
         bytes.extend_from_slice(&header.encode(uuid()));
         let (mut lsn, mut records) = (first, 0u64);
         for block in &blocks {
@@ -145,7 +145,7 @@ fn write<const N: usize>(content: [Vec<GoldenBlock>; N]) -> BTreeMap<String, Vec
         }
         files.insert(file_name(id, first), bytes);
         predecessor = Some(Predecessor { id, end: lsn, digest });
-        first = life.first_lsn.plus(8192);
+        first = generation.first_lsn.plus(8192);
     }
     let superblock = Superblock {
         uuid: uuid(),

@@ -19,7 +19,7 @@ fn options(segment: u64) -> GroupOptions {
         .block_align(512)
         .mmap(false)
         .threads(false)
-        .idle_mark(Duration::from_secs(3600));
+        .idle_marker(Duration::from_secs(3600));
     GroupOptions::new().wal(wal)
 }
 

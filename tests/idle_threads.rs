@@ -36,10 +36,10 @@ fn of_both() -> [u64; 2] {
     [COMMITTER, MANAGER].map(sleeps)
 }
 
-/// Returns when the next segment is made, the mark is written, and the last look was in vain.
+/// Returns when the next segment is made, the marker block is written, and the last look was in vain.
 fn fall_idle(wal: &Wal) {
     let begun = Instant::now();
-    while wal.stats().segments_prepared < 2 || wal.stats().marks == 0 {
+    while wal.stats().segments_prepared < 2 || wal.stats().markers == 0 {
         assert!(begun.elapsed() < Duration::from_secs(60));
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -7,20 +7,20 @@ use seawall::format::segment;
 use seawall::{Batch, Error, Label, Lsn, Options};
 
 fn small() -> Options {
-    Options::new().segment_size(32 << 10).idle_mark(Duration::from_millis(1))
+    Options::new().segment_size(32 << 10).idle_marker(Duration::from_millis(1))
 }
 
 #[test]
 fn what_was_appended_is_read_back_in_order_also_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let mut written = BTreeMap::new();
-    for life in 0..4u32 {
+    for run in 0..4u32 {
         let wal = small().open(dir.path()).unwrap();
         assert_eq!(wal.recovery().records, written.len() as u64);
         for n in 0..50u32 {
             let payload = vec![u8::try_from(n % 251).unwrap(); (n as usize * 37) % 3000];
             let lsn = wal.append(&payload).unwrap();
-            assert!(lsn >= written.keys().last().copied().unwrap_or_default(), "life {life}");
+            assert!(lsn >= written.keys().last().copied().unwrap_or_default(), "run {run}");
             written.insert(lsn, payload);
         }
         let mut reader = wal.reader();
@@ -31,7 +31,7 @@ fn what_was_appended_is_read_back_in_order_also_after_reopening() {
         let all: BTreeMap<Lsn, Vec<u8>> =
             wal.iter().map(|r| r.unwrap()).map(|r| (r.lsn(), r.payload().to_vec())).collect();
         assert_eq!(all, written);
-        if life % 2 == 0 {
+        if run % 2 == 0 {
             wal.close().unwrap();
         }
     }
@@ -154,9 +154,9 @@ fn release_frees_whole_segments_and_their_files_are_used_again() {
     assert_eq!(kept, lsns.iter().copied().filter(|l| *l >= first).collect::<Vec<_>>());
 }
 
-/// A block that an earlier life left behind at the same address, and of the same size, is told apart by the salt alone.
+/// A block that an earlier generation left behind at the same address, and of the same size, is told apart by the salt alone.
 #[test]
-fn each_life_of_a_file_draws_its_own_salt() {
+fn each_generation_of_a_file_draws_its_own_salt() {
     let dir = tempfile::tempdir().unwrap();
     let mut salts = BTreeMap::new();
     for _ in 0..3 {
@@ -169,8 +169,8 @@ fn each_life_of_a_file_draws_its_own_salt() {
             for segment in wal.segments() {
                 let name = segment::file_name(segment.id, segment.first_lsn);
                 let bytes = std::fs::read(dir.path().join(name)).unwrap();
-                let life = segment::Life::decode(bytes.first_chunk().unwrap()).unwrap();
-                salts.insert(segment.id, life.salt);
+                let generation = segment::Generation::decode(bytes.first_chunk().unwrap()).unwrap();
+                salts.insert(segment.id, generation.salt);
             }
         }
         assert!(wal.stats().segments_recycled > 0);
@@ -231,14 +231,14 @@ fn limits_are_errors_before_anything_is_written() {
 fn every_block_align_works() {
     for align in [8, 64, 512, 4096] {
         let dir = tempfile::tempdir().unwrap();
-        for life in 1..=3u8 {
+        for run in 1..=3u8 {
             // A log that was written with one alignment goes on with another.
-            let align = if life == 3 { 4096 } else { align };
+            let align = if run == 3 { 4096 } else { align };
             let wal = small().block_align(align).open(dir.path()).unwrap();
             for n in 0..40u8 {
                 wal.append(vec![n; 100]).unwrap();
             }
-            assert_eq!(wal.iter().filter(|r| r.is_ok()).count(), usize::from(life) * 40, "align {align}");
+            assert_eq!(wal.iter().filter(|r| r.is_ok()).count(), usize::from(run) * 40, "align {align}");
         }
     }
 }
@@ -286,15 +286,15 @@ fn w9_every_read_is_verified() {
     }
 }
 
-/// A mark is written when the log falls idle: from then on, damage to the last commit is no torn write any more.
+/// A marker block is written when the log falls idle: from then on, damage to the last commit is no torn write any more.
 #[test]
 fn an_idle_log_proves_its_last_commit() {
     let dir = tempfile::tempdir().unwrap();
     let wal = small().open(dir.path()).unwrap();
     wal.append(b"first").unwrap();
     let start = std::time::Instant::now();
-    while wal.stats().marks == 0 {
-        assert!(start.elapsed() < Duration::from_secs(10), "no mark");
+    while wal.stats().markers == 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "no marker block");
         std::thread::sleep(Duration::from_millis(1));
     }
     let segment = wal.segments()[0];

@@ -118,7 +118,7 @@ fn w4_a_first_block_that_the_superblock_knows_of_is_missed() {
 }
 
 /// The one case that nothing decides: the newest block zeroed whole, right after it was acknowledged, in a file that was
-/// filled with zeros. It looks like a place that was never written, under either policy; a mark ends the uncertainty.
+/// filled with zeros. It looks like a place that was never written, under either policy; a marker block ends the uncertainty.
 #[test]
 fn a_newest_block_that_is_zeroed_whole_looks_as_if_it_had_never_been() {
     let disk = SimDisk::new();

@@ -105,7 +105,7 @@ fn a_leaders_appends_do_not_wait_for_its_disk() {
 }
 
 /// A single voter elects itself in the Ready that holds its vote. A learner must not hear from a term that a crash
-/// would take back: the next life would lead the same term with other entries.
+/// would take back: the next run would lead the same term with other entries.
 #[test]
 fn a_single_voter_sends_nothing_in_a_term_that_is_not_durable() {
     let mut group = Group::with_learners(&[1], &[2]);

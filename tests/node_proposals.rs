@@ -186,9 +186,9 @@ fn too_many_uncommitted_bytes_are_dropped_at_once() {
     assert!(matches!(result, Err(NodeError::Dropped { .. })), "{result:?}");
 }
 
-/// Two lives of one node number their proposals from the start; what tells them apart is in the entry.
+/// Two runs of one node number their proposals from the start; what tells them apart is in the entry.
 #[test]
-fn an_entry_of_an_earlier_life_does_not_complete_a_proposal_of_this_one() {
+fn an_entry_of_an_earlier_run_does_not_complete_a_proposal_of_this_one() {
     let mut group = Group::new(&[1, 2, 3]);
     group.elect(1);
     let first = group.propose(1, b"a");

@@ -57,7 +57,7 @@ impl Observer for Diary {
 }
 
 fn options() -> Options {
-    Options::new().segment_size(64 << 10).idle_mark(Duration::from_millis(1)).slow_sync(Duration::ZERO)
+    Options::new().segment_size(64 << 10).idle_marker(Duration::from_millis(1)).slow_sync(Duration::ZERO)
 }
 
 fn one(payload: &[u8]) -> Batch {
@@ -98,8 +98,8 @@ fn the_observer_and_the_statistics_agree() {
     let stats = wal.stats();
 
     let flushed = diary.flushed.lock();
-    let (marks, blocks): (Vec<&Flushed>, Vec<&Flushed>) = flushed.iter().partition(|f| f.records == 0);
-    assert_eq!((blocks.len() as u64, marks.len() as u64), (stats.blocks, stats.marks));
+    let (markers, blocks): (Vec<&Flushed>, Vec<&Flushed>) = flushed.iter().partition(|f| f.records == 0);
+    assert_eq!((blocks.len() as u64, markers.len() as u64), (stats.blocks, stats.markers));
     assert_eq!(flushed.len() as u64, stats.syncs);
     let records: u64 = blocks.iter().map(|f| u64::from(f.records)).sum();
     assert_eq!((records, stats.records, stats.block_records.sum()), (160, 160, 160));

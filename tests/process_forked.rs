@@ -51,7 +51,7 @@ fn w13_every_call_of_an_inherited_handle_is_an_error_and_dropping_it_does_nothin
     }
     let dir = tempfile::tempdir().unwrap();
     let copy = tempfile::tempdir().unwrap();
-    let wal = options().idle_mark(Duration::from_secs(600)).open(dir.path()).unwrap();
+    let wal = options().idle_marker(Duration::from_secs(600)).open(dir.path()).unwrap();
     let mut written: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; 3000]).collect();
     let lsns: Vec<Lsn> = written.iter().map(|p| wal.append(p).unwrap()).collect();
     let ticket = wal.submit(Batch::new()).unwrap();
@@ -312,7 +312,7 @@ mod raft_layer {
         let members = ConfState::from((vec![1], vec![]));
         let log = RaftOptions::new()
             .node_id(1)
-            .wal(options().idle_mark(Duration::from_secs(600)))
+            .wal(options().idle_marker(Duration::from_secs(600)))
             .purge_in_background(1 << 30)
             .open(dir.path())
             .unwrap();

@@ -10,7 +10,7 @@ use seawall::{Batch, Lsn, Options};
 const DIR: &str = "SEAWALL_TEST_KILLED_DIR";
 
 fn options() -> Options {
-    Options::new().segment_size(64 << 10).idle_mark(Duration::from_millis(1))
+    Options::new().segment_size(64 << 10).idle_marker(Duration::from_millis(1))
 }
 
 /// The payload of record `n`: told apart, and of many sizes.

@@ -1,4 +1,4 @@
-//! The public face of the crate is `docs/api.txt`: a change of it is seen in review, and never made by accident.
+//! The public API of the crate is `docs/api.txt`: a change of it is seen in review, and never made by accident.
 //!
 //! The listing is made from the sources: every `pub` item, without bodies, private fields and documentation. Items that
 //! are `pub` and cannot be reached are refused by the lint `unreachable_pub`, so what is `pub` is public. What only a
@@ -171,7 +171,7 @@ fn listing() -> String {
     let sources = sources();
     let public: BTreeSet<String> = sources.iter().flat_map(|(_, f)| &f.items).filter_map(type_name).collect();
     let mut text =
-        "# The public face of the crate. Renewed by `SEAWALL_API=write cargo test --test public_api`.\n\
+        "# The public API of the crate. Renewed by `SEAWALL_API=write cargo test --test public_api`.\n\
                     # Private fields are left out; `_` stands for one in a tuple.\n"
             .to_owned();
     for (name, file) in sources {
@@ -187,7 +187,7 @@ fn listing() -> String {
 }
 
 #[test]
-fn the_public_face_is_the_one_that_was_agreed_on() {
+fn the_public_api_is_the_one_that_was_agreed_on() {
     let path = root().join("docs/api.txt");
     let found = listing();
     if std::env::var("SEAWALL_API").is_ok_and(|v| v == "write") {
@@ -202,7 +202,7 @@ fn the_public_face_is_the_one_that_was_agreed_on() {
     let gone = then.difference(&now).map(|l| format!("- {l}"));
     let new = now.difference(&then).map(|l| format!("+ {l}"));
     panic!(
-        "the public face of the crate changed:\n{}\nIf that is meant: SEAWALL_API=write cargo test --test public_api, and say \
+        "the public API of the crate changed:\n{}\nIf that is meant: SEAWALL_API=write cargo test --test public_api, and say \
          so in the changelog; what goes or changes breaks programs.",
         gone.chain(new).collect::<Vec<_>>().join("\n")
     );

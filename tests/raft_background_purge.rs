@@ -54,7 +54,7 @@ fn the_bound_holds_and_nobody_calls_purge() {
     });
     assert!(node.log().wal().stats().segments_removed + node.log().wal().stats().segments_recycled > 10);
     assert!(node.log().background_purge_error().is_none());
-    // The group that lags has all it had, in this life and in the next.
+    // The group that lags has all it had, before and after a reopen.
     node.in_both_lives(|node| {
         let (first, last, terms) = shape(&node.group(1));
         assert_eq!((first, last, terms.len()), (1, 6, 7));

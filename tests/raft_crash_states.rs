@@ -42,7 +42,7 @@ fn a_seed_says_what_happens() {
     assert_eq!(tallies[0].0, tallies[1].0);
 }
 
-/// The lives of the sweep do what it is about: conflicts, snapshots of both kinds, compaction, rotation, recycling,
+/// The runs of the sweep do what it is about: conflicts, snapshots of both kinds, compaction, rotation, recycling,
 /// relocation, removal and re-creation of groups, also behind an entry.
 #[test]
 fn the_sweep_goes_where_it_is_meant_to_go() {
@@ -115,7 +115,7 @@ fn finding<S: Subject>(subject: &S) -> Finding {
     found.unwrap_or_else(|| panic!("what is broken goes unnoticed"))
 }
 
-/// The negative control: without a sync, the sweep finds that groups are lost, and it comes down to a life of two operations at
+/// The negative control: without a sync, the sweep finds that groups are lost, and it comes down to a run of two operations at
 /// most.
 #[test]
 fn a_sync_that_is_left_out_is_found_and_made_small() {
@@ -129,7 +129,7 @@ fn a_sync_that_is_left_out_is_found_and_made_small() {
         );
         let small = minimise(&forgetful, &finding).unwrap();
         assert_eq!(judge(&forgetful, &small).unwrap().kind, finding.wrong.kind);
-        assert!(small.lives.len() == 1 && small.lives[0].steps.len() <= 2, "{forgotten:?}: {small:?}");
+        assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= 2, "{forgotten:?}: {small:?}");
     }
 }
 

@@ -22,7 +22,7 @@ fn open(disk: &SimDisk) -> Result<RaftLog> {
 }
 
 fn options() -> RaftOptions {
-    let wal = Options::new().segment_size(24 << 10).mmap(false).idle_mark(Duration::from_secs(3600));
+    let wal = Options::new().segment_size(24 << 10).mmap(false).idle_marker(Duration::from_secs(3600));
     RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(1000)
 }
 

@@ -28,7 +28,7 @@ fn open(disk: &SimDisk) -> Result<RaftLog, Error> {
         .block_align(8)
         .mmap(false)
         .threads(false)
-        .idle_mark(Duration::from_secs(3600));
+        .idle_marker(Duration::from_secs(3600));
     RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(100).open_on(Arc::new(disk.clone()))
 }
 
@@ -51,15 +51,15 @@ fn append(log: &RaftLog, group: u64, from: u64, to: u64, term: u64) {
 fn sample() -> (Files, Models) {
     let mut disk = SimDisk::new();
     let mut models = Models::new();
-    for life in 0..4 {
+    for run in 0..4 {
         let log = open(&disk).unwrap();
         for group in 1..=2 {
-            if life == 0 {
+            if run == 0 {
                 log.create_group(group, conf(&[1, 2])).unwrap();
             }
-            append(&log, group, life * 6 + 1, life * 6 + 6, life + 1);
+            append(&log, group, run * 6 + 1, run * 6 + 6, run + 1);
         }
-        if life == 1 {
+        if run == 1 {
             for group in 1..=2 {
                 let data = vec![group as u8 * 3; 250];
                 log.group(group).unwrap().save_snapshot(8 + group, conf(&[1, 2]), data).unwrap();

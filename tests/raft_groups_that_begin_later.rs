@@ -107,7 +107,7 @@ fn a_node_starts_on_it_from_what_its_state_machine_holds() {
     });
 }
 
-/// Its life begins with it: what another group of the same id had is not its.
+/// It begins there: what another group of the same id had is not its.
 #[test]
 fn it_can_follow_a_removed_group_of_the_same_id() {
     let mut node = Node::new();

@@ -30,7 +30,7 @@ fn wal() -> Options {
         .block_align(512)
         .mmap(false)
         .threads(false)
-        .idle_mark(Duration::from_secs(3600))
+        .idle_marker(Duration::from_secs(3600))
 }
 
 fn options() -> RaftOptions {
@@ -61,22 +61,22 @@ fn append(log: &RaftLog, group: u64, indexes: std::ops::RangeInclusive<u64>, ter
     log.commit(batch).unwrap();
 }
 
-/// A closed log of five lives and so at least five segments. Groups 1 to 3 have eight entries of each life; 1 and 2 have
-/// a snapshot, and 1 has compacted what the first life wrote of it; 4 was created and nothing else.
+/// A closed log that was opened five times, and so of at least five segments. Groups 1 to 3 have eight entries from each opening; 1 and 2 have
+/// a snapshot, and 1 has compacted what the first opening wrote of it; 4 was created and nothing else.
 fn sample() -> (Files, Models) {
     let mut disk = SimDisk::new();
     let mut models = Models::new();
-    for life in 0..5 {
+    for run in 0..5 {
         let log = open(&disk).unwrap();
-        if life == 0 {
+        if run == 0 {
             for group in 1..=4 {
                 log.create_group(group, conf(&[1, 2, group + 2])).unwrap();
             }
         }
         for group in 1..=3 {
-            append(&log, group, life * 8 + 1..=life * 8 + 8, life + 1);
+            append(&log, group, run * 8 + 1..=run * 8 + 8, run + 1);
         }
-        if life == 2 {
+        if run == 2 {
             for group in 1..=2 {
                 let data = vec![group as u8 * 3; 250];
                 log.group(group).unwrap().save_snapshot(8 + group, conf(&[1, 2]), data).unwrap();
@@ -156,7 +156,7 @@ fn without(models: &Models, gone: &[u64]) -> Models {
     models.iter().filter(|(id, _)| !gone.contains(id)).map(|(id, m)| (*id, Arc::clone(m))).collect()
 }
 
-/// All that is left is as it was, in this life and the next, and goes on.
+/// All that is left is as it was, before and after a reopen, and can be written to.
 fn check_survivors(disk: &SimDisk, models: &Models, gone: &[u64]) {
     let expected = without(models, gone);
     for _ in 0..2 {
@@ -179,7 +179,7 @@ fn it_says_what_it_drops_and_keeps_all_else_and_can_be_undone() {
     assert_eq!(plan.dropped()[0].snapshot, None);
     assert_eq!((plan.problems().len(), plan.opens_as_it_is()), (3, true));
     let done = plan.apply(None).unwrap();
-    assert!(done.aside.is_some() && done.copied.iter().any(|n| n.starts_with("snapshots/")), "{done:?}");
+    assert!(done.undo_dir.is_some() && done.copied.iter().any(|n| n.starts_with("snapshots/")), "{done:?}");
     assert!(done.copied.contains(&damaged[0]), "{done:?}");
     assert!(!done.copied.contains(&segments(&files)[0]), "what nobody writes to needs no copy: {done:?}");
     // What is damaged is still there, and said.
@@ -225,7 +225,7 @@ fn what_no_group_needs_any_more_drops_none() {
         let plan = plan(&disk).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert!(plan.is_empty() && !plan.problems().is_empty(), "{what}: {:?}", plan.dropped());
         assert_eq!(survivors(&plan), [1, 2, 3, 4], "{what}");
-        assert_eq!(plan.apply(None).unwrap().aside, None, "{what}");
+        assert_eq!(plan.apply(None).unwrap().undo_dir, None, "{what}");
         assert!(own(&disk) == own(&disk_of(&damaged)), "{what}");
         check_survivors(&disk, &models, &[]);
         assert!(freed(&disk, &[1, 2, 3]), "{what}");
@@ -280,14 +280,14 @@ fn purging_frees_what_is_damaged_and_the_log_verifies_again() {
 #[test]
 fn it_can_be_undone_after_purging_has_freed_what_is_damaged() {
     let disk = SimDisk::new();
-    for life in 0..4u64 {
+    for run in 0..4u64 {
         let log = open(&disk).unwrap();
-        match life {
+        match run {
             0 => drop(log.create_group(2, conf(&[1])).unwrap()),
             1 => drop(log.create_group(3, conf(&[1])).unwrap()),
             _ => {}
         }
-        append(&log, if life == 0 { 2 } else { 3 }, life.max(1) * 8 - 7..=life.max(1) * 8, 1);
+        append(&log, if run == 0 { 2 } else { 3 }, run.max(1) * 8 - 7..=run.max(1) * 8, 1);
         log.close().unwrap();
     }
     let mut files = files_of(&disk);
@@ -312,12 +312,12 @@ fn it_can_be_undone_after_purging_has_freed_what_is_damaged() {
 fn a_log_with_a_codec_of_its_own_needs_it() {
     let with = || options().wal(wal().codec(codec_support::xor(7)));
     let disk = SimDisk::new();
-    for life in 0..4u64 {
+    for run in 0..4u64 {
         let log = with().open_on(on(&disk)).unwrap();
-        if life == 0 {
+        if run == 0 {
             (2..=3).for_each(|id| drop(log.create_group(id, conf(&[1])).unwrap()));
         }
-        (2..=3).for_each(|id| append(&log, id, life * 8 + 1..=life * 8 + 8, 1));
+        (2..=3).for_each(|id| append(&log, id, run * 8 + 1..=run * 8 + 8, 1));
         log.close().unwrap();
     }
     let mut files = files_of(&disk);
@@ -503,9 +503,9 @@ fn a_log_that_is_in_use_or_was_changed_in_between_is_left_alone() {
     assert!(matches!(e, Error::Log(seawall::Error::Locked { .. })), "{e}");
     drop(lock);
     let e = shown.apply(Some(&on(&disk))).unwrap_err();
-    assert_eq!(problem(&e), RepairProblem::AsideInUse);
+    assert_eq!(problem(&e), RepairProblem::UndoDirInUse);
     assert!(own(&disk) == own(&disk_of(&files)));
-    // Another life.
+    // After a reopen.
     let log = open(&disk).unwrap();
     append(&log, 3, 41..=41, 5);
     log.close().unwrap();
@@ -686,8 +686,8 @@ fn nobody_comes_in_between_the_copies_and_the_change() {
 fn more_groups_than_fit_into_a_batch_are_dropped() {
     let disk = SimDisk::new();
     let log = open(&disk).unwrap();
-    let keeper = 1000;
-    log.create_group(keeper, conf(&[1])).unwrap();
+    let survivor = 1000;
+    log.create_group(survivor, conf(&[1])).unwrap();
     for id in 1..=500 {
         log.create_group(id, conf(&[1])).unwrap();
     }
@@ -701,9 +701,9 @@ fn more_groups_than_fit_into_a_batch_are_dropped() {
         log.commit(batch).unwrap();
     }
     log.close().unwrap();
-    for life in 0..2 {
+    for run in 0..2 {
         let log = open(&disk).unwrap();
-        append(&log, keeper, life * 2 + 1..=life * 2 + 2, 1);
+        append(&log, survivor, run * 2 + 1..=run * 2 + 2, 1);
         log.close().unwrap();
     }
     let mut files = files_of(&disk);
@@ -713,11 +713,11 @@ fn more_groups_than_fit_into_a_batch_are_dropped() {
     for head in heads(&files).into_iter().filter(is_hit) {
         spoil_range(&mut files, head.lsn.plus(60)..head.lsn.plus(64));
     }
-    let models = Models::from([(keeper, Arc::new(see_one(&open(&disk).unwrap(), keeper).unwrap()))]);
+    let models = Models::from([(survivor, Arc::new(see_one(&open(&disk).unwrap(), survivor).unwrap()))]);
     let disk = disk_of(&files);
     assert_eq!(drop_groups(&disk), (1..=500).collect::<Vec<_>>());
     let log = open(&disk).unwrap();
-    assert_eq!(log.groups(), [keeper]);
+    assert_eq!(log.groups(), [survivor]);
     log.close().unwrap();
     check_survivors(&disk, &models, &[]);
 }

@@ -26,7 +26,7 @@ fn settings() -> RaftOptions {
         .block_align(512)
         .mmap(false)
         .threads(false)
-        .idle_mark(Duration::from_secs(3600));
+        .idle_marker(Duration::from_secs(3600));
     RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(300)
 }
 
@@ -205,7 +205,7 @@ fn drop_and_go_on(
     models.retain(|id, _| !gone.contains(id));
     compare(&disk, &models);
     compare(&disk, &models);
-    if done.aside.is_some() {
+    if done.undo_dir.is_some() {
         let way_back = disk.kill();
         undo(&on(&way_back), &on(&way_back).subdir("repair-1").unwrap()).unwrap();
         assert!(own(&way_back) == before, "undo does not give back what was there");

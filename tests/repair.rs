@@ -28,14 +28,14 @@ fn append(wal: &Wal, n: u64, records: &mut Records) {
     records.push((offset.from_first(wal.commit(&batch).unwrap()), payload));
 }
 
-/// A closed log of a few segments, in two lives, with its oldest segment released.
+/// A closed log of a few segments, written by two runs, with its oldest segment released.
 fn build() -> (Files, Records) {
     let disk = SimDisk::new();
     let mut records = Records::new();
-    for life in 0..2 {
+    for run in 0..2 {
         let wal = open(&options(), &disk).unwrap();
-        (life * 20..life * 20 + 20).for_each(|n| append(&wal, n, &mut records));
-        if life == 1 {
+        (run * 20..run * 20 + 20).for_each(|n| append(&wal, n, &mut records));
+        if run == 1 {
             wal.release(records[8].0).unwrap();
             let first = wal.first_lsn();
             records.retain(|(lsn, _)| *lsn >= first);
@@ -333,7 +333,7 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     assert_eq!(problem(undo_first(&disk).unwrap_err()), RepairProblem::NoManifest);
     // A directory that is in use.
     let plan = Plan::of(&on(&disk), Choice::Cut).unwrap();
-    assert_eq!(problem(plan.apply(Some(&on(&disk))).unwrap_err()), RepairProblem::AsideInUse);
+    assert_eq!(problem(plan.apply(Some(&on(&disk))).unwrap_err()), RepairProblem::UndoDirInUse);
     // A writer; a refused log has none, a tool may hold its lock all the same.
     let lock = disk.lock("lock").unwrap();
     let e = plan.apply(None).unwrap_err();

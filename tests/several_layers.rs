@@ -9,7 +9,7 @@ use seawall::groups::{GroupLog, GroupOptions, Position};
 use seawall::{Batch, Error, Flush, Label, Lsn, Options, SubmitOptions, Wal};
 
 fn options() -> Options {
-    Options::new().segment_size(64 << 10).block_align(512).idle_mark(Duration::from_secs(3600))
+    Options::new().segment_size(64 << 10).block_align(512).idle_marker(Duration::from_secs(3600))
 }
 
 /// Why the layer of this test refuses a batch.

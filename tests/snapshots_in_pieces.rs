@@ -17,7 +17,7 @@ use seawall::raft::{Error, GroupStorage, RaftLog, RaftOptions, Result, SnapshotS
 
 fn open(disk: &SimDisk) -> Result<RaftLog> {
     let wal = Options::new().segment_size(24 << 10).mmap(false).threads(false);
-    let wal = wal.idle_mark(Duration::from_secs(3600));
+    let wal = wal.idle_marker(Duration::from_secs(3600));
     RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(1000).open_on(Arc::new(disk.clone()))
 }
 

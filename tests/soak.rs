@@ -19,7 +19,7 @@ fn many_groups_live_side_by_side_in_bounded_space() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path(), SEGMENT).unwrap();
     let mut workers = start(&log, 60, 4, 1).unwrap();
-    for life in 0..4 {
+    for run in 0..4 {
         let shared = Shared::default();
         live(&log, &mut workers, &shared, || {
             std::thread::sleep(Duration::from_millis(700));
@@ -28,8 +28,8 @@ fn many_groups_live_side_by_side_in_bounded_space() {
         .unwrap();
         let report = log.purge().unwrap();
         assert!(report.disk_bytes <= 2 * report.live_bytes + 3 * SEGMENT, "{report:?}");
-        assert!(life == 0 || report.total_appended > 0, "{report:?}");
-        if life % 2 == 0 {
+        assert!(run == 0 || report.total_appended > 0, "{report:?}");
+        if run % 2 == 0 {
             log.close().unwrap();
         }
         drop(log);

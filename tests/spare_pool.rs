@@ -1,5 +1,5 @@
 //! Files that are used again: so many are kept and no more, a crash anywhere leaves neither an orphan nor a leak, and no
-//! byte of an earlier life is ever read, though all blocks are of one size and lie where others lay before.
+//! byte of an earlier generation is ever read, though all blocks are of one size and lie where others lay before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const OTHERS: usize = 3;
 
 fn options() -> Options {
     let options = Options::new().segment_size(24 << 10).block_align(4096).spare_segments(SPARES);
-    options.threads(false).idle_mark(Duration::from_secs(3600))
+    options.threads(false).idle_marker(Duration::from_secs(3600))
 }
 
 fn open(disk: &SimDisk) -> Wal {

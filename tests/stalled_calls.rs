@@ -61,8 +61,8 @@ impl Drop for Stand {
 }
 
 fn options() -> Options {
-    // No mark comes between, unless a test wants it.
-    Options::new().segment_size(64 << 10).slow_sync(SLOW).idle_mark(Duration::from_secs(3600))
+    // No marker block comes between, unless a test wants it.
+    Options::new().segment_size(64 << 10).slow_sync(SLOW).idle_marker(Duration::from_secs(3600))
 }
 
 /// A log at rest: its next segment is ready, and nothing is under way.
@@ -209,12 +209,12 @@ fn w15_a_sync_that_hangs_with_tickets_outstanding_is_told_by_the_other_thread() 
     assert_eq!(stand.wal.health().oldest_write, None);
 }
 
-/// The committer writes the mark when the log falls idle, and nobody waits for it.
+/// The committer writes the marker block when the log falls idle, and nobody waits for it.
 #[test]
-fn w15_a_mark_that_hangs_is_told() {
-    let stand = stand(options().idle_mark(Duration::from_millis(20)));
-    let marks = stand.wal.stats().marks;
-    until("the first mark", || stand.wal.stats().marks > marks || marks > 0);
+fn w15_a_marker_block_that_hangs_is_told() {
+    let stand = stand(options().idle_marker(Duration::from_millis(20)));
+    let markers = stand.wal.stats().markers;
+    until("the first marker block", || stand.wal.stats().markers > markers || markers > 0);
     until("all is quiet", || stand.wal.health().oldest_write.is_none());
     // The append goes through; then the log falls idle.
     stand.wal.append(b"in time").unwrap();
@@ -222,10 +222,10 @@ fn w15_a_mark_that_hangs_is_told() {
     stand.sees_hanging("write", ".seg", "seawall-manager");
 }
 
-/// A second hang, behind the first mark, and after the log slept: a thread that sleeps is woken to look.
+/// A second hang, behind the first marker block, and after the log slept: a thread that sleeps is woken to look.
 #[test]
 fn w15_each_hang_is_told_anew_also_after_the_log_has_slept() {
-    let stand = stand(options().idle_mark(Duration::from_millis(1)));
+    let stand = stand(options().idle_marker(Duration::from_millis(1)));
     for round in 1..=3u64 {
         // Longer than anybody looks after something has gone on.
         until("the log sleeps", || stand.wal.health().oldest_write.is_none());
@@ -265,7 +265,7 @@ fn w15_a_segment_s_preparation_that_hangs_is_told_whichever_call_it_is() {
 /// that wakes the one who looks.
 #[test]
 fn w15_a_preparation_that_hangs_behind_an_idle_log_is_told() {
-    let stand = stand(options().idle_mark(Duration::from_millis(1)));
+    let stand = stand(options().idle_marker(Duration::from_millis(1)));
     stand.gate.let_fail(true);
     stand.gate.close("allocate", ".seg");
     (0..6).for_each(|_| assert!(stand.wal.append([7; 15_000]).is_ok()));
@@ -345,7 +345,7 @@ fn w15_a_hanging_call_that_fails_is_told_to_have_returned_and_the_log_is_poisone
 /// The negative control: nothing is told of calls that are quick, however many they are, and nothing is wrong.
 #[test]
 fn nothing_is_told_of_quick_calls() {
-    let stand = stand(options().slow_sync(Duration::from_secs(30)).idle_mark(Duration::from_millis(1)));
+    let stand = stand(options().slow_sync(Duration::from_secs(30)).idle_marker(Duration::from_millis(1)));
     stand.told.quiet.store(true, Ordering::Relaxed);
     std::thread::scope(|scope| {
         for _ in 0..3 {

@@ -38,8 +38,8 @@ const SEGMENT: u64 = 4 << 20;
 
 const WORKERS: u64 = 8;
 
-/// How long one life of the log is.
-const LIFE: Duration = Duration::from_secs(7);
+/// How long one run of the log is.
+const RUN: Duration = Duration::from_secs(7);
 
 /// What is written down of a soak while it goes on.
 struct Record<'a> {
@@ -52,7 +52,7 @@ struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Measures, as often as it is time to, until the load ends or one life is over.
+    /// Measures, as often as it is time to, until the load ends or one run is over.
     fn watch(&mut self, log: &RaftLog, shared: &Shared, until: Instant) -> Fallible<()> {
         let (mut before, mut since) = (0, Instant::now());
         while Instant::now() < until && !shared.stop.load(Ordering::Acquire) {
@@ -81,7 +81,7 @@ fn soak(args: &Args, dir: &Path) -> Fallible<Vec<Sample>> {
         Record { dir, start: Instant::now(), samples: Vec::new(), restarts: 0, operations: 0, bar };
     let end = record.start + Duration::from_secs_f64(args.seconds);
     while Instant::now() < end {
-        let (shared, until) = (Shared::default(), end.min(Instant::now() + LIFE));
+        let (shared, until) = (Shared::default(), end.min(Instant::now() + RUN));
         live(&log, &mut workers, &shared, || record.watch(&log, &shared, until))?;
         if record.restarts.is_multiple_of(2) {
             log.close()?;

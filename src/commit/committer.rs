@@ -70,22 +70,22 @@ impl Pipeline {
         state
     }
 
-    /// Sleeps while there is nothing to do for it; stages a mark if the log was idle for long enough. `seen` is the block
+    /// Sleeps while there is nothing to do for it; stages a marker block if the log was idle for long enough. `seen` is the block
     /// that was in flight when it last fell asleep.
     ///
     /// ```text
-    ///  the log is idle, no mark is due  without limit, until it is woken
+    ///  the log is idle, no marker is due without limit, until it is woken
     ///  blocks come and go                a little longer than the idle time, woken by none of them
     ///  one block takes longer than that  until that is overdue, or the block arrives
-    ///  a mark may be due                 what is left of the idle time
+    ///  a marker may be due               what is left of the idle time
     ///  others work                       until a call of theirs is overdue
     /// ```
     fn rest(&self, state: &mut MutexGuard<'_, State>, seen: &mut Option<BlockSeq>) {
         let (before, flight) = (state.next_seq, state.flight.as_ref().map(|f| f.seq));
         let lasts = flight.is_some() && *seen == flight;
         *seen = flight;
-        let (idle, limit) = (self.options.idle_mark, self.monitor.limit());
-        // A sync that takes an eighth of the idle time still costs no second look before the mark.
+        let (idle, limit) = (self.options.idle_marker, self.monitor.limit());
+        // A sync that takes an eighth of the idle time still costs no second look before the marker block.
         let soon = idle.max(LEAST_REST).saturating_add(idle / 8).min(limit);
         let due = state.unwitnessed && state.poison.is_none() && !state.closed;
         let time = match state.flushing {
@@ -93,8 +93,8 @@ impl Pipeline {
             // Its call may not have begun yet.
             true => Some(self.monitor.next_look().unwrap_or(limit)),
             false => {
-                let mark = due.then(|| idle.saturating_sub(state.arrived.elapsed()).max(LEAST_REST));
-                mark.into_iter().chain(self.monitor.next_look()).min()
+                let marker = due.then(|| idle.saturating_sub(state.arrived.elapsed()).max(LEAST_REST));
+                marker.into_iter().chain(self.monitor.next_look()).min()
             }
         };
         state.committer = match time {
@@ -112,7 +112,7 @@ impl Pipeline {
         state.committer = Rest::Short;
         let quiet = timed_out && before == state.next_seq && state.arrived.elapsed() >= idle;
         if quiet && !state.flushing && state.poison.is_none() && !state.closed {
-            self.stage_mark(state);
+            self.stage_marker(state);
         }
     }
 
@@ -129,7 +129,7 @@ impl Pipeline {
                 self.changed.wait(&mut state);
                 continue;
             }
-            if !state.has_work() && !self.stage_mark(&mut state) {
+            if !state.has_work() && !self.stage_marker(&mut state) {
                 break;
             }
             state.flushing = true;

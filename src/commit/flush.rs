@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::pipeline::{Pipeline, mark_len};
+use super::pipeline::{Pipeline, marker_len};
 use super::staging::{Flight, Rest, StagedBlock, State};
 use super::waiter::Waiters;
 use crate::error::{Error, Result};
@@ -175,17 +175,17 @@ impl Pipeline {
             let header = SegmentHeader {
                 id: segment.id(),
                 first_lsn: segment.first_lsn(),
-                salt: segment.life.salt,
+                salt: segment.generation.salt,
                 predecessor: d.before.predecessor(),
                 durable: d.before.end,
             };
-            let page = header.encode(segment.life.uuid);
+            let page = header.encode(segment.generation.uuid);
             write_all_at(&*segment.file, &page, PAGE as u64).map_err(io("write"))?;
         }
         write_all_at(&*segment.file, &d.bytes, segment.offset(d.lsn)).map_err(io("write"))?;
         let written = Instant::now();
         call.then("fdatasync", written);
-        or_fault!((), PublishEarly => self.progress.publish(d.after.end));
+        or_fault!(PublishEarly => self.progress.publish(d.after.end));
         segment.file.sync_data().map_err(io("fdatasync"))?;
         let at = Instant::now();
         Ok(Written { write: written.duration_since(begun), sync: at.duration_since(written), at })
@@ -295,20 +295,20 @@ impl Pipeline {
         broken.poison(self.opener.dir())
     }
 
-    /// Stages a mark if the newest block needs one and it fits. Says whether it did.
-    pub(super) fn stage_mark(&self, state: &mut State) -> bool {
-        if or_fault!(!state.unwitnessed || state.has_work(), Mark => true) {
+    /// Stages a marker block if the newest block needs one and it fits. Says whether it did.
+    pub(super) fn stage_marker(&self, state: &mut State) -> bool {
+        if or_fault!(!state.unwitnessed || state.has_work(), Marker => true) {
             return false;
         }
         state.unwitnessed = false;
         let segment = state.current.clone();
         assert!(segment.is_some(), "a block was written, and there is no segment");
         let Some(segment) = segment else { return false };
-        if state.tail.plus(mark_len(&segment)) > segment.limit() {
+        if state.tail.plus(marker_len(&segment)) > segment.limit() {
             return false;
         }
         let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
-        state.open = Some(StagedBlock::new(seq, BlockKind::Mark, segment, lsn, buffer));
+        state.open = Some(StagedBlock::new(seq, BlockKind::Marker, segment, lsn, buffer));
         self.monitor.note_oldest_write(state.oldest_write());
         true
     }

@@ -21,7 +21,7 @@
 //!
 //! **Who flushes.** A blocking caller that finds nobody flushing leads: it flushes until its own block is durable, wakes
 //! those who waited for it, and hands over to a thread that waits for the next block. With tickets that nobody waits on,
-//! the committer thread leads; it also writes the idle mark.
+//! the committer thread leads; it also writes the idle marker block.
 
 mod batch;
 mod committer;

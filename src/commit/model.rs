@@ -24,13 +24,13 @@ use shuttle::{Config, MaxSteps, Runner, thread};
 use super::{Batch, Pipeline, PipelineParts, SubmitOptions, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::DATA_START;
-use crate::format::segment::Life;
+use crate::format::segment::Generation;
 use crate::io::Opener;
 use crate::io::{Allocated, File};
 use crate::lsn::{Lsn, SegmentId};
 use crate::monitor::Monitor;
 use crate::options::Options;
-use crate::segment::{Progress, Room, Segment, Supply, Tip};
+use crate::segment::{Progress, Segment, SpacePool, Supply, Tip};
 use crate::stats::Counters;
 use crate::sync::{Condvar, Mutex};
 
@@ -145,7 +145,7 @@ struct Asked {
 }
 
 impl Supply for Manager {
-    fn want(&self, first_lsn: Lsn, _: Room) {
+    fn want(&self, first_lsn: Lsn, _: SpacePool) {
         self.asked.lock().first = Some(first_lsn);
         self.changed.notify_all();
     }
@@ -191,7 +191,7 @@ impl Manager {
             extents.push(Extent { first: first_lsn, written: first_lsn, synced: first_lsn });
             extents.len() - 1
         };
-        let life = Life {
+        let generation = Generation {
             uuid: LogUuid([1; 16]),
             id,
             salt: id.get(),
@@ -202,7 +202,7 @@ impl Manager {
             before: None,
         };
         let file = Arc::new(ModelFile { device: Arc::clone(&self.device), at });
-        Segment::new(life, file, format!("{id}"), "model".into(), false).map(Arc::new)
+        Segment::new(generation, file, format!("{id}"), "model".into(), false).map(Arc::new)
     }
 }
 
@@ -235,7 +235,7 @@ impl Log {
             current: None,
         }));
         pipeline.start_manager().unwrap();
-        segments.want(Lsn::ZERO, Room::Ordinary);
+        segments.want(Lsn::ZERO, SpacePool::Ordinary);
         Log { pipeline, device }
     }
 
@@ -326,8 +326,8 @@ fn together(options: &Options, failing: Option<usize>, parts: Vec<Part>) -> Resu
 }
 
 fn options() -> Options {
-    // There is no time in the model: a wait for the mark ends when the schedule says so.
-    Options::new().idle_mark(Duration::ZERO)
+    // There is no time in the model: a wait for the marker block ends when the schedule says so.
+    Options::new().idle_marker(Duration::ZERO)
 }
 
 /// After a failure: durable and acknowledged, or the error; nothing else, and nobody is left waiting.

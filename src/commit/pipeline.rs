@@ -12,7 +12,7 @@ use crate::io::Opener;
 use crate::lsn::Lsn;
 use crate::monitor::Monitor;
 use crate::options::Checked;
-use crate::segment::{Progress, Record, Room, Segment, Supply, Tip};
+use crate::segment::{Progress, Record, Segment, SpacePool, Supply, Tip};
 use crate::stats::Counters;
 
 use super::batch::Batch;
@@ -157,7 +157,7 @@ impl Pipeline {
         self.check(batch)?;
         self.start_committer()?;
         let mut state = self.state.lock();
-        let placed = self.stage(&mut state, batch, how.room(), &mut admit)?;
+        let placed = self.stage(&mut state, batch, how.pool(), &mut admit)?;
         place(&placed.at);
         if how.who_flushes() == Flush::Now && !state.flushing && state.has_work() {
             self.work.notify_one();
@@ -172,7 +172,7 @@ impl Pipeline {
         self.check(batch)?;
         self.start_committer()?;
         let mut state = self.state.lock();
-        let placed = self.stage::<Error>(&mut state, batch, Room::Ordinary, &mut || Ok(()))?;
+        let placed = self.stage::<Error>(&mut state, batch, SpacePool::Ordinary, &mut || Ok(()))?;
         self.wait_staged(state, placed.seq, placed.at.end)?;
         self.run_inline();
         Ok(placed.at.first)
@@ -271,7 +271,7 @@ impl Pipeline {
         &self,
         state: &mut MutexGuard<'_, State>,
         batch: &Batch,
-        room: Room,
+        pool: SpacePool,
         admit: &mut impl FnMut() -> Result<(), E>,
     ) -> Result<Placed, E> {
         let len = batch.size_in_log();
@@ -289,7 +289,7 @@ impl Pipeline {
                 self.wait_for_space(state);
                 continue;
             }
-            let open = state.open.as_mut().filter(|b| room.may_use(b.segment.room));
+            let open = state.open.as_mut().filter(|b| pool.may_use(b.segment.pool));
             if let Some(open) = open.filter(|b| b.has_room(len, self.options.max_body)) {
                 admit()?;
                 let seq = open.seq;
@@ -302,7 +302,7 @@ impl Pipeline {
                 state.submitted = first.plus(len);
                 return Ok(Placed { seq, at: Placement { first, end: first.plus(len) } });
             }
-            self.open_block(state, len, room, &mut tried)?;
+            self.open_block(state, len, pool, &mut tried)?;
         }
     }
 
@@ -322,13 +322,13 @@ impl Pipeline {
         &self,
         state: &mut MutexGuard<'_, State>,
         len: u64,
-        room: Room,
+        pool: SpacePool,
         tried: &mut Tried,
     ) -> Result<()> {
         state.close_open();
         let need = BLOCK_HEADER as u64 + len;
         if let Some(segment) = state.current.clone()
-            && room.may_use(segment.room)
+            && pool.may_use(segment.pool)
             && state.tail.plus(need) <= segment.limit()
         {
             let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
@@ -337,9 +337,9 @@ impl Pipeline {
             return Ok(());
         }
         match std::mem::replace(&mut state.next, Next::Wanted) {
-            Next::Ready(segment) if room.may_use(segment.room) => {
+            Next::Ready(segment) if pool.may_use(segment.pool) => {
                 state.tail = segment.first_lsn();
-                self.segments.want(segment.limit(), Room::Ordinary);
+                self.segments.want(segment.limit(), SpacePool::Ordinary);
                 state.current = Some(segment);
                 Ok(())
             }
@@ -349,9 +349,9 @@ impl Pipeline {
                 Err(full)
             }
             Next::Failed(e) => {
-                let again = tried.after(&e, room);
+                let again = tried.after(&e, pool);
                 let first = state.current.as_ref().map_or(state.tip.end, |s| s.limit());
-                self.segments.want(first, again.unwrap_or(Room::Ordinary));
+                self.segments.want(first, again.unwrap_or(SpacePool::Ordinary));
                 again.map_or(Err(e), |_| Ok(()))
             }
             Next::Wanted => {
@@ -432,11 +432,13 @@ impl Tried {
         }
     }
 
-    /// Which room to try next, if any. A failure from before the batch came says nothing about now.
-    fn after(&mut self, e: &Error, room: Room) -> Option<Room> {
+    /// Which pool to try next, if any. A failure from before the batch came says nothing about now.
+    fn after(&mut self, e: &Error, pool: SpacePool) -> Option<SpacePool> {
         let (tried, next) = match *self {
-            Tried::Nothing => (Tried::Ordinary, Room::Ordinary),
-            Tried::Ordinary if e.is_full() && room == Room::Reserve => (Tried::Reserve, Room::Reserve),
+            Tried::Nothing => (Tried::Ordinary, SpacePool::Ordinary),
+            Tried::Ordinary if e.is_full() && pool == SpacePool::Reserve => {
+                (Tried::Reserve, SpacePool::Reserve)
+            }
             Tried::Ordinary | Tried::Reserve => return None,
         };
         *self = tried;
@@ -452,7 +454,7 @@ fn usable(state: &State) -> Result<()> {
     }
 }
 
-/// How many bytes a mark takes.
-pub(super) fn mark_len(segment: &Segment) -> u64 {
-    align_up(BLOCK_HEADER as u64, u64::from(segment.life.block_align))
+/// How many bytes a marker block takes.
+pub(super) fn marker_len(segment: &Segment) -> u64 {
+    align_up(BLOCK_HEADER as u64, u64::from(segment.generation.block_align))
 }

@@ -78,7 +78,7 @@ impl StagedBlock {
 
     /// The address of the block after this one.
     pub(super) fn padded_end(&self) -> Lsn {
-        self.lsn.plus(align_up(self.bytes.len() as u64, u64::from(self.segment.life.block_align)))
+        self.lsn.plus(align_up(self.bytes.len() as u64, u64::from(self.segment.generation.block_align)))
     }
 
     /// Whether a batch of `len` bytes still fits, in the segment and in a block of `max_body` bytes.
@@ -114,7 +114,7 @@ impl StagedBlock {
             previous,
         };
         let encoded = header.encode(&self.segment.identity);
-        let padded = align_up(self.bytes.len() as u64, u64::from(self.segment.life.block_align));
+        let padded = align_up(self.bytes.len() as u64, u64::from(self.segment.generation.block_align));
         self.bytes.resize(in_memory(padded), 0);
         // A block begins with room for it.
         let (start, _) = self.bytes.split_at_mut(BLOCK_HEADER);

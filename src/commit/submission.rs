@@ -1,7 +1,7 @@
 //! How a batch is submitted, and what a layer above does at the moment when it gets its place.
 
 use crate::lsn::Lsn;
-use crate::segment::Room;
+use crate::segment::SpacePool;
 
 use super::batch::RecordOffset;
 
@@ -52,8 +52,8 @@ impl SubmitOptions {
         self.flush
     }
 
-    pub(super) fn room(self) -> Room {
-        if self.reserve { Room::Reserve } else { Room::Ordinary }
+    pub(super) fn pool(self) -> SpacePool {
+        if self.reserve { SpacePool::Reserve } else { SpacePool::Ordinary }
     }
 }
 

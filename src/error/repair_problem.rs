@@ -15,7 +15,7 @@ pub enum RepairProblem {
     Changed,
     /// The directory for the copies holds something.
     #[error("the directory for the copies is not empty; name another one")]
-    AsideInUse,
+    UndoDirInUse,
     /// No copy was completed there.
     #[error(
         "there is no manifest of a complete copy: either that repair was undone already, or it ended before it \

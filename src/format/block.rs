@@ -4,7 +4,7 @@
 //! block header, 40 bytes, at a multiple of the segment's block align
 //!  0  u32 checksum of 4..40, sealed at the block's LSN
 //!  4  u16 magic "SB"
-//!  6  u8  kind: 1 = data, 2 = mark
+//!  6  u8  kind: 1 = data, 2 = marker
 //!  7  u8  zero
 //!  8  u64 LSN of this block
 //! 16  u64 durable LSN when this block was written: all below was on the device
@@ -16,7 +16,7 @@
 //! ```
 //!
 //! A block needs no checksum over its records: each record's header carries its own, sealed with the address, and no
-//! address is written twice in one life of a file. A **mark** has no records; it is written when the log falls idle or
+//! address is written twice in one generation of a file. A **marker block** has no records; it is written when the log falls idle or
 //! is closed, so that its durable LSN proves the block before it.
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
@@ -35,7 +35,7 @@ pub enum BlockKind {
     /// Holds records.
     Data,
     /// Holds none; proves the durability of what is before it.
-    Mark,
+    Marker,
 }
 
 /// The header of a block.
@@ -63,7 +63,7 @@ impl BlockHeader {
         LE::write_u16(&mut b[4..6], MAGIC);
         b[6] = match self.kind {
             BlockKind::Data => 1,
-            BlockKind::Mark => 2,
+            BlockKind::Marker => 2,
         };
         LE::write_u64(&mut b[8..16], self.lsn.get());
         LE::write_u64(&mut b[16..24], self.durable.get());
@@ -78,7 +78,7 @@ impl BlockHeader {
     /// The header at `lsn`.
     ///
     /// # Errors
-    /// Why these bytes are no block header of this life at this address.
+    /// Why these bytes are no block header of this generation at this address.
     pub fn decode(b: &[u8; BLOCK_HEADER], identity: &Identity, lsn: Lsn) -> Result<Self, Invalid> {
         // The cheap comparisons come first: a search for blocks asks this of every possible position.
         if LE::read_u16(&b[4..6]) != MAGIC || LE::read_u64(&b[8..16]) != lsn.get() {
@@ -90,7 +90,7 @@ impl BlockHeader {
         let header = BlockHeader {
             kind: match b[6] {
                 1 => BlockKind::Data,
-                2 => BlockKind::Mark,
+                2 => BlockKind::Marker,
                 _ => return Err(Invalid::Field),
             },
             lsn,
@@ -144,8 +144,8 @@ mod tests {
             b[bit / 8] ^= 1 << (bit % 8);
             assert!(BlockHeader::decode(&b, &identity, header.lsn).is_err(), "bit {bit}");
         }
-        let other_life = Identity::new(LogUuid([5; 16]), 78);
-        assert_eq!(BlockHeader::decode(&bytes, &other_life, header.lsn), Err(Invalid::Checksum));
+        let other_generation = Identity::new(LogUuid([5; 16]), 78);
+        assert_eq!(BlockHeader::decode(&bytes, &other_generation, header.lsn), Err(Invalid::Checksum));
         assert_eq!(BlockHeader::decode(&bytes, &identity, Lsn::new(8192)), Err(Invalid::Checksum));
     }
 
@@ -153,7 +153,7 @@ mod tests {
     fn one_zero_field_is_not_unwritten() {
         let identity = Identity::new(LogUuid([5; 16]), 77);
         let header = BlockHeader {
-            kind: BlockKind::Mark,
+            kind: BlockKind::Marker,
             lsn: Lsn::new(4096),
             durable: Lsn::new(4096),
             body_len: 0,

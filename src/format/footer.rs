@@ -12,7 +12,7 @@
 //! 36  u32 checksum of the summary's body
 //! 40  u64 length of the body in bytes
 //! 48  u64 number of records
-//! 56  u64 number of blocks, marks included
+//! 56  u64 number of blocks, marker blocks included
 //! 64  u64 zero
 //! 72  the head, zeros up to a multiple of 8, the body
 //! ```

@@ -8,17 +8,17 @@
 //! 00000000000000000002-0000000003ffe000.seg      <segment id>-<first LSN>.seg
 //!
 //! a segment file
-//! 0         4096        8192                        end
-//! +---------+-----------+-------+-------+-- - - ----+----------+
-//! | life    | segment   | block | block |    block  | footer   |
-//! | page    | header    |       |       |           | (sealed) |
-//! +---------+-----------+-------+-------+-- - - ----+----------+
-//!                       ^ first LSN; the byte at LSN l lies at 8192 + (l - first LSN)
+//! 0            4096        8192                        end
+//! +------------+-----------+-------+-------+-- - - ----+----------+
+//! | generation | segment   | block | block |    block  | footer   |
+//! | page       | header    |       |       |           | (sealed) |
+//! +------------+-----------+-------+-------+-- - - ----+----------+
+//!                          ^ first LSN; the byte at LSN l lies at 8192 + (l - first LSN)
 //! ```
 //!
 //! Two rules hold throughout. Every field is under a checksum, and every checksum is *sealed*: mixed with the identity
-//! of the log, of the file's present life, and with the address ([`Identity::seal`]), so that the same bytes anywhere
-//! else, or left over from an earlier life of the file, do not verify. And no header is valid when its bytes are all
+//! of the log, of the file's present generation, and with the address ([`Identity::seal`]), so that the same bytes anywhere
+//! else, or left over from an earlier generation of the file, do not verify. And no header is valid when its bytes are all
 //! zero, while "never written" means exactly that: the whole header is zero.
 
 pub mod block;
@@ -37,7 +37,7 @@ use crate::lsn::Lsn;
 /// The version of the format that this build writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 
-/// Where the data of a segment begins in its file: behind the life page and the header page.
+/// Where the data of a segment begins in its file: behind the generation page and the header page.
 pub const DATA_START: u64 = 2 * PAGE as u64;
 
 /// The size of the pages before the data, and of a superblock slot.
@@ -56,9 +56,9 @@ pub enum Invalid {
     Version(u32),
 }
 
-/// What every checksum of one life of a segment file is mixed with.
+/// What every checksum of one generation of a segment file is mixed with.
 ///
-/// The salt is drawn anew each time a file starts a life, so a block that an earlier life left behind does not verify
+/// The salt is drawn anew each time a file starts a generation, so a block that an earlier generation left behind does not verify
 /// even when it lies at the same place and has the same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -66,7 +66,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of the life of a file of this log that drew `salt`.
+    /// The identity of the generation of a file of this log that drew `salt`.
     #[must_use]
     pub fn new(uuid: LogUuid, salt: u64) -> Self {
         let raw = u128::from_le_bytes(uuid.0);
@@ -125,7 +125,7 @@ pub const fn align_up(n: u64, align: u64) -> u64 {
     n.saturating_add(align - 1) & !(align - 1)
 }
 
-/// What a life page and a superblock slot have in common: a checksum of the first `len` bytes that is not sealed, as the
+/// What a generation page and a superblock slot have in common: a checksum of the first `len` bytes that is not sealed, as the
 /// log's identity is not known yet, a magic number, the version, and the log's UUID, which is returned.
 fn check_page(page: &[u8; PAGE], codec: &str, magic: u32, len: usize) -> Result<LogUuid, Invalid> {
     if is_zero(page) {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn seals_differ_by_log_life_and_address() {
+    fn seals_differ_by_log_generation_and_address() {
         let (a, b) = (LogUuid([1; 16]), LogUuid([2; 16]));
         let base = Identity::new(a, 7).seal(Lsn::new(64));
         assert_ne!(base, Identity::new(b, 7).seal(Lsn::new(64)));

@@ -56,7 +56,7 @@ impl RecordHeader {
     /// The header at the start of `bytes`, which is the record at `lsn`.
     ///
     /// # Errors
-    /// Why these bytes are no record header of this life at this address.
+    /// Why these bytes are no record header of this generation at this address.
     #[inline(always)]
     pub fn decode(bytes: &[u8], identity: &Identity, lsn: Lsn) -> Result<Self, Invalid> {
         let plain = bytes.first_chunk::<PLAIN_HEADER>().ok_or(Invalid::Checksum)?;
@@ -160,7 +160,7 @@ pub fn encode_unsealed(
 
 /// Changes the seal of each record in `body`, whose first byte lies at `lsn`: `change(lsn)` is XORed to its checksum.
 ///
-/// Records that were never sealed are given `|lsn| new.seal(lsn)`; records that move to another life of a file,
+/// Records that were never sealed are given `|lsn| new.seal(lsn)`; records that move to another generation of a file,
 /// `|lsn| old.seal(lsn) ^ new.seal(lsn)`. Says how many records there are.
 pub fn reseal(body: &mut [u8], lsn: Lsn, change: impl Fn(Lsn) -> u32) -> u32 {
     let mut at = 0usize;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_joined_and_a_moved_record_verifies_in_its_new_life() {
+    fn parts_are_joined_and_a_moved_record_verifies_in_its_new_generation() {
         let (a, b) = (identity(), Identity::new(LogUuid([5; 16]), 78));
         let mut out = Vec::new();
         encode_unsealed(&mut out, None, None, &[b"ab", b"", b"cde"], 5);

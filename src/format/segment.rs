@@ -1,12 +1,12 @@
 //! The two pages before a segment's data, and the segment's file name.
 //!
-//! The **life page** is written and synced before the file can become part of the log: it fixes the salt that all
-//! checksums of this life are mixed with. The **header page** is written together with the segment's first block: a
+//! The **generation page** is written and synced before the file can become part of the log: it fixes the salt that all
+//! checksums of this generation are mixed with. The **header page** is written together with the segment's first block: a
 //! file with a valid header page is part of the log, one without is a spare that was never used. They are separate
 //! sectors because the first is durable long before the second is written.
 //!
 //! ```text
-//! life page, at 0                              header page, at 4096
+//! generation page, at 0                        header page, at 4096
 //!  0  u32 checksum of 4..80                      0  u32 checksum of 4..64, sealed at first LSN
 //!  4  u32 magic "SWLF"                           4  u32 magic "SWSH"
 //!  8  u32 format version                         8  u64 segment id
@@ -16,7 +16,7 @@
 //! 40  u64 salt                                  40  u64 predecessor's end LSN
 //! 48  u64 first LSN                             48  u32 predecessor's last digest
 //! 56  u64 capacity: bytes for blocks            52  u32 zero
-//! 64  u8  1 = the file had an earlier life      56  u64 durable LSN when it was written
+//! 64  u8  1 = had an earlier generation         56  u64 durable LSN when it was written
 //! 65  [7] zero                                  64  zero to the end of the page
 //! 72  u64 segment made ready before, 0 = none
 //! 80  zero to the end of the page
@@ -28,19 +28,19 @@ use super::{DATA_START, Identity, Invalid, PAGE, VERSION, check_page, checksum, 
 use crate::error::LogUuid;
 use crate::lsn::{Lsn, SegmentId};
 
-const LIFE_MAGIC: u32 = u32::from_le_bytes(*b"SWLF");
+const GENERATION_MAGIC: u32 = u32::from_le_bytes(*b"SWLF");
 const HEADER_MAGIC: u32 = u32::from_le_bytes(*b"SWSH");
-const LIFE_LEN: usize = 80;
+const GENERATION_LEN: usize = 80;
 const HEADER_LEN: usize = 64;
 
 /// What a file is from the moment it is made ready until it is removed or recycled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct Generation {
     /// The log that the file belongs to.
     pub uuid: LogUuid,
     /// The segment's number.
     pub id: SegmentId,
-    /// Drawn for this life.
+    /// Drawn for this generation.
     pub salt: u64,
     /// The address of the first byte of data.
     pub first_lsn: Lsn,
@@ -48,14 +48,14 @@ pub struct Life {
     pub capacity: u64,
     /// What block addresses, counted from the first LSN, are multiples of.
     pub block_align: u32,
-    /// Whether bytes of an earlier life may lie where nothing was written yet.
+    /// Whether bytes of an earlier generation may lie where nothing was written yet.
     pub recycled: bool,
     /// The segment that was made ready before this one: it was there when this one was named in the superblock.
     pub before: Option<SegmentId>,
 }
 
-impl Life {
-    /// The identity that this life's checksums are sealed with.
+impl Generation {
+    /// The identity that this generation's checksums are sealed with.
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity::new(self.uuid, self.salt)
@@ -72,7 +72,7 @@ impl Life {
     #[must_use]
     pub fn encode(&self) -> [u8; PAGE] {
         let mut page = [0; PAGE];
-        LE::write_u32(&mut page[4..8], LIFE_MAGIC);
+        LE::write_u32(&mut page[4..8], GENERATION_MAGIC);
         LE::write_u32(&mut page[8..12], VERSION);
         LE::write_u32(&mut page[12..16], self.block_align);
         page[16..32].copy_from_slice(&self.uuid.0);
@@ -82,18 +82,18 @@ impl Life {
         LE::write_u64(&mut page[56..64], self.capacity);
         page[64] = u8::from(self.recycled);
         LE::write_u64(&mut page[72..80], self.before.map_or(0, SegmentId::get));
-        let crc = checksum("life", &page[4..LIFE_LEN]);
+        let crc = checksum("generation", &page[4..GENERATION_LEN]);
         LE::write_u32(&mut page[..4], crc);
         page
     }
 
-    /// The life that a page starts.
+    /// The generation that a page starts.
     ///
     /// # Errors
     /// Why this is not such a page.
     pub fn decode(page: &[u8; PAGE]) -> Result<Self, Invalid> {
-        let uuid = check_page(page, "life", LIFE_MAGIC, LIFE_LEN)?;
-        let life = Life {
+        let uuid = check_page(page, "generation", GENERATION_MAGIC, GENERATION_LEN)?;
+        let generation = Generation {
             uuid,
             block_align: LE::read_u32(&page[12..16]),
             id: SegmentId::new(LE::read_u64(&page[32..40])),
@@ -103,25 +103,25 @@ impl Life {
             recycled: page[64] == 1,
             before: Some(SegmentId::new(LE::read_u64(&page[72..80]))).filter(|id| id.get() != 0),
         };
-        let known = matches!(life.block_align, 8..=4096)
-            && life.block_align.is_power_of_two()
+        let known = matches!(generation.block_align, 8..=4096)
+            && generation.block_align.is_power_of_two()
             && page[64] <= 1
             && is_zero(&page[65..72])
             && is_zero(&page[80..])
-            && life.id.get() != 0
-            && life.before.is_none_or(|before| before < life.id)
-            && life.capacity.is_multiple_of(u64::from(life.block_align))
-            && life.first_lsn.get().checked_add(life.capacity).is_some();
-        if known { Ok(life) } else { Err(Invalid::Field) }
+            && generation.id.get() != 0
+            && generation.before.is_none_or(|before| before < generation.id)
+            && generation.capacity.is_multiple_of(u64::from(generation.block_align))
+            && generation.first_lsn.get().checked_add(generation.capacity).is_some();
+        if known { Ok(generation) } else { Err(Invalid::Field) }
     }
 }
 
 /// Whether the two pages that a file begins with are a segment's: written, damaged, or about to be written. Anything else
 /// was written by somebody else.
 #[must_use]
-pub fn looks_like_a_segment(life: &[u8; PAGE], header: &[u8; PAGE]) -> bool {
+pub fn looks_like_a_segment(generation: &[u8; PAGE], header: &[u8; PAGE]) -> bool {
     let has = |page: &[u8; PAGE], magic| LE::read_u32(&page[4..8]) == magic;
-    is_zero(life) || has(life, LIFE_MAGIC) || has(header, HEADER_MAGIC)
+    is_zero(generation) || has(generation, GENERATION_MAGIC) || has(header, HEADER_MAGIC)
 }
 
 /// Whether segment `id` may end at `end`. Numbers and addresses saturate rather than wrap, so those near the end of the
@@ -150,7 +150,7 @@ pub struct SegmentHeader {
     pub id: SegmentId,
     /// The address of its first byte of data.
     pub first_lsn: Lsn,
-    /// The life that the page was written in.
+    /// The generation that the page was written in.
     pub salt: u64,
     /// The segment before it, if the log has one.
     pub predecessor: Option<Predecessor>,
@@ -242,8 +242,8 @@ pub fn parse_file_name(name: &str) -> Option<(SegmentId, Lsn)> {
 mod tests {
     use super::*;
 
-    fn life() -> Life {
-        Life {
+    fn generation() -> Generation {
+        Generation {
             uuid: LogUuid(*b"0123456789abcdef"),
             id: SegmentId::new(3),
             salt: 0x1122_3344_5566_7788,
@@ -268,9 +268,9 @@ mod tests {
             }),
             durable: Lsn::new(8000),
         };
-        let uuid = life().uuid;
-        let (life_page, header_page) = (life().encode(), header.encode(uuid));
-        assert_eq!(Life::decode(&life_page), Ok(life()));
+        let uuid = generation().uuid;
+        let (generation_page, header_page) = (generation().encode(), header.encode(uuid));
+        assert_eq!(Generation::decode(&generation_page), Ok(generation()));
         assert_eq!(SegmentHeader::decode(&header_page, uuid), Ok(header));
         assert!(SegmentHeader::decode(&header_page, LogUuid([9; 16])).is_err());
         for bit in 0..PAGE * 8 {
@@ -279,18 +279,18 @@ mod tests {
                 p[bit / 8] ^= 1 << (bit % 8);
                 p
             };
-            assert!(Life::decode(&flip(&life_page)).is_err(), "life bit {bit}");
+            assert!(Generation::decode(&flip(&generation_page)).is_err(), "generation bit {bit}");
             assert!(SegmentHeader::decode(&flip(&header_page), uuid).is_err(), "header bit {bit}");
         }
     }
 
     #[test]
     fn a_newer_version_is_not_damage() {
-        let mut page = life().encode();
+        let mut page = generation().encode();
         LE::write_u32(&mut page[8..12], VERSION + 1);
-        let crc = checksum("life", &page[4..LIFE_LEN]);
+        let crc = checksum("generation", &page[4..GENERATION_LEN]);
         LE::write_u32(&mut page[..4], crc);
-        assert_eq!(Life::decode(&page), Err(Invalid::Version(VERSION + 1)));
+        assert_eq!(Generation::decode(&page), Err(Invalid::Version(VERSION + 1)));
     }
 
     #[test]

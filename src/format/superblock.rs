@@ -18,7 +18,7 @@
 //! ```
 //!
 //! A segment is named here as ready before its first block is written: whatever happens to its file afterwards, it was
-//! there. Its life page names the one that was made ready before it.
+//! there. Its generation page names the one that was made ready before it.
 //!
 //! A change writes the first slot, syncs, writes the second with the same content, and syncs: a torn write leaves the
 //! other slot, and one slot that went bad later hides nothing. The slot with the higher sequence counts.

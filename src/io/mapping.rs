@@ -6,10 +6,10 @@
 //!
 //! Three things could make handed-out bytes change or vanish, and each is prevented where it would happen:
 //!
-//! * *written again*: within a life of a file no address is written twice, and readers ask only for addresses that were
+//! * *written again*: within a generation of a file no address is written twice, and readers ask only for addresses that were
 //!   completely written before;
 //! * *cut off*: a file is shortened only behind its last block and footer, where nothing is handed out;
-//! * *recycled*: a file starts another life only when [`Watch::unused`] says that nobody holds a byte of any of its
+//! * *recycled*: a file starts another generation only when [`Watch::unused`] says that nobody holds a byte of any of its
 //!   mappings, the footer's included, nor could make another; else it is unlinked, and the inode stays for those who
 //!   hold bytes of it.
 
@@ -32,17 +32,17 @@ pub(crate) struct Mapping {
     bytes: Bytes,
 }
 
-/// One life of a file, held by each reader that may map it and by each of its mappings.
+/// One generation of a file, held by each reader that may map it and by each of its mappings.
 #[derive(Debug, Default)]
-pub(crate) struct FileLife(Arc<()>);
+pub(crate) struct UseCount(Arc<()>);
 
-impl FileLife {
+impl UseCount {
     pub(crate) fn watch(&self) -> Watch {
         Watch(Arc::downgrade(&self.0))
     }
 }
 
-/// Tells whether a life of a file, any of its mappings, or any bytes of one, is still held.
+/// Tells whether a generation of a file, any of its mappings, or any bytes of one, is still held.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch(Weak<()>);
 
@@ -60,7 +60,7 @@ impl Watch {
 
 struct Owner {
     map: Mmap,
-    _life: Arc<()>,
+    _generation: Arc<()>,
     _counted: Counted,
 }
 
@@ -108,7 +108,7 @@ impl Mapping {
     /// # Errors
     /// Whatever the system reports; a file that is too short; [`io::ErrorKind::OutOfMemory`] before the process has used up
     /// its mappings. What cannot be mapped can still be read.
-    pub(crate) fn new(file: &File, offset: u64, len: usize, life: &FileLife) -> io::Result<Self> {
+    pub(crate) fn new(file: &File, offset: u64, len: usize, generation: &UseCount) -> io::Result<Self> {
         let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidInput)?;
         if file.metadata()?.len() < end {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -119,7 +119,13 @@ impl Mapping {
         // process that writes to or truncates the files of a locked log breaks those rules; that is stated to be out of
         // scope, as with every mapped file.
         let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
-        Ok(Mapping { bytes: Bytes::from_owner(Owner { map, _life: Arc::clone(&life.0), _counted: counted }) })
+        Ok(Mapping {
+            bytes: Bytes::from_owner(Owner {
+                map,
+                _generation: Arc::clone(&generation.0),
+                _counted: counted,
+            }),
+        })
     }
 
     /// The bytes from `start` to `end`, borrowed; `None` when they are not all mapped.
@@ -166,15 +172,15 @@ mod tests {
     fn bytes_outlive_the_mapping_and_the_watch_sees_them() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 10_000]).unwrap();
-        let life = FileLife::default();
-        let map = Mapping::new(&file, 4096, 5000, &life).unwrap();
-        let watch = life.watch();
+        let generation = UseCount::default();
+        let map = Mapping::new(&file, 4096, 5000, &generation).unwrap();
+        let watch = generation.watch();
         let slice = map.slice(10, 20).unwrap();
         assert!(map.slice(10, 5001).is_none());
         assert!(map.get(4999, 5001).is_none());
         drop(map);
-        let second = Mapping::new(&file, 0, 10, &life).unwrap().all();
-        drop(life);
+        let second = Mapping::new(&file, 0, 10, &generation).unwrap().all();
+        drop(generation);
         assert!(!watch.unused());
         assert_eq!(&slice[..], &[7; 10]);
         drop(second);
@@ -187,7 +193,7 @@ mod tests {
     fn a_range_beyond_the_file_is_refused() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 100]).unwrap();
-        assert!(Mapping::new(&file, 0, 101, &FileLife::default()).is_err());
-        assert!(Mapping::new(&file, u64::MAX, 2, &FileLife::default()).is_err());
+        assert!(Mapping::new(&file, 0, 101, &UseCount::default()).is_err());
+        assert!(Mapping::new(&file, u64::MAX, 2, &UseCount::default()).is_err());
     }
 }

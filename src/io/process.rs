@@ -12,7 +12,7 @@
 //!
 //! **Telling.** The kernel clears a page marked `MADV_WIPEONFORK` in the child, whatever made the child, so asking costs
 //! a load and no system call. The child draws its own token when it first asks: one higher than the last one among its
-//! ancestors, so no handle that it can hold has it. A kernel that does not know the mark (before 4.14) is asked for the
+//! ancestors, so no handle that it can hold has it. A kernel that does not know the advice (before 4.14) is asked for the
 //! process id each time.
 //!
 //! **The lock.** An `flock` belongs to the open file that parent and child share. The opener gives it up explicitly

@@ -15,7 +15,7 @@ use crate::options::Checked;
 use crate::recovery::{self, Opened};
 use crate::report::Recovery;
 use crate::retention::{Holds, SegmentManager, SegmentManagerParts, random_salt};
-use crate::segment::{Progress, Room, Summarizer, Supply as _};
+use crate::segment::{Progress, SpacePool, Summarizer, Supply as _};
 use crate::stats::Counters;
 use crate::trace::{event, span};
 
@@ -33,7 +33,7 @@ impl Log {
         })?;
         tell_recovery(&*disk, &opened.report);
         let (log, to_do) = Log::assemble(disk, lock, options, summarizer, opened)?;
-        log.segments.want(to_do.next_segment, Room::Ordinary);
+        log.segments.want(to_do.next_segment, SpacePool::Ordinary);
         for (id, end, digest) in to_do.footers {
             log.segments.want_footer(id, end, digest);
         }

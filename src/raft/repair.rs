@@ -19,7 +19,7 @@
 //!     println!("group {} cannot go on: {:?} {:?}", dropped.group, dropped.entries, dropped.snapshot);
 //! }
 //! let done = plan.apply(None)?;
-//! println!("the copies are in {:?}", done.aside);
+//! println!("the copies are in {:?}", done.undo_dir);
 //! # Ok(())
 //! # }
 //! ```
@@ -157,14 +157,14 @@ impl DropPlan {
         self.damage.view.end_lsn()
     }
 
-    /// Does it: copies into `aside`, which must be empty, or into a new directory `repair-<n>` in the log's, and then removes
+    /// Does it: copies into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in the log's, and then removes
     /// the groups. [`undo`](crate::repair::undo) puts back what was there, as long as the log has released nothing that was
     /// not copied.
     ///
     /// # Errors
-    /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `aside` is in use:
+    /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `undo_dir` is in use:
     /// nothing was changed then. [`LogError::Io`]: do it again, or undo it; until the copies are complete, nothing was changed.
-    pub fn apply(&self, aside: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
+    pub fn apply(&self, undo_dir: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
         let log = OfflineLog::lock(&self.disk)?;
         let again = DropPlan::of(&self.disk, &self.options)?;
         if !again.damage.is_same(&self.damage) || again.dropped != self.dropped {
@@ -173,7 +173,7 @@ impl DropPlan {
         let (directory, ending) = (snapshot::DIRECTORY.to_owned(), snapshot::SUFFIX.to_owned());
         let directories = [Layer { directory, ending }];
         let groups = again.dropped.iter().map(|dropped| dropped.group);
-        Ok(again.damage.drop_groups(log, aside, &directories, groups)?)
+        Ok(again.damage.drop_groups(log, undo_dir, &directories, groups)?)
     }
 }
 

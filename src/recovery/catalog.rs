@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Corruption, CorruptionReason, Error, Result, Witness, WitnessSource};
-use crate::format::segment::{Life, Predecessor, SegmentHeader, parse_file_name};
+use crate::format::segment::{Generation, Predecessor, SegmentHeader, parse_file_name};
 use crate::format::superblock::{self, Superblock};
 use crate::format::{DATA_START, Invalid, PAGE, VERSION, is_zero};
 use crate::io::{Access, Disk, File};
@@ -24,7 +24,7 @@ pub(super) struct Candidate {
     pub(super) name: String,
     pub(super) file: Arc<dyn File>,
     first_lsn: Lsn,
-    pub(super) life: std::result::Result<Life, Invalid>,
+    pub(super) generation: std::result::Result<Generation, Invalid>,
     pub(super) header: std::result::Result<SegmentHeader, Invalid>,
     /// Whether what it begins with is a segment's at all.
     ours: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Member {
     pub(crate) header: SegmentHeader,
 }
 
-/// A file that has no valid header, yet holds blocks of its own life.
+/// A file that has no valid header, yet holds blocks of its own generation.
 #[derive(Debug)]
 pub(crate) struct Stray {
     pub(crate) segment: Arc<Segment>,
@@ -218,8 +218,8 @@ impl Catalog {
                 continue;
             }
             let name = candidate.name.clone();
-            if let (Ok(life), true) = (candidate.life, newest.is_none_or(|n| id > n)) {
-                self.strays.extend(find_stray(disk, life, candidate, mmap)?);
+            if let (Ok(generation), true) = (candidate.generation, newest.is_none_or(|n| id > n)) {
+                self.strays.extend(find_stray(disk, generation, candidate, mmap)?);
             }
             self.junk.push(name);
         }
@@ -241,12 +241,12 @@ fn check_ready(
     while let Some(promise) = wanted.take().filter(|p| Some(p.id) > known && p.id >= sb.oldest) {
         let Some(candidate) = candidates.get(&promise.id) else { return promise.broken() };
         let path = disk.path().join(&candidate.name);
-        let Ok(life) = candidate.life else {
+        let Ok(generation) = candidate.generation else {
             let lsns = candidate.first_lsn..candidate.first_lsn;
-            let damaged = Corruption::new(path, 0, lsns, CorruptionReason::LifePage);
+            let damaged = Corruption::new(path, 0, lsns, CorruptionReason::GenerationPage);
             return decide(Facts::of_files(Found::Torn)).refuse(|| damaged.witnessed(Some(promise.witness)));
         };
-        wanted = life.before.map(|id| Promise { id, by: path, at: 0, witness: promise.witness });
+        wanted = generation.before.map(|id| Promise { id, by: path, at: 0, witness: promise.witness });
     }
     Ok(())
 }
@@ -283,27 +283,27 @@ pub(super) fn open_candidate(
     let path = disk.path().join(name);
     let file = disk.open(name, access).map_err(|e| Error::io("open", &path, e))?;
     let first = First::read(&*file).map_err(|e| Error::io("read", &path, e))?;
-    let life = Life::decode(&first.life);
-    if let Err(Invalid::Version(found)) = life {
+    let generation = Generation::decode(&first.generation);
+    if let Err(Invalid::Version(found)) = generation {
         return Err(Error::UnsupportedVersion { path, found, supported: VERSION });
     }
-    if let Ok(found) = life.as_ref().map(|l| l.uuid)
+    if let Ok(found) = generation.as_ref().map(|l| l.uuid)
         && found != sb.uuid
     {
         return Err(Error::Foreign { path, expected: sb.uuid, found });
     }
     let header = SegmentHeader::decode(&first.header, sb.uuid);
     check_name(disk, sb, &header, (id, first_lsn), name)?;
-    // A recycled file still carries its earlier life until the new one's page is written: then the name disagrees.
-    let life =
-        life.and_then(|l| if l.id == id && l.first_lsn == first_lsn { Ok(l) } else { Err(Invalid::Field) });
+    // A recycled file still carries its earlier generation until the new one's page is written: then the name disagrees.
+    let generation = generation
+        .and_then(|l| if l.id == id && l.first_lsn == first_lsn { Ok(l) } else { Err(Invalid::Field) });
     let header = header.and_then(|h| {
-        // A life page that does not verify contradicts nothing; that it does not is found out later.
-        let salt_fits = life.as_ref().ok().is_none_or(|l| l.salt == h.salt);
+        // A generation page that does not verify contradicts nothing; that it does not is found out later.
+        let salt_fits = generation.as_ref().ok().is_none_or(|l| l.salt == h.salt);
         let same = h.id == id && h.first_lsn == first_lsn && salt_fits;
         if same { Ok(h) } else { Err(Invalid::Field) }
     });
-    Ok(Candidate { name: name.to_owned(), file, first_lsn, life, header, ours: first.is_ours() })
+    Ok(Candidate { name: name.to_owned(), file, first_lsn, generation, header, ours: first.is_ours() })
 }
 
 /// A file is recycled once its segment is below the oldest one kept: a segment that is kept has its own name.
@@ -324,11 +324,11 @@ impl Candidate {
     /// The segment that this file must be, as the witness says.
     fn into_member(self, disk: &Arc<dyn Disk>, witness: Witness, mmap: bool) -> Result<Option<Member>> {
         let path = disk.path().join(&self.name);
-        let (life, header) = match (self.life, self.header) {
-            (Ok(life), Ok(header)) => (life, header),
-            (life, _) => {
-                let (offset, reason) = match life {
-                    Err(_) => (0, CorruptionReason::LifePage),
+        let (generation, header) = match (self.generation, self.header) {
+            (Ok(generation), Ok(header)) => (generation, header),
+            (generation, _) => {
+                let (offset, reason) = match generation {
+                    Err(_) => (0, CorruptionReason::GenerationPage),
                     Ok(_) => (PAGE as u64, CorruptionReason::SegmentHeader),
                 };
                 let lsns = self.first_lsn..witness.durable.max(self.first_lsn);
@@ -342,7 +342,7 @@ impl Candidate {
                 return Ok(None);
             }
         };
-        let segment = Segment::new(life, self.file, self.name, path, mmap)?;
+        let segment = Segment::new(generation, self.file, self.name, path, mmap)?;
         Ok(Some(Member { segment: Arc::new(segment), header }))
     }
 }
@@ -368,20 +368,25 @@ pub(super) fn check_neighbours(earlier: &Member, later: &Member) -> Result<()> {
 
 /// Blocks, or a footer, in a file whose header page does not verify: the page was lost with the crash, or damaged since.
 /// The first block may be damaged as well; whatever verifies testifies.
-fn find_stray(disk: &Arc<dyn Disk>, life: Life, candidate: Candidate, mmap: bool) -> Result<Option<Stray>> {
+fn find_stray(
+    disk: &Arc<dyn Disk>,
+    generation: Generation,
+    candidate: Candidate,
+    mmap: bool,
+) -> Result<Option<Stray>> {
     let path = disk.path().join(&candidate.name);
     let io = |e| Error::io("read", &path, e);
     let end = candidate.file.len().map_err(io)?;
     // Blocks are written from the start on. A fresh file that begins with this many zeros was never written to.
     let mut window = Window::new(&*candidate.file, end);
-    if !life.recycled && is_zero(window.get(DATA_START, 1 << 20).map_err(io)?) {
+    if !generation.recycled && is_zero(window.get(DATA_START, 1 << 20).map_err(io)?) {
         return Ok(None);
     }
     let (mut first, mut witness) = (None, None::<Witness>);
-    look_around(&*candidate.file, &life, life.first_lsn, |sighting| {
+    look_around(&*candidate.file, &generation, generation.first_lsn, |sighting| {
         let heard = match sighting {
             Sighting::Block(h) => {
-                first.get_or_insert((h.lsn, h.lsn.plus(h.padded_len(life.block_align))));
+                first.get_or_insert((h.lsn, h.lsn.plus(h.padded_len(generation.block_align))));
                 Witness { source: WitnessSource::Block(h.lsn), durable: h.durable }
             }
             Sighting::Footer(end) => Witness { source: WitnessSource::Footer, durable: end },
@@ -392,8 +397,8 @@ fn find_stray(disk: &Arc<dyn Disk>, life: Life, candidate: Candidate, mmap: bool
     })
     .map_err(io)?;
     let Some(witness) = witness else { return Ok(None) };
-    let block = first.unwrap_or((life.first_lsn, witness.durable));
-    let segment = Arc::new(Segment::new(life, candidate.file, candidate.name, path, mmap)?);
+    let block = first.unwrap_or((generation.first_lsn, witness.durable));
+    let segment = Arc::new(Segment::new(generation, candidate.file, candidate.name, path, mmap)?);
     Ok(Some(Stray { segment, block, witness }))
 }
 

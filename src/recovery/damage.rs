@@ -57,7 +57,7 @@ pub(crate) fn walk(
             (at, previous) = (next, None);
             continue;
         };
-        let len = in_memory(header.padded_len(segment.life.block_align));
+        let len = in_memory(header.padded_len(segment.generation.block_align));
         let bytes = window.get(segment.offset(at), len).map_err(io)?;
         let damaged = walker.found.damage.len();
         if previous.is_some_and(|previous| header.previous != previous) {

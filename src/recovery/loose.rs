@@ -91,10 +91,10 @@ impl Loose {
             let damage = Corruption::new(&path, offset, first_lsn..end, reason);
             self.damage.push(damage.witnessed(sealed.map(witness)));
         };
-        let Ok(life) = candidate.life else {
+        let Ok(generation) = candidate.generation else {
             // A file that nobody names and that says nothing is one that is being made.
             if header.is_some() || sealed.is_some() {
-                damaged(0, CorruptionReason::LifePage);
+                damaged(0, CorruptionReason::GenerationPage);
             }
             return Ok(());
         };
@@ -104,7 +104,8 @@ impl Loose {
             }
             damaged(PAGE as u64, CorruptionReason::SegmentHeader);
         }
-        let segment = Arc::new(Segment::new(life, candidate.file, candidate.name, path.clone(), false)?);
+        let segment =
+            Arc::new(Segment::new(generation, candidate.file, candidate.name, path.clone(), false)?);
         let end = match sealed.filter(|p| (first_lsn..=segment.limit()).contains(&p.end)) {
             Some(p) => p.end,
             None => last_block_end(&segment)?,

@@ -11,8 +11,8 @@
 //! **Invariants.** Nothing is changed before the verdict. What is exposed is on the device. A crash at any point can be
 //! recovered again with the same result: the only step that changes what the log is, is one rename.
 //!
-//! A new life never appends to an old tail: the segment that was newest is ended where its last good block ends, and the
-//! new life writes into another file.
+//! A reopened log never appends to an old tail: the segment that was newest is ended where its last good block ends, and the
+//! reopened log writes into another file.
 
 mod catalog;
 mod damage;
@@ -37,14 +37,14 @@ use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::or_fault;
 use crate::options::Checked;
 use crate::report::Recovery;
-use crate::segment::{Room, Segment, SuperblockFile, Tip};
+use crate::segment::{Segment, SpacePool, SuperblockFile, Tip};
 use crate::trace::span;
 
 pub(crate) use catalog::{Catalog, Member};
 pub(crate) use damage::{proven_by, walk};
 pub(crate) use loose::{Loose, Piece, witness};
 pub(crate) use ownership::{LOCK, TEMPORARY, UNDO, is_foreign, is_given, is_temporary};
-pub(crate) use prefix::{Beyond, Footing, Kept, Prefix};
+pub(crate) use prefix::{Beyond, Footing, KeptSegment, Prefix};
 pub(crate) use rebuild::{Rebuilt, assumed, rebuild};
 pub(crate) use rewrite::Rewrite;
 use survey::Tail;
@@ -72,7 +72,7 @@ pub(crate) struct Opened {
 /// them, the next open finds them to be just that.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
-    /// Spares that were never used, and files that were released: they can start another life.
+    /// Spares that were never used, and files that were released: they can start another generation.
     pub(crate) spare: Vec<String>,
     /// Files with a header that was valid: they are to be removed, and not to be found under another name before.
     pub(crate) replaced: Vec<String>,
@@ -133,7 +133,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };
     if !created {
-        // A life that was killed may have left its names in the cache only; what follows relies on them.
+        // A process that was killed may have left its names in the cache only; what follows relies on them.
         sync_names(&**disk)?;
     }
     opened.superblock.repair()?;
@@ -231,14 +231,14 @@ impl Tail {
             salt: random(),
             mmap: options.mmap,
         };
-        let (segment, digest) = match rewrite.run(Room::Ordinary) {
+        let (segment, digest) = match rewrite.run(SpacePool::Ordinary) {
             Err(e) if e.is_full() => {
                 // Among them is what was ready: it must not be missed by the next open.
                 opened.superblock.update(|sb| sb.ready = None)?;
                 remove_files(disk, &std::mem::take(&mut opened.leftovers).all())?;
-                match rewrite.run(Room::Ordinary) {
+                match rewrite.run(SpacePool::Ordinary) {
                     // Why the reserve did not help says less than that the disk is full.
-                    Err(e) if e.is_full() => rewrite.run(Room::Reserve).map_err(|_| e)?,
+                    Err(e) if e.is_full() => rewrite.run(SpacePool::Reserve).map_err(|_| e)?,
                     done => done?,
                 }
             }

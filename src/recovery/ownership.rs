@@ -3,7 +3,7 @@
 //! Only what has a name that the log gives, and content that is the log's, is ever used again or removed. All else in
 //! the directory is somebody else's, whatever it is called: it is left alone, and named by `verify`.
 //!
-//! What a crash leaves of a file that was being made ready reads as zeros or as an earlier life's pages, both of which
+//! What a crash leaves of a file that was being made ready reads as zeros or as an earlier generation's pages, both of which
 //! are the log's own. A file whose first sector the device filled with something else cannot be told from a foreign one,
 //! and is left too.
 
@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, LogUuid, Result};
 use crate::format::PAGE;
-use crate::format::segment::{Life, looks_like_a_segment, parse_file_name};
+use crate::format::segment::{Generation, looks_like_a_segment, parse_file_name};
 use crate::format::superblock::FILE_NAME;
 use crate::io::{Access, Disk, File, read_full_at};
-use crate::segment::RESERVE;
+use crate::segment::RESERVE_FILE;
 
 /// The name of the file whose lock stands for the log.
 pub(crate) const LOCK: &str = "lock";
@@ -39,34 +39,34 @@ pub(crate) fn is_temporary(name: &str) -> bool {
 
 /// Whether the log gives its files such names. Segments' names are given to foreign files too: see [`First::is_ours`].
 pub(crate) fn is_given(name: &str) -> bool {
-    [LOCK, FILE_NAME, RESERVE].contains(&name) || parse_file_name(name).is_some() || is_temporary(name)
+    [LOCK, FILE_NAME, RESERVE_FILE].contains(&name) || parse_file_name(name).is_some() || is_temporary(name)
 }
 
 /// The two pages that a segment's file begins with.
 pub(super) struct First {
-    pub(super) life: [u8; PAGE],
+    pub(super) generation: [u8; PAGE],
     pub(super) header: [u8; PAGE],
 }
 
 impl First {
     pub(super) fn read(file: &dyn File) -> std::io::Result<Self> {
-        let mut first = First { life: [0; PAGE], header: [0; PAGE] };
-        read_full_at(file, &mut first.life, 0)?;
+        let mut first = First { generation: [0; PAGE], header: [0; PAGE] };
+        read_full_at(file, &mut first.generation, 0)?;
         read_full_at(file, &mut first.header, PAGE as u64)?;
         Ok(first)
     }
 
     /// Whether a file that begins so is one of a log's segments, or was about to become one.
     pub(super) fn is_ours(&self) -> bool {
-        looks_like_a_segment(&self.life, &self.header)
+        looks_like_a_segment(&self.generation, &self.header)
     }
 }
 
 /// Whether a file with the name of a segment that is no longer kept may be used again or removed. `uuid` is the log's.
 pub(super) fn is_junk(disk: &Arc<dyn Disk>, name: &str, uuid: LogUuid) -> bool {
     let first = disk.open(name, Access::Read).and_then(|file| First::read(&*file));
-    first.is_ok_and(|first| match Life::decode(&first.life) {
-        Ok(life) => life.uuid == uuid,
+    first.is_ok_and(|first| match Generation::decode(&first.generation) {
+        Ok(generation) => generation.uuid == uuid,
         Err(_) => first.is_ours(),
     })
 }
@@ -79,9 +79,9 @@ pub(crate) fn is_foreign(disk: &Arc<dyn Disk>, name: &str) -> bool {
 
 /// Refuses a directory in which something that cannot serve has the reserve's name.
 pub(super) fn check_reserve(disk: &Arc<dyn Disk>) -> Result<()> {
-    match disk.open(RESERVE, Access::Read) {
+    match disk.open(RESERVE_FILE, Access::Read) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("open", disk.path().join(RESERVE), e))
+            Err(Error::io("open", disk.path().join(RESERVE_FILE), e))
         }
         _ => Ok(()),
     }

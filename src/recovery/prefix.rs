@@ -36,7 +36,7 @@ pub(crate) enum Footing {
 
 /// A segment that is whole up to `end`.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct KeptSegment {
     pub(crate) member: Member,
     pub(crate) end: Lsn,
     pub(crate) footing: Footing,
@@ -46,7 +46,7 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 pub(crate) struct Beyond {
     pub(crate) name: String,
-    /// `None` when not even the page that starts its life verifies: nothing in it can be read.
+    /// `None` when not even the page that starts its generation verifies: nothing in it can be read.
     pub(crate) segment: Option<Arc<Segment>>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Beyond {
 #[derive(Debug)]
 pub(crate) struct Prefix {
     /// Oldest first; none of them is empty at the end of the list.
-    pub(crate) kept: Vec<Kept>,
+    pub(crate) kept: Vec<KeptSegment>,
     /// By name.
     pub(crate) beyond: Vec<Beyond>,
     /// No number up to this one is free.
@@ -64,11 +64,11 @@ pub(crate) struct Prefix {
 impl Prefix {
     /// Reads and verifies all that is whole.
     pub(crate) fn read(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<Self> {
-        let mut pool = Pool::read(disk, sb)?;
-        let mut kept: Vec<Kept> = Vec::new();
-        let mut next = pool.oldest(sb.oldest);
+        let mut candidates = Candidates::read(disk, sb)?;
+        let mut kept: Vec<KeptSegment> = Vec::new();
+        let mut next = candidates.oldest(sb.oldest);
         while let Some(member) = next.take() {
-            let successor = pool.successor(&member);
+            let successor = candidates.successor(&member);
             let previous = member.header.previous_digest();
             let found = scan(&member.segment, previous, successor.map(|(_, p)| p.end), Cores::ONE)?;
             let whole = successor.filter(|(_, p)| found.end == p.end && found.digest == p.digest);
@@ -76,16 +76,16 @@ impl Prefix {
                 Some((_, p)) => footing(&member, p.end, (found.blocks, found.records))?,
                 None => Footing::Missing,
             };
-            kept.push(Kept { member, end: found.end, footing });
-            next = whole.and_then(|(id, _)| pool.take(id));
+            kept.push(KeptSegment { member, end: found.end, footing });
+            next = whole.and_then(|(id, _)| candidates.take(id));
         }
         // A segment may have ended before its first block; as the last one it would hold nothing.
         while let Some(empty) = kept.pop_if(|k| k.end == k.member.segment.first_lsn()) {
-            pool.members.push(empty.member);
+            candidates.members.push(empty.member);
         }
         let named = sb.newest.max(sb.ready.map(|(id, _)| id)).unwrap_or_default();
-        let highest_id = pool.highest_id.max(named).max(sb.oldest);
-        Ok(Prefix { kept, beyond: pool.into_beyond(), highest_id })
+        let highest_id = candidates.highest_id.max(named).max(sb.oldest);
+        Ok(Prefix { kept, beyond: candidates.into_beyond(), highest_id })
     }
 
     /// Where what is whole ends.
@@ -103,38 +103,39 @@ fn footing(member: &Member, end: Lsn, counted: (u64, u64)) -> Result<Footing> {
 }
 
 /// The files that have not found their place yet.
-struct Pool {
+struct Candidates {
     members: Vec<Member>,
     rest: Vec<Beyond>,
     highest_id: SegmentId,
 }
 
-impl Pool {
+impl Candidates {
     fn read(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<Self> {
-        let mut pool = Pool { members: Vec::new(), rest: Vec::new(), highest_id: SegmentId::default() };
+        let mut candidates =
+            Candidates { members: Vec::new(), rest: Vec::new(), highest_id: SegmentId::default() };
         for (id, first_lsn, name) in segment_names(disk)? {
-            pool.highest_id = pool.highest_id.max(id);
+            candidates.highest_id = candidates.highest_id.max(id);
             if id < sb.oldest {
                 continue;
             }
             match open_candidate(disk, sb, id, first_lsn, &name, Access::Read) {
-                Ok(candidate) => pool.sort(disk, candidate)?,
+                Ok(candidate) => candidates.sort(disk, candidate)?,
                 // Its header is valid and belongs to another name.
-                Err(Error::Corruption(_)) => pool.rest.push(Beyond { name, segment: None }),
+                Err(Error::Corruption(_)) => candidates.rest.push(Beyond { name, segment: None }),
                 Err(e) => return Err(e),
             }
         }
-        Ok(pool)
+        Ok(candidates)
     }
 
     fn sort(&mut self, disk: &Arc<dyn Disk>, candidate: Candidate) -> Result<()> {
-        let Candidate { name, file, life, header, .. } = candidate;
-        let Ok(life) = life else {
+        let Candidate { name, file, generation, header, .. } = candidate;
+        let Ok(generation) = generation else {
             self.rest.push(Beyond { name, segment: None });
             return Ok(());
         };
         let path = disk.path().join(&name);
-        let segment = Arc::new(Segment::new(life, file, name.clone(), path, false)?);
+        let segment = Arc::new(Segment::new(generation, file, name.clone(), path, false)?);
         match header {
             Ok(header) => self.members.push(Member { segment, header }),
             // A spare that was never used claims nothing.
@@ -175,10 +176,10 @@ impl Pool {
     }
 }
 
-/// Whether a block or a footer of this life lies in a file without a valid header.
+/// Whether a block or a footer of this generation lies in a file without a valid header.
 pub(super) fn holds_something(segment: &Segment) -> Result<bool> {
     let mut found = false;
-    look_around(&*segment.file, &segment.life, segment.first_lsn(), |_| found = true)
+    look_around(&*segment.file, &segment.generation, segment.first_lsn(), |_| found = true)
         .map_err(|e| Error::io("read", &segment.path, e))?;
     Ok(found)
 }

@@ -25,7 +25,7 @@ use super::damage::proven_by;
 use super::prefix::holds_something;
 use crate::error::{Error, LogUuid, RepairProblem, Result};
 use crate::format::PAGE;
-use crate::format::segment::{Life, Predecessor};
+use crate::format::segment::{Generation, Predecessor};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, read_full_at};
 use crate::lsn::{Lsn, SegmentId};
@@ -68,11 +68,11 @@ pub(crate) fn rebuild(
             break;
         };
         let name = candidate.name.clone();
-        let (Ok(life), Ok(header)) = (candidate.life, candidate.header) else {
+        let (Ok(generation), Ok(header)) = (candidate.generation, candidate.header) else {
             return refuse(disk, &name, RepairProblem::UnknownBefore);
         };
         let path = disk.path().join(&name);
-        let segment = Segment::new(life, candidate.file, name, path, false)?;
+        let segment = Segment::new(generation, candidate.file, name, path, false)?;
         if end.is_none() {
             let proven = proven_by(&segment, header.predecessor.map(|p| p.digest))?.max(header.durable);
             last = Some((header.predecessor, proven, proven > segment.first_lsn()));
@@ -123,18 +123,18 @@ fn identity(disk: &Arc<dyn Disk>) -> Result<Option<LogUuid>> {
         let file = disk.open(&name, Access::Read).map_err(|e| Error::io("open", &path, e))?;
         let mut page = [0; PAGE];
         read_full_at(&*file, &mut page, 0).map_err(|e| Error::io("read", &path, e))?;
-        let Ok(life) = Life::decode(&page) else { continue };
+        let Ok(generation) = Generation::decode(&page) else { continue };
         match found {
-            Some(known) if known != life.uuid => {
-                return Err(Error::Foreign { path, expected: known, found: life.uuid });
+            Some(known) if known != generation.uuid => {
+                return Err(Error::Foreign { path, expected: known, found: generation.uuid });
             }
-            _ => found = Some(life.uuid),
+            _ => found = Some(generation.uuid),
         }
     }
     Ok(found)
 }
 
-/// By number. A file of which the header belongs to another name is one that was being given another life.
+/// By number. A file of which the header belongs to another name is one that was being given another generation.
 fn files(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<BTreeMap<SegmentId, Candidate>> {
     let mut files = BTreeMap::new();
     for (id, first_lsn, name) in segment_names(disk)? {
@@ -151,11 +151,11 @@ fn files(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<BTreeMap<SegmentId, Ca
 fn no_older(disk: &Arc<dyn Disk>, files: BTreeMap<SegmentId, Candidate>, first: SegmentId) -> Result<()> {
     for (_, candidate) in files.into_iter().filter(|(id, _)| *id < first).rev() {
         let (name, path) = (candidate.name.clone(), disk.path().join(&candidate.name));
-        let holds = match (candidate.life, candidate.header.is_ok()) {
+        let holds = match (candidate.generation, candidate.header.is_ok()) {
             (_, true) => true,
             (Err(_), _) => false,
-            (Ok(life), _) => {
-                holds_something(&Segment::new(life, candidate.file, name.clone(), path, false)?)?
+            (Ok(generation), _) => {
+                holds_something(&Segment::new(generation, candidate.file, name.clone(), path, false)?)?
             }
         };
         if holds {

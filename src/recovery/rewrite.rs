@@ -13,11 +13,11 @@ use super::ownership::TEMPORARY;
 use crate::error::{Error, Result};
 use crate::format::block::{BLOCK_HEADER, BlockHeader};
 use crate::format::record::reseal;
-use crate::format::segment::{Life, Predecessor, SegmentHeader, file_name};
+use crate::format::segment::{Generation, Predecessor, SegmentHeader, file_name};
 use crate::format::{DATA_START, Identity, PAGE};
 use crate::io::{Access, Disk, File, read_exact_at, sync_names, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
-use crate::segment::{RESERVE, Room, Segment, check_block};
+use crate::segment::{RESERVE_FILE, Segment, SpacePool, check_block};
 use crate::size::in_memory;
 
 /// What is to be copied, and into what.
@@ -40,7 +40,7 @@ pub(crate) struct Rewrite<'a> {
 impl Rewrite<'_> {
     /// Makes the new segment; says also what the digest of its last block is. On a full disk it may be made out of the
     /// reserve.
-    pub(crate) fn run(&self, room: Room) -> Result<(Arc<Segment>, u32)> {
+    pub(crate) fn run(&self, pool: SpacePool) -> Result<(Arc<Segment>, u32)> {
         let name = file_name(self.id, self.start);
         let temporary = format!("{name}{TEMPORARY}");
         let path = self.disk.path().join(&temporary);
@@ -49,26 +49,26 @@ impl Rewrite<'_> {
             move |e| Error::io(op, path, e)
         };
         let need = self.end.since(self.start);
-        let life = Life {
-            uuid: self.from.life.uuid,
+        let generation = Generation {
+            uuid: self.from.generation.uuid,
             id: self.id,
             salt: self.salt,
             first_lsn: self.start,
             // Room for the copy and no more: an open is not to wait until a whole segment is filled.
             capacity: need,
-            block_align: self.from.life.block_align,
+            block_align: self.from.generation.block_align,
             recycled: false,
             // It gets its name with a header, by which it is known.
             before: None,
         };
-        let file = match room {
-            Room::Ordinary => self.disk.create(&temporary).map_err(io("create"))?,
-            Room::Reserve => {
-                self.disk.rename(RESERVE, &temporary).map_err(io("rename the reserve to"))?;
+        let file = match pool {
+            SpacePool::Ordinary => self.disk.create(&temporary).map_err(io("create"))?,
+            SpacePool::Reserve => {
+                self.disk.rename(RESERVE_FILE, &temporary).map_err(io("rename the reserve to"))?;
                 self.disk.open(&temporary, Access::ReadWrite).map_err(io("open"))?
             }
         };
-        let digest = match self.fill(&*file, &life, &path) {
+        let digest = match self.fill(&*file, &generation, &path) {
             Ok(digest) => digest,
             Err(e) => {
                 // Best effort: what stays is removed by the next open.
@@ -80,15 +80,15 @@ impl Rewrite<'_> {
         sync_names(&**self.disk)?;
         let file = self.disk.open(&name, Access::ReadWrite).map_err(io("open"))?;
         let path = self.disk.path().join(&name);
-        Ok((Arc::new(Segment::new(life, file, name, path, self.mmap)?), digest))
+        Ok((Arc::new(Segment::new(generation, file, name, path, self.mmap)?), digest))
     }
 
-    fn fill(&self, file: &dyn File, life: &Life, path: &Path) -> Result<u32> {
+    fn fill(&self, file: &dyn File, generation: &Generation, path: &Path) -> Result<u32> {
         let io = |op| move |e| Error::io(op, path, e);
         // The reserve is longer; and it may be too short.
-        file.set_len(life.file_len()).map_err(io("truncate"))?;
-        file.allocate(life.file_len()).map_err(io("allocate"))?;
-        let (identity, mut previous, mut at) = (life.identity(), self.previous, self.start);
+        file.set_len(generation.file_len()).map_err(io("truncate"))?;
+        file.allocate(generation.file_len()).map_err(io("allocate"))?;
+        let (identity, mut previous, mut at) = (generation.identity(), self.previous, self.start);
         while at < self.end {
             let (mut bytes, header) = self.block(at)?;
             previous = move_block(&mut bytes, header, &self.from.identity, &identity, previous);
@@ -97,14 +97,14 @@ impl Rewrite<'_> {
             at = at.plus(bytes.len() as u64);
         }
         let header = SegmentHeader {
-            id: life.id,
+            id: generation.id,
             first_lsn: self.start,
-            salt: life.salt,
+            salt: generation.salt,
             predecessor: self.predecessor,
             durable: self.start,
         };
-        write_all_at(file, &life.encode(), 0).map_err(io("write"))?;
-        write_all_at(file, &header.encode(life.uuid), PAGE as u64).map_err(io("write"))?;
+        write_all_at(file, &generation.encode(), 0).map_err(io("write"))?;
+        write_all_at(file, &header.encode(generation.uuid), PAGE as u64).map_err(io("write"))?;
         file.sync_all().map_err(io("fsync"))?;
         Ok(previous)
     }
@@ -113,7 +113,7 @@ impl Rewrite<'_> {
     fn block(&self, at: Lsn) -> Result<(Vec<u8>, BlockHeader)> {
         let io = |e| Error::io("read", &self.from.path, e);
         let header = self.from.read_block_header(at, self.end)?;
-        let len = in_memory(header.padded_len(self.from.life.block_align));
+        let len = in_memory(header.padded_len(self.from.generation.block_align));
         let mut bytes = vec![0; len];
         read_exact_at(&*self.from.file, &mut bytes, self.from.offset(at)).map_err(io)?;
         match check_block(&bytes, &header, &self.from.identity) {
@@ -123,7 +123,7 @@ impl Rewrite<'_> {
     }
 }
 
-/// Binds a block to another life; says its new digest.
+/// Binds a block to another generation; says its new digest.
 fn move_block(
     bytes: &mut [u8],
     mut header: BlockHeader,

@@ -18,7 +18,7 @@ use crate::size::in_memory;
 pub(crate) enum Stop {
     /// The given end was reached, or the file's.
     End,
-    /// Bytes that were never written in this life.
+    /// Bytes that were never written in this generation.
     Unwritten,
     /// Something that does not verify; counted from the stop.
     Torn(BlockDamage),
@@ -38,8 +38,8 @@ pub(crate) struct Scan {
     pub(crate) records: u64,
     /// The best evidence that this segment's blocks hold.
     pub(crate) witness: Option<Witness>,
-    /// The last block is a mark.
-    pub(crate) marked: bool,
+    /// The last block is a marker block.
+    pub(crate) ends_with_marker: bool,
     /// The blocks that no later block in the scan proves: address and the digest of the block before each.
     pub(crate) unproven: VecDeque<(Lsn, u32)>,
 }
@@ -59,12 +59,12 @@ pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>, cores: Co
         blocks: 0,
         records: 0,
         witness: None,
-        marked: false,
+        ends_with_marker: false,
         unproven: VecDeque::new(),
     };
     while scan.end < end.unwrap_or(segment.limit()) {
         match next_block(&mut window, segment, scan.end, scan.digest).map_err(io)? {
-            Ok((header, digest)) => scan.accept(&header, digest, segment.life.block_align),
+            Ok((header, digest)) => scan.accept(&header, digest, segment.generation.block_align),
             Err(stop) => {
                 scan.stop = stop;
                 break;
@@ -99,7 +99,7 @@ impl Scan {
         self.digest = digest;
         self.blocks += 1;
         self.records += u64::from(header.records);
-        self.marked = header.kind == BlockKind::Mark;
+        self.ends_with_marker = header.kind == BlockKind::Marker;
     }
 
     /// Takes the evidence of a block that verifies.
@@ -127,14 +127,14 @@ fn next_block(window: &mut Window<'_>, segment: &Segment, at: Lsn, previous: u32
     let header = match BlockHeader::decode(head, &segment.identity, at) {
         Ok(header) => header,
         Err(Invalid::Unwritten) => return Ok(Err(Stop::Unwritten)),
-        // In a recycled file, an earlier life's bytes lie where nothing was written yet; they cannot be told from damage.
-        Err(_) if segment.life.recycled => return Ok(Err(Stop::Unwritten)),
+        // In a recycled file, an earlier generation's bytes lie where nothing was written yet; they cannot be told from damage.
+        Err(_) if segment.generation.recycled => return Ok(Err(Stop::Unwritten)),
         Err(_) => return torn(0, CorruptionReason::BlockHeader),
     };
     if header.previous != previous {
         return torn(0, CorruptionReason::BlockChain);
     }
-    let len = in_memory(header.padded_len(segment.life.block_align));
+    let len = in_memory(header.padded_len(segment.generation.block_align));
     let bytes = window.get(offset, len)?;
     Ok(match check_block(bytes, &header, &segment.identity) {
         Ok(()) if bytes.len() == len => Ok((header, digest)),
@@ -147,7 +147,7 @@ fn next_block(window: &mut Window<'_>, segment: &Segment, at: Lsn, previous: u32
 
 /// Looks at everything behind the stop: for blocks and a footer that testify, and for how far something was written.
 fn look_beyond(scan: &mut Scan, segment: &Segment, cores: Cores) -> Result<()> {
-    let align = segment.life.block_align;
+    let align = segment.generation.block_align;
     let mut written = None;
     // The block at the stop itself may have a header that verifies: it testifies too, and says how long it is.
     for (sightings, last) in
@@ -169,7 +169,7 @@ fn look_beyond(scan: &mut Scan, segment: &Segment, cores: Cores) -> Result<()> {
             }
         }
     }
-    if segment.life.recycled {
+    if segment.generation.recycled {
         scan.written = scan.written.max(records_behind(scan.end, segment)?.unwrap_or(scan.written));
     } else {
         scan.written = scan.written.max(written.unwrap_or(scan.written));
@@ -183,7 +183,7 @@ fn look_beyond(scan: &mut Scan, segment: &Segment, cores: Cores) -> Result<()> {
 /// Parts of what lies behind `at`: one for each core, unless there is little to be looked at.
 fn stretches(segment: &Segment, at: Lsn, cores: Cores) -> Vec<Range<Lsn>> {
     const LEAST: u64 = 2 << 20;
-    let room = room_behind(&segment.life, at);
+    let room = room_behind(&segment.generation, at);
     let per = room.div_ceil(cores.get() as u64).max(LEAST);
     let starts = (0..cores.get() as u64).map(|n| n * per).take_while(|start| *start <= room);
     let mut stretches: Vec<_> = starts.map(|start| at.plus(start)..at.plus(start + per)).collect();
@@ -197,13 +197,13 @@ type Seen = (Vec<Sighting>, Option<Lsn>);
 
 fn seen_within(segment: &Segment, lsns: &Range<Lsn>) -> Result<Seen> {
     let mut sightings = Vec::new();
-    let last = look_within(&*segment.file, &segment.life, lsns.clone(), |seen| sightings.push(seen))
+    let last = look_within(&*segment.file, &segment.generation, lsns.clone(), |seen| sightings.push(seen))
         .map_err(|e| Error::io("read", &segment.path, e))?;
     Ok((sightings, last))
 }
 
 /// Where the records end that lie behind `at`, which no block header leads to. In a recycled file a damaged block header
-/// looks like what an earlier life left, but the records behind it are of this life. A bounded look.
+/// looks like what an earlier generation left, but the records behind it are of this generation. A bounded look.
 fn records_behind(at: Lsn, segment: &Segment) -> Result<Option<Lsn>> {
     const MOST: usize = 256 << 10;
     let io = |e| Error::io("read", &segment.path, e);

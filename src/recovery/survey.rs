@@ -73,7 +73,7 @@ impl Survey {
         scan: &Scan,
         witness: Witness,
     ) -> Result<()> {
-        let (end, digest) = drop_unproven_mark(scan, witness.durable);
+        let (end, digest) = drop_unproven_marker(scan, witness.durable);
         let proven = header_is_proven(newest, before, witness.durable);
         if end == newest.segment.first_lsn() && !proven {
             return self.drop_newest(newest, witness);
@@ -113,7 +113,7 @@ impl Survey {
         self.newest
     }
 
-    /// Whether the last life closed the log.
+    /// Whether the log was closed, and not killed.
     pub(crate) fn was_closed(&self) -> bool {
         self.clean
     }
@@ -254,11 +254,11 @@ fn header_is_proven(newest: &Member, before: Option<&Member>, durable: Lsn) -> b
     durable > first || (before.is_none() && first > Lsn::ZERO)
 }
 
-/// Where the log ends, and the digest there. A mark at the very end that nothing proves holds nothing: rather than write
+/// Where the log ends, and the digest there. A marker block at the very end that nothing proves holds nothing: rather than write
 /// it again, the log ends before it.
-fn drop_unproven_mark(scan: &Scan, proven: Lsn) -> (Lsn, u32) {
+fn drop_unproven_marker(scan: &Scan, proven: Lsn) -> (Lsn, u32) {
     match scan.unproven.back() {
-        Some((lsn, previous)) if scan.marked && *lsn >= proven => (*lsn, *previous),
+        Some((lsn, previous)) if scan.ends_with_marker && *lsn >= proven => (*lsn, *previous),
         _ => (scan.end, scan.digest),
     }
 }

@@ -32,7 +32,7 @@ pub(crate) enum Proof {
 /// What is found at X.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Bytes that were never written in this life of the file.
+    /// Bytes that were never written in this generation of the file.
     Unwritten,
     /// Something that was written and is not whole.
     Torn,

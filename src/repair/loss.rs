@@ -8,7 +8,7 @@ use crate::codec::Decoder;
 use crate::error::{Corruption, Error, Result};
 use crate::format::superblock::Superblock;
 use crate::lsn::{Lsn, StreamRange};
-use crate::recovery::{Beyond, Kept};
+use crate::recovery::{Beyond, KeptSegment};
 use crate::segment::{Segment, SegmentReader, last_block_end};
 
 /// Everything that a cut gives up.
@@ -31,7 +31,7 @@ pub struct Loss {
 
 impl Loss {
     /// What lies in `last` behind its end, and in `beyond`.
-    pub(super) fn behind(last: &Kept, beyond: &[Beyond], sb: &Superblock) -> Result<Loss> {
+    pub(super) fn behind(last: &KeptSegment, beyond: &[Beyond], sb: &Superblock) -> Result<Loss> {
         let mut tally = Tally {
             from: last.end,
             loss: Loss {

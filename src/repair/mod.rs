@@ -21,10 +21,10 @@
 //! **A Raft replica that lost entries it had acknowledged must not go on as the same node**: it may have voted, or counted
 //! towards a majority, with what is gone. Remove it from its groups and add it again under another id.
 
-mod aside;
 mod loss;
 mod offline;
 mod undo;
+mod undo_dir;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,20 +33,20 @@ use crate::error::{Corruption, Error, LogUuid, RepairProblem, Result};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, sync_names};
 use crate::lsn::{Lsn, SegmentId};
-use crate::recovery::{Footing, Kept, Prefix, Rebuilt, Rewrite, rebuild};
+use crate::recovery::{Footing, KeptSegment, Prefix, Rebuilt, Rewrite, rebuild};
 use crate::retention::random_salt;
-use crate::segment::{FoundSuperblock, Room, Segment, SuperblockFile, clear_footer};
+use crate::segment::{FoundSuperblock, Segment, SpacePool, SuperblockFile, clear_footer};
 use crate::verify::{damage_on, damage_under};
 use crate::view::LogView;
 use crate::wal::take_lock;
 
-pub use aside::Layer;
 pub use loss::Loss;
 pub use offline::OfflineLog;
 pub use undo::{Undone, undo};
+pub use undo_dir::Layer;
 
 /// What the directories for copies are called, in the log's own; a number follows.
-pub const ASIDE: &str = "repair-";
+pub const UNDO_DIR_PREFIX: &str = "repair-";
 
 /// What is to be done about the damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub struct Plan {
 #[non_exhaustive]
 pub struct Repaired {
     /// Where the copies are; `None` when there was nothing to do.
-    pub aside: Option<PathBuf>,
+    pub undo_dir: Option<PathBuf>,
     /// The files that were copied before anything was changed.
     pub copied: Vec<String>,
     /// The file that the last segment was written into, or the superblock.
@@ -118,7 +118,13 @@ pub struct Repaired {
 impl Repaired {
     /// Of what there was nothing to do about.
     pub(crate) fn nothing() -> Self {
-        Repaired { aside: None, copied: Vec::new(), written: None, removed: Vec::new(), footers: Vec::new() }
+        Repaired {
+            undo_dir: None,
+            copied: Vec::new(),
+            written: None,
+            removed: Vec::new(),
+            footers: Vec::new(),
+        }
     }
 }
 
@@ -219,7 +225,7 @@ impl Plan {
     /// The log as it would be. What it shows can be read now.
     #[must_use]
     pub fn remaining(&self) -> LogView {
-        let segment = |k: &Kept| (Arc::clone(&k.member.segment), k.end);
+        let segment = |k: &KeptSegment| (Arc::clone(&k.member.segment), k.end);
         LogView::of(&self.disk, &self.superblock, self.prefix.kept.iter().map(segment).collect())
     }
 
@@ -241,14 +247,14 @@ impl Plan {
         }
     }
 
-    /// Does it: copies into `aside`, which must be empty, or into a new directory `repair-<n>` in the log's, and then changes
+    /// Does it: copies into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in the log's, and then changes
     /// the log.
     ///
     /// # Errors
-    /// [`Error::Locked`] beside a writer; [`Error::Repair`] when the log has changed since, or `aside` is in use: nothing
+    /// [`Error::Locked`] beside a writer; [`Error::Repair`] when the log has changed since, or `undo_dir` is in use: nothing
     /// was changed then. [`Error::Io`]: until the copies are complete, nothing was changed; afterwards [`undo`] gives back
     /// what was there.
-    pub fn apply(&self, aside: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
+    pub fn apply(&self, undo_dir: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
         let lock = take_lock(&self.disk)?;
         let again = Plan { directories: self.directories.clone(), ..Plan::of(&self.disk, self.choice)? };
         if again.key() != self.key() {
@@ -258,8 +264,8 @@ impl Plan {
         let (removed, footers) = (again.files_to_remove(), again.footers_to_rebuild());
         let mut done = Repaired { removed, footers, ..Repaired::nothing() };
         if !again.is_empty() {
-            let (at, copied) = again.save(aside)?;
-            (done.aside, done.copied) = (Some(at), copied);
+            let (at, copied) = again.save(undo_dir)?;
+            (done.undo_dir, done.copied) = (Some(at), copied);
             done.written = again.change()?;
         }
         drop(lock);
@@ -272,7 +278,7 @@ impl Plan {
     }
 
     /// The segments that stay as they are, with a damaged footer.
-    fn footers(&self) -> impl Iterator<Item = &Kept> {
+    fn footers(&self) -> impl Iterator<Item = &KeptSegment> {
         let wanted = !matches!(self.choice, Choice::RebuildSuperblock { .. });
         // The last one is written again without a footer.
         let rewritten = self.loss.as_ref().and(self.prefix.kept.len().checked_sub(1));
@@ -280,21 +286,21 @@ impl Plan {
         kept.map(|(_, k)| k).filter(move |k| wanted && k.footing == Footing::Damaged)
     }
 
-    /// The files that no later life of the log writes to: they may be released, that is all.
+    /// The files that the log never writes to again: they may be released, that is all.
     fn untouched(&self) -> Vec<&str> {
         let ended = self.prefix.kept.split_last().map_or(&[][..], |(_, ended)| ended);
         let good = ended.iter().filter(|k| k.footing == Footing::Good);
         good.map(|k| k.member.segment.name.as_str()).collect()
     }
 
-    fn save(&self, aside: Option<&Arc<dyn Disk>>) -> Result<(PathBuf, Vec<String>)> {
-        set_aside(&self.disk, aside, self.superblock.uuid, &self.untouched(), &self.directories)
+    fn save(&self, undo_dir: Option<&Arc<dyn Disk>>) -> Result<(PathBuf, Vec<String>)> {
+        copy_to_undo_dir(&self.disk, undo_dir, self.superblock.uuid, &self.untouched(), &self.directories)
     }
 
     /// From here on the log is changed. Says which file the last segment was written into.
     fn change(&self) -> Result<Option<String>> {
         let disk = &self.disk;
-        // What follows relies on names that an earlier life may have left in the cache only.
+        // What follows relies on names that an earlier run may have left in the cache only.
         sync_names(&**disk)?;
         for kept in self.footers() {
             let segment = &kept.member.segment;
@@ -315,7 +321,7 @@ impl Plan {
 
     /// Until the superblock is written, what it says and what lies behind are evidence that something is missing; the new
     /// segment has the highest number of all, so whatever is removed in whichever order, the log is refused or cut.
-    fn cut(&self, last: &Kept) -> Result<Arc<Segment>> {
+    fn cut(&self, last: &KeptSegment) -> Result<Arc<Segment>> {
         let disk = &self.disk;
         let segment = &last.member.segment;
         let predecessor = last.member.header.predecessor;
@@ -330,7 +336,7 @@ impl Plan {
             salt: random_salt(),
             mmap: false,
         };
-        let (written, _) = rewrite.run(Room::Ordinary)?;
+        let (written, _) = rewrite.run(SpacePool::Ordinary)?;
         for name in self.files_to_remove() {
             disk.remove(&name).map_err(|e| Error::io("remove", disk.path().join(&name), e))?;
         }
@@ -360,32 +366,32 @@ impl Plan {
 }
 
 /// Copies what is about to be changed, so that [`undo`] can put it back: every file of the log but the `untouched` ones, and
-/// these directories. Into `aside`, which must be empty, or into a new directory in the log's; says where, and what. All of
+/// these directories. Into `undo_dir`, which must be empty, or into a new directory in the log's; says where, and what. All of
 /// it is durable then. The lock must be held.
-fn set_aside(
+fn copy_to_undo_dir(
     disk: &Arc<dyn Disk>,
-    aside: Option<&Arc<dyn Disk>>,
+    undo_dir: Option<&Arc<dyn Disk>>,
     uuid: LogUuid,
     untouched: &[&str],
     directories: &[Layer],
 ) -> Result<(PathBuf, Vec<String>)> {
-    let aside = aside.map_or_else(|| fresh_aside(disk), |given| Ok(Arc::clone(given)))?;
-    let copied = aside::save(disk, &aside, uuid, untouched, directories)?;
-    Ok((aside.path().to_owned(), copied))
+    let undo_dir = undo_dir.map_or_else(|| fresh_undo_dir(disk), |given| Ok(Arc::clone(given)))?;
+    let copied = undo_dir::save(disk, &undo_dir, uuid, untouched, directories)?;
+    Ok((undo_dir.path().to_owned(), copied))
 }
 
 /// The first directory `repair-1`, `repair-2`, ... in the log's that holds nothing; made if it is missing.
-fn fresh_aside(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
+fn fresh_undo_dir(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
     for number in 1..=u32::MAX {
-        let name = format!("{ASIDE}{number}");
+        let name = format!("{UNDO_DIR_PREFIX}{number}");
         let io = |op| {
             let path = disk.path().join(&name);
             move |e| Error::io(op, path, e)
         };
-        let aside = disk.subdir(&name).map_err(io("make"))?;
-        if aside.list().map_err(io("list"))?.is_empty() {
-            return Ok(aside);
+        let undo_dir = disk.subdir(&name).map_err(io("make"))?;
+        if undo_dir.list().map_err(io("list"))?.is_empty() {
+            return Ok(undo_dir);
         }
     }
-    Err(Error::Repair { path: disk.path().to_owned(), problem: RepairProblem::AsideInUse })
+    Err(Error::Repair { path: disk.path().to_owned(), problem: RepairProblem::UndoDirInUse })
 }

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use super::aside::Layer;
-use super::{Repaired, set_aside};
+use super::undo_dir::Layer;
+use super::{Repaired, copy_to_undo_dir};
 use crate::error::Result;
 use crate::format::DATA_START;
 use crate::io::{Disk, Lock};
@@ -33,21 +33,21 @@ impl OfflineLog {
         Ok(OfflineLog { disk: Arc::clone(disk), lock: take_lock(disk)? })
     }
 
-    /// Copies what a repair may change into `aside`, which must be empty, or into a new directory `repair-<n>` in the log's, so
+    /// Copies what a repair may change into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in the log's, so
     /// that [`undo`](super::undo) can put it back: all files of the log but the `untouched`, which neither the repair nor a
     /// later use of the log writes to, and those of the `layers`.
     ///
     /// # Errors
-    /// [`Error::Repair`](crate::Error::Repair) when `aside` is in use; [`Error::Io`](crate::Error::Io). Nothing was changed.
+    /// [`Error::Repair`](crate::Error::Repair) when `undo_dir` is in use; [`Error::Io`](crate::Error::Io). Nothing was changed.
     pub fn save(
         &self,
         view: &LogView,
-        aside: Option<&Arc<dyn Disk>>,
+        undo_dir: Option<&Arc<dyn Disk>>,
         untouched: &[&str],
         layers: &[Layer],
     ) -> Result<Repaired> {
-        let (at, copied) = set_aside(&self.disk, aside, view.uuid(), untouched, layers)?;
-        Ok(Repaired { aside: Some(at), copied, ..Repaired::nothing() })
+        let (at, copied) = copy_to_undo_dir(&self.disk, undo_dir, view.uuid(), untouched, layers)?;
+        Ok(Repaired { undo_dir: Some(at), copied, ..Repaired::nothing() })
     }
 
     /// Opens the log with the lock held, so nobody else comes in between. Its segments are made as those of the view are. Of

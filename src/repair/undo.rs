@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::aside::{Entry, Layer, MANIFEST, Manifest, copy, existing, is_ours, list, place, print_of};
+use super::undo_dir::{Entry, Layer, MANIFEST, Manifest, copy, existing, is_ours, list, place, print_of};
 use crate::error::{Error, RepairProblem, Result};
 use crate::io::{Disk, sync_names};
 use crate::recovery::{TEMPORARY, UNDO, is_foreign};
@@ -22,33 +22,33 @@ pub struct Undone {
     pub removed: Vec<String>,
 }
 
-/// Puts back what [`Plan::apply`](super::Plan::apply) copied into `aside`, and removes the segments that came since: what
-/// was written to the repaired log is lost. Afterwards `aside` counts as used.
+/// Puts back what [`Plan::apply`](super::Plan::apply) copied into `undo_dir`, and removes the segments that came since: what
+/// was written to the repaired log is lost. Afterwards `undo_dir` counts as used.
 ///
 /// # Errors
 /// [`Error::Locked`] beside a writer; [`Error::Repair`] when there is no complete copy, when it does not verify, or when a
 /// file that was not copied is not what it was, because the repaired log has released it; nothing was changed then.
 /// [`Error::Io`]: do it again.
-pub fn undo(disk: &Arc<dyn Disk>, aside: &Arc<dyn Disk>) -> Result<Undone> {
+pub fn undo(disk: &Arc<dyn Disk>, undo_dir: &Arc<dyn Disk>) -> Result<Undone> {
     let lock = take_lock(disk)?;
-    let manifest = Manifest::read(aside)?;
+    let manifest = Manifest::read(undo_dir)?;
     for entry in &manifest.entries {
-        check(disk, aside, entry)?;
+        check(disk, undo_dir, entry)?;
     }
     let mut done = Undone::default();
     for layer in manifest.directories.iter().map(Some).chain([None]) {
-        restore(disk, aside, &manifest, layer, &mut done)?;
+        restore(disk, undo_dir, &manifest, layer, &mut done)?;
     }
     let used = format!("{MANIFEST}.undone");
-    aside.rename(MANIFEST, &used).map_err(|e| Error::io("rename", aside.path().join(MANIFEST), e))?;
-    sync_names(&**aside)?;
+    undo_dir.rename(MANIFEST, &used).map_err(|e| Error::io("rename", undo_dir.path().join(MANIFEST), e))?;
+    sync_names(&**undo_dir)?;
     drop(lock);
     Ok(done)
 }
 
-fn check(disk: &Arc<dyn Disk>, aside: &Arc<dyn Disk>, entry: &Entry) -> Result<()> {
+fn check(disk: &Arc<dyn Disk>, undo_dir: &Arc<dyn Disk>, entry: &Entry) -> Result<()> {
     let (root, problem) = match entry.copied {
-        true => (aside, RepairProblem::CopyDamaged),
+        true => (undo_dir, RepairProblem::CopyDamaged),
         false => (disk, RepairProblem::ChangedSince),
     };
     let refuse = || Error::Repair { path: root.path().join(entry.path()), problem };
@@ -64,14 +64,14 @@ fn check(disk: &Arc<dyn Disk>, aside: &Arc<dyn Disk>, entry: &Entry) -> Result<(
 /// One directory.
 fn restore(
     disk: &Arc<dyn Disk>,
-    aside: &Arc<dyn Disk>,
+    undo_dir: &Arc<dyn Disk>,
     manifest: &Manifest,
     layer: Option<&Layer>,
     done: &mut Undone,
 ) -> Result<()> {
     let directory = layer.map(|layer| layer.directory.as_str());
     let here: Vec<&Entry> = manifest.entries.iter().filter(|e| e.directory.as_deref() == directory).collect();
-    let (from, to) = match existing(aside, directory)? {
+    let (from, to) = match existing(undo_dir, directory)? {
         Some(from) => (from, place(disk, directory)?),
         // There was no such directory, so there are no copies of it; what came into it since goes.
         None => match existing(disk, directory)? {

@@ -6,7 +6,7 @@ use crate::io::mapping::Watch;
 use crate::lsn::SegmentId;
 use crate::segment::Segment;
 
-/// A released file that may start another life.
+/// A released file that may start another generation.
 #[derive(Debug)]
 pub(super) struct Spare {
     pub(super) name: String,
@@ -24,7 +24,7 @@ pub(super) struct Surplus {
 /// The segments that were made ready and have no durable block yet.
 ///
 /// A segment is handed to the commit path only when the superblock names it, durably: a file that may hold acknowledged
-/// blocks never exists without a word about it elsewhere. As its life page names the one made ready before, the newest
+/// blocks never exists without a word about it elsewhere. As its generation page names the one made ready before, the newest
 /// name stands for all that may be in use and have no durable header yet.
 #[derive(Debug)]
 pub(super) struct Ready {
@@ -44,7 +44,7 @@ impl Ready {
 }
 
 impl Spare {
-    /// Whether nobody can read the file's present life any more.
+    /// Whether nobody can read the file's present generation any more.
     pub(super) fn unused(&self) -> bool {
         self.watch.unused()
     }

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use crate::lsn::{Lsn, SegmentId};
-use crate::segment::Room;
+use crate::segment::SpacePool;
 
 /// What there is to do. A commit may be waiting for a segment, so that goes first, as long as the rest is not far behind.
 #[derive(Debug)]
 pub(super) struct Jobs {
-    pub(super) prepare: Option<(Lsn, Room)>,
+    pub(super) prepare: Option<(Lsn, SpacePool)>,
     pub(super) queue: VecDeque<Job>,
     next_id: SegmentId,
     pub(super) stop: bool,
@@ -50,7 +50,7 @@ impl Jobs {
             return self.queue.pop_front().map(Work::Job);
         }
         match self.prepare.take() {
-            Some((first_lsn, room)) => Some(Work::Prepare(self.take_id(), first_lsn, room)),
+            Some((first_lsn, pool)) => Some(Work::Prepare(self.take_id(), first_lsn, pool)),
             None => self.queue.pop_front().map(Work::Job),
         }
     }
@@ -63,7 +63,7 @@ const MOST_BEHIND: usize = 4;
 /// What is done next.
 #[derive(Debug)]
 pub(super) enum Work {
-    Prepare(SegmentId, Lsn, Room),
+    Prepare(SegmentId, Lsn, SpacePool),
     Job(Job),
 }
 
@@ -79,7 +79,7 @@ mod tests {
     fn the_next_segment_goes_first_unless_footers_are_far_behind() {
         let mut jobs = Jobs::new(SegmentId::new(1), false);
         jobs.queue.extend((0..MOST_BEHIND as u64 + 2).map(seal));
-        jobs.prepare = Some((Lsn::ZERO, Room::Ordinary));
+        jobs.prepare = Some((Lsn::ZERO, SpacePool::Ordinary));
         let before =
             std::iter::from_fn(|| jobs.take()).take_while(|work| matches!(work, Work::Job(_))).count();
         assert_eq!(before, 2);

@@ -186,7 +186,7 @@ impl SegmentManager {
         // All of them, whatever becomes of one: none is in the table any more.
         released.into_iter().for_each(|segment| self.reuse_or_discard(&segment));
         let removed = self.remove_surplus(&self.monitor.release);
-        or_fault!((), ReleaseOrder => self.superblock.lock().update(name_what_is_kept)?);
+        or_fault!(ReleaseOrder => self.superblock.lock().update(name_what_is_kept)?);
         drop(one_at_a_time);
         Ok((ids, removed))
     }

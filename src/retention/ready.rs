@@ -9,13 +9,18 @@ use crate::error::{Error, Result};
 use crate::format::DATA_START;
 use crate::lsn::{Lsn, SegmentId};
 use crate::mutation::or_fault;
-use crate::segment::{Plan, RESERVE, Room, Segment, Unprepared, make_reserve, prepare, size_of};
+use crate::segment::{Plan, RESERVE_FILE, Segment, SpacePool, Unprepared, make_reserve, prepare, size_of};
 use crate::trace::span;
 
 impl SegmentManager {
-    pub(super) fn prepare_segment(&self, id: SegmentId, first_lsn: Lsn, room: Room) -> Result<Arc<Segment>> {
-        let made = self.ready_segment(id, first_lsn, room);
-        if room == Room::Ordinary {
+    pub(super) fn prepare_segment(
+        &self,
+        id: SegmentId,
+        first_lsn: Lsn,
+        pool: SpacePool,
+    ) -> Result<Arc<Segment>> {
+        let made = self.ready_segment(id, first_lsn, pool);
+        if pool == SpacePool::Ordinary {
             self.monitor.note_segment(made.as_ref().err());
         }
         let segment = made?;
@@ -26,14 +31,14 @@ impl SegmentManager {
     }
 
     /// The segment that was made ready and could not be named, or else a new one; named.
-    fn ready_segment(&self, id: SegmentId, first_lsn: Lsn, room: Room) -> Result<Arc<Segment>> {
+    fn ready_segment(&self, id: SegmentId, first_lsn: Lsn, pool: SpacePool) -> Result<Arc<Segment>> {
         let unnamed = self.ready.lock().unnamed.clone();
         let segment = match unnamed {
             Some(segment) => segment,
             None => {
-                let made = match room {
-                    Room::Ordinary => self.prepare_ordinary(id, first_lsn),
-                    Room::Reserve => self.prepare_from_reserve(id, first_lsn),
+                let made = match pool {
+                    SpacePool::Ordinary => self.prepare_ordinary(id, first_lsn),
+                    SpacePool::Reserve => self.prepare_from_reserve(id, first_lsn),
                 };
                 self.counters.segments_prepared.add(u64::from(made.is_ok()));
                 let segment = Arc::new(made?);
@@ -65,7 +70,7 @@ impl SegmentManager {
         prepare(&self.disk, plan, recycled, &self.progress, &self.monitor.background).map_err(
             |Unprepared { error, left }| {
                 // The reserve that is left is the reserve.
-                if let Some((name, bytes)) = left.filter(|(name, _)| name != RESERVE) {
+                if let Some((name, bytes)) = left.filter(|(name, _)| name != RESERVE_FILE) {
                     self.surplus.lock().push(Surplus { name, bytes });
                 }
                 error
@@ -97,7 +102,7 @@ impl SegmentManager {
         self.note(&removed);
         self.replenish_reserve()?;
         let recycled = self.take_spare();
-        let plan = Plan { id, first_lsn, ..self.plan(self.options.capacity, Room::Ordinary) };
+        let plan = Plan { id, first_lsn, ..self.plan(self.options.capacity, SpacePool::Ordinary) };
         let Some(recycled) = recycled else { return self.prepare_new(&plan) };
         let segment = self.prepare(&plan, Some(&recycled))?;
         self.counters.segments_recycled.add(1);
@@ -110,16 +115,16 @@ impl SegmentManager {
             let full = std::io::ErrorKind::StorageFull.into();
             return Err(Error::io(
                 "use the reserve, which is used up:",
-                self.disk.path().join(RESERVE),
+                self.disk.path().join(RESERVE_FILE),
                 full,
             ));
         }
         let align = u64::from(self.options.block_align);
-        let plan = self.plan((bytes - DATA_START) & !(align - 1), Room::Reserve);
-        self.prepare(&Plan { id, first_lsn, ..plan }, Some(RESERVE))
+        let plan = self.plan((bytes - DATA_START) & !(align - 1), SpacePool::Reserve);
+        self.prepare(&Plan { id, first_lsn, ..plan }, Some(RESERVE_FILE))
     }
 
-    fn plan(&self, capacity: u64, room: Room) -> Plan {
+    fn plan(&self, capacity: u64, pool: SpacePool) -> Plan {
         Plan {
             uuid: self.uuid,
             id: SegmentId::default(),
@@ -129,7 +134,7 @@ impl SegmentManager {
             block_align: self.options.block_align,
             salt: or_fault!(random_salt(), Salt => 1),
             mmap: self.options.mmap,
-            room,
+            pool,
         }
     }
 
@@ -148,7 +153,11 @@ impl SegmentManager {
             self.reserve.store(have, Ordering::Relaxed);
             if have < want {
                 let full = || {
-                    Error::io("fill", self.disk.path().join(RESERVE), std::io::ErrorKind::StorageFull.into())
+                    Error::io(
+                        "fill",
+                        self.disk.path().join(RESERVE_FILE),
+                        std::io::ErrorKind::StorageFull.into(),
+                    )
                 };
                 let name = self.take_spare().ok_or_else(full)?;
                 let bytes = size_of(&self.disk, &name);
@@ -160,7 +169,7 @@ impl SegmentManager {
     }
 }
 
-/// A number that no earlier life of any file drew: from the randomness the standard library seeds its maps with.
+/// A number that no earlier generation of any file drew: from the randomness the standard library seeds its maps with.
 pub(crate) fn random_salt() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();

@@ -109,14 +109,14 @@ mod tests {
     use super::*;
     use crate::error::LogUuid;
     use crate::format::DATA_START;
-    use crate::format::segment::Life;
+    use crate::format::segment::Generation;
     use crate::io::{Disk as _, RealDisk};
 
     fn segment(id: u64, mapped: bool, disk: &RealDisk) -> Arc<Segment> {
         let name = id.to_string();
         let file = disk.create(&name).unwrap();
         file.set_len(DATA_START + 4096).unwrap();
-        let life = Life {
+        let generation = Generation {
             uuid: LogUuid::from_bytes([1; 16]),
             id: SegmentId::new(id),
             salt: id,
@@ -126,7 +126,7 @@ mod tests {
             recycled: false,
             before: None,
         };
-        Arc::new(Segment::new(life, file, name, disk.path().to_owned(), mapped).unwrap())
+        Arc::new(Segment::new(generation, file, name, disk.path().to_owned(), mapped).unwrap())
     }
 
     #[test]

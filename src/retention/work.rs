@@ -8,12 +8,12 @@ use super::jobs::{Job, Jobs, Work};
 use super::manager::SegmentManager;
 use crate::error::Result;
 use crate::lsn::{Lsn, SegmentId};
-use crate::segment::{Room, SealInput, Segment, SegmentReader, Summary, Supply, Tip, seal};
+use crate::segment::{SealInput, Segment, SegmentReader, SpacePool, Summary, Supply, Tip, seal};
 use crate::trace::{event, span};
 
 impl Supply for SegmentManager {
-    fn want(&self, first_lsn: Lsn, room: Room) {
-        self.jobs.lock().prepare = Some((first_lsn, room));
+    fn want(&self, first_lsn: Lsn, pool: SpacePool) {
+        self.jobs.lock().prepare = Some((first_lsn, pool));
         self.work.notify_all();
     }
 
@@ -46,8 +46,8 @@ impl Supply for SegmentManager {
         // Where the log has no threads, another caller may have done it meanwhile.
         let Some(work) = self.jobs.lock().take() else { return };
         match work {
-            Work::Prepare(id, first_lsn, room) => {
-                let made = self.prepare_segment(id, first_lsn, room);
+            Work::Prepare(id, first_lsn, pool) => {
+                let made = self.prepare_segment(id, first_lsn, pool);
                 self.note(&made);
                 offer(made.clone());
                 self.progress.set_hurry(false);
@@ -105,7 +105,7 @@ impl SegmentManager {
     fn tell_prepared(&self, made: &Result<Arc<Segment>>) {
         self.tell_failure(made);
         if let Ok(segment) = made {
-            let recycled = segment.life.recycled && segment.room == Room::Ordinary;
+            let recycled = segment.generation.recycled && segment.pool == SpacePool::Ordinary;
             self.options.observed.tell(|o| o.prepared(segment.id(), recycled));
         }
     }
@@ -122,7 +122,7 @@ impl SegmentManager {
     }
 
     fn write_footer(&self, id: SegmentId, end: Lsn, digest: u32) -> Result<()> {
-        // Released meanwhile: its file may already be in another life, which only this thread starts.
+        // Released meanwhile: its file may already be in another generation, which only this thread starts.
         let Some(segment) = self.table.get(id).filter(|s| s.footer().is_none()) else { return Ok(()) };
         let _span = span!(DEBUG, "seal", segment = id.get());
         let reader = SegmentReader::new(Arc::clone(&segment), end, self.options.decoder.clone());

@@ -8,7 +8,7 @@ use crate::error::CorruptionReason;
 use crate::format::block::{BLOCK_HEADER, BlockHeader};
 use crate::format::footer::{FOOTER_HEADER, Footer};
 use crate::format::record::{PLAIN_HEADER, RECORD_ALIGN, RecordHeader};
-use crate::format::segment::Life;
+use crate::format::segment::Generation;
 use crate::format::{DATA_START, Identity, align_up, crc32, is_zero};
 use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, StreamRange};
@@ -106,33 +106,33 @@ pub(crate) enum Sighting {
 }
 
 /// How many bytes the segment may have behind `from`, which lies in it or behind it.
-pub(crate) fn room_behind(life: &Life, from: Lsn) -> u64 {
-    life.capacity.saturating_sub(from.since(life.first_lsn))
+pub(crate) fn room_behind(generation: &Generation, from: Lsn) -> u64 {
+    generation.capacity.saturating_sub(from.since(generation.first_lsn))
 }
 
 /// Looks at every position at or behind `from` where a block or a footer could be, and tells `see` of those that verify.
 /// Says where the last byte that is not zero was.
 pub(crate) fn look_around(
     file: &dyn File,
-    life: &Life,
+    generation: &Generation,
     from: Lsn,
     see: impl FnMut(Sighting),
 ) -> std::io::Result<Option<Lsn>> {
-    look_within(file, life, from..Lsn::MAX, see)
+    look_within(file, generation, from..Lsn::MAX, see)
 }
 
 /// As [`look_around`], at the positions in `lsns` only. What begins there is looked at even if it ends behind.
 pub(crate) fn look_within(
     file: &dyn File,
-    life: &Life,
+    generation: &Generation,
     lsns: Range<Lsn>,
     mut see: impl FnMut(Sighting),
 ) -> std::io::Result<Option<Lsn>> {
-    let identity = life.identity();
+    let identity = generation.identity();
     let mut window = Window::new(file, file.len()?);
     let mut last = None;
-    let mut position = lsns.start.since(life.first_lsn);
-    while position <= life.capacity && life.first_lsn.plus(position) < lsns.end {
+    let mut position = lsns.start.since(generation.first_lsn);
+    while position <= generation.capacity && generation.first_lsn.plus(position) < lsns.end {
         let bytes = window.get(DATA_START + position, WINDOW)?;
         if bytes.len() < BLOCK_HEADER {
             break;
@@ -140,18 +140,18 @@ pub(crate) fn look_within(
         // A header that this piece cuts off is looked at with the next one.
         const WHOLE: usize = WINDOW - FOOTER_HEADER;
         let seen = match bytes.len() {
-            WINDOW => WHOLE - WHOLE % life.block_align as usize,
+            WINDOW => WHOLE - WHOLE % generation.block_align as usize,
             last => last,
         };
         if !is_zero(bytes) {
-            let lsn = life.first_lsn.plus(position);
+            let lsn = generation.first_lsn.plus(position);
             last = bytes.iter().rposition(|b| *b != 0).map(|i| lsn.plus(i as u64 + 1));
-            let first = align_up(position, u64::from(life.block_align)) - position;
+            let first = align_up(position, u64::from(generation.block_align)) - position;
             look_at(
                 bytes,
                 in_memory(first),
                 at_most(seen, lsns.end.since(lsn)),
-                life,
+                generation,
                 &identity,
                 lsn,
                 &mut see,
@@ -167,12 +167,12 @@ fn look_at(
     bytes: &[u8],
     first: usize,
     end: usize,
-    life: &Life,
+    generation: &Generation,
     identity: &Identity,
     lsn: Lsn,
     see: &mut impl FnMut(Sighting),
 ) {
-    for at in (first..end).step_by(life.block_align as usize) {
+    for at in (first..end).step_by(generation.block_align as usize) {
         let here = lsn.plus(at as u64);
         let (_, rest) = bytes.split_at(at);
         if let Some(b) = rest.first_chunk::<BLOCK_HEADER>()
@@ -180,7 +180,7 @@ fn look_at(
         {
             see(Sighting::Block(header));
         } else if let Some(b) = rest.first_chunk::<FOOTER_HEADER>()
-            && Footer::decode(b, identity, life.id, here).is_ok()
+            && Footer::decode(b, identity, generation.id, here).is_ok()
         {
             see(Sighting::Footer(here));
         }
@@ -212,7 +212,7 @@ fn records_in<'a>(
     })
 }
 
-/// The address behind the last record in `bytes` whose header verifies: something was written there in this life, even
+/// The address behind the last record in `bytes` whose header verifies: something was written there in this generation, even
 /// where no block header says so.
 pub(crate) fn records_end(bytes: &[u8], identity: &Identity, lsn: Lsn) -> Option<Lsn> {
     records_in(bytes, identity, lsn).last().map(|(lsn, record)| lsn.plus(record.padded_len()))

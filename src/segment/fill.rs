@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::progress::Progress;
 use crate::error::Result;
-use crate::format::segment::Life;
+use crate::format::segment::Generation;
 use crate::io::{File, PIECE, write_all_at};
 use crate::lsn::Lsn;
 use crate::monitor::Caller;
@@ -40,16 +40,16 @@ pub(super) fn fill(
     file: &dyn File,
     path: &Path,
     from: u64,
-    life: &Life,
+    generation: &Generation,
     progress: &Progress,
     caller: &Caller,
     mut rest: impl FnMut(Duration),
 ) -> Result<()> {
-    let full = life.file_len();
+    let full = generation.file_len();
     let zeros = vec![0u8; at_most(LARGE_PIECE, full - from)];
     let mut at = from;
     while at < full {
-        let ahead = !progress.is_in_a_hurry() && is_ahead(life, full - at, progress.durable());
+        let ahead = !progress.is_in_a_hurry() && is_ahead(generation, full - at, progress.durable());
         let begun = Instant::now();
         let most = if ahead { SMALL_PIECE } else { LARGE_PIECE };
         let (piece, _) = zeros.split_at(at_most(most.min(zeros.len()), full - at));
@@ -70,12 +70,12 @@ pub(super) fn fill(
 
 /// Whether so much is filled that commits can have the device for a while: a share twice as large as that of the segment in
 /// use that is used, and a little.
-fn is_ahead(life: &Life, left: u64, durable: Lsn) -> bool {
+fn is_ahead(generation: &Generation, left: u64, durable: Lsn) -> bool {
     // The segment in use may be larger than this one, and then more of it may be unused than this one has.
-    let unused = life.first_lsn.distance_from(durable).unwrap_or(0);
-    let used = life.capacity.saturating_sub(unused);
-    let filled = life.capacity - left;
-    filled >= 2 * used + life.capacity / 16
+    let unused = generation.first_lsn.distance_from(durable).unwrap_or(0);
+    let used = generation.capacity.saturating_sub(unused);
+    let filled = generation.capacity - left;
+    filled >= 2 * used + generation.capacity / 16
 }
 
 #[cfg(test)]
@@ -93,7 +93,7 @@ mod tests {
     /// there were.
     fn filled(used: u64, hurry: bool) -> (Vec<u64>, usize, usize) {
         let first_lsn = Lsn::new(10 * CAPACITY);
-        let life = Life {
+        let generation = Generation {
             uuid: LogUuid::from_bytes([7; 16]),
             id: SegmentId::new(2),
             before: None,
@@ -112,7 +112,8 @@ mod tests {
             assert!(Duration::ZERO < time && time <= LONGEST_REST);
             rests += 1;
         };
-        fill(&*file, Path::new("next"), DATA_START, &life, &progress, &Caller::default(), rest).unwrap();
+        fill(&*file, Path::new("next"), DATA_START, &generation, &progress, &Caller::default(), rest)
+            .unwrap();
         let (mut at, mut lens, mut syncs) = (DATA_START, Vec::new(), 0);
         for line in disk.trace() {
             let words: Vec<&str> = line.split(' ').collect();

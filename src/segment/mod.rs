@@ -37,9 +37,9 @@ use crate::error::{Corruption, CorruptionReason, Error, Result};
 use crate::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
 use crate::format::footer::Footer;
 use crate::format::record::{LABELLED_HEADER, PLAIN_HEADER, RecordHeader};
-use crate::format::segment::{Life, Predecessor};
+use crate::format::segment::{Generation, Predecessor};
 use crate::format::{DATA_START, Identity, Invalid, crc32};
-use crate::io::mapping::{FileLife, Mapping, Watch};
+use crate::io::mapping::{Mapping, UseCount, Watch};
 use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, SegmentId};
 use crate::mutation::or_fault;
@@ -52,7 +52,7 @@ pub(crate) use blocks::{
 };
 pub(crate) use prepare::{Plan, Unprepared, prepare, size_of};
 pub(crate) use progress::Progress;
-pub(crate) use reserve::{RESERVE, Room, make_reserve};
+pub(crate) use reserve::{RESERVE_FILE, SpacePool, make_reserve};
 pub use salvage::Salvage;
 pub(crate) use salvage::{good_blocks, last_block_end};
 pub(crate) use seal::{SealInput, clear_footer, load_footer, seal};
@@ -214,17 +214,17 @@ impl LoadedFooter {
 /// A segment's file and what is known about it.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    pub(crate) life: Life,
+    pub(crate) generation: Generation,
     pub(crate) identity: Identity,
     pub(crate) file: Arc<dyn File>,
     pub(crate) name: String,
     /// The file's whole path, for messages.
     pub(crate) path: PathBuf,
     /// What the file was made of.
-    pub(crate) room: Room,
+    pub(crate) pool: SpacePool,
     map: Option<Mapping>,
     /// Held by this value and by what is mapped of the file, footer included.
-    file_life: FileLife,
+    uses: UseCount,
     /// `u64::MAX` until the segment has ended.
     end: AtomicU64,
     /// As it was when the log last changed or asked it.
@@ -244,45 +244,45 @@ fn tell_unmapped(path: &Path, e: &std::io::Error) {
 impl Segment {
     /// A segment over an open file of at least the two pages. Maps it when `mmap` says so; what cannot be mapped is read.
     pub(crate) fn new(
-        life: Life,
+        generation: Generation,
         file: Arc<dyn File>,
         name: String,
         path: PathBuf,
         mmap: bool,
     ) -> Result<Self> {
         let file_len = file.len().map_err(|e| Error::io("stat", &path, e))?;
-        let file_life = FileLife::default();
+        let uses = UseCount::default();
         let mapped = file.as_std().filter(|_| mmap).map(|std| {
-            let len = file_len.min(life.file_len());
-            Mapping::new(std, 0, in_memory(len), &file_life)
+            let len = file_len.min(generation.file_len());
+            Mapping::new(std, 0, in_memory(len), &uses)
         });
         let map = mapped.and_then(|mapped| mapped.inspect_err(|e| tell_unmapped(&path, e)).ok());
         Ok(Segment {
             file_len: AtomicU64::new(file_len),
-            identity: life.identity(),
-            life,
+            identity: generation.identity(),
+            generation,
             file,
             name,
             path,
-            room: Room::Ordinary,
+            pool: SpacePool::Ordinary,
             map,
-            file_life,
+            uses,
             end: AtomicU64::new(u64::MAX),
             footer: OnceLock::new(),
         })
     }
 
     pub(crate) fn id(&self) -> SegmentId {
-        self.life.id
+        self.generation.id
     }
 
     pub(crate) fn first_lsn(&self) -> Lsn {
-        self.life.first_lsn
+        self.generation.first_lsn
     }
 
     /// The address behind the last one that the file has room for.
     pub(crate) fn limit(&self) -> Lsn {
-        self.life.first_lsn.plus(self.life.capacity)
+        self.generation.first_lsn.plus(self.generation.capacity)
     }
 
     /// Whether the byte at `lsn` would lie in this segment and in no later one.
@@ -338,13 +338,13 @@ impl Segment {
     }
 
     pub(crate) fn watch(&self) -> Watch {
-        self.file_life.watch()
+        self.uses.watch()
     }
 
     /// Where in the file the byte at `lsn` lies. An address that is not in the segment leads to bytes that do not verify at it.
     #[inline]
     pub(crate) fn offset(&self, lsn: Lsn) -> u64 {
-        DATA_START.saturating_add(lsn.get().saturating_sub(self.life.first_lsn.get()))
+        DATA_START.saturating_add(lsn.get().saturating_sub(self.generation.first_lsn.get()))
     }
 
     /// Up to `len` bytes at `lsn`, fewer at the end of the file.
@@ -449,7 +449,7 @@ impl Segment {
             .ok_or(Invalid::Checksum)
             .and_then(|b| BlockHeader::decode(b, &self.identity, lsn));
         match header {
-            Ok(h) if lsn.plus(h.padded_len(self.life.block_align)) <= limit => Ok(h),
+            Ok(h) if lsn.plus(h.padded_len(self.generation.block_align)) <= limit => Ok(h),
             _ => Err(self.damage(lsn, limit, CorruptionReason::BlockHeader).into()),
         }
     }
@@ -478,12 +478,12 @@ impl Segment {
                 Ok(h) => h,
                 Err(e) => return e,
             };
-            let next = block.plus(header.padded_len(self.life.block_align));
+            let next = block.plus(header.padded_len(self.generation.block_align));
             if lsn >= next {
                 block = next;
                 continue;
             }
-            if header.kind == BlockKind::Mark {
+            if header.kind == BlockKind::Marker {
                 return not_found();
             }
             return self.explain_in_block(&header, lsn).unwrap_or_else(not_found);

@@ -1,7 +1,7 @@
 //! Making the next segment ready, ahead of its first block and off the commit path.
 //!
 //! When [`prepare`] returns, the file is complete as far as durability goes: space allocated, every byte written once so
-//! that later syncs have no metadata to write, the life page on the device, and the file's name in the directory. What
+//! that later syncs have no metadata to write, the generation page on the device, and the file's name in the directory. What
 //! is missing is the header page, which makes it part of the log, and goes out with the first block.
 
 use std::path::Path;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::fill::fill;
 use super::progress::Progress;
-use super::{Room, Segment};
+use super::{Segment, SpacePool};
 use crate::error::{Error, LogUuid, Result, SYNC_NAMES};
-use crate::format::segment::{Life, file_name, has_room};
+use crate::format::segment::{Generation, file_name, has_room};
 use crate::format::{DATA_START, PAGE};
 use crate::io::{Access, Disk, File, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     pub(crate) block_align: u32,
     pub(crate) salt: u64,
     pub(crate) mmap: bool,
-    pub(crate) room: Room,
+    pub(crate) pool: SpacePool,
 }
 
 /// Numbers that are left for opening the log, each time with a tail to be written again.
@@ -92,7 +92,7 @@ fn make_segment(
     name: &str,
 ) -> Result<Segment> {
     let path = disk.path().join(name);
-    let life = Life {
+    let generation = Generation {
         uuid: plan.uuid,
         id: plan.id,
         salt: plan.salt,
@@ -106,23 +106,29 @@ fn make_segment(
         Some(file) => file,
         None => caller.call("open", &path, || disk.open(name, Access::ReadWrite))?,
     };
-    make_ready(&*file, &path, &life, progress, caller)?;
+    make_ready(&*file, &path, &generation, progress, caller)?;
     caller.call(SYNC_NAMES, disk.path(), || disk.sync())?;
-    let segment = Segment::new(life, file, name.to_owned(), path, plan.mmap)?;
-    Ok(Segment { room: plan.room, ..segment })
+    let segment = Segment::new(generation, file, name.to_owned(), path, plan.mmap)?;
+    Ok(Segment { pool: plan.pool, ..segment })
 }
 
-fn make_ready(file: &dyn File, path: &Path, life: &Life, progress: &Progress, caller: &Caller) -> Result<()> {
-    let full = life.file_len();
+fn make_ready(
+    file: &dyn File,
+    path: &Path,
+    generation: &Generation,
+    progress: &Progress,
+    caller: &Caller,
+) -> Result<()> {
+    let full = generation.file_len();
     let had = caller.call("stat", path, || file.len())?;
     if had > full {
         caller.call("truncate", path, || file.set_len(full))?;
     }
     caller.call("allocate", path, || file.allocate(full))?;
-    // The header page of an earlier life goes with the first pass; its blocks stay and do not verify in this one.
-    let from = if life.recycled { had.clamp(DATA_START, full) } else { DATA_START };
-    fill(file, path, from, life, progress, caller, std::thread::sleep)?;
-    let mut pages = life.encode().to_vec();
+    // The header page of an earlier generation goes with the first pass; its blocks stay and do not verify in this one.
+    let from = if generation.recycled { had.clamp(DATA_START, full) } else { DATA_START };
+    fill(file, path, from, generation, progress, caller, std::thread::sleep)?;
+    let mut pages = generation.encode().to_vec();
     pages.resize(2 * PAGE, 0);
     caller.call("write", path, || write_all_at(file, &pages, 0))?;
     caller.call("fsync", path, || file.sync_all())

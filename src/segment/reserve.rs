@@ -22,24 +22,24 @@ use crate::io::{Access, Allocated, Disk, File, PIECE, write_all_at};
 use crate::monitor::Caller;
 use crate::size::at_most;
 
-/// Which space a segment is made of, and which a batch may go into.
+/// The space that a segment is made from, or that a batch may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// What everybody uses.
+pub(crate) enum SpacePool {
+    /// What all writes use.
     Ordinary,
-    /// The reserve, too: for what frees room.
+    /// Also the reserve; only for operations that free space.
     Reserve,
 }
 
-impl Room {
-    /// Whether what may use this room may go into a segment made of `other`.
-    pub(crate) fn may_use(self, other: Room) -> bool {
-        self == Room::Reserve || other == Room::Ordinary
+impl SpacePool {
+    /// Whether what may use this pool may go into a segment made of `other`.
+    pub(crate) fn may_use(self, other: SpacePool) -> bool {
+        self == SpacePool::Reserve || other == SpacePool::Ordinary
     }
 }
 
 /// The reserve's file name.
-pub(crate) const RESERVE: &str = "reserve";
+pub(crate) const RESERVE_FILE: &str = "reserve";
 
 /// The least that is of use: the pages of a segment, and a block.
 const LEAST: u64 = DATA_START + PAGE as u64;
@@ -47,10 +47,10 @@ const LEAST: u64 = DATA_START + PAGE as u64;
 /// Sees to it that the reserve is there, with this many bytes of space if they are to be had, else with fewer; says how
 /// many.
 pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64, caller: &Caller) -> Result<u64> {
-    let path = disk.path().join(RESERVE);
-    let file = match caller.call("open", &path, || disk.open(RESERVE, Access::ReadWrite)) {
+    let path = disk.path().join(RESERVE_FILE);
+    let file = match caller.call("open", &path, || disk.open(RESERVE_FILE, Access::ReadWrite)) {
         Err(e) if e.io_kind() == Some(std::io::ErrorKind::NotFound) => {
-            caller.call("create", &path, || disk.create(RESERVE))?
+            caller.call("create", &path, || disk.create(RESERVE_FILE))?
         }
         opened => opened?,
     };
@@ -61,7 +61,7 @@ pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64, caller: &Caller) ->
     while let Err(e) = caller.call("allocate", &path, || hold(&*file, want)) {
         if !e.is_full() || want / 2 < LEAST {
             // A reserve of no use; that it could not be removed adds nothing to the reason.
-            drop(caller.call("remove", &path, || disk.remove(RESERVE)));
+            drop(caller.call("remove", &path, || disk.remove(RESERVE_FILE)));
             return Err(e);
         }
         want /= 2;

@@ -52,7 +52,7 @@ impl<'a> Salvage<'a> {
                 let start = from.plus(BLOCK_HEADER as u64);
                 self.in_block = Some((start, start.plus(u64::from(header.body_len))));
                 self.blocks += 1;
-                self.at = from.plus(header.padded_len(self.segment.life.block_align));
+                self.at = from.plus(header.padded_len(self.segment.generation.block_align));
                 Ok(())
             }
             Err(Error::Corruption(c)) => {
@@ -71,9 +71,9 @@ impl<'a> Salvage<'a> {
 /// Where blocks from `from` on begin that verify, and where they end.
 pub(crate) fn good_blocks(segment: &Segment, from: Lsn) -> Result<Vec<(Lsn, Lsn)>> {
     let mut good = Vec::new();
-    look_around(&*segment.file, &segment.life, from, |seen| {
+    look_around(&*segment.file, &segment.generation, from, |seen| {
         if let Sighting::Block(header) = seen {
-            good.push((header.lsn, header.lsn.plus(header.padded_len(segment.life.block_align))));
+            good.push((header.lsn, header.lsn.plus(header.padded_len(segment.generation.block_align))));
         }
     })
     .map_err(|e| Error::io("read", &segment.path, e))?;

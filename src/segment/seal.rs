@@ -25,7 +25,7 @@ pub(crate) struct SealInput {
 
 /// Where a footer lies when the segment ended at `end`.
 fn footer_offset(segment: &Segment, end: Lsn) -> u64 {
-    align_up(segment.offset(end), u64::from(segment.life.block_align))
+    align_up(segment.offset(end), u64::from(segment.generation.block_align))
 }
 
 /// Writes the footer, its fixed part last, cuts the file behind it, and reads it back.
@@ -124,7 +124,7 @@ pub(crate) fn load_footer(segment: &Segment, end: Lsn, mmap: bool) -> Result<Opt
 fn footer_bytes(segment: &Segment, footer: &Footer, at: u64, mmap: bool) -> Result<Option<Bytes>> {
     let len = in_memory(footer.total_len());
     if let (true, Some(std)) = (mmap, segment.file.as_std()) {
-        match Mapping::new(std, at, len, &segment.file_life) {
+        match Mapping::new(std, at, len, &segment.uses) {
             Ok(map) => return Ok(Some(map.all())),
             Err(e) => tell_unmapped(&segment.path, &e),
         }

@@ -5,7 +5,7 @@
 //!  \__ the first is good _______/ \__ the second is good ______/
 //! ```
 //!
-//! At each moment one slot is on the device and is not being written. A life that was killed, or whose sync failed, may
+//! At each moment one slot is on the device and is not being written. A process that was killed, or whose sync failed, may
 //! leave the slot that it wrote last in the cache only. As the order is always the same, an open knows which one that is,
 //! and writes it again before it touches the other.
 

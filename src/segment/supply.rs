@@ -13,14 +13,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Room, Segment, Tip};
+use super::{Segment, SpacePool, Tip};
 use crate::error::Result;
 use crate::lsn::Lsn;
 
 /// The segment manager, as the commit path sees it.
 pub(crate) trait Supply: fmt::Debug + Send + Sync {
-    /// The segment that begins at `first_lsn` is to be made ready, out of this room; [`Supply::work`] hands it over.
-    fn want(&self, first_lsn: Lsn, room: Room);
+    /// The segment that begins at `first_lsn` is to be made ready, out of this pool of space; [`Supply::work`] hands it over.
+    fn want(&self, first_lsn: Lsn, pool: SpacePool);
 
     /// The first block of `segment` is durable, and with it the end of its predecessor. Called before anybody can know.
     fn started(&self, segment: &Arc<Segment>, predecessor: Tip);

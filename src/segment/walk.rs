@@ -76,13 +76,13 @@ impl SegmentReader {
     /// How many bytes of blocks its file was made for.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        self.segment.life.capacity
+        self.segment.generation.capacity
     }
 
     /// What its blocks begin at multiples of.
     #[must_use]
     pub fn block_align(&self) -> u32 {
-        self.segment.life.block_align
+        self.segment.generation.block_align
     }
 
     /// The summary in its footer; `None` when it had no footer when the log was opened, or one of which not every byte
@@ -225,7 +225,7 @@ impl Iterator for Blocks<'_> {
         match self.segment.read_block_header(self.at, self.limit) {
             Ok(header) => {
                 let start = self.at.plus(BLOCK_HEADER as u64);
-                self.at = self.at.plus(header.padded_len(self.segment.life.block_align));
+                self.at = self.at.plus(header.padded_len(self.segment.generation.block_align));
                 Some(Ok(BlockSpan {
                     start,
                     end: start.plus(u64::from(header.body_len)),

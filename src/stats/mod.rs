@@ -57,7 +57,7 @@ pub(crate) struct Counters {
     pub(crate) batches: Counter,
     pub(crate) payload_bytes: Counter,
     blocks: Counter,
-    marks: Counter,
+    markers: Counter,
     written_bytes: Counter,
     syncs: Counter,
     pub(crate) slow_syncs: Counter,
@@ -91,7 +91,7 @@ impl Default for Counters {
             batches: Counter::named("seawall_batches_total"),
             payload_bytes: Counter::named("seawall_batch_bytes_total"),
             blocks: Counter::named("seawall_blocks_total"),
-            marks: Counter::named("seawall_marks_total"),
+            markers: Counter::named("seawall_markers_total"),
             written_bytes: Counter::named("seawall_written_bytes_total"),
             syncs: Counter::named("seawall_syncs_total"),
             slow_syncs: Counter::named("seawall_slow_syncs_total"),
@@ -130,10 +130,10 @@ pub struct Stats {
     pub batches: u64,
     /// Bytes of those batches: payloads with their record headers.
     pub batch_bytes: u64,
-    /// Blocks written, marks not counted. Batches per block is how well commits are grouped.
+    /// Blocks written, marker blocks not counted. Batches per block is how well commits are grouped.
     pub blocks: u64,
-    /// Marks written: blocks without records that prove the one before durable.
-    pub marks: u64,
+    /// Marker blocks written: blocks without records that prove the one before durable.
+    pub markers: u64,
     /// Bytes written to segments on the commit path, headers and padding included.
     pub written_bytes: u64,
     /// `fdatasync` calls on the commit path.
@@ -173,15 +173,15 @@ pub struct Stats {
     pub cuts: u64,
     /// The bytes of those pieces.
     pub cut_bytes: u64,
-    /// Of each block, marks not counted, how many bytes were written for it, header and padding included.
+    /// Of each block, marker blocks not counted, how many bytes were written for it, header and padding included.
     pub block_bytes: Histogram,
-    /// Of each block, marks not counted, how many records it has.
+    /// Of each block, marker blocks not counted, how many records it has.
     pub block_records: Histogram,
-    /// Of each block, marks included, how long its `write` took, in nanoseconds.
+    /// Of each block, marker blocks included, how long its `write` took, in nanoseconds.
     pub write_times: Histogram,
     /// Of each `fdatasync` on the commit path, how long it took, in nanoseconds.
     pub sync_times: Histogram,
-    /// Of each block, marks not counted, how long it was from the first of its batches being staged until its sync
+    /// Of each block, marker blocks not counted, how long it was from the first of its batches being staged until its sync
     /// returned, in nanoseconds: the longest that anybody had to wait for it.
     pub commit_times: Histogram,
     /// How long the call to the disk has lasted that is under way and has lasted longest; zero when none is.
@@ -213,7 +213,7 @@ impl Counters {
         self.write_times.record_time(block.write);
         self.sync_times.record_time(block.sync);
         if block.records == 0 {
-            self.marks.add(1);
+            self.markers.add(1);
             return;
         }
         self.blocks.add(1);
@@ -235,7 +235,7 @@ impl Counters {
             batches: self.batches.get(),
             batch_bytes: self.payload_bytes.get(),
             blocks: self.blocks.get(),
-            marks: self.marks.get(),
+            markers: self.markers.get(),
             written_bytes: self.written_bytes.get(),
             syncs: self.syncs.get(),
             sync_time: Duration::from_nanos(self.sync_nanos.get()),

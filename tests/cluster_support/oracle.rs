@@ -253,7 +253,7 @@ impl Facts {
     /// Nodes that have applied the same have the same members.
     pub fn configured(&mut self, node: &Node) -> Checked {
         let (status, stored) = (node.status(), node.storage().recover());
-        // A snapshot, or an earlier life, may be ahead of what is applied.
+        // A snapshot, or an earlier run, may be ahead of what is applied.
         if status.failed || status.first > status.applied + 1 || stored.conf_state_index > status.applied {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use seawall::error::LogUuid;
 use seawall::format::block::{BLOCK_HEADER, BlockHeader};
 use seawall::format::footer::{FOOTER_HEADER, Footer};
-use seawall::format::segment::{Life, SegmentHeader, parse_file_name};
+use seawall::format::segment::{Generation, SegmentHeader, parse_file_name};
 use seawall::format::superblock::{FILE_NAME, Superblock};
 use seawall::format::{DATA_START, PAGE};
 use seawall::{Lsn, SegmentId};
@@ -33,22 +33,22 @@ pub fn proven(files: &BTreeMap<String, Vec<u8>>) -> Lsn {
 
 fn proven_by_segment(bytes: &[u8], uuid: LogUuid, id: SegmentId, first: Lsn) -> Lsn {
     let page = |at: usize| bytes.get(at..).and_then(|b| b.first_chunk::<PAGE>());
-    let life = page(0).and_then(|p| Life::decode(p).ok());
-    let Some(life) = life.filter(|l| l.uuid == uuid && l.id == id && l.first_lsn == first) else {
+    let generation = page(0).and_then(|p| Generation::decode(p).ok());
+    let Some(generation) = generation.filter(|l| l.uuid == uuid && l.id == id && l.first_lsn == first) else {
         return Lsn::ZERO;
     };
     let mut best = Lsn::ZERO;
     if let Some(header) = page(PAGE).and_then(|p| SegmentHeader::decode(p, uuid).ok())
-        && (header.id, header.first_lsn, header.salt) == (id, first, life.salt)
+        && (header.id, header.first_lsn, header.salt) == (id, first, generation.salt)
     {
         best = best.max(header.durable).max(header.predecessor.map_or(Lsn::ZERO, |p| p.end));
     }
-    let identity = life.identity();
+    let identity = generation.identity();
     let data = bytes.get(usize::try_from(DATA_START).unwrap_or(usize::MAX)..).unwrap_or_default();
-    for at in (0..data.len()).step_by(life.block_align as usize) {
+    for at in (0..data.len()).step_by(generation.block_align as usize) {
         let lsn = first.plus(at as u64);
         let rest = &data[at..];
-        if (at as u64) < life.capacity
+        if (at as u64) < generation.capacity
             && let Some(b) = rest.first_chunk::<BLOCK_HEADER>()
             && let Ok(header) = BlockHeader::decode(b, &identity, lsn)
         {

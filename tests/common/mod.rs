@@ -14,7 +14,7 @@ use seawall::{Batch, Error, Lsn, Options, Record, Wal};
 
 /// A log in small pieces, on one thread.
 pub fn options() -> Options {
-    Options::new().segment_size(24 << 10).threads(false).idle_mark(Duration::from_secs(3600))
+    Options::new().segment_size(24 << 10).threads(false).idle_marker(Duration::from_secs(3600))
 }
 
 pub fn open(options: &Options, disk: &SimDisk) -> Result<Wal, Error> {

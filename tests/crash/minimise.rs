@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use seawall::io::sim::{Fate, SimDisk};
 
 use super::sweep::{Finding, message};
-use super::{Case, End, Found, Kind, Life, Subject, Wrong, replay, replay_with};
+use super::{Case, End, Found, Kind, Run, Subject, Wrong, replay, replay_with};
 
 /// Repetitions that a minimisation may take.
 const MOST: usize = 20_000;
@@ -62,42 +62,42 @@ impl<S: Subject> Minimiser<'_, S> {
     }
 
     fn drop_lives(&mut self) {
-        for at in (0..self.best.lives.len()).rev() {
-            self.attempt(|c| drop(c.lives.remove(at)));
+        for at in (0..self.best.runs.len()).rev() {
+            self.attempt(|c| drop(c.runs.remove(at)));
         }
     }
 
     fn drop_steps(&mut self) {
-        for at in 0..self.best.lives.len() {
+        for at in 0..self.best.runs.len() {
             // From the back: what comes later disturbs nothing before it.
-            for step in (0..self.best.lives[at].steps.len()).rev() {
+            for step in (0..self.best.runs[at].steps.len()).rev() {
                 self.attempt(|c| {
-                    c.lives[at].steps.remove(step);
+                    c.runs[at].steps.remove(step);
                 });
             }
         }
     }
 
     fn end_earlier(&mut self) {
-        for at in 0..self.best.lives.len() {
-            let End::PowerOff(call) = self.best.lives[at].end else { continue };
-            let earlier = (0..call).find(|n| self.attempt(|c| c.lives[at].end = End::PowerOff(*n)));
+        for at in 0..self.best.runs.len() {
+            let End::PowerOff(call) = self.best.runs[at].end else { continue };
+            let earlier = (0..call).find(|n| self.attempt(|c| c.runs[at].end = End::PowerOff(*n)));
             if earlier.is_none() {
                 // Simpler to understand, if it comes to the same.
-                self.attempt(|c| c.lives[at].end = End::After);
+                self.attempt(|c| c.runs[at].end = End::After);
             }
         }
     }
 
     fn simplify_fates(&mut self) {
-        for at in 0..self.best.lives.len() {
-            let Found::Crashed(fates) = self.best.lives[at].found.clone() else {
-                self.attempt(|c| c.lives[at].found = Found::Crashed(Vec::new()));
+        for at in 0..self.best.runs.len() {
+            let Found::Crashed(fates) = self.best.runs[at].found.clone() else {
+                self.attempt(|c| c.runs[at].found = Found::Crashed(Vec::new()));
                 continue;
             };
             for n in (0..fates.len()).rev() {
                 for simpler in simpler(fates[n]) {
-                    if self.attempt(|c| set_fate(&mut c.lives[at], n, *simpler)) {
+                    if self.attempt(|c| set_fate(&mut c.runs[at], n, *simpler)) {
                         break;
                     }
                 }
@@ -118,8 +118,8 @@ fn simpler(fate: Fate) -> &'static [Fate] {
     }
 }
 
-fn set_fate(life: &mut Life, at: usize, fate: Fate) {
-    if let Found::Crashed(fates) = &mut life.found {
+fn set_fate(run: &mut Run, at: usize, fate: Fate) {
+    if let Found::Crashed(fates) = &mut run.found {
         fates[at] = fate;
         while fates.last() == Some(&Fate::Lost) {
             fates.pop();
@@ -142,38 +142,38 @@ pub fn report<S: Subject>(subject: &S, finding: &Finding) -> String {
     lines.join("\n")
 }
 
-/// A case in words: what each life called, how it ended, and what became of what it had not synced.
+/// A case in words: what each run called, how it ended, and what became of what it had not synced.
 fn words<S: Subject>(subject: &S, case: &Case) -> Vec<String> {
     let (mut lines, mut number) = (Vec::new(), 0);
-    let show = |life: &Life, disk: &SimDisk| {
+    let show = |run: &Run, disk: &SimDisk| {
         number += 1;
-        lines.push(format!("  life {number}: {} steps {:x?}, {:?}", life.steps.len(), life.steps, life.end));
-        lines.extend(calls(life, disk));
-        lines.extend(fates(life, disk));
+        lines.push(format!("  run {number}: {} steps {:x?}, {:?}", run.steps.len(), run.steps, run.end));
+        lines.extend(calls(run, disk));
+        lines.extend(fates(run, disk));
     };
     let shown = catch_unwind(AssertUnwindSafe(|| replay_with(subject, case, show)));
     if shown.is_err() {
-        lines.push("  the next life panics".into());
+        lines.push("  the next run panics".into());
     }
     lines
 }
 
-/// The calls up to the end of the life: what is in the trace behind it was not done.
-fn calls(life: &Life, disk: &SimDisk) -> Vec<String> {
+/// The calls up to the end of the run: what is in the trace behind it was not done.
+fn calls(run: &Run, disk: &SimDisk) -> Vec<String> {
     let number = |line: &String| line.split(':').next().and_then(|n| n.parse::<u64>().ok());
-    let done = |line: &String| match life.end {
+    let done = |line: &String| match run.end {
         End::PowerOff(call) => number(line).is_none_or(|n| n < call),
         End::Fault(..) | End::After => true,
     };
     disk.trace().into_iter().take_while(done).map(|line| format!("    {line}")).collect()
 }
 
-fn fates(life: &Life, disk: &SimDisk) -> Vec<String> {
-    let left = match life.end {
+fn fates(run: &Run, disk: &SimDisk) -> Vec<String> {
+    let left = match run.end {
         End::PowerOff(call) => disk.before(call).unwrap_or_else(|| disk.clone()),
         End::Fault(..) | End::After => disk.clone(),
     };
-    let Found::Crashed(fates) = &life.found else { return vec![format!("    {:?}", life.found)] };
+    let Found::Crashed(fates) = &run.found else { return vec![format!("    {:?}", run.found)] };
     let fates = fates.iter().chain(std::iter::repeat(&Fate::Lost));
     let things = left.unsynced();
     let each = things.iter().zip(fates).map(|(unsynced, fate)| format!("      {unsynced}: {fate:?}"));

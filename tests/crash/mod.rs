@@ -1,16 +1,16 @@
 //! Crashing a program on a simulated disk in every way, whatever the program is.
 //!
-//! What a case does to a log is data: lives, one after the other, each with its operations, its end (the power goes off at
+//! What a case does to a log is data: runs, one after the other, each with its operations, its end (the power goes off at
 //! a call, or a call fails), and what the machine is found like afterwards. So a case can be repeated, and made smaller.
 //!
 //! ```text
-//!  life 1: open, check, operations ... call c |power off| fates of what was not synced
-//!  life 2: open (recovery) .. call r          |power off| fates            <- a crash in recovery
-//!  life 3: open, check, operations ...        |killed|                     <- written on, where stale tails lie
+//!  run 1: open, check, operations ... call c |power off| fates of what was not synced
+//!  run 2: open (recovery) .. call r          |power off| fates            <- a crash in recovery
+//!  run 3: open, check, operations ...        |killed|                     <- written on, where stale tails lie
 //!  at last: open, check
 //! ```
 //!
-//! One run of a life serves for a crash at each of its calls: the disk remembers what it was before every one of them.
+//! One run serves for a crash at each of its calls: the disk remembers what it was before every one of them.
 
 // Each user takes a part.
 #![allow(dead_code)]
@@ -119,18 +119,18 @@ impl Wrong {
     }
 }
 
-/// How a life ends.
+/// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The power goes off at this call.
     PowerOff(u64),
-    /// This call fails, and the life goes on to its last operation.
+    /// This call fails, and the run goes on to its last operation.
     Fault(u64, Fault),
     /// After the last operation, before the log is closed.
     After,
 }
 
-/// What is found after a life.
+/// What is found after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A power failure: these are the fates of what was not synced, the rest being lost.
@@ -155,18 +155,18 @@ impl Found {
     }
 }
 
-/// One life of a log.
+/// One run of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct Run {
     /// The seed of each operation.
     pub steps: Vec<u64>,
     pub end: End,
     pub found: Found,
 }
 
-/// A life as it was lived: what it left at each call.
+/// What a run left at each of its calls.
 #[derive(Debug)]
-pub struct Lived<O> {
+pub struct RunRecord<O> {
     pub disk: SimDisk,
     /// Up to which call each part of it went and what was known meanwhile: first the opening, then each step.
     parts: Vec<(u64, O)>,
@@ -177,7 +177,7 @@ pub struct Lived<O> {
     pub checked_at: u64,
 }
 
-impl<O: Clone> Lived<O> {
+impl<O: Clone> RunRecord<O> {
     /// What is known when the power goes off at `call`.
     pub fn oracle_at(&self, call: u64) -> O {
         self.parts.iter().find(|(until, _)| call < *until).map_or(&self.oracle, |(_, o)| o).clone()
@@ -200,7 +200,7 @@ pub struct Alive<'a, S: Subject> {
     subject: &'a S,
     /// None when an injected fault kept it from being opened.
     pub log: Option<S::Log>,
-    pub lived: Lived<S::Oracle>,
+    pub recorded: RunRecord<S::Oracle>,
 }
 
 impl<'a, S: Subject> Alive<'a, S> {
@@ -219,7 +219,7 @@ impl<'a, S: Subject> Alive<'a, S> {
         disk.keep_history();
         let opened = subject.open(forgetful::disk(disk));
         let opened_at = disk.calls();
-        let mut lived = Lived {
+        let mut recorded = RunRecord {
             disk: disk.clone(),
             parts: vec![(opened_at, oracle.clone())],
             oracle,
@@ -229,28 +229,28 @@ impl<'a, S: Subject> Alive<'a, S> {
         let log = match opened {
             Ok(log) => log,
             Err(e) if e.io && fault.is_some_and(|(call, _)| call < opened_at) => {
-                return Ok(Alive { subject, log: None, lived });
+                return Ok(Alive { subject, log: None, recorded });
             }
             Err(e) => return Err(Wrong::new(Kind::Refused, e.why)),
         };
         check_cuts(subject.wal(&log), &before)?;
-        subject.check(&log, &mut lived.oracle)?;
-        lived.checked_at = disk.calls();
-        Ok(Alive { subject, log: Some(log), lived })
+        subject.check(&log, &mut recorded.oracle)?;
+        recorded.checked_at = disk.calls();
+        Ok(Alive { subject, log: Some(log), recorded })
     }
 
     /// Takes steps until the power would be off.
     pub fn go_on(&mut self, steps: &[u64], end: End) -> Result<(), Wrong> {
         let Some(log) = &self.log else { return Ok(()) };
         for seed in steps {
-            if matches!(end, End::PowerOff(call) if call < self.lived.disk.calls()) {
+            if matches!(end, End::PowerOff(call) if call < self.recorded.disk.calls()) {
                 break;
             }
-            let mut after = self.lived.oracle.clone();
+            let mut after = self.recorded.oracle.clone();
             self.subject.step(log, &mut after, *seed)?;
-            let during = self.subject.during(&self.lived.oracle, &after);
-            self.lived.parts.push((self.lived.disk.calls(), during));
-            self.lived.oracle = after;
+            let during = self.subject.during(&self.recorded.oracle, &after);
+            self.recorded.parts.push((self.recorded.disk.calls(), during));
+            self.recorded.oracle = after;
         }
         Ok(())
     }
@@ -268,10 +268,10 @@ fn check_cuts(wal: &Wal, before: &SimDisk) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Lives that lead to something wrong.
+/// Runs that lead to something wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    pub lives: Vec<Life>,
+    pub runs: Vec<Run>,
 }
 
 /// Repeats a case: what is wrong, if it still is.
@@ -279,32 +279,32 @@ pub fn replay<S: Subject>(subject: &S, case: &Case) -> Option<Wrong> {
     replay_with(subject, case, |_, _| {})
 }
 
-/// The same, showing each life's disk at its end and what it is.
+/// The same, showing each run's disk at its end and what it is.
 pub fn replay_with<S: Subject>(
     subject: &S,
     case: &Case,
-    mut show: impl FnMut(&Life, &SimDisk),
+    mut show: impl FnMut(&Run, &SimDisk),
 ) -> Option<Wrong> {
     let (mut disk, mut oracle) = (SimDisk::new(), S::Oracle::default());
-    for life in &case.lives {
-        let fault = match life.end {
+    for run in &case.runs {
+        let fault = match run.end {
             End::Fault(call, fault) => Some((call, fault)),
             _ => None,
         };
         let mut alive = match Alive::begin(subject, &disk, oracle, fault) {
             Ok(alive) => alive,
             Err(wrong) => {
-                show(life, &disk);
+                show(run, &disk);
                 return Some(wrong);
             }
         };
-        let gone_on = alive.go_on(&life.steps, life.end);
-        show(life, &alive.lived.disk);
+        let gone_on = alive.go_on(&run.steps, run.end);
+        show(run, &alive.recorded.disk);
         if let Err(wrong) = gone_on {
             return Some(wrong);
         }
-        let (left, known) = alive.lived.ended(life.end);
-        (disk, oracle) = (life.found.of(&left), known);
+        let (left, known) = alive.recorded.ended(run.end);
+        (disk, oracle) = (run.found.of(&left), known);
     }
     Alive::begin(subject, &disk, oracle, None).err()
 }

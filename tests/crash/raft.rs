@@ -30,7 +30,7 @@ impl Groups {
             .segment_size(24 << 10)
             .mmap(false)
             .threads(false)
-            .idle_mark(Duration::from_secs(3600));
+            .idle_marker(Duration::from_secs(3600));
         Groups { options: RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(1000) }
     }
 }

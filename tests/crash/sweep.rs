@@ -1,4 +1,4 @@
-//! The sweep: from one seed, a life, a crash at each of its calls, recovery crashed at each of its calls, another life and
+//! The sweep: from one seed, a run, a crash at each of its calls, recovery crashed at each of its calls, another run and
 //! another crash; every state that is found is opened and judged.
 //!
 //! A state that was judged already, with the same disk and the same promises, is not opened again.
@@ -9,12 +9,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use seawall::io::sim::{CrashStyle, Fate, Fault, Rng, SimDisk, SyncFailure, Unsynced};
 
-use super::{Alive, Case, End, Found, Kind, Life, Lived, Subject, Wrong};
+use super::{Alive, Case, End, Found, Kind, Run, RunRecord, Subject, Wrong};
 
 /// How much of everything that could happen is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
-    /// Steps of the first life.
+    /// Steps of the first run.
     pub steps: u64,
     /// All subsets where so many sectors or fewer are unsynced.
     pub exhaustive: u32,
@@ -26,9 +26,9 @@ pub struct Form {
     pub recoveries: u64,
     /// Of the states, one in so many is written on, and crashed again.
     pub further: u64,
-    /// Calls of a life that goes on at which it is crashed.
+    /// Calls of a run that goes on at which it is crashed.
     pub further_cuts: usize,
-    /// Of the calls of the first life, one in so many fails instead of the power going off.
+    /// Of the calls of the first run, one in so many fails instead of the power going off.
     pub faults: u64,
     /// A sector that is being written may come out as zeros or garbage. Where blocks share sectors that is more than a log
     /// can bear: there a device is needed that spoils no other 512 bytes than those it writes.
@@ -72,7 +72,7 @@ pub struct Tally {
     pub states: u64,
     /// Of those, the ones left by a crash during recovery.
     pub double_crashes: u64,
-    /// Of those, the ones left by a crash in a life that followed a crash.
+    /// Of those, the ones left by a crash in a run that followed a crash.
     pub written_on: u64,
     /// Of those, the ones found after a call had failed.
     pub failures: u64,
@@ -135,8 +135,8 @@ pub struct Sweep<'a, S: Subject> {
     form: &'a Form,
     rng: Rng,
     seen: HashSet<u64>,
-    /// The lives that lead to where the sweep is.
-    path: Vec<Life>,
+    /// The runs that lead to where the sweep is.
+    path: Vec<Run>,
     /// Of the states of the call at hand, which are very many, one in so many is followed further.
     thin: u64,
     pub tally: Tally,
@@ -159,7 +159,7 @@ pub fn sweep_seed<S: Subject>(subject: &S, form: &Form, seed: u64) -> (Tally, Op
     };
     let finding = wrong.map(|wrong| {
         sweep.tally.wrong[Kind::ALL.iter().position(|(k, _)| *k == wrong.kind).unwrap()] += 1;
-        Finding { seed, wrong, case: Case { lives: sweep.path.clone() } }
+        Finding { seed, wrong, case: Case { runs: sweep.path.clone() } }
     });
     (sweep.tally, finding)
 }
@@ -181,32 +181,32 @@ impl<S: Subject> Sweep<'_, S> {
 
     fn run(&mut self) -> Result<(), Wrong> {
         let steps = self.steps(self.form.steps);
-        let lived = self.live(&SimDisk::new(), S::Oracle::default(), &steps, End::After)?;
-        for call in lived.disk.history() {
+        let recorded = self.live(&SimDisk::new(), S::Oracle::default(), &steps, End::After)?;
+        for call in recorded.disk.history() {
             let end = End::PowerOff(call);
-            let (left, _) = lived.ended(end);
+            let (left, _) = recorded.ended(end);
             let states = self.all_fates(&left);
             self.thin = (states.len() as u64).div_ceil(FOLLOWED);
             for fates in states {
-                self.found(&lived, &steps, end, Found::Crashed(fates), Origin::Crash, 2)?;
+                self.found(&recorded, &steps, end, Found::Crashed(fates), Origin::Crash, 2)?;
             }
             if self.one_in(4) {
-                self.found(&lived, &steps, end, Found::Killed, Origin::Crash, 2)?;
+                self.found(&recorded, &steps, end, Found::Killed, Origin::Crash, 2)?;
             }
         }
         self.thin = 1;
-        self.fail_calls(&lived, &steps)
+        self.fail_calls(&recorded, &steps)
     }
 
-    /// Runs a life to its end. While it runs it is on the path, for a panic to be found there.
+    /// Executes a run to its end. While it runs it is on the path, for a panic to be found there.
     fn live(
         &mut self,
         disk: &SimDisk,
         oracle: S::Oracle,
         steps: &[u64],
         end: End,
-    ) -> Result<Lived<S::Oracle>, Wrong> {
-        self.path.push(Life { steps: steps.to_vec(), end, found: Found::Killed });
+    ) -> Result<RunRecord<S::Oracle>, Wrong> {
+        self.path.push(Run { steps: steps.to_vec(), end, found: Found::Killed });
         let fault = match end {
             End::Fault(call, fault) => Some((call, fault)),
             _ => None,
@@ -214,44 +214,44 @@ impl<S: Subject> Sweep<'_, S> {
         let mut alive = Alive::begin(self.subject, disk, oracle, fault)?;
         alive.go_on(steps, end)?;
         self.path.pop();
-        Ok(alive.lived)
+        Ok(alive.recorded)
     }
 
     /// Instead of the power going off, a call fails; the program goes on, and nothing is acknowledged that is not so.
-    fn fail_calls(&mut self, whole: &Lived<S::Oracle>, steps: &[u64]) -> Result<(), Wrong> {
+    fn fail_calls(&mut self, whole: &RunRecord<S::Oracle>, steps: &[u64]) -> Result<(), Wrong> {
         for call in 0..whole.disk.calls() {
             let checking = (whole.opened_at..whole.checked_at).contains(&call);
             if checking || !self.one_in(self.form.faults) {
                 continue;
             }
             let end = End::Fault(call, any_fault(&mut self.rng));
-            let lived = self.live(&SimDisk::new(), S::Oracle::default(), steps, end)?;
-            let fates = self.few_fates(&lived.disk);
+            let recorded = self.live(&SimDisk::new(), S::Oracle::default(), steps, end)?;
+            let fates = self.few_fates(&recorded.disk);
             for found in fates.into_iter().map(Found::Crashed).chain([Found::Killed, Found::Evicted]) {
-                self.found(&lived, steps, end, found, Origin::Failure, 1)?;
+                self.found(&recorded, steps, end, found, Origin::Failure, 1)?;
             }
         }
         Ok(())
     }
 
-    /// Opens and judges what is found after a life, and what may come after that.
+    /// Opens and judges what is found after a run, and what may come after that.
     fn found(
         &mut self,
-        lived: &Lived<S::Oracle>,
+        recorded: &RunRecord<S::Oracle>,
         steps: &[u64],
         end: End,
         found: Found,
         origin: Origin,
         depth: u32,
     ) -> Result<(), Wrong> {
-        let (left, oracle) = lived.ended(end);
+        let (left, oracle) = recorded.ended(end);
         let disk = found.of(&left);
         let key = disk.fingerprint().rotate_left(17) ^ self.subject.key(&oracle);
         if !self.seen.insert(key) {
             self.tally.repeated += 1;
             return Ok(());
         }
-        self.path.push(Life { steps: steps.to_vec(), end, found });
+        self.path.push(Run { steps: steps.to_vec(), end, found });
         self.judge(&disk, oracle, origin, depth)?;
         self.path.pop();
         Ok(())
@@ -271,7 +271,7 @@ impl<S: Subject> Sweep<'_, S> {
             return Ok(());
         }
         if self.one_in(self.form.recoveries * self.thin) {
-            self.crash_recovery(&alive.lived, depth)?;
+            self.crash_recovery(&alive.recorded, depth)?;
         }
         if self.one_in(self.form.further * self.thin) {
             self.write_on(&mut alive, depth)?;
@@ -280,12 +280,12 @@ impl<S: Subject> Sweep<'_, S> {
     }
 
     /// Recovery is crashed at every call.
-    fn crash_recovery(&mut self, lived: &Lived<S::Oracle>, depth: u32) -> Result<(), Wrong> {
-        for call in lived.disk.history().into_iter().filter(|call| *call < lived.opened_at) {
+    fn crash_recovery(&mut self, recorded: &RunRecord<S::Oracle>, depth: u32) -> Result<(), Wrong> {
+        for call in recorded.disk.history().into_iter().filter(|call| *call < recorded.opened_at) {
             let end = End::PowerOff(call);
-            let (left, _) = lived.ended(end);
+            let (left, _) = recorded.ended(end);
             for fates in self.few_fates(&left) {
-                self.found(lived, &[], end, Found::Crashed(fates), Origin::Recovery, depth - 1)?;
+                self.found(recorded, &[], end, Found::Crashed(fates), Origin::Recovery, depth - 1)?;
             }
         }
         Ok(())
@@ -294,23 +294,30 @@ impl<S: Subject> Sweep<'_, S> {
     /// What was shown must survive everything that was not synced being lost; what is written then lies where a stale
     /// tail could come back to life.
     fn write_on(&mut self, alive: &mut Alive<'_, S>, depth: u32) -> Result<(), Wrong> {
-        self.found(&alive.lived, &[], End::After, Found::Crashed(Vec::new()), Origin::WrittenOn, depth - 1)?;
+        self.found(
+            &alive.recorded,
+            &[],
+            End::After,
+            Found::Crashed(Vec::new()),
+            Origin::WrittenOn,
+            depth - 1,
+        )?;
         let n = 2 + self.rng.below(3);
         let steps = self.steps(n);
-        self.path.push(Life { steps: steps.clone(), end: End::After, found: Found::Killed });
+        self.path.push(Run { steps: steps.clone(), end: End::After, found: Found::Killed });
         alive.go_on(&steps, End::After)?;
         self.path.pop();
-        let history = alive.lived.disk.history();
+        let history = alive.recorded.disk.history();
         let mut ends = vec![End::After];
         for _ in 0..self.form.further_cuts {
             let at = usize::try_from(self.rng.below(history.len() as u64)).unwrap();
             ends.extend(history.get(at).map(|call| End::PowerOff(*call)));
         }
         for end in ends {
-            let (left, _) = alive.lived.ended(end);
+            let (left, _) = alive.recorded.ended(end);
             for fates in self.few_fates(&left) {
                 let found = Found::Crashed(fates);
-                self.found(&alive.lived, &steps, end, found, Origin::WrittenOn, depth - 1)?;
+                self.found(&alive.recorded, &steps, end, found, Origin::WrittenOn, depth - 1)?;
             }
         }
         Ok(())

@@ -62,7 +62,7 @@ pub fn tight() -> Options {
 }
 
 impl Sample {
-    /// A log of four lives, and so of four segments with a few small blocks each.
+    /// A log that was opened four times, and so of four segments with a few small blocks each.
     pub fn new(left: Left) -> Self {
         let (files, records, older) = build(left);
         Sample { left, files, records, older, other: build(left).0 }
@@ -72,13 +72,13 @@ impl Sample {
 fn build(left: Left) -> (Files, Records, Vec<Files>) {
     let mut disk = SimDisk::new();
     let (mut records, mut older) = (Vec::new(), Vec::new());
-    for life in 0..4u64 {
+    for run in 0..4u64 {
         let wal = open(&tight(), &disk).unwrap();
         for n in 0..3 {
-            push(&wal, life * 3 + n, &mut records);
+            push(&wal, run * 3 + n, &mut records);
             older.push(files_of(&disk));
         }
-        if life < 3 || left == Left::Closed {
+        if run < 3 || left == Left::Closed {
             wal.close().unwrap();
         }
         let end = disk.kill();

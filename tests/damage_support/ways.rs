@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use seawall::format::block::{BLOCK_HEADER, BlockHeader};
-use seawall::format::segment::{Life, file_name, parse_file_name};
+use seawall::format::segment::{Generation, file_name, parse_file_name};
 use seawall::format::{DATA_START, PAGE};
 use seawall::io::sim::Rng;
 use seawall::{Lsn, SegmentId};
@@ -48,12 +48,13 @@ pub fn bits(sample: &Sample) -> Vec<Damage> {
 /// The blocks of a segment, as ranges of its file.
 pub fn blocks(name: &str, bytes: &[u8]) -> Vec<Range<usize>> {
     let Some((_, first)) = parse_file_name(name) else { return Vec::new() };
-    let Ok(life) = Life::decode(bytes.first_chunk::<PAGE>().unwrap()) else { return Vec::new() };
-    let (identity, mut at, mut all) = (life.identity(), usize::try_from(DATA_START).unwrap(), Vec::new());
+    let Ok(generation) = Generation::decode(bytes.first_chunk::<PAGE>().unwrap()) else { return Vec::new() };
+    let (identity, mut at, mut all) =
+        (generation.identity(), usize::try_from(DATA_START).unwrap(), Vec::new());
     while let Some(head) = bytes.get(at..).and_then(|b| b.first_chunk::<BLOCK_HEADER>()) {
         let lsn = first.plus(at as u64 - DATA_START);
         let Ok(header) = BlockHeader::decode(head, &identity, lsn) else { break };
-        let end = at + usize::try_from(header.padded_len(life.block_align)).unwrap();
+        let end = at + usize::try_from(header.padded_len(generation.block_align)).unwrap();
         all.push(at..end);
         at = end;
     }

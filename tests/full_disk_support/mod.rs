@@ -14,15 +14,17 @@ use crate::raft_support::{conf, entries, entry, hard, state_at};
 pub const GROUPS: u64 = 3;
 
 pub fn options(segment: u64) -> RaftOptions {
-    let wal =
-        Options::new().segment_size(segment).max_staged_bytes(16 << 10).idle_mark(Duration::from_secs(3600));
+    let wal = Options::new()
+        .segment_size(segment)
+        .max_staged_bytes(16 << 10)
+        .idle_marker(Duration::from_secs(3600));
     RaftOptions::new().node_id(1).wal(wal)
 }
 
 /// On the simulated disk everything is done by one thread, so that what needs room is known.
 pub fn simulated() -> Options {
     let wal = Options::new().segment_size(64 << 10).max_staged_bytes(8 << 10).mmap(false);
-    wal.idle_mark(Duration::from_secs(3600)).threads(false)
+    wal.idle_marker(Duration::from_secs(3600)).threads(false)
 }
 
 pub fn open(disk: &SimDisk) -> Result<RaftLog> {

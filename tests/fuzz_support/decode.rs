@@ -6,7 +6,7 @@ use seawall::error::LogUuid;
 use seawall::format::block::{BLOCK_HEADER, BlockHeader};
 use seawall::format::footer::{FOOTER_HEADER, Footer};
 use seawall::format::record::{PLAIN_HEADER, RecordHeader, encode_unsealed, reseal};
-use seawall::format::segment::{Life, SegmentHeader, file_name, parse_file_name};
+use seawall::format::segment::{Generation, SegmentHeader, file_name, parse_file_name};
 use seawall::format::superblock::Superblock;
 use seawall::format::{Identity, PAGE, crc32};
 use seawall::{Lsn, SegmentId};
@@ -22,7 +22,7 @@ pub fn run(input: &[u8]) {
     match kind {
         0 => block(&mut input, signed),
         1 => record(&mut input, signed),
-        2 => life(&mut input, signed),
+        2 => generation(&mut input, signed),
         3 => segment_header(&mut input, signed),
         4 => footer(&mut input, signed),
         5 => superblock(&mut input, signed),
@@ -88,15 +88,15 @@ fn record(input: &mut Cursor<'_>, signed: bool) {
     }
 }
 
-fn life(input: &mut Cursor<'_>, signed: bool) {
+fn generation(input: &mut Cursor<'_>, signed: bool) {
     let mut page: [u8; PAGE] = bytes(input);
     if signed {
         page[4..8].copy_from_slice(b"SWLF");
         page[8..12].copy_from_slice(&1u32.to_le_bytes());
         sign(&mut page, 72, 0);
     }
-    if let Ok(life) = Life::decode(&page) {
-        assert_eq!(life.encode(), page);
+    if let Ok(generation) = Generation::decode(&page) {
+        assert_eq!(generation.encode(), page);
     }
 }
 

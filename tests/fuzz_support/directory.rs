@@ -23,7 +23,7 @@ pub fn options() -> Options {
         .block_align(512)
         .threads(false)
         .mmap(false)
-        .idle_mark(Duration::from_secs(3600))
+        .idle_marker(Duration::from_secs(3600))
 }
 
 /// What is in a directory.

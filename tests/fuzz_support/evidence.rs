@@ -1,7 +1,7 @@
 //! What a directory proves and what a log shows, found by other means than the engine's.
 
 use seawall::format::record::RecordHeader;
-use seawall::format::segment::{Life, file_name};
+use seawall::format::segment::{Generation, file_name};
 use seawall::format::{DATA_START, PAGE, crc32};
 use seawall::io::sim::SimDisk;
 use seawall::{Error, Lsn, Wal};
@@ -56,10 +56,10 @@ pub fn show(wal: &Wal, disk: &SimDisk) -> Shown {
 fn raw_record<'a>(wal: &Wal, files: &'a Files, lsn: Lsn) -> Option<&'a [u8]> {
     let segment = wal.segments().into_iter().find(|s| s.first_lsn <= lsn && lsn < s.end_lsn)?;
     let bytes = files.get(&file_name(segment.id, segment.first_lsn))?;
-    let life = Life::decode(bytes.first_chunk::<PAGE>()?).ok()?;
+    let generation = Generation::decode(bytes.first_chunk::<PAGE>()?).ok()?;
     let at = usize::try_from(DATA_START + lsn.distance_from(segment.first_lsn)?).ok()?;
-    let header = RecordHeader::decode(bytes.get(at..)?, &life.identity(), lsn).ok()?;
+    let header = RecordHeader::decode(bytes.get(at..)?, &generation.identity(), lsn).ok()?;
     let start = at + header.header_len();
     let payload = bytes.get(start..start + header.payload_len as usize)?;
-    (life.uuid == wal.uuid() && crc32(payload) == header.payload_crc).then_some(payload)
+    (generation.uuid == wal.uuid() && crc32(payload) == header.payload_crc).then_some(payload)
 }

@@ -7,7 +7,7 @@ use seawall::error::LogUuid;
 use seawall::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};
 use seawall::format::footer::Footer;
 use seawall::format::record::{encode_unsealed, reseal};
-use seawall::format::segment::{Life, Predecessor, SegmentHeader, file_name};
+use seawall::format::segment::{Generation, Predecessor, SegmentHeader, file_name};
 use seawall::format::superblock::{FILE_NAME, Superblock};
 use seawall::format::{Identity, PAGE, crc32};
 use seawall::{Label, Lsn, SegmentId};
@@ -27,9 +27,9 @@ pub struct Forge {
     durable: Lsn,
 }
 
-/// The life of the file being forged, and what was written in it.
+/// The generation of the file being forged, and what was written in it.
 struct Open {
-    life: Life,
+    generation: Generation,
     identity: Identity,
     data: Vec<u8>,
     end: Lsn,
@@ -56,19 +56,19 @@ impl Forge {
 
     /// The next segment of the chain.
     pub fn segment(&mut self, input: &mut Cursor<'_>) {
-        let life = self.life(input);
+        let generation = self.generation(input);
         let header = SegmentHeader {
-            id: input.or_any(life.id, |i| SegmentId::new(i.u64())),
-            first_lsn: input.or_any(life.first_lsn, |i| Lsn::new(i.u64())),
-            salt: input.or_any(life.salt, Cursor::u64),
+            id: input.or_any(generation.id, |i| SegmentId::new(i.u64())),
+            first_lsn: input.or_any(generation.first_lsn, |i| Lsn::new(i.u64())),
+            salt: input.or_any(generation.salt, Cursor::u64),
             predecessor: input.or_any(self.tip, any_predecessor),
             durable: input.or_any(self.durable, |i| Lsn::new(i.u64())),
         };
         let mut open = Open {
-            life,
-            identity: life.identity(),
+            generation,
+            identity: generation.identity(),
             data: Vec::new(),
-            end: life.first_lsn,
+            end: generation.first_lsn,
             digest: header.predecessor.map_or(0, |p| p.digest),
             blocks: 0,
             records: 0,
@@ -76,7 +76,7 @@ impl Forge {
         for _ in 0..input.below(6) {
             self.durable = open.block(input, self.durable);
         }
-        let mut bytes = input.or_any(life.encode().to_vec(), |_| vec![0; PAGE]);
+        let mut bytes = input.or_any(generation.encode().to_vec(), |_| vec![0; PAGE]);
         bytes.extend(input.or_any(header.encode(self.uuid).to_vec(), |_| vec![0; PAGE]));
         bytes.append(&mut open.data);
         match input.below(4) {
@@ -89,22 +89,22 @@ impl Forge {
             bytes.truncate(len);
         }
         let name = file_name(
-            input.or_any(life.id, |i| SegmentId::new(i.u64() | 1)),
-            input.or_any(life.first_lsn, |i| Lsn::new(i.u64())),
+            input.or_any(generation.id, |i| SegmentId::new(i.u64() | 1)),
+            input.or_any(generation.first_lsn, |i| Lsn::new(i.u64())),
         );
         self.files.insert(name, bytes);
-        self.tip = Some(Predecessor { id: life.id, end: open.end, digest: open.digest });
-        self.next = life.id.next();
+        self.tip = Some(Predecessor { id: generation.id, end: open.end, digest: open.digest });
+        self.next = generation.id.next();
         self.at = input.or_any(open.end, |i| open.end.plus(u64::from(i.u16())));
     }
 
-    fn life(&self, input: &mut Cursor<'_>) -> Life {
+    fn generation(&self, input: &mut Cursor<'_>) -> Generation {
         let align = match input.below(4) {
             0 | 1 => 512,
             2 => 4096,
             _ => 8,
         };
-        Life {
+        Generation {
             uuid: input.or_any(self.uuid, |_| LogUuid::from_bytes([9; 16])),
             id: input.or_any(self.next, |i| SegmentId::new(i.u64())),
             salt: u64::from(input.u8()),
@@ -154,7 +154,7 @@ impl Open {
         let first = self.end.plus(BLOCK_HEADER as u64);
         reseal(&mut body, first, |lsn| self.identity.seal(lsn));
         let header = BlockHeader {
-            kind: if count == 0 { BlockKind::Mark } else { BlockKind::Data },
+            kind: if count == 0 { BlockKind::Marker } else { BlockKind::Data },
             lsn: input.or_any(self.end, |i| Lsn::new(i.u64())),
             durable: input.or_any(durable, |i| Lsn::new(i.u64())),
             body_len: input.or_any(body.len() as u32, Cursor::u32),
@@ -165,7 +165,7 @@ impl Open {
         let start = self.data.len();
         self.data.extend_from_slice(&encoded);
         self.data.extend_from_slice(&body);
-        let align = self.life.block_align.clamp(8, 4096) as usize;
+        let align = self.generation.block_align.clamp(8, 4096) as usize;
         let end = self.data.len().next_multiple_of(align);
         self.data.resize(end, 0);
         if input.seldom() {
@@ -194,14 +194,14 @@ impl Open {
 
     /// Zeros up to the capacity, when that is not too much.
     fn pad(&self, bytes: &mut Vec<u8>) {
-        let full = 2 * PAGE + self.life.capacity.min(16 << 10) as usize;
+        let full = 2 * PAGE + self.generation.capacity.min(16 << 10) as usize;
         bytes.resize(full.max(bytes.len()), 0);
     }
 
     fn footer(&self, input: &mut Cursor<'_>, bytes: &mut Vec<u8>) {
         let (head, body) = (input.blob(), input.blob());
         let footer = Footer {
-            id: self.life.id,
+            id: self.generation.id,
             end: input.or_any(self.end, |i| Lsn::new(i.u64())),
             digest: input.or_any(self.digest, Cursor::u32),
             head_crc: input.or_any(crc32(&head), Cursor::u32),

@@ -14,9 +14,9 @@ use seawall::raft::{GroupStorage, RaftOptions};
 
 use crate::raft_support::{entries, entry, state_at};
 
-/// Segments of fifteen commits or so, and marks at once.
+/// Segments of fifteen commits or so, and marker blocks at once.
 pub fn options() -> RaftOptions {
-    let wal = Options::new().segment_size(64 << 10).idle_mark(Duration::from_millis(1));
+    let wal = Options::new().segment_size(64 << 10).idle_marker(Duration::from_millis(1));
     RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(4096)
 }
 

@@ -218,7 +218,7 @@ pub fn check_space(log: &RaftLog) {
 pub fn check_recount(log: &RaftLog) {
     let space = log.space().unwrap();
     let recounted = log.recount_space().unwrap();
-    // Dead bytes grow with each mark that is written when the log falls idle.
+    // Dead bytes grow with each marker block that is written when the log falls idle.
     let live = |s: &seawall::raft::Space| s.segments.iter().map(|s| s.live_bytes).collect::<Vec<_>>();
     assert!(space.groups == recounted.groups && live(&space) == live(&recounted), "recounted, it differs");
     assert_eq!(space.live_bytes, space.groups.iter().map(|g| g.live_bytes).sum::<u64>());

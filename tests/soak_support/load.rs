@@ -198,10 +198,10 @@ impl Worker {
     }
 
     fn recreate(&mut self, log: &RaftLog, at: usize) -> Fallible<()> {
-        let (id, life) = (self.members[at].id, self.members[at].life + 1);
+        let (id, incarnation) = (self.members[at].id, self.members[at].incarnation + 1);
         log.remove_group(id)?;
         create(log, id)?;
-        self.members[at] = Member::new(id, life, patience(id, &mut self.random));
+        self.members[at] = Member::new(id, incarnation, patience(id, &mut self.random));
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The life of many groups in one log, with a model that says what each must be: for the test `soak`, which is quick, and the
+//! Many groups at work in one log, with a model that says what each must be: for the test `soak`, which is quick, and the
 //! example `soak`, which takes its time and measures.
 // Each user takes a part.
 #![allow(dead_code)]
@@ -30,7 +30,7 @@ pub fn start(log: &RaftLog, groups: u64, workers: u64, seed: u64) -> Fallible<Ve
     (0..workers).map(|n| Worker::new(log, ids(n), seed * workers + n)).collect()
 }
 
-/// One life of the log: the workers work until `watch` returns, or one of them finds something wrong.
+/// One run of the log: the workers work until `watch` returns, or one of them finds something wrong.
 pub fn live(
     log: &RaftLog,
     workers: &mut [Worker],

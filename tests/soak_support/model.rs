@@ -1,4 +1,4 @@
-//! What each group should be, in a few numbers: payloads follow from group, life, index and term, so none is remembered.
+//! What each group should be, in a few numbers: payloads follow from group, incarnation, index and term, so none is remembered.
 
 use raft::eraftpb::{ConfState, Entry, HardState};
 
@@ -6,7 +6,7 @@ use raft::eraftpb::{ConfState, Entry, HardState};
 pub struct Member {
     pub id: u64,
     /// How often the id was created.
-    pub life: u64,
+    pub incarnation: u64,
     /// Index and term of the last entry that was compacted.
     pub compacted: (u64, u64),
     pub last: u64,
@@ -23,10 +23,10 @@ pub struct Member {
 
 impl Member {
     /// A group that was just created.
-    pub fn new(id: u64, life: u64, patience: u64) -> Self {
+    pub fn new(id: u64, incarnation: u64, patience: u64) -> Self {
         Member {
             id,
-            life,
+            incarnation,
             compacted: (0, 0),
             last: 0,
             terms: Vec::new(),
@@ -85,7 +85,7 @@ impl Member {
     /// The entry that must be at this index.
     pub fn entry(&self, index: u64) -> Entry {
         let term = self.term_of(index);
-        let mut stream = Stream::new([self.id, self.life, index, term]);
+        let mut stream = Stream::new([self.id, self.incarnation, index, term]);
         // Mostly small, now and then a large one.
         let length = match stream.next() {
             n if n.is_multiple_of(64) => 4096,
@@ -101,7 +101,7 @@ impl Member {
 
     /// The data of a snapshot at this index, as it comes.
     pub fn state_at(&self, index: u64) -> Stream {
-        Stream::new([self.id, self.life, index, u64::MAX])
+        Stream::new([self.id, self.incarnation, index, u64::MAX])
     }
 }
 

@@ -64,15 +64,15 @@ mod tests {
 
     /// A terminal that keeps what it was sent.
     #[derive(Clone, Debug, Default)]
-    struct Kept(Arc<Mutex<String>>);
+    struct TestTerminal(Arc<Mutex<String>>);
 
-    impl Kept {
+    impl TestTerminal {
         fn text(&self) -> String {
             self.0.lock().unwrap().clone()
         }
     }
 
-    impl indicatif::TermLike for Kept {
+    impl indicatif::TermLike for TestTerminal {
         fn width(&self) -> u16 {
             80
         }
@@ -103,43 +103,43 @@ mod tests {
         }
     }
 
-    fn half_done(wait: Duration) -> (ProgressBar, Kept) {
-        let kept = Kept::default();
-        let terminal = kept.clone();
-        let bar = late_bytes_on("verifying", wait, || ProgressDrawTarget::term_like(Box::new(terminal)));
+    fn half_done(wait: Duration) -> (ProgressBar, TestTerminal) {
+        let terminal = TestTerminal::default();
+        let shown_on = terminal.clone();
+        let bar = late_bytes_on("verifying", wait, || ProgressDrawTarget::term_like(Box::new(shown_on)));
         bar.set_length(8 << 20);
         bar.set_position(4 << 20);
-        (bar, kept)
+        (bar, terminal)
     }
 
     #[test]
     fn what_takes_its_time_shows_how_far_it_is_without_waiting_for_the_next_step() {
-        let (_bar, kept) = half_done(Duration::from_millis(50));
+        let (_bar, terminal) = half_done(Duration::from_millis(50));
         let start = Instant::now();
-        while kept.text().is_empty() && start.elapsed() < Duration::from_secs(60) {
+        while terminal.text().is_empty() && start.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let shown = kept.text();
+        let shown = terminal.text();
         assert!(shown.contains("50 %") && shown.contains("4.00 MiB of 8.00 MiB"), "{shown:?}");
     }
 
     #[test]
     fn what_is_soon_done_shows_nothing() {
-        let (bar, kept) = half_done(Duration::from_secs(3600));
+        let (bar, terminal) = half_done(Duration::from_secs(3600));
         std::thread::sleep(Duration::from_millis(200));
         bar.inc(1 << 20);
         bar.tick();
         bar.finish_and_clear();
-        assert_eq!(kept.text(), "");
+        assert_eq!(terminal.text(), "");
     }
 
     #[test]
     fn what_is_done_shows_nothing_afterwards() {
-        let (bar, kept) = half_done(Duration::from_millis(50));
+        let (bar, terminal) = half_done(Duration::from_millis(50));
         bar.finish_and_clear();
-        let (dropped, and_kept) = half_done(Duration::from_millis(50));
+        let (dropped, other_terminal) = half_done(Duration::from_millis(50));
         drop(dropped);
         std::thread::sleep(Duration::from_millis(200));
-        assert_eq!((kept.text(), and_kept.text()), (String::new(), String::new()));
+        assert_eq!((terminal.text(), other_terminal.text()), (String::new(), String::new()));
     }
 }

@@ -126,8 +126,8 @@ fn what_is_no_log_is_said_to_be_none() {
 
 /// A Raft log with entries that a compaction made dead.
 fn raft_log(dir: &Path) -> RaftLog {
-    // No marks but the one at a close: which block holds what is known then.
-    let options = Options::new().segment_size(64 << 10).idle_mark(Duration::from_secs(3600));
+    // No marker blocks but the one at a close: which block holds what is known then.
+    let options = Options::new().segment_size(64 << 10).idle_marker(Duration::from_secs(3600));
     let log = RaftOptions::new().node_id(3).wal(options).open(dir).unwrap();
     log.create_group(7, ConfState::from((vec![3], vec![]))).unwrap();
     log.create_group(8, ConfState::from((vec![3], vec![]))).unwrap();
@@ -408,7 +408,7 @@ fn a_log_that_opens_and_is_cut_has_a_status_of_its_own() {
     let (dir, copy, out) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let at = copy.path().to_str().unwrap().to_owned();
-    let options = || Options::new().segment_size(64 << 10).idle_mark(std::time::Duration::from_secs(3600));
+    let options = || Options::new().segment_size(64 << 10).idle_marker(std::time::Duration::from_secs(3600));
     let wal = options().open(dir.path()).unwrap();
     wal.append([1; 1000]).unwrap();
     wal.append([2; 1000]).unwrap();
@@ -449,7 +449,7 @@ fn all_damage_is_listed_and_the_rest_is_shown() {
     let at = dir.path().to_str().unwrap().to_owned();
     raft_log(dir.path()).close().unwrap();
     let whole: serde_json::Value = json(&["verify", &at, "--json"]);
-    assert_eq!((&whole["verdict"], &whole["raft"]["snapshots"]), (&"whole".into(), &1.into()));
+    assert_eq!((&whole["verdict"], &whole["groups"]["snapshots"]), (&"whole".into(), &1.into()));
     std::fs::write(dir.path().join("notes.txt"), "not the log's").unwrap();
     let snapshots = dir.path().join("snapshots");
     let snapshot = contents(&snapshots).remove(0).0;
@@ -474,7 +474,11 @@ fn all_damage_is_listed_and_the_rest_is_shown() {
         found["problems"].as_array().unwrap().iter().map(|p| p["file"].as_str().unwrap()).collect();
     assert!(names.iter().all(|name| files.iter().any(|f| f.ends_with(name))), "{files:?}");
     assert!(
-        found["raft"]["problems"].as_array().unwrap().iter().any(|p| p.as_str().unwrap().contains(&snapshot))
+        found["groups"]["problems"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|p| p.as_str().unwrap().contains(&snapshot))
     );
     let records = |v: &serde_json::Value| -> u64 {
         v["segments"].as_array().unwrap().iter().map(|s| s["records"].as_u64().unwrap()).sum()

@@ -60,7 +60,7 @@ fn problem_of(c: &Corruption, newest: Option<&Path>) -> RepairProblem {
         CorruptionReason::MissingSegment
         | CorruptionReason::SegmentChain
         | CorruptionReason::SegmentHeader
-        | CorruptionReason::LifePage => RepairProblem::BrokenChain,
+        | CorruptionReason::GenerationPage => RepairProblem::BrokenChain,
         CorruptionReason::Footer => RepairProblem::DamagedFooter,
         _ if newest == Some(c.file.as_path()) => RepairProblem::NewestSegment,
         CorruptionReason::MissingTail => RepairProblem::BrokenChain,

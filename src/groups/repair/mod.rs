@@ -30,6 +30,7 @@ mod attribute;
 mod losses;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ use super::state::Position;
 use crate::error::{Corruption, CorruptionReason, Error as LogError, RepairProblem};
 use crate::io::Disk;
 use crate::repair::{Layer, OfflineLog, Repaired};
-use crate::{Batch, LogView, Options, SegmentReader, verify_on};
+use crate::{Batch, LogView, Lsn, Options, SegmentReader, verify_on};
 
 pub use losses::LostEntries;
 
@@ -65,6 +66,24 @@ impl DropPlan {
         Ok(DropPlan { damage: Damage::of(disk, options)? })
     }
 
+    /// Whether no group would be dropped: nothing is damaged, or nothing that a group still needs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.damage.lost.is_empty()
+    }
+
+    /// The indexes that a group has entries at, readable or not; `None` for one that is not there.
+    #[must_use]
+    pub fn indexes(&self, group: u64) -> Option<Range<u64>> {
+        self.damage.groups.get(&group).map(|contents| contents.first_index()..contents.end_index())
+    }
+
+    /// Where the log ends. Dropping groups gives up nothing behind the damage.
+    #[must_use]
+    pub fn end_lsn(&self) -> Lsn {
+        self.damage.view.end_lsn()
+    }
+
     /// What does not verify.
     #[must_use]
     pub fn problems(&self) -> &[Corruption] {
@@ -82,20 +101,20 @@ impl DropPlan {
         self.damage.groups.keys().copied().filter(|id| !self.damage.lost.contains_key(id))
     }
 
-    /// Does it: copies into `aside`, which must be empty, or into a new directory `repair-<n>` in the log's, and then removes
+    /// Does it: copies into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in the log's, and then removes
     /// the groups. [`undo`](crate::repair::undo) puts back what was there, as long as the log has released nothing that was
     /// not copied.
     ///
     /// # Errors
-    /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `aside` is in use:
+    /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `undo_dir` is in use:
     /// nothing was changed then. [`LogError::Io`]: do it again, or undo it; until the copies are complete, nothing was changed.
-    pub fn apply(&self, aside: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
+    pub fn apply(&self, undo_dir: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
         let log = OfflineLog::lock(&self.damage.disk)?;
         let again = Damage::of(&self.damage.disk, &self.damage.options)?;
         if !again.is_same(&self.damage) {
             return Err(again.changed().into());
         }
-        again.drop_groups(log, aside, &[], again.lost.keys().copied())
+        again.drop_groups(log, undo_dir, &[], again.lost.keys().copied())
     }
 }
 
@@ -170,7 +189,7 @@ impl Damage {
     pub(crate) fn drop_groups(
         &self,
         log: OfflineLog,
-        aside: Option<&Arc<dyn Disk>>,
+        undo_dir: Option<&Arc<dyn Disk>>,
         directories: &[Layer],
         groups: impl ExactSizeIterator<Item = u64>,
     ) -> Result<Repaired> {
@@ -180,7 +199,7 @@ impl Damage {
         // Damaged segments are copied as well: they may be released once the groups are dropped, and what is left of those
         // groups goes with them.
         let untouched: Vec<&str> = self.untouched.iter().map(String::as_str).collect();
-        let saved = log.save(&self.view, aside, &untouched, directories)?;
+        let saved = log.save(&self.view, undo_dir, &untouched, directories)?;
         self.remove(log, groups)?;
         Ok(saved)
     }

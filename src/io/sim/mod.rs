@@ -75,7 +75,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use inode::Inode;
-use pages::{Pages, fold};
+use pages::{Pages, mix};
 use trace::Event;
 
 pub use crash::{CrashStyle, Fate, Unsynced};
@@ -267,13 +267,13 @@ impl SimDisk {
     pub fn fingerprint(&self) -> u64 {
         let world = self.world.lock();
         let state = &world.state;
-        let mut sum = fold(0, state.pending.len() as u64);
+        let mut sum = mix(0, state.pending.len() as u64);
         for (name, at) in &*state.names {
-            sum = name.bytes().fold(sum, |sum, b| fold(sum, u64::from(b)));
+            sum = name.bytes().fold(sum, |sum, b| mix(sum, u64::from(b)));
             let inode = state.inode(*at);
-            sum = fold(sum, inode.cache.fingerprint());
+            sum = mix(sum, inode.cache.fingerprint());
             if !inode.pending.is_empty() || inode.resized() {
-                sum = fold(fold(sum, inode.pending.len() as u64), inode.device.fingerprint());
+                sum = mix(mix(sum, inode.pending.len() as u64), inode.device.fingerprint());
             }
         }
         sum

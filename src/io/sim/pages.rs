@@ -122,7 +122,7 @@ impl Pages {
 
     /// A number that tells contents apart.
     pub(super) fn fingerprint(&self) -> u64 {
-        self.sectors.iter().fold(fold(0, self.len as u64), |sum, s| fold(sum, digest(s)))
+        self.sectors.iter().fold(mix(0, self.len as u64), |sum, s| mix(sum, digest(s)))
     }
 }
 
@@ -140,7 +140,7 @@ fn write_into(place: &mut Sector, within: usize, bytes: &[u8]) {
 }
 
 /// Mixes a number into a sum.
-pub(super) fn fold(sum: u64, n: u64) -> u64 {
+pub(super) fn mix(sum: u64, n: u64) -> u64 {
     let z = (sum ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (z ^ (z >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(23)
 }
@@ -150,7 +150,7 @@ fn digest(sector: &Sector) -> u64 {
     let Some(sector) = sector else { return 1 };
     *sector.digest.get_or_init(|| {
         let (words, _) = sector.bytes.as_chunks::<8>();
-        let sum = words.iter().fold(0, |sum, w| fold(sum, u64::from_le_bytes(*w)));
+        let sum = words.iter().fold(0, |sum, w| mix(sum, u64::from_le_bytes(*w)));
         if sector.bytes.iter().all(|b| *b == 0) { 1 } else { sum | 2 }
     })
 }

@@ -85,7 +85,7 @@ impl Node {
 
     /// Lets a committed configuration change take effect, in raft and for the next batch.
     pub(super) fn change_configuration(&mut self, entry: &Entry) {
-        // A snapshot, or an earlier life, is ahead of this entry: its effect is in there. raft has taken on the
+        // A snapshot, or an earlier run, is ahead of this entry: its effect is in there. raft has taken on the
         // configuration of a snapshot that has come in, also before that is written and is noted here.
         if entry.index <= self.configurations.newest_index().max(self.coming_snapshot().unwrap_or(0)) {
             return;

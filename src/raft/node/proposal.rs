@@ -17,7 +17,7 @@
 //! Losing leadership decides nothing: the entry may be committed by the next leader or be overwritten by it. The
 //! proposal stays open until its index is committed here with one term or another, or until the deadline.
 //!
-//! The entry's `context` belongs to the node: 24 bytes that no other proposal of any node or any life of this node
+//! The entry's `context` belongs to the node: 24 bytes that no other proposal of any node or any run of this node
 //! has. An entry is recognised by index, term *and* context.
 
 use std::collections::BTreeMap;
@@ -230,7 +230,7 @@ struct Pending {
     completer: Completer,
 }
 
-/// The mark on an entry: node id, a number drawn for this life of the node, and a count; little-endian.
+/// The context of an entry: node id, a number drawn for this run of the node, and a count; little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntryContext([u8; 24]);
 
@@ -248,7 +248,7 @@ impl EntryContext {
 #[derive(Debug)]
 pub(super) struct Contexts {
     id: u64,
-    life: u64,
+    run: u64,
     count: u64,
 }
 
@@ -257,15 +257,15 @@ impl Contexts {
         // The standard library keys its hasher from the system's random source once per process; the clock and a
         // fresh key make two nodes of one process, and two processes with one key, differ.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        let life = RandomState::new().hash_one((now, std::process::id(), id));
-        Contexts { id, life, count: 0 }
+        let run = RandomState::new().hash_one((now, std::process::id(), id));
+        Contexts { id, run, count: 0 }
     }
 
     pub(super) fn next(&mut self) -> EntryContext {
         self.count += 1;
         let mut bytes = [0; 24];
         let parts =
-            self.id.to_le_bytes().into_iter().chain(self.life.to_le_bytes()).chain(self.count.to_le_bytes());
+            self.id.to_le_bytes().into_iter().chain(self.run.to_le_bytes()).chain(self.count.to_le_bytes());
         for (to, from) in bytes.iter_mut().zip(parts) {
             *to = from;
         }

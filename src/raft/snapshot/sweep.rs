@@ -12,9 +12,9 @@ use crate::{Error, Lsn};
 
 /// While this is about, no file is removed.
 #[derive(Debug)]
-pub(crate) struct Kept<'a>(&'a AtomicUsize);
+pub(crate) struct SweepPause<'a>(&'a AtomicUsize);
 
-impl Drop for Kept<'_> {
+impl Drop for SweepPause<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Release);
     }
@@ -22,12 +22,12 @@ impl Drop for Kept<'_> {
 
 impl Snapshots {
     /// Keeps all files that are there now, also those that become obsolete.
-    pub(crate) fn keep(&self) -> Kept<'_> {
+    pub(crate) fn keep(&self) -> SweepPause<'_> {
         // Under the lock of `sweep`: one that is going on has removed nothing that was referred to before this.
         let obsolete = self.obsolete.lock();
         self.holders.fetch_add(1, Ordering::Acquire);
         drop(obsolete);
-        Kept(&self.holders)
+        SweepPause(&self.holders)
     }
 
     /// A snapshot is not needed any more once everything below `after` is durable.

@@ -13,9 +13,9 @@
 mod caught;
 mod choice;
 mod decode;
-mod kept;
 mod plan;
 mod print;
+mod read_only_files;
 mod reason;
 mod source;
 mod survey;

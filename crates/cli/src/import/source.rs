@@ -14,7 +14,7 @@ use raft::eraftpb::Entry;
 use raft_engine::{Config, Engine, MessageExt, RecoveryMode};
 
 use super::caught::caught;
-use super::kept::{Cut, KeptFiles};
+use super::read_only_files::{Cut, ReadOnlyFiles};
 use crate::failure::Failure;
 
 /// The number of entries, or of their bytes, read at a time.
@@ -76,7 +76,7 @@ pub(crate) struct Key {
 /// An open raft-engine log, locked, whose files do not change.
 pub(crate) struct Source {
     dir: PathBuf,
-    engine: Engine<KeptFiles>,
+    engine: Engine<ReadOnlyFiles>,
     lost: Vec<Lost>,
 }
 
@@ -84,7 +84,7 @@ impl Source {
     /// Opens the log in this directory, and in the one where it went on when that was full.
     pub(crate) fn open(dir: &Path, spill: Option<&Path>, accept_recovery: bool) -> Result<Source, Failure> {
         let mut lost = holes(dir, spill)?;
-        let files = KeptFiles::default();
+        let files = ReadOnlyFiles::default();
         let cuts = files.cuts();
         let config = config(dir, spill)?;
         let opened = caught(|| Engine::open_with_file_system(config, Arc::new(files)));

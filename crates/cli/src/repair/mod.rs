@@ -1,6 +1,6 @@
 //! `seawall repair`.
 
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+mod after;
 mod drop_groups;
 
 use std::path::{Path, PathBuf};
@@ -9,23 +9,21 @@ use std::sync::Arc;
 use seawall::SegmentId;
 use seawall::error::Corruption;
 use seawall::io::{Disk, RealDisk};
-use seawall::repair::{ASIDE, Choice, Loss, NewSuperblock, Plan, Repaired, Undone};
+use seawall::repair::{Choice, Loss, NewSuperblock, Plan, Repaired, UNDO_DIR_PREFIX, Undone};
 use serde_json::{Value, json};
 
+use self::after::After;
 use crate::account::SNAPSHOTS;
 use crate::failure::Failure;
 use crate::verify::problem;
 use crate::{Health, style};
 
-const REJOIN: &str = "THIS RAFT REPLICA LOSES ENTRIES AND VOTES THAT IT HAD ACKNOWLEDGED. It must not vote or rejoin as the same \
-                      node: remove it from its groups, and add it again under a new id";
-
 /// Repairs a damaged log by giving something up. Without --yes it only shows what would be lost.
 ///
 /// Restoring the directory from a replica or a backup loses less: repair what nothing else can bring back.
 ///
-/// For a Raft log, look at what --drop-groups would drop first: it keeps all groups whole that need nothing damaged. It
-/// works where a footer or a snapshot's name tells whom the damage hits, and says so where it does not; what is left then is
+/// For a log of groups (Raft's or others'), look at what --drop-groups would drop first: it keeps all groups whole that need nothing damaged. It
+/// works where a footer or a Raft snapshot's name tells whom the damage hits, and says so where it does not; what is left then is
 /// --cut, which loses what lies behind the damage of all groups.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["cut", "drop_groups", "rebuild_footers", "rebuild_superblock", "undo"]))]
@@ -35,7 +33,7 @@ pub(crate) struct Args {
     /// Give up everything from the first damage on
     #[arg(long)]
     cut: bool,
-    /// Drop the Raft groups that need an entry or a snapshot that cannot be read. All others stay, with all they have
+    /// Drop the groups that need an entry or a snapshot that cannot be read. All others stay, with all they have
     #[arg(long)]
     drop_groups: bool,
     /// Take away damaged footers; the next open reads those segments whole and writes new ones. No record is lost
@@ -63,7 +61,7 @@ pub(crate) struct Args {
     yes: bool,
     /// Where the copies go, or with --undo where they are; by default DIR/repair-<n>
     #[arg(long)]
-    aside: Option<PathBuf>,
+    undo_dir: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
@@ -72,24 +70,23 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
         return undo(args, &disk, as_json);
     }
     if args.drop_groups {
-        return drop_groups(args, &disk, as_json);
+        return drop_groups::run(args, &disk, as_json);
     }
     let mut plan = Plan::of(&disk, choice(args))?;
-    let mut raft = None;
+    let groups = After::of(&args.dir, &plan);
     if args.dir.join(SNAPSHOTS).is_dir() {
-        raft = Some(after(&plan, &args.dir.join(SNAPSHOTS)));
         plan = plan.with_directory(SNAPSHOTS, ".snap");
     }
     let done = match args.yes {
-        true => Some(plan.apply(aside(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
+        true => Some(plan.apply(undo_dir(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
         false => None,
     };
     if as_json {
-        println!("{:#}", document(&plan, raft.as_ref(), done.as_ref()));
+        println!("{:#}", document(&plan, groups.as_ref(), done.as_ref()));
     } else {
         print_plan(&plan, args);
-        if let Some(raft) = &raft {
-            print_groups(raft, plan.loss().is_some());
+        if let Some(groups) = &groups {
+            groups.print(plan.loss().is_some());
         }
         print_end(args, &plan, done.as_ref());
     }
@@ -106,21 +103,11 @@ fn choice(args: &Args) -> Choice {
 
 /// Good when something was done, or there was nothing to do.
 fn health(done: Option<&Repaired>, problems: &[Corruption]) -> Health {
-    if done.is_some_and(|d| d.aside.is_some()) || problems.is_empty() {
+    if done.is_some_and(|d| d.undo_dir.is_some()) || problems.is_empty() {
         Health::Good
     } else {
         Health::Damaged
     }
-}
-
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-fn drop_groups(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Failure> {
-    drop_groups::run(args, disk, as_json)
-}
-
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-fn drop_groups(_: &Args, _: &Arc<dyn Disk>, _: bool) -> Result<Health, Failure> {
-    Err(Failure::Undone("this build has no Raft layer".to_owned()))
 }
 
 fn open(dir: &Path) -> Result<Arc<dyn Disk>, Failure> {
@@ -129,8 +116,8 @@ fn open(dir: &Path) -> Result<Arc<dyn Disk>, Failure> {
     Ok(Arc::new(disk))
 }
 
-fn aside(args: &Args) -> Result<Option<Arc<dyn Disk>>, Failure> {
-    let Some(path) = &args.aside else { return Ok(None) };
+fn undo_dir(args: &Args) -> Result<Option<Arc<dyn Disk>>, Failure> {
+    let Some(path) = &args.undo_dir else { return Ok(None) };
     let made = RealDisk::open_or_create(path);
     Ok(Some(Arc::new(made.map_err(|e| Failure::Undone(format!("cannot make {}: {e}", path.display())))?)))
 }
@@ -138,42 +125,44 @@ fn aside(args: &Args) -> Result<Option<Arc<dyn Disk>>, Failure> {
 /// Says what to do after a failure in the middle.
 fn interrupted(e: Failure, args: &Args) -> Failure {
     let complete =
-        args.aside.clone().or_else(|| last_aside(&args.dir)).filter(|a| a.join("manifest").is_file());
+        args.undo_dir.clone().or_else(|| last_undo_dir(&args.dir)).filter(|a| a.join("manifest").is_file());
     match (e, complete) {
-        (Failure::Undone(why), Some(aside)) => Failure::Undone(format!(
-            "{why}\nIf that was in the middle of the repair: `seawall repair {} --undo --yes --aside {}` gives back what was there",
+        (Failure::Undone(why), Some(undo_dir)) => Failure::Undone(format!(
+            "{why}\nIf that was in the middle of the repair: `seawall repair {} --undo --yes --undo-dir {}` gives back what was there",
             args.dir.display(),
-            aside.display()
+            undo_dir.display()
         )),
         (other, _) => other,
     }
 }
 
 /// The last directory of copies that was not undone.
-fn last_aside(dir: &Path) -> Option<PathBuf> {
+fn last_undo_dir(dir: &Path) -> Option<PathBuf> {
     let numbers = std::fs::read_dir(dir).ok()?.filter_map(|entry| {
         let name = entry.ok()?.file_name().into_string().ok()?;
-        let number: u32 = name.strip_prefix(ASIDE)?.parse().ok()?;
+        let number: u32 = name.strip_prefix(UNDO_DIR_PREFIX)?.parse().ok()?;
         dir.join(&name).join("manifest").is_file().then_some((number, name))
     });
     numbers.max().map(|(_, name)| dir.join(name))
 }
 
 fn undo(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Failure> {
-    let Some(path) = args.aside.clone().or_else(|| last_aside(&args.dir)) else {
-        let why =
-            format!("{}: no {ASIDE}<n> with copies to put back; --aside names another", args.dir.display());
+    let Some(path) = args.undo_dir.clone().or_else(|| last_undo_dir(&args.dir)) else {
+        let why = format!(
+            "{}: no {UNDO_DIR_PREFIX}<n> with copies to put back; --undo-dir names another",
+            args.dir.display()
+        );
         return Err(Failure::Undone(why));
     };
-    let aside = open(&path)?;
+    let undo_dir = open(&path)?;
     let done = match args.yes {
-        true => seawall::repair::undo(disk, &aside)?,
+        true => seawall::repair::undo(disk, &undo_dir)?,
         false => Undone::default(),
     };
     if as_json {
         println!(
             "{:#}",
-            json!({ "done": args.yes, "aside": path.display().to_string(), "restored": done.restored, "removed": done.removed })
+            json!({ "done": args.yes, "undo_dir": path.display().to_string(), "restored": done.restored, "removed": done.removed })
         );
     } else if args.yes {
         println!("put back from {}: {}", path.display(), done.restored.join(", "));
@@ -183,55 +172,6 @@ fn undo(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Fail
         println!("nothing was changed; --yes does it");
     }
     Ok(Health::Good)
-}
-
-/// The groups of a Raft log after the repair.
-struct After {
-    /// Those for which an open would refuse the log.
-    incomplete: Vec<String>,
-    /// Where each of the others ends.
-    last: Vec<(u64, u64)>,
-    /// Why the records do not make groups.
-    unread: Option<String>,
-}
-
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-fn after(plan: &Plan, snapshots: &Path) -> After {
-    use seawall::raft::RaftView;
-    let (view, incomplete) = match RaftView::with_incomplete(&crate::view::decoding(plan.remaining())) {
-        Ok(found) => found,
-        Err(e) => return After { incomplete: Vec::new(), last: Vec::new(), unread: Some(e.to_string()) },
-    };
-    let mut after = After {
-        incomplete: incomplete.iter().map(ToString::to_string).collect(),
-        last: Vec::new(),
-        unread: None,
-    };
-    for group in view.groups() {
-        let Some(state) = view.recovered(group) else { continue };
-        match state.snapshot {
-            // A later snapshot took its place, and goes with the cut.
-            Some((index, term)) if !has_snapshot(snapshots, (group, index, term)) => after
-                .incomplete
-                .push(format!("group {group} needs its snapshot at index {index}, and the file is gone")),
-            _ => after.last.push((group, state.last_index)),
-        }
-    }
-    after
-}
-
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-fn has_snapshot(directory: &Path, (group, index, term): (u64, u64, u64)) -> bool {
-    let start = format!("{group:016x}-{index:016x}-{term:016x}-");
-    std::fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .any(|entry| entry.is_ok_and(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(&start))))
-}
-
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-fn after(_: &Plan, _: &Path) -> After {
-    After { incomplete: Vec::new(), last: Vec::new(), unread: None }
 }
 
 fn list(names: &[String]) -> String {
@@ -317,24 +257,9 @@ fn print_loss(plan: &Plan, loss: &Loss) {
     println!("what stays ends at LSN {}", plan.remaining().end_lsn());
 }
 
-fn print_groups(raft: &After, loses: bool) {
-    if loses {
-        for (group, last) in &raft.last {
-            println!("group {group} ends at index {last}");
-        }
-        println!("{}", style::wrong(REJOIN));
-    }
-    for group in &raft.incomplete {
-        println!("{}", style::wrong(&format!("an open of the Raft log will still refuse: {group}")));
-    }
-    if let Some(why) = &raft.unread {
-        println!("the records that stay make no Raft groups: {why}");
-    }
-}
-
 fn print_end(args: &Args, plan: &Plan, done: Option<&Repaired>) {
     match done {
-        Some(done) if done.aside.is_some() => print_done(args, done),
+        Some(done) if done.undo_dir.is_some() => print_done(args, done),
         _ if plan.is_empty() && !plan.problems().is_empty() => {
             println!("this choice repairs none of it; nothing was changed");
         }
@@ -345,14 +270,14 @@ fn print_end(args: &Args, plan: &Plan, done: Option<&Repaired>) {
 
 /// Where the copies are, and how they are put back.
 fn print_done(args: &Args, done: &Repaired) {
-    let Some(aside) = done.aside.as_ref().map(|a| a.display()) else { return };
-    println!("done; {} files were copied to {aside} first", done.copied.len());
-    println!("`seawall repair {} --undo --yes --aside {aside}` puts them back", args.dir.display());
+    let Some(undo_dir) = done.undo_dir.as_ref().map(|a| a.display()) else { return };
+    println!("done; {} files were copied to {undo_dir} first", done.copied.len());
+    println!("`seawall repair {} --undo --yes --undo-dir {undo_dir}` puts them back", args.dir.display());
 }
 
-fn document(plan: &Plan, raft: Option<&After>, done: Option<&Repaired>) -> Value {
+fn document(plan: &Plan, groups: Option<&After>, done: Option<&Repaired>) -> Value {
     json!({
-        "done": done.is_some_and(|d| d.aside.is_some()),
+        "done": done.is_some_and(|d| d.undo_dir.is_some()),
         "problems": plan.problems().iter().map(problem).collect::<Vec<_>>(),
         "opens_as_it_is": plan.opens_as_it_is(),
         "end_lsn": plan.remaining().end_lsn().get(),
@@ -376,14 +301,9 @@ fn document(plan: &Plan, raft: Option<&After>, done: Option<&Repaired>) -> Value
             "unreadable": l.damage.iter().map(problem).collect::<Vec<_>>(),
             "unreadable_files": l.unreadable,
         })),
-        "raft": raft.map(|raft| json!({
-            "must_not_rejoin": plan.loss().is_some(),
-            "incomplete": raft.incomplete,
-            "unread": raft.unread,
-            "groups": raft.last.iter().map(|(group, last)| json!({ "group": group, "last": last })).collect::<Vec<_>>(),
-        })),
+        "groups": groups.map(|groups| groups.json(plan.loss().is_some())),
         "dropped": [],
-        "aside": done.and_then(|d| d.aside.as_ref()).map(|aside| aside.display().to_string()),
+        "undo_dir": done.and_then(|d| d.undo_dir.as_ref()).map(|undo_dir| undo_dir.display().to_string()),
         "copied": done.map(|d| d.copied.clone()),
         "written": done.and_then(|d| d.written.clone()),
     })

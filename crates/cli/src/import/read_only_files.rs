@@ -27,11 +27,11 @@ pub(crate) struct Cut {
 
 /// A directory whose files stay as they are.
 #[derive(Default)]
-pub(crate) struct KeptFiles {
+pub(crate) struct ReadOnlyFiles {
     cuts: Arc<Mutex<Vec<Cut>>>,
 }
 
-impl KeptFiles {
+impl ReadOnlyFiles {
     /// What was cut so far. Grows while the log is opened.
     pub(crate) fn cuts(&self) -> Arc<Mutex<Vec<Cut>>> {
         Arc::clone(&self.cuts)
@@ -39,7 +39,7 @@ impl KeptFiles {
 }
 
 /// One file, up to where it was cut.
-pub(crate) struct Kept {
+pub(crate) struct ReadOnlyFile {
     path: PathBuf,
     /// None for a file that is only imagined.
     file: Option<File>,
@@ -47,7 +47,7 @@ pub(crate) struct Kept {
     cuts: Arc<Mutex<Vec<Cut>>>,
 }
 
-impl Kept {
+impl ReadOnlyFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let Some(file) = &self.file else { return Ok(0) };
         let left = usize::try_from(self.end.lock().saturating_sub(at)).unwrap_or(usize::MAX);
@@ -76,7 +76,7 @@ impl Kept {
     }
 }
 
-impl Handle for Kept {
+impl Handle for ReadOnlyFile {
     fn truncate(&self, offset: usize) -> io::Result<()> {
         let mut end = self.end.lock();
         let offset = offset as u64;
@@ -98,22 +98,22 @@ impl Handle for Kept {
 }
 
 /// Reads a file from a position on.
-pub(crate) struct KeptReader {
-    kept: Arc<Kept>,
+pub(crate) struct ReadOnlyReader {
+    file: Arc<ReadOnlyFile>,
     at: u64,
 }
 
-impl Read for KeptReader {
+impl Read for ReadOnlyReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.kept.read_at(buf, self.at)?;
+        let read = self.file.read_at(buf, self.at)?;
         self.at += read as u64;
         Ok(read)
     }
 }
 
-impl Seek for KeptReader {
+impl Seek for ReadOnlyReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let end = *self.kept.end.lock();
+        let end = *self.file.end.lock();
         self.at = place(to, self.at, end)?;
         Ok(self.at)
     }
@@ -162,21 +162,21 @@ fn place(to: SeekFrom, at: u64, end: u64) -> io::Result<u64> {
     place.ok_or_else(|| ErrorKind::InvalidInput.into())
 }
 
-impl FileSystem for KeptFiles {
-    type Handle = Kept;
-    type Reader = KeptReader;
+impl FileSystem for ReadOnlyFiles {
+    type Handle = ReadOnlyFile;
+    type Reader = ReadOnlyReader;
     type Writer = Nowhere;
 
-    fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<Kept> {
+    fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<ReadOnlyFile> {
         let path = path.as_ref().to_owned();
-        Ok(Kept { path, file: None, end: Mutex::new(0), cuts: self.cuts() })
+        Ok(ReadOnlyFile { path, file: None, end: Mutex::new(0), cuts: self.cuts() })
     }
 
-    fn open<P: AsRef<Path>>(&self, path: P, _: Permission) -> io::Result<Kept> {
+    fn open<P: AsRef<Path>>(&self, path: P, _: Permission) -> io::Result<ReadOnlyFile> {
         let path = path.as_ref().to_owned();
         let file = File::open(&path)?;
         let end = Mutex::new(file.metadata()?.len());
-        Ok(Kept { path, file: Some(file), end, cuts: self.cuts() })
+        Ok(ReadOnlyFile { path, file: Some(file), end, cuts: self.cuts() })
     }
 
     fn delete<P: AsRef<Path>>(&self, _: P) -> io::Result<()> {
@@ -187,11 +187,11 @@ impl FileSystem for KeptFiles {
         Err(ErrorKind::ReadOnlyFilesystem.into())
     }
 
-    fn new_reader(&self, kept: Arc<Kept>) -> io::Result<KeptReader> {
-        Ok(KeptReader { kept, at: 0 })
+    fn new_reader(&self, file: Arc<ReadOnlyFile>) -> io::Result<ReadOnlyReader> {
+        Ok(ReadOnlyReader { file, at: 0 })
     }
 
-    fn new_writer(&self, _: Arc<Kept>) -> io::Result<Nowhere> {
+    fn new_writer(&self, _: Arc<ReadOnlyFile>) -> io::Result<Nowhere> {
         Ok(Nowhere::default())
     }
 }
@@ -205,15 +205,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("1.raftlog");
         std::fs::write(&path, b"record, torn").unwrap();
-        let files = KeptFiles::default();
-        let kept = Arc::new(files.open(&path, Permission::ReadWrite).unwrap());
-        kept.truncate(20).unwrap();
-        kept.truncate(6).unwrap();
-        assert_eq!(kept.file_size().unwrap(), 6);
+        let files = ReadOnlyFiles::default();
+        let file = Arc::new(files.open(&path, Permission::ReadWrite).unwrap());
+        file.truncate(20).unwrap();
+        file.truncate(6).unwrap();
+        assert_eq!(file.file_size().unwrap(), 6);
         let mut read = String::new();
-        files.new_reader(Arc::clone(&kept)).unwrap().read_to_string(&mut read).unwrap();
+        files.new_reader(Arc::clone(&file)).unwrap().read_to_string(&mut read).unwrap();
         assert_eq!(read, "record");
-        files.new_writer(kept).unwrap().write_all(b"RECORD").unwrap();
+        files.new_writer(file).unwrap().write_all(b"RECORD").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"record, torn");
         let cut = Cut { file: path, offset: 6, bytes: 6, blank: false };
         assert_eq!(*files.cuts().lock(), [cut]);
@@ -226,19 +226,19 @@ mod tests {
         let mut bytes = vec![0; 200_000];
         bytes[0] = 1;
         std::fs::write(&path, &bytes).unwrap();
-        let kept = KeptFiles::default().open(&path, Permission::ReadOnly).unwrap();
-        assert!(kept.is_blank(1, 200_000).unwrap());
+        let file = ReadOnlyFiles::default().open(&path, Permission::ReadOnly).unwrap();
+        assert!(file.is_blank(1, 200_000).unwrap());
         bytes[199_999] = 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(!kept.is_blank(1, 200_000).unwrap());
+        assert!(!file.is_blank(1, 200_000).unwrap());
     }
 
     #[test]
     fn what_is_created_is_only_imagined() {
         let dir = tempfile::tempdir().unwrap();
-        let files = KeptFiles::default();
-        let kept = files.create(dir.path().join("1.rewrite")).unwrap();
-        assert_eq!(kept.file_size().unwrap(), 0);
+        let files = ReadOnlyFiles::default();
+        let file = files.create(dir.path().join("1.rewrite")).unwrap();
+        assert_eq!(file.file_size().unwrap(), 0);
         files.delete(dir.path()).unwrap_err();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! repair-1/
-//!   superblock, *.seg     as they were: what the repair changes, and what a later life of the log may write to
+//!   superblock, *.seg     as they were: what the repair changes, and what the log may write to after the next open
 //!   snapshots/            as it was, for a Raft log
 //!   manifest              written last: with it, the copy is complete
 //! ```
@@ -97,24 +97,24 @@ pub(super) fn existing(disk: &Arc<dyn Disk>, directory: Option<&str>) -> Result<
 /// Copies what a repair may change; says what. Where that fails, nothing is left of it.
 pub(super) fn save(
     disk: &Arc<dyn Disk>,
-    aside: &Arc<dyn Disk>,
+    undo_dir: &Arc<dyn Disk>,
     uuid: LogUuid,
     untouched: &[&str],
     directories: &[Layer],
 ) -> Result<Vec<String>> {
-    if !list(aside)?.is_empty() {
-        let path = aside.path().to_owned();
-        return Err(Error::Repair { path, problem: RepairProblem::AsideInUse });
+    if !list(undo_dir)?.is_empty() {
+        let path = undo_dir.path().to_owned();
+        return Err(Error::Repair { path, problem: RepairProblem::UndoDirInUse });
     }
     let mut manifest =
         Manifest { uuid: uuid.to_string(), directories: directories.to_vec(), entries: Vec::new() };
     let mut begun = Vec::new();
-    let saved =
-        copy_all(disk, aside, untouched, &mut manifest, &mut begun).and_then(|()| write(aside, &manifest));
+    let saved = copy_all(disk, undo_dir, untouched, &mut manifest, &mut begun)
+        .and_then(|()| write(undo_dir, &manifest));
     if let Err(e) = saved {
         for (directory, name) in begun {
             // That a copy could not be removed adds nothing to the reason for the failure.
-            drop(existing(aside, directory.as_deref()).map(|d| d.map(|d| d.remove(&name))));
+            drop(existing(undo_dir, directory.as_deref()).map(|d| d.map(|d| d.remove(&name))));
         }
         return Err(e);
     }
@@ -132,7 +132,7 @@ impl Entry {
 
 fn copy_all(
     disk: &Arc<dyn Disk>,
-    aside: &Arc<dyn Disk>,
+    undo_dir: &Arc<dyn Disk>,
     untouched: &[&str],
     manifest: &mut Manifest,
     begun: &mut Vec<(Option<String>, String)>,
@@ -141,7 +141,7 @@ fn copy_all(
     for layer in std::iter::once(None).chain(inner.into_iter().map(Some)) {
         let directory = layer.as_ref().map(|layer| layer.directory.clone());
         let Some(from) = existing(disk, directory.as_deref())? else { continue };
-        let to = place(aside, directory.as_deref())?;
+        let to = place(undo_dir, directory.as_deref())?;
         let mut names = list(&from)?;
         names.retain(|name| is_ours(layer.as_ref(), name));
         names.sort();
@@ -210,17 +210,17 @@ fn read_through(
     }
 }
 
-fn write(aside: &Arc<dyn Disk>, manifest: &Manifest) -> Result<()> {
+fn write(undo_dir: &Arc<dyn Disk>, manifest: &Manifest) -> Result<()> {
     let temporary = format!("{MANIFEST}{TEMPORARY}");
     let io = |op| {
-        let path = aside.path().join(&temporary);
+        let path = undo_dir.path().join(&temporary);
         move |e| Error::io(op, path, e)
     };
-    let file = aside.create(&temporary).map_err(io("create"))?;
+    let file = undo_dir.create(&temporary).map_err(io("create"))?;
     write_all_at(&*file, manifest.encode().as_bytes(), 0).map_err(io("write"))?;
     file.sync_all().map_err(io("fsync"))?;
-    aside.rename(&temporary, MANIFEST).map_err(io("rename"))?;
-    sync_names(&**aside)
+    undo_dir.rename(&temporary, MANIFEST).map_err(io("rename"))?;
+    sync_names(&**undo_dir)
 }
 
 impl Manifest {
@@ -273,10 +273,10 @@ impl Manifest {
     }
 
     /// The manifest of a complete copy.
-    pub(super) fn read(aside: &Arc<dyn Disk>) -> Result<Self> {
-        let path = aside.path().join(MANIFEST);
+    pub(super) fn read(undo_dir: &Arc<dyn Disk>) -> Result<Self> {
+        let path = undo_dir.path().join(MANIFEST);
         let refuse = |problem| Err(Error::Repair { path: path.clone(), problem });
-        let file = match aside.open(MANIFEST, Access::Read) {
+        let file = match undo_dir.open(MANIFEST, Access::Read) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return refuse(RepairProblem::NoManifest),
             Err(e) => return Err(Error::io("open", path, e)),
