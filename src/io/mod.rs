@@ -26,7 +26,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, SYNC_NAMES};
-use crate::mutation::{Mutation, mutated};
 use crate::size::at_most;
 pub use process::{Opener, Process};
 pub use real::{RealDisk, open_directory};
@@ -221,7 +220,6 @@ pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<
             Ok(n) if n > rest.len() => return Err(too_much()),
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) if mutated(Mutation::ReadError) => break,
             Err(e) => return Err(e),
         }
     }
