@@ -245,7 +245,7 @@ fn no_permission_and_a_read_only_mount() {
         failing(Call::Lock, 30),
         "lock DIR/lock: Read-only file system (os error 30) \
          (a log is opened for writing; `verify` reads one without. A file system that became read-only by itself has met an \
-         error: look into the system's log)"
+         error: check the system log)"
     );
 }
 
@@ -277,7 +277,7 @@ fn a_device_that_fails_and_too_many_files() {
     assert_eq!(
         failing(Call::Read, 5),
         "read DIR/superblock: Input/output error (os error 5) \
-         (the device failed: look into the system's log, and copy what can be read to another one)"
+         (the device failed: check the system log, and copy what can be read to another one)"
     );
     let said = failing(Call::Open, 24);
     assert!(
@@ -401,7 +401,7 @@ fn an_open_log_that_refuses() {
     let said = |e: &Error| said(Path::new("sim"), e);
     assert_eq!(
         said(&wal.append([0; 60_000]).unwrap_err()),
-        "a record of 60000 bytes is over the limit of 57264 (`Options::max_record_size`). Nothing was submitted: \
+        "a record of 60000 bytes is exceeds the limit of 57264 (`Options::max_record_size`). Nothing was submitted: \
          raise the limit, or split the record"
     );
     let mut batch = Batch::new();
@@ -410,7 +410,7 @@ fn an_open_log_that_refuses() {
     }
     assert_eq!(
         said(&wal.commit(&batch).unwrap_err()),
-        "a batch of 90048 bytes is over the limit of 57304, which follows from `Options::segment_size`: a batch is atomic \
+        "a batch of 90048 bytes is exceeds the limit of 57304, which follows from `Options::segment_size`: a batch is atomic \
          and so lies in one segment. Nothing was submitted: split it, or use larger segments"
     );
     assert_eq!(
@@ -442,6 +442,6 @@ fn poisoned(disk: &SimDisk, wal: &Wal) {
     assert_eq!(
         after,
         "(Input/output error (os error 5)). What was acknowledged is safe; \
-         close the log, look into the cause, and open it again"
+         close the log, find the cause, and open it again"
     );
 }

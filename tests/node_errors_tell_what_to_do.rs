@@ -357,7 +357,7 @@ fn poisoned() -> (Member, Proposal, String) {
     one.settle();
     let said = format!(
         "group 7: the node has failed and does nothing any more: the log is poisoned: fdatasync DIR/{name} failed earlier \
-         (Input/output error (os error 5)). What was acknowledged is safe; close the log, look into the cause, and open it \
+         (Input/output error (os error 5)). What was acknowledged is safe; close the log, find the cause, and open it \
          again. Reopen the log and start it again"
     );
     (one, open, said)

@@ -335,7 +335,7 @@ fn a_failing_disk() -> Vec<Met> {
     batch.append(7, &[entry(1, 1)]).unwrap();
     let expected = format!(
         "the log is poisoned: fdatasync {segment} failed earlier (Input/output error (os error 5)). What was acknowledged is \
-         safe; close the log, look into the cause, and open it again"
+         safe; close the log, find the cause, and open it again"
     );
     vec![met_in(Path::new("sim"), log.commit(batch).unwrap_err(), expected)]
 }
