@@ -24,7 +24,7 @@ use crate::codec::Decoder;
 use crate::commit::{Batch, Flush, SubmitOptions};
 use crate::error::{Error, Result};
 use crate::format::superblock::Superblock;
-use crate::io::process::Opener;
+use crate::io::Opener;
 use crate::io::{Disk, File, Lock, RealDisk, copy_first, sync_names};
 use crate::lsn::Lsn;
 use crate::recovery::LOCK;

@@ -93,6 +93,7 @@ mod backup;
 mod codec;
 mod commit;
 mod cores;
+mod counter;
 pub mod error;
 pub mod format;
 pub mod groups;
@@ -113,7 +114,7 @@ mod recovery;
 pub mod repair;
 mod report;
 mod retention;
-mod retry;
+pub mod retry;
 mod segment;
 mod size;
 mod stats;
@@ -138,7 +139,9 @@ pub use report::{Cut, Recovery};
 pub use retention::Hold;
 pub use segment::{Heads, Record, RecordHead, Salvage, SegmentReader, StoredRecord, Summarizer, Summary};
 pub use stats::{Bucket, Histogram, Stats};
-pub use verify::{SegmentCheck, Verdict, VerifyProgress, VerifyReport, verify, verify_on, verify_with};
+pub use verify::{
+    SegmentCheck, Verdict, VerifyProgress, VerifyReport, verify, verify_on, verify_on_with, verify_with,
+};
 pub use view::LogView;
 pub use wal::{SegmentInfo, Wal};
 

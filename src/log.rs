@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::codec::Decoder;
 use crate::commit::Pipeline;
 use crate::error::{Error, Result};
-use crate::io::process::Opener;
+use crate::io::Opener;
 use crate::io::{Disk, Lock};
 use crate::lsn::Lsn;
 use crate::monitor::Monitor;

@@ -1,6 +1,7 @@
 //! Options for opening a log.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,13 +72,19 @@ impl fmt::Debug for Options {
     }
 }
 
+/// The sizes that a segment can have, in bytes.
+const SEGMENT_SIZES: RangeInclusive<u64> = (16 << 10)..=(4 << 30);
+
+/// What blocks begin at multiples of, by default.
+const BLOCK_ALIGN: u32 = 4096;
+
 impl Options {
     /// The defaults: 64 MiB segments, blocks at multiples of 4096, records up to 16 MiB.
     #[must_use]
     pub const fn new() -> Self {
         Options {
             segment_size: 64 << 20,
-            block_align: 4096,
+            block_align: BLOCK_ALIGN,
             max_record_size: None,
             max_staged: 16 << 20,
             spare_segments: 2,
@@ -157,8 +164,9 @@ impl Options {
         self
     }
 
-    /// The owner that was given.
-    pub(crate) fn owner_given(&self) -> Option<u64> {
+    /// What was given to [`Options::owner`].
+    #[must_use]
+    pub fn expected_owner(&self) -> Option<u64> {
         self.owner
     }
 
@@ -242,11 +250,10 @@ impl Options {
 
     /// For continuing a log as it is: segments of this size and alignment, no limit on records beyond what fits, no
     /// mapping, and never a new log.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
-    pub(crate) fn as_found(&self, segment_size: u64, block_align: u32) -> Self {
+    pub(crate) fn as_found(&self, segment_size: u64, block_align: Option<u32>) -> Self {
         Options {
-            segment_size,
-            block_align,
+            segment_size: segment_size.clamp(*SEGMENT_SIZES.start(), *SEGMENT_SIZES.end()),
+            block_align: block_align.unwrap_or(BLOCK_ALIGN),
             max_record_size: None,
             mmap: false,
             create: false,
@@ -255,7 +262,6 @@ impl Options {
     }
 
     /// All codecs that records may have been encoded with.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
     pub(crate) fn codecs(&self) -> impl Iterator<Item = &Arc<dyn Codec>> {
         self.codec.iter().chain(&self.decoders)
     }
@@ -268,7 +274,7 @@ impl Options {
                 self.block_align
             ));
         }
-        if !((16 << 10)..=(4 << 30)).contains(&self.segment_size) {
+        if !SEGMENT_SIZES.contains(&self.segment_size) {
             return refuse(format!(
                 "segment_size is {}, but must be from 16 KiB to 4 GiB",
                 self.segment_size

@@ -44,7 +44,7 @@ use crate::lsn::SegmentId;
 use crate::segment::SuperblockFile;
 
 /// Something wrong that a look found. Two are equal if they concern the same place.
-pub(crate) trait Fault: PartialEq {
+pub trait Fault: PartialEq {
     /// The oldest segment that this fault depends on, if it is about segments. Once that segment is released, the
     /// fault is void.
     fn rests_on(&self) -> Option<SegmentId>;
@@ -52,7 +52,7 @@ pub(crate) trait Fault: PartialEq {
 
 /// The outcome of several looks.
 #[derive(Debug)]
-pub(crate) enum Sure<T, F> {
+pub enum Sure<T, F> {
     /// Nothing was wrong.
     Whole(T),
     /// The last look and its certain faults; there is at least one.
@@ -77,7 +77,7 @@ pub(crate) const PATIENCE: Patience =
     Patience { looks: 50, time: Duration::from_secs(5), pause: Duration::from_millis(20) };
 
 /// Looks until it is certain what is wrong. See the module's documentation.
-pub(crate) fn until_sure<T, F: Fault>(
+pub fn until_sure<T, F: Fault>(
     disk: &Arc<dyn Disk>,
     look: impl FnMut() -> T,
     faults: impl Fn(&T) -> Vec<F>,
@@ -120,7 +120,7 @@ fn repeat<T, F: Fault>(
 }
 
 /// It cannot be determined whether the log in `dir` is damaged.
-pub(crate) fn unsettled(dir: &Path) -> Error {
+pub fn unsettled(dir: &Path) -> Error {
     let why =
         "a writer changes the log faster than it can be read: try again, or when the writer is less busy";
     Error::io("look at", dir, std::io::Error::new(std::io::ErrorKind::WouldBlock, why))
@@ -128,7 +128,7 @@ pub(crate) fn unsettled(dir: &Path) -> Error {
 
 /// A place in a log's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     file: std::path::PathBuf,
     offset: u64,
     reason: Option<CorruptionReason>,
@@ -138,13 +138,15 @@ pub(crate) struct Place {
 
 impl Place {
     /// The place of damage.
-    pub(crate) fn of(c: &Corruption) -> Self {
+    #[must_use]
+    pub fn of(c: &Corruption) -> Self {
         Place { file: c.file.clone(), offset: c.offset, reason: Some(c.reason), missing: c.missing }
     }
 
     /// The place of a failure that a writer may have caused; `None` for any other, which a second look would not
     /// change.
-    pub(crate) fn of_failure(e: &Error) -> Option<Self> {
+    #[must_use]
+    pub fn of_failure(e: &Error) -> Option<Self> {
         let gone = |kind| matches!(kind, std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof);
         match e {
             Error::Corruption(c) => Some(Place::of(c)),

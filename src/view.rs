@@ -7,9 +7,9 @@ use crate::codec::{Codec, Decoder};
 use crate::cores::Cores;
 use crate::error::{Corruption, Error, LogUuid, Result};
 use crate::format::superblock::Superblock;
-use crate::io::{Access, Disk, RealDisk};
+use crate::io::{Access, Disk, open_directory};
 use crate::lsn::{Lsn, SegmentId};
-use crate::options::{MOST_DECODED, TailPolicy};
+use crate::options::{MOST_DECODED, Options, TailPolicy};
 use crate::recovery::{Catalog, Look, Loose, assumed, survey};
 use crate::report::Cut;
 use crate::retry::{Place, Sure, unsettled, until_sure};
@@ -39,9 +39,7 @@ impl LogView {
     /// As [`Options::open`](crate::Options::open), except for the lock; [`Error::Io`] when a writer changes the log
     /// faster than it can be read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
-        let dir = dir.as_ref();
-        let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
-        Self::open_on(&(Arc::new(disk) as Arc<dyn Disk>))
+        Self::open_on(&open_directory(dir.as_ref())?)
     }
 
     /// Like [`LogView::open`], for a directory on the given disk.
@@ -63,9 +61,7 @@ impl LogView {
     /// # Errors
     /// As [`LogView::open`], except for damage; [`Error::Corruption`] only when no file says which log it belongs to.
     pub fn open_damaged(dir: impl AsRef<Path>) -> Result<Self> {
-        let dir = dir.as_ref();
-        let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
-        Self::open_damaged_on(&(Arc::new(disk) as Arc<dyn Disk>))
+        Self::open_damaged_on(&open_directory(dir.as_ref())?)
     }
 
     /// Like [`LogView::open_damaged`], for a directory on the given disk.
@@ -74,6 +70,12 @@ impl LogView {
     /// As [`LogView::open_damaged`].
     pub fn open_damaged_on(disk: &Arc<dyn Disk>) -> Result<Self> {
         Self::look(disk)
+    }
+
+    /// The same, read with the codecs that these options name.
+    #[must_use]
+    pub fn with_codecs_of(self, options: &Options) -> Self {
+        options.codecs().fold(self, |view, codec| view.decode_with(Arc::clone(codec)))
     }
 
     fn look(disk: &Arc<dyn Disk>) -> Result<Self> {
@@ -201,8 +203,8 @@ impl LogView {
     }
 
     /// No segment before this one was part of the log.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
-    pub(crate) fn oldest(&self) -> SegmentId {
+    #[must_use]
+    pub fn oldest(&self) -> SegmentId {
         self.oldest
     }
 

@@ -11,7 +11,7 @@ use crate::commit::{Batch, Placement, SubmitOptions, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::health::Health;
 use crate::io::Disk;
-use crate::io::process::Opener;
+use crate::io::Opener;
 use crate::log::Log;
 use crate::lsn::{Lsn, SegmentId};
 use crate::reader::{Follow, Iter, Reader};
@@ -249,8 +249,8 @@ impl Wal {
     }
 
     /// First addresses of the segments that are ready or in use and have no durable block yet, ascending.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
-    pub(crate) fn segments_to_come(&self) -> Vec<Lsn> {
+    #[must_use]
+    pub fn segments_to_come(&self) -> Vec<Lsn> {
         if self.log.opener.is_here() { self.log.segments.segments_to_come() } else { Vec::new() }
     }
 
@@ -280,7 +280,8 @@ impl Wal {
     }
 
     /// The file that holds the byte at `lsn`; the directory if no segment of the log holds it.
-    pub(crate) fn file_at(&self, lsn: Lsn) -> PathBuf {
+    #[must_use]
+    pub fn file_at(&self, lsn: Lsn) -> PathBuf {
         let found = self.log.table().find(lsn).filter(|segment| segment.holds(lsn));
         found.map_or_else(|| self.log.disk.path().to_owned(), |segment| segment.path.clone())
     }
@@ -377,7 +378,9 @@ impl Wal {
         self.log.close()
     }
 
-    pub(crate) fn opener(&self) -> &Opener {
+    /// The process that opened the log: for a layer above, whose own handles belong to the same one.
+    #[must_use]
+    pub fn opener(&self) -> &Opener {
         &self.log.opener
     }
 

@@ -25,7 +25,7 @@ use super::{Batch, Pipeline, PipelineParts, SubmitOptions, Ticket};
 use crate::error::{Error, LogUuid, Result};
 use crate::format::DATA_START;
 use crate::format::segment::Generation;
-use crate::io::process::Opener;
+use crate::io::Opener;
 use crate::io::{Allocated, File};
 use crate::lsn::{Lsn, SegmentId};
 use crate::monitor::Monitor;

@@ -8,7 +8,7 @@ use crate::codec::Decoder;
 use crate::error::{Error, Result};
 use crate::format::align_up;
 use crate::format::block::{BLOCK_HEADER, BlockKind};
-use crate::io::process::Opener;
+use crate::io::Opener;
 use crate::lsn::Lsn;
 use crate::monitor::Monitor;
 use crate::options::Checked;

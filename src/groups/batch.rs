@@ -4,7 +4,6 @@
 //! that no group changed in the meantime, the log's own ordering, and the change of the groups in memory.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::codec::root::encode_root;
@@ -16,6 +15,7 @@ use super::index::Written;
 use super::state::{EntryKind, Field, Position, Root, Start, State};
 use super::store::Store;
 use super::stored::Stored;
+use crate::size::{in_header, in_memory};
 use crate::{Batch, Flush, Placement, RecordOffset, SubmitOptions, Ticket};
 
 /// What may be written from the reserve beside what frees room: fields that are small.
@@ -34,10 +34,6 @@ const SMALL: usize = 1 << 10;
 pub struct WriteBatch {
     store: Arc<Store>,
     records: Batch,
-    ops: Vec<(usize, Op)>,
-    entries: Vec<Staged>,
-    /// The bytes of fields that are set.
-    bytes: Vec<u8>,
     groups: Vec<InBatch>,
     place_of: HashMap<u64, usize>,
 }
@@ -52,6 +48,8 @@ struct InBatch {
     depends: Touched,
     /// What changes.
     touched: Touched,
+    /// What is done to the group, in order. Operations on different groups do not depend on each other.
+    ops: Vec<Op>,
     /// The batch makes the group: nobody else may have done so. Whether the batch removes one of this id before.
     created: Option<Replaces>,
 }
@@ -73,26 +71,28 @@ struct Staged {
 #[derive(Clone, Copy, Debug)]
 struct Framed {
     at: RecordOffset,
-    bytes: u32,
+    bytes: u64,
 }
 
 impl Framed {
+    /// Its place in a batch that was accepted, so it is no larger than a block can be.
     fn stored(self, at: &Placement) -> Stored {
-        Stored { lsn: at.lsn_of(self.at), bytes: self.bytes }
+        Stored { lsn: at.lsn_of(self.at), bytes: in_header(in_memory(self.bytes)) }
     }
 }
 
 /// What is done to a group when the batch is submitted.
 #[derive(Debug)]
 enum Op {
-    /// The next `count` staged entries, from index `first` on.
+    /// These entries, from index `first` on.
     Append {
         first: u64,
-        count: usize,
+        entries: Vec<Staged>,
     },
     Truncate(u64),
     Purge(Position),
-    Set(Field, Position, Range<usize>),
+    /// The fields that are set here are replaced.
+    Set(State),
     Create(Framed, Root),
     Reset(Framed, Root),
     Remove,
@@ -100,21 +100,13 @@ enum Op {
 
 impl WriteBatch {
     pub(crate) fn new(store: Arc<Store>) -> Self {
-        WriteBatch {
-            records: store.wal.batch(),
-            store,
-            ops: Vec::new(),
-            entries: Vec::new(),
-            bytes: Vec::new(),
-            groups: Vec::new(),
-            place_of: HashMap::new(),
-        }
+        WriteBatch { records: store.wal.batch(), store, groups: Vec::new(), place_of: HashMap::new() }
     }
 
     /// Whether nothing is staged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.ops().next().is_none()
     }
 
     /// How many bytes the batch takes in the log.
@@ -139,17 +131,17 @@ impl WriteBatch {
         let record = self.push_root(StateKind::Created, group, &root);
         let contents = Contents { root: root.clone(), ..Contents::default() };
         let slot = Slot::new(group, Contents::default());
-        let place = self.add(
+        self.add(
             group,
             InBatch {
                 draft: Draft::of(slot, &contents),
                 versions: Versions::default(),
                 depends: Touched::ALL,
                 touched: Touched::ALL,
+                ops: vec![Op::Create(record, root)],
                 created: Some(replaces),
             },
         );
-        self.ops.push((place, Op::Create(record, root)));
         Ok(())
     }
 
@@ -160,7 +152,9 @@ impl WriteBatch {
     pub fn remove_group(&mut self, group: u64) -> Result<()> {
         let place = self.existing(group)?;
         self.records.push_labelled(label(Kind::Removed, group, Position::default()), &[]);
-        self.note(place, Op::Remove, Touched::LOG_AND_PURGE, Draft::remove);
+        let group = self.at_mut(place)?;
+        group.draft.remove();
+        group.note(Op::Remove, Touched::LOG_AND_PURGE);
         Ok(())
     }
 
@@ -181,10 +175,11 @@ impl WriteBatch {
     /// [`Error::NoSuchGroup`]; [`Error::BelowFirst`]; [`Error::Gap`] beyond the end.
     pub fn truncate(&mut self, group: u64, from: u64) -> Result<()> {
         let place = self.existing(group)?;
-        if self.draft_mut(place)?.truncate(from)? {
+        let in_batch = self.at_mut(place)?;
+        if in_batch.draft.truncate(from)? {
+            in_batch.note(Op::Truncate(from), Touched::side(Side::Log));
             let at = Position { index: from, term: 0 };
             self.records.push_labelled(label(Kind::Truncated, group, at), &[]);
-            self.note(place, Op::Truncate(from), Touched::side(Side::Log), |_| {});
         }
         Ok(())
     }
@@ -197,15 +192,16 @@ impl WriteBatch {
     /// [`Error::IndexExhausted`].
     pub fn purge(&mut self, group: u64, to: Position) -> Result<()> {
         let place = self.existing(group)?;
-        let end = self.draft(place)?.end_index();
-        if self.draft_mut(place)?.purge(to)? {
-            self.records.push_labelled(label(Kind::Purged, group, to), &[]);
+        let in_batch = self.at_mut(place)?;
+        let end = in_batch.draft.end_index();
+        if in_batch.draft.purge(to)? {
             let mut touched = Touched::side(Side::Purge);
             if to.index >= end {
                 // Where the next entry goes has changed.
                 touched.add(Touched::side(Side::Log));
             }
-            self.note(place, Op::Purge(to), touched, |_| {});
+            in_batch.note(Op::Purge(to), touched);
+            self.records.push_labelled(label(Kind::Purged, group, to), &[]);
         }
         Ok(())
     }
@@ -217,10 +213,12 @@ impl WriteBatch {
     pub fn set(&mut self, group: u64, field: Field, at: Position, bytes: &[u8]) -> Result<()> {
         let place = self.existing(group)?;
         self.records.push_labelled(label(Kind::Field(field), group, at), &[bytes]);
-        let from = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        let op = Op::Set(field, at, from..self.bytes.len());
-        self.note(place, op, Touched::side(Side::of(field)), |_| {});
+        let in_batch = self.at_mut(place)?;
+        in_batch.touch(Touched::side(Side::of(field)));
+        match in_batch.ops.last_mut() {
+            Some(Op::Set(fields)) => fields.set(field, at, bytes),
+            _ => in_batch.ops.push(Op::Set(State::new().with(field, at, bytes))),
+        }
         Ok(())
     }
 
@@ -231,10 +229,10 @@ impl WriteBatch {
     /// [`Error::NoSuchGroup`]; [`Error::IndexExhausted`].
     pub fn reset(&mut self, group: u64, after: Option<Position>, state: State) -> Result<()> {
         let place = self.existing(group)?;
-        self.draft_mut(place)?.reset(after)?;
+        self.at_mut(place)?.draft.reset(after)?;
         let root = Root { start: Start::after(after), state };
         let record = self.push_root(StateKind::Reset, group, &root);
-        self.note(place, Op::Reset(record, root), Touched::LOG_AND_PURGE, |_| {});
+        self.at_mut(place)?.note(Op::Reset(record, root), Touched::LOG_AND_PURGE);
         Ok(())
     }
 
@@ -257,20 +255,11 @@ impl WriteBatch {
         let label = label(Kind::State(kind), group, root.start.as_position());
         let before = self.records.size_in_log();
         let at = self.records.push_labelled(label, &[&encode_root(root)]);
-        // A batch that is larger is refused.
-        let bytes = u32::try_from(self.records.size_in_log() - before).unwrap_or(u32::MAX);
-        Framed { at, bytes }
+        Framed { at, bytes: self.records.size_in_log() - before }
     }
 
-    /// Notes an operation that depends on these sides of the group, and changes them; all, if it leaves nothing of the group.
-    fn note(&mut self, place: usize, op: Op, depends: Touched, change: impl FnOnce(&mut Draft)) {
-        let leaves_nothing = matches!(op, Op::Reset(..) | Op::Remove);
-        if let Some(group) = self.groups.get_mut(place) {
-            group.depends.add(depends);
-            group.touched.add(if leaves_nothing { Touched::ALL } else { depends });
-            change(&mut group.draft);
-        }
-        self.ops.push((place, op));
+    fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.groups.iter().flat_map(|group| &group.ops)
     }
 
     /// The group's place in this batch; there is one, and it was not removed.
@@ -291,6 +280,7 @@ impl WriteBatch {
                         versions,
                         depends: Touched::default(),
                         touched: Touched::default(),
+                        ops: Vec::new(),
                         created: None,
                     },
                 )
@@ -309,11 +299,11 @@ impl WriteBatch {
 
     /// The group at a place that [`WriteBatch::existing`] gave.
     pub(crate) fn draft(&self, place: usize) -> Result<&Draft> {
-        self.groups.get(place).map(|group| &group.draft).ok_or(Error::ForeignBatch)
+        self.groups.get(place).map(|group| &group.draft).ok_or_else(no_such_place)
     }
 
-    fn draft_mut(&mut self, place: usize) -> Result<&mut Draft> {
-        self.groups.get_mut(place).map(|group| &mut group.draft).ok_or(Error::ForeignBatch)
+    fn at_mut(&mut self, place: usize) -> Result<&mut InBatch> {
+        self.groups.get_mut(place).ok_or_else(no_such_place)
     }
 
     pub(crate) fn store(&self) -> &Arc<Store> {
@@ -325,10 +315,10 @@ impl WriteBatch {
         let frees = |op: &Op| matches!(op, Op::Purge(_) | Op::Remove);
         let small = |op: &Op| match op {
             Op::Purge(_) | Op::Remove | Op::Truncate(_) => true,
-            Op::Set(_, _, bytes) => bytes.len() <= SMALL,
+            Op::Set(fields) => fields.as_bytes().len() <= SMALL,
             Op::Append { .. } | Op::Create(..) | Op::Reset(..) => false,
         };
-        self.ops.iter().all(|(_, op)| small(op)) && self.ops.iter().any(|(_, op)| frees(op))
+        self.ops().all(small) && self.ops().any(frees)
     }
 
     /// Puts the batch into the log, if every group is still as it was when the batch was checked. `lost` is told the state
@@ -366,46 +356,70 @@ impl WriteBatch {
 
     /// Shows the batch in the groups' memory.
     fn place(&self, at: &Placement, lost: &mut dyn FnMut(u64, &State)) {
-        let mut entries = self.entries.iter();
-        for (place, op) in &self.ops {
-            let Some(in_batch) = self.groups.get(*place) else { continue };
+        for in_batch in self.groups.iter().filter(|in_batch| in_batch.touched.any()) {
             let slot = &in_batch.draft.slot;
             let mut contents = slot.contents.write();
-            match op {
-                Op::Append { first, count } => {
-                    contents.cut_for(*first);
-                    for (index, staged) in (*first..).zip(entries.by_ref().take(*count)) {
-                        let (lsn, size) = (at.lsn_of(staged.at), staged.size);
-                        contents.push(staged.term, Written { index, lsn, size });
-                    }
-                }
-                Op::Truncate(from) => contents.cut_for(*from),
-                Op::Purge(to) => contents.purge(*to),
-                Op::Set(field, position, bytes) => {
-                    let bytes = self.bytes.get(bytes.clone()).unwrap_or_default();
-                    contents.root.state.set(*field, *position, bytes);
-                }
-                Op::Create(record, root) => {
-                    *contents = Contents::created(root.clone(), record.stored(at));
-                    drop(contents);
-                    self.store.slots.put(Arc::clone(slot));
-                }
-                Op::Reset(record, root) => {
-                    lost(slot.id, &contents.root.state);
-                    contents.reset(root.clone(), record.stored(at));
-                }
-                Op::Remove => {
-                    lost(slot.id, &contents.root.state);
-                    contents.gone = true;
-                    drop(contents);
-                    self.store.slots.remove(slot.id);
-                }
+            for op in &in_batch.ops {
+                op.place(slot.id, &mut contents, at, lost);
+            }
+            contents.versions.raise(in_batch.touched);
+            let gone = contents.gone;
+            drop(contents);
+            match in_batch.created {
+                Some(_) if !gone => self.store.slots.put(Arc::clone(slot)),
+                None if gone => self.store.slots.remove(slot.id),
+                _ => {}
             }
         }
-        for in_batch in self.groups.iter().filter(|in_batch| in_batch.touched.any()) {
-            in_batch.draft.slot.contents.write().versions.raise(in_batch.touched);
+    }
+}
+
+impl InBatch {
+    /// Adds an operation that depends on these sides of the group, and changes them; all, if it leaves nothing of the group.
+    fn note(&mut self, op: Op, depends: Touched) {
+        let leaves_nothing = matches!(op, Op::Reset(..) | Op::Remove);
+        self.touch(depends);
+        if leaves_nothing {
+            self.touched = Touched::ALL;
+        }
+        self.ops.push(op);
+    }
+
+    fn touch(&mut self, sides: Touched) {
+        self.depends.add(sides);
+        self.touched.add(sides);
+    }
+}
+
+impl Op {
+    /// Changes the group in memory.
+    fn place(&self, group: u64, contents: &mut Contents, at: &Placement, lost: &mut dyn FnMut(u64, &State)) {
+        match self {
+            Op::Append { first, entries } => {
+                contents.cut_for(*first);
+                for (index, staged) in (*first..).zip(entries) {
+                    let (lsn, size) = (at.lsn_of(staged.at), staged.size);
+                    contents.push(staged.term, Written { index, lsn, size });
+                }
+            }
+            Op::Truncate(from) => contents.cut_for(*from),
+            Op::Purge(to) => contents.purge(*to),
+            Op::Set(fields) => contents.change(fields),
+            Op::Create(record, root) => *contents = Contents::created(root.clone(), record.stored(at)),
+            Op::Reset(record, root) => {
+                lost(group, &contents.root.state);
+                contents.reset(root.clone(), record.stored(at));
+            }
+            Op::Remove => {
+                lost(group, &contents.root.state);
+                contents.gone = true;
+            }
         }
     }
+}
+
+fn no_such_place() -> Error {
+    Error::internal("a batch was asked for a group at a place that it never gave")
 }
 
 /// Appends entries to one group, in a [`WriteBatch`].
@@ -429,20 +443,18 @@ impl Appender<'_> {
             return Err(Error::IndexExhausted { group: self.group, index });
         }
         let batch = &mut *self.batch;
+        batch.at_mut(self.place)?.draft.append(index, term)?;
         let before = batch.records.size_in_log();
         let at = batch
             .records
             .push_labelled(label(Kind::Entry(kind), self.group, Position { index, term }), parts);
-        let size = batch.records.size_in_log() - before;
-        batch.entries.push(Staged { at, term, size });
-        match batch.ops.last_mut() {
-            Some((_, Op::Append { count, .. })) if self.begun => {
-                *count += 1;
-                batch.draft_mut(self.place)?.append(index, term);
-            }
+        let staged = Staged { at, term, size: batch.records.size_in_log() - before };
+        let in_batch = batch.at_mut(self.place)?;
+        match in_batch.ops.last_mut() {
+            Some(Op::Append { entries, .. }) if self.begun => entries.push(staged),
             _ => {
-                let op = Op::Append { first: index, count: 1 };
-                batch.note(self.place, op, Touched::side(Side::Log), |draft| draft.append(index, term));
+                let op = Op::Append { first: index, entries: vec![staged] };
+                in_batch.note(op, Touched::side(Side::Log));
             }
         }
         self.begun = true;

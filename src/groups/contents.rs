@@ -187,6 +187,10 @@ impl Contents {
         }
         self.positions.place_mapped(range.slice, from);
         self.terms.put(first, end, &range.terms);
+        // A run that went on behind the last of them begins anew there, also if that is the end of the log.
+        if let Some(end) = self.positions.end() {
+            self.terms.cut_from(end);
+        }
         Ok(())
     }
 
@@ -223,11 +227,9 @@ impl Contents {
 
     /// The last entry, or the last one that is gone when there is none; none in a log that begins at index 0 and is empty.
     pub(crate) fn last(&self) -> Option<Position> {
-        match self.positions.end().and_then(|end| end.checked_sub(1)) {
-            Some(index) => {
-                let term = self.terms.get(index).unwrap_or(self.root.start.term_before);
-                Some(Position { index, term })
-            }
+        debug_assert_eq!(self.positions.end().is_some(), self.terms.last().is_some(), "an entry has both");
+        match self.positions.end().zip(self.terms.last()) {
+            Some((end, term)) => Some(Position { index: end - 1, term }),
             None => self.root.start.before(),
         }
     }
@@ -379,6 +381,17 @@ mod tests {
         group.verify_whole(1).unwrap();
         assert_eq!((group.last().unwrap().index, group.positions.lsn(11)), (11, Some(Lsn::new(110))));
         assert_eq!(group.lowest_lsn(), Some(Lsn::new(1)));
+    }
+
+    /// The released segments held entries 5 and 6 of term 1; entry 5 of term 2 took their place, and was relocated.
+    #[test]
+    fn the_last_entry_has_its_own_term_whatever_was_said_before_it() {
+        let mut group = with_entries(1, 1..5);
+        group.replay_relocated(&range(5, 1, &[(5, 2)]), &array()).unwrap();
+        assert_eq!(group.last(), Some(Position { index: 5, term: 2 }));
+        group.push(3, written(6, 700));
+        assert_eq!(group.last(), Some(Position { index: 6, term: 3 }));
+        assert_eq!(group.terms.runs().collect::<Vec<_>>(), [(1, 1), (5, 2), (6, 3)]);
     }
 
     #[test]

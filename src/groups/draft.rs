@@ -81,14 +81,15 @@ impl Draft {
     }
 
     /// An entry is appended at `index`, after [`Draft::check_append`].
-    pub(crate) fn append(&mut self, index: u64, term: u64) {
+    pub(crate) fn append(&mut self, index: u64, term: u64) -> Result<()> {
         if index < self.end {
-            self.cut(index);
+            self.cut(index)?;
         }
         self.own_from = self.own_from.min(index);
         self.own_terms.push(index, term);
         self.end = index + 1;
         self.last = Some(Position { index, term });
+        Ok(())
     }
 
     /// Entries from `from` on go; whether there are any.
@@ -102,17 +103,24 @@ impl Draft {
         }
         let any = from < self.end;
         if any {
-            self.cut(from);
+            self.cut(from)?;
         }
         Ok(any)
     }
 
-    fn cut(&mut self, from: u64) {
-        let before = from.checked_sub(1);
-        self.last = before.map(|index| Position { index, term: self.term(index).unwrap_or_default() });
+    fn cut(&mut self, from: u64) -> Result<()> {
+        self.last = match from.checked_sub(1) {
+            // The group may no longer have that entry: it was changed since the batch first touched it.
+            Some(index) => match self.term(index) {
+                Some(term) => Some(Position { index, term }),
+                None => return Err(Error::BatchConflict { group: self.group() }),
+            },
+            None => None,
+        };
         self.end = from;
         self.own_terms.cut_from(from);
         self.own_from = self.own_from.min(from);
+        Ok(())
     }
 
     /// Entries up to and including `to` go, which may lie beyond the last one; whether that changes anything.

@@ -1,5 +1,7 @@
 //! What can go wrong with a log of groups, each case named with the group and the index it is about.
 
+use std::sync::Arc;
+
 use crate::Lsn;
 
 /// The result of everything in this layer that can fail.
@@ -138,6 +140,13 @@ pub enum Error {
         /// What is missing.
         what: Missing,
     },
+}
+
+impl Error {
+    /// An invariant of this layer does not hold.
+    pub(crate) fn internal(what: impl Into<Arc<str>>) -> Error {
+        Error::Log(crate::Error::internal(what))
+    }
 }
 
 /// Why stored bytes cannot be understood.

@@ -93,6 +93,7 @@ pub(crate) mod verify;
 mod view;
 
 pub use batch::{Appender, WriteBatch};
+pub use codec::LABEL_KINDS;
 pub use error::{ContentProblem, Error, Missing, Result};
 pub use group::{Entry, Group};
 pub use log::GroupLog;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::error::Result;
-use crate::io::process::Opener;
+use crate::io::Opener;
 use crate::trace::event;
 use crate::{Lsn, Wal};
 

@@ -54,6 +54,7 @@ use super::state::{EntryKind, Position, Root};
 use super::store::Store;
 use super::stored::Stored;
 use crate::Error as LogError;
+use crate::size::{in_header, in_memory};
 use crate::{Batch, Lsn, Placement, Record, RecordOffset, SegmentInfo, StoredRecord, SubmitOptions, Ticket};
 
 /// Batches are of this size at most, unless a single record is larger: commits wait for none of them long.
@@ -283,7 +284,7 @@ struct Restated<'s> {
     from: Lsn,
     root: Root,
     at: RecordOffset,
-    bytes: u32,
+    bytes: u64,
 }
 
 /// Frames the State of a group that has none newer. It says nothing new, so no batch that was checked before has to be
@@ -298,9 +299,7 @@ fn restate<'s>(batch: &mut Batch, (slot, from): &'s (Arc<Slot>, Lsn)) -> Option<
     let label = label(Kind::State(StateKind::Restated), slot.id, root.start.as_position());
     let before = batch.size_in_log();
     let at = batch.push_labelled(label, &[&encode_root(&root)]);
-    // A batch that is larger is refused.
-    let bytes = u32::try_from(batch.size_in_log() - before).unwrap_or(u32::MAX);
-    Some(Restated { slot, from: *from, root, at, bytes })
+    Some(Restated { slot, from: *from, root, at, bytes: batch.size_in_log() - before })
 }
 
 impl Restated<'_> {
@@ -311,7 +310,8 @@ impl Restated<'_> {
     }
 
     fn note(&self, at: &Placement) {
-        let record = Stored { lsn: at.lsn_of(self.at), bytes: self.bytes };
+        // A batch that was accepted is no larger than a block can be.
+        let record = Stored { lsn: at.lsn_of(self.at), bytes: in_header(in_memory(self.bytes)) };
         self.slot.contents.write().record = Some(record);
     }
 }

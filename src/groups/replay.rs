@@ -138,7 +138,7 @@ pub(crate) type Merged = Vec<(u64, Contents)>;
 #[derive(Debug)]
 pub(crate) enum Halt {
     /// The summary with this number does not read.
-    Unreadable { part: usize, group: u64, lsn: Lsn, problem: ContentProblem },
+    Unreadable { part: usize, problem: ContentProblem },
     /// The summaries read, and contradict each other.
     Contradiction(Error),
 }
@@ -146,7 +146,10 @@ pub(crate) enum Halt {
 impl Halt {
     pub(crate) fn into_error(self) -> Error {
         match self {
-            Halt::Unreadable { group, lsn, problem, .. } => Error::Content { group, index: 0, lsn, problem },
+            // A footer that does not read is replaced by what its segment's records say, so this is one made just now.
+            Halt::Unreadable { problem, .. } => {
+                Error::internal(format!("the summary of a segment's records does not read: {problem}"))
+            }
             Halt::Contradiction(error) => error,
         }
     }
@@ -210,7 +213,7 @@ fn merge_with(
     let mut readings = Vec::with_capacity(parts.len());
     let mut queue = BinaryHeap::with_capacity(parts.len());
     for (part, of) in parts.iter().enumerate() {
-        let unreadable = |problem| Halt::Unreadable { part, group: 0, lsn: Lsn::ZERO, problem };
+        let unreadable = |problem| Halt::Unreadable { part, problem };
         let (array, effects) = Effects::of(of.segment.id(), &of.summary).map_err(unreadable)?;
         let mut reading = Reading { part, array, effects, next: Effect::default() };
         queue.extend(reading.advance()?.map(|group| Reverse((group, part))));
@@ -219,7 +222,9 @@ fn merge_with(
     let (mut made, mut spoilt): (Option<(u64, Option<Contents>)>, _) = (None, false);
     while let Some(mut first) = queue.peek_mut() {
         let Reverse((id, part)) = *first;
-        let Some(reading) = readings.get_mut(part) else { break };
+        let Some(reading) = readings.get_mut(part) else {
+            return Err(Halt::Contradiction(Error::internal("a summary is queued that is not read")));
+        };
         if made.as_ref().is_none_or(|(of, _)| *of != id) {
             keep(&mut merged, made.replace((id, None)));
             spoilt = false;
@@ -255,10 +260,7 @@ impl Reading<'_> {
                 self.next = effect;
                 Ok(Some(group))
             }
-            Some(Err(problem)) => {
-                let group = self.effects.group().unwrap_or(0);
-                Err(Halt::Unreadable { part: self.part, group, lsn: self.array.first_lsn, problem })
-            }
+            Some(Err(problem)) => Err(Halt::Unreadable { part: self.part, problem }),
             None => Ok(None),
         }
     }
@@ -428,6 +430,6 @@ mod tests {
         parts[spoilt] =
             Part { segment: from, summary: Summary { head: cut, body: good.body }, from_footer: false };
         let refused = merge_trusting(&mut parts).unwrap_err();
-        assert!(matches!(refused, Error::Content { .. }), "{refused}");
+        assert!(matches!(refused, Error::Log(crate::Error::Internal { .. })), "{refused}");
     }
 }

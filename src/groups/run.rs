@@ -6,6 +6,7 @@ use std::sync::Arc;
 use byteorder::{ByteOrder as _, LittleEndian};
 use bytes::Bytes;
 
+use crate::size::{in_header, in_memory};
 use crate::{Lsn, SegmentId};
 
 /// The number of entries that share one allocation of a memory run; bounds both the copying when it grows and what it wastes.
@@ -54,7 +55,7 @@ impl SegmentPositions {
     fn copy(&self, range: Range<usize>, out: &mut Vec<Lsn>) {
         let width = self.width.bytes();
         let bytes = range.start.checked_mul(width).zip(range.end.checked_mul(width));
-        let bytes = bytes.and_then(|(from, to)| self.body.get(from..to)).unwrap_or_default();
+        let Some(bytes) = bytes.and_then(|(from, to)| self.body.get(from..to)) else { return };
         let lsn = |distance| self.first_lsn.plus(distance);
         match self.width {
             Width::Four => {
@@ -161,11 +162,7 @@ impl Run {
     /// Appends to `out` the positions of the entries of the run in `[lo, hi)`; says how many.
     pub(crate) fn copy(&self, lo: u64, hi: u64, out: &mut Vec<Lsn>) -> u64 {
         let (lo, hi) = (lo.max(self.first), hi.min(self.end()));
-        let (Ok(from), Ok(to)) =
-            (usize::try_from(lo.saturating_sub(self.first)), usize::try_from(hi.saturating_sub(self.first)))
-        else {
-            return 0;
-        };
+        let (from, to) = (in_memory(lo.saturating_sub(self.first)), in_memory(hi.saturating_sub(self.first)));
         let before = out.len();
         match &self.place {
             Place::Mapped { at, from: array, .. } => {
@@ -173,8 +170,7 @@ impl Run {
                 array.copy(at.saturating_add(from)..at.saturating_add(to), out);
             }
             Place::Memory { base, distances } => {
-                let distances = distances.get(from..to).unwrap_or_default();
-                out.extend(distances.iter().map(|d| base.plus(u64::from(*d))));
+                out.extend(distances.iter().take(to).skip(from).map(|d| base.plus(u64::from(*d))));
             }
         }
         (out.len() - before) as u64
@@ -261,10 +257,11 @@ impl Run {
         self.bytes = None;
         let keep = index.saturating_sub(self.first);
         match &mut self.place {
-            Place::Mapped { count, .. } => *count = u32::try_from(keep).map_or(*count, |k| k.min(*count)),
-            Place::Memory { distances, .. } => {
-                distances.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+            Place::Mapped { count, .. } => {
+                debug_assert!(keep < u64::from(*count), "the cut lies inside the run");
+                *count = in_header(in_memory(keep));
             }
+            Place::Memory { distances, .. } => distances.truncate(in_memory(keep)),
         }
     }
 

@@ -140,7 +140,11 @@ impl State {
 
     /// Sets a field.
     pub fn set(&mut self, field: Field, at: Position, bytes: &[u8]) {
-        let encoded = encode(field, at, bytes);
+        self.put(field, Head::of(field, at, bytes.len()).as_bytes(), bytes);
+    }
+
+    /// Sets a field whose encoding is `head` and `bytes`, one after the other.
+    fn put(&mut self, field: Field, head: &[u8], bytes: &[u8]) {
         let (mut from, mut to) = (self.packed.len(), self.packed.len());
         for found in self.walk() {
             if found.field >= field {
@@ -149,18 +153,18 @@ impl State {
                 break;
             }
         }
-        if to - from == encoded.len()
-            && let Some(place) = self.packed.get_mut(from..to)
-        {
-            place.copy_from_slice(&encoded);
+        let len = head.len() + bytes.len();
+        if to - from == len {
+            let (start, rest) = self.packed.split_at_mut(from).1.split_at_mut(head.len());
+            start.copy_from_slice(head);
+            rest.split_at_mut(bytes.len()).0.copy_from_slice(bytes);
             return;
         }
-        let (before, rest) = self.packed.split_at(from);
-        let after = rest.get(to - from..).unwrap_or_default();
-        let mut packed = ThinVec::with_capacity(before.len() + encoded.len() + after.len());
-        packed.extend_from_slice(before);
-        packed.extend_from_slice(&encoded);
-        packed.extend_from_slice(after);
+        let (before, after) = (self.packed.split_at(from).0, self.packed.split_at(to).1);
+        let mut packed = ThinVec::with_capacity(before.len() + len + after.len());
+        for part in [before, head, bytes, after] {
+            packed.extend_from_slice(part);
+        }
         self.packed = packed;
     }
 
@@ -170,8 +174,9 @@ impl State {
             self.clone_from(later);
             return;
         }
-        for (field, at, bytes) in later.fields() {
-            self.set(field, at, bytes);
+        for found in later.walk() {
+            let (_, encoded) = later.packed.split_at(found.range.start);
+            self.put(found.field, encoded.split_at(found.range.len()).0, &[]);
         }
     }
 
@@ -216,14 +221,36 @@ impl fmt::Debug for State {
     }
 }
 
-fn encode(field: Field, at: Position, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(16 + bytes.len());
-    out.put(&[field.0]);
-    out.put_varint(at.index);
-    out.put_varint(at.term);
-    out.put_varint(bytes.len() as u64);
-    out.put(bytes);
-    out
+/// The encoding of a field up to its bytes.
+struct Head {
+    buffer: [u8; Head::MOST],
+    len: usize,
+}
+
+impl Head {
+    /// A number and three varints.
+    const MOST: usize = 1 + 3 * 10;
+
+    fn of(field: Field, at: Position, len: usize) -> Head {
+        let mut head = Head { buffer: [0; Head::MOST], len: 0 };
+        head.put(&[field.0]);
+        head.put_varint(at.index);
+        head.put_varint(at.term);
+        head.put_varint(len as u64);
+        head
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.buffer.split_at(self.len).0
+    }
+}
+
+impl Put for Head {
+    fn put(&mut self, bytes: &[u8]) {
+        let (_, free) = self.buffer.split_at_mut(self.len);
+        free.split_at_mut(bytes.len()).0.copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
 }
 
 fn take<'a>(cursor: &mut Cursor<'a>) -> Result<(Field, Position, &'a [u8]), ContentProblem> {

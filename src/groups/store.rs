@@ -14,8 +14,8 @@ use super::options::PurgeLimits;
 use super::replay::replay;
 use super::slots::{GroupSummarizer, Slots};
 use crate::cores::Cores;
+use crate::counter::Counter;
 use crate::io::Disk;
-use crate::stats::Counter;
 use crate::{Lsn, Options, Wal};
 
 /// The groups of a log, and the log.

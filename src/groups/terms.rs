@@ -43,6 +43,11 @@ impl Terms {
         self.runs.get(after.checked_sub(1)?).map(|(_, term)| *term)
     }
 
+    /// The term of the last entry.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.runs.last().map(|(_, term)| *term)
+    }
+
     /// Forgets `index` and all after it.
     pub(crate) fn cut_from(&mut self, index: u64) {
         while self.runs.last().is_some_and(|(first, _)| *first >= index) {

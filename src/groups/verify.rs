@@ -9,12 +9,10 @@ use std::sync::Arc;
 
 use super::error::{Error, Result};
 use super::view::GroupView;
-use crate::error::{Corruption, Error as LogError, OPEN_DIRECTORY};
-use crate::io::{Disk, RealDisk};
-use crate::lsn::SegmentId;
+use crate::error::{Corruption, Error as LogError};
+use crate::io::{Disk, open_directory};
 use crate::retry::{Fault, Place, Sure, unsettled, until_sure};
-use crate::verify::verify_on_with;
-use crate::{LogView, Options, Verdict, VerifyProgress, VerifyReport};
+use crate::{LogView, Options, SegmentId, Verdict, VerifyProgress, VerifyReport, verify_on_with};
 
 /// What [`verify`] found.
 #[derive(Clone, Debug)]
@@ -51,9 +49,7 @@ impl fmt::Display for GroupVerifyReport {
 /// # Errors
 /// As [`crate::verify`].
 pub fn verify(dir: impl AsRef<Path>) -> Result<GroupVerifyReport> {
-    let dir = dir.as_ref();
-    let disk = RealDisk::open(dir).map_err(|e| LogError::io(OPEN_DIRECTORY, dir, e))?;
-    verify_on(&(Arc::new(disk) as Arc<dyn Disk>), &Options::new(), |_| {})
+    verify_on(&open_directory(dir.as_ref())?, &Options::new(), |_| {})
 }
 
 /// As [`verify`], for a directory of a given disk; tells how far it is with the log, which is most of it. Of `options`, the
@@ -85,7 +81,7 @@ pub(crate) fn verify_log(
     progress: impl FnMut(VerifyProgress),
 ) -> Result<VerifyReport> {
     let log = verify_on_with(disk, progress)?;
-    match (options.owner_given(), log.owner) {
+    match (options.expected_owner(), log.owner) {
         (Some(expected), Some(found)) if expected != found => {
             Err(LogError::OwnerMismatch { dir: disk.path().to_owned(), expected, found }.into())
         }
@@ -99,7 +95,7 @@ pub(crate) fn damaged_view(
     options: &Options,
 ) -> Result<std::result::Result<LogView, LogError>> {
     match LogView::open_damaged_on(disk) {
-        Ok(view) => Ok(Ok(options.codecs().fold(view, |view, codec| view.decode_with(Arc::clone(codec))))),
+        Ok(view) => Ok(Ok(view.with_codecs_of(options))),
         Err(e @ LogError::Corruption(_)) => Ok(Err(e)),
         Err(e) => Err(e.into()),
     }

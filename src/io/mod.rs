@@ -26,9 +26,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, SYNC_NAMES};
+use crate::error::{Error, OPEN_DIRECTORY, SYNC_NAMES};
 use crate::mutation::{Mutation, mutated};
 use crate::size::at_most;
+pub use process::{Opener, Process};
 pub use real::RealDisk;
 
 /// How a file is opened.
@@ -192,11 +193,20 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     fn as_std(&self) -> Option<&std::fs::File>;
 }
 
+/// The directory at this path, as the disk that a log in it is kept on.
+///
+/// # Errors
+/// [`Error::Io`] when it is missing or cannot be opened.
+pub fn open_directory(dir: &Path) -> crate::error::Result<Arc<dyn Disk>> {
+    let disk = RealDisk::open(dir).map_err(|e| Error::io(OPEN_DIRECTORY, dir, e))?;
+    Ok(Arc::new(disk))
+}
+
 /// Makes the names in a directory durable.
 ///
 /// # Errors
 /// [`Error::Io`] with the name of this call.
-pub(crate) fn sync_names(disk: &dyn Disk) -> crate::error::Result<()> {
+pub fn sync_names(disk: &dyn Disk) -> crate::error::Result<()> {
     disk.sync().map_err(|e| Error::io(SYNC_NAMES, disk.path(), e))
 }
 

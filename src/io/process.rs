@@ -38,7 +38,7 @@ use crate::mutation::{Mutation, mutated};
 
 /// Identifies a process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Process {
+pub struct Process {
     token: u64,
     /// The location of the current process's token; `None` if the token is the process id.
     place: Option<&'static AtomicU64>,
@@ -46,7 +46,8 @@ pub(crate) struct Process {
 
 impl Process {
     /// The current process.
-    pub(crate) fn current() -> Self {
+    #[must_use]
+    pub fn current() -> Self {
         match PAGE.get_or_init(Page::new) {
             Some(page) => Process { token: page.token(), place: Some(page.word()) },
             None => Process { token: u64::from(std::process::id()), place: None },
@@ -55,7 +56,8 @@ impl Process {
 
     /// Whether this is the current process.
     #[inline]
-    pub(crate) fn is_current(self) -> bool {
+    #[must_use]
+    pub fn is_current(self) -> bool {
         let now = match self.place {
             Some(place) => place.load(Ordering::Acquire),
             None => u64::from(std::process::id()),
@@ -66,7 +68,7 @@ impl Process {
 
 /// The process that opened a log.
 #[derive(Clone, Debug)]
-pub(crate) struct Opener {
+pub struct Opener {
     dir: Arc<Path>,
     process: Process,
 }
@@ -78,13 +80,15 @@ impl Opener {
     }
 
     /// The log's directory.
-    pub(crate) fn dir(&self) -> &Path {
+    #[must_use]
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Whether the current process opened the log.
     #[inline]
-    pub(crate) fn is_here(&self) -> bool {
+    #[must_use]
+    pub fn is_here(&self) -> bool {
         self.process.is_current()
     }
 
@@ -94,7 +98,7 @@ impl Opener {
     /// # Errors
     /// [`Error::OtherProcess`].
     #[inline]
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if self.is_here() { Ok(()) } else { Err(Error::OtherProcess { dir: self.dir.to_path_buf() }) }
     }
 }

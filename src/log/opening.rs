@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::Log;
 use crate::commit::{Pipeline, PipelineParts};
 use crate::error::Result;
-use crate::io::process::Opener;
+use crate::io::Opener;
 use crate::io::{Disk, Lock};
 use crate::lsn::{Lsn, SegmentId};
 use crate::monitor::Monitor;

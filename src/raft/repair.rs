@@ -38,8 +38,7 @@ use crate::error::{Corruption, CorruptionReason, Error as LogError};
 use crate::groups::contents::Contents;
 use crate::groups::repair::Damage;
 use crate::io::Disk;
-use crate::repair::{Layer, Repaired};
-use crate::wal::take_lock;
+use crate::repair::{Layer, OfflineLog, Repaired};
 
 pub use crate::groups::repair::LostEntries;
 
@@ -155,7 +154,7 @@ impl DropPlan {
     /// Where the log ends. Dropping groups gives up nothing behind the damage.
     #[must_use]
     pub fn end_lsn(&self) -> Lsn {
-        self.damage.end
+        self.damage.view.end_lsn()
     }
 
     /// Does it: copies into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in the log's, and then removes
@@ -166,7 +165,7 @@ impl DropPlan {
     /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `undo_dir` is in use:
     /// nothing was changed then. [`LogError::Io`]: do it again, or undo it; until the copies are complete, nothing was changed.
     pub fn apply(&self, undo_dir: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
-        let lock = take_lock(&self.disk)?;
+        let log = OfflineLog::lock(&self.disk)?;
         let again = DropPlan::of(&self.disk, &self.options)?;
         if !again.damage.is_same(&self.damage) || again.dropped != self.dropped {
             return Err(again.damage.changed().into());
@@ -174,7 +173,7 @@ impl DropPlan {
         let (directory, ending) = (snapshot::DIRECTORY.to_owned(), snapshot::SUFFIX.to_owned());
         let directories = [Layer { directory, ending }];
         let groups = again.dropped.iter().map(|dropped| dropped.group);
-        Ok(again.damage.drop_groups(lock, undo_dir, &directories, groups)?)
+        Ok(again.damage.drop_groups(log, undo_dir, &directories, groups)?)
     }
 }
 
@@ -194,7 +193,7 @@ fn lost_snapshots(disk: &Arc<dyn Disk>, damage: &Damage) -> Result<BTreeMap<u64,
     if referred.is_empty() {
         return Ok(lost);
     }
-    let snapshots = SnapshotFiles::of(disk, damage.superblock.uuid)?;
+    let snapshots = SnapshotFiles::of(disk, damage.view.uuid())?;
     for (id, file) in referred {
         match snapshots.verify(id, file) {
             Ok(()) => {}

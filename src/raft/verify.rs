@@ -17,9 +17,9 @@ use super::error::{Error, Result};
 use super::options::RaftOptions;
 use super::snapshot::{self, SnapshotFiles, is_snapshot};
 use super::view::RaftView;
-use crate::error::{Error as LogError, OPEN_DIRECTORY};
+use crate::error::Error as LogError;
 use crate::groups::verify::{Found, Looked, damaged_view, look_until_sure, verify_log};
-use crate::io::{Disk, RealDisk};
+use crate::io::{Disk, open_directory};
 use crate::{Verdict, VerifyProgress, VerifyReport};
 
 /// What [`verify`] found.
@@ -59,9 +59,7 @@ impl fmt::Display for RaftVerifyReport {
 /// # Errors
 /// As [`crate::verify`].
 pub fn verify(dir: impl AsRef<Path>) -> Result<RaftVerifyReport> {
-    let dir = dir.as_ref();
-    let disk = RealDisk::open(dir).map_err(|e| LogError::io(OPEN_DIRECTORY, dir, e))?;
-    verify_on(&(Arc::new(disk) as Arc<dyn Disk>), &RaftOptions::new(), |_| {})
+    verify_on(&open_directory(dir.as_ref())?, &RaftOptions::new(), |_| {})
 }
 
 /// As [`verify`], for a directory of a given disk; tells how far it is with the log, which is most of it. Of `options`, the

@@ -22,6 +22,7 @@
 //! or counted towards a majority. Remove it from its groups and add it again under another id.
 
 mod loss;
+mod offline;
 mod undo;
 mod undo_dir;
 
@@ -40,8 +41,9 @@ use crate::view::LogView;
 use crate::wal::take_lock;
 
 pub use loss::Loss;
+pub use offline::OfflineLog;
 pub use undo::{Undone, undo};
-pub(crate) use undo_dir::Layer;
+pub use undo_dir::Layer;
 
 /// Prefix of the names of undo directories in the log's directory; a number follows.
 pub const UNDO_DIR_PREFIX: &str = "repair-";
@@ -369,7 +371,7 @@ impl Plan {
 /// Copies what will be changed, so that [`undo`] can restore it: every file of the log except the `untouched` ones,
 /// and these directories. Copies into `undo_dir`, which must be empty, or into a new directory in the log's. Returns
 /// that directory and the copied files; all of it is durable then. The lock must be held.
-pub(crate) fn copy_to_undo_dir(
+fn copy_to_undo_dir(
     disk: &Arc<dyn Disk>,
     undo_dir: Option<&Arc<dyn Disk>>,
     uuid: LogUuid,

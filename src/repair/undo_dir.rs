@@ -55,10 +55,11 @@ pub(super) struct Manifest {
 
 /// A subdirectory in which a higher layer keeps files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Layer {
-    pub(crate) directory: String,
+pub struct Layer {
+    /// Its name.
+    pub directory: String,
     /// The ending of its files' names; temporary ones have a further suffix.
-    pub(crate) ending: String,
+    pub ending: String,
 }
 
 impl Layer {

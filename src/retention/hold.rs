@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::io::process::Opener;
+use crate::io::Opener;
 use crate::lsn::Lsn;
 
 /// All holds on a log.

@@ -132,7 +132,6 @@ impl SegmentManager {
     }
 
     /// First addresses of the segments that have no durable block yet, ascending.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
     pub(crate) fn segments_to_come(&self) -> Vec<Lsn> {
         self.ready.lock().named.iter().map(|segment| segment.first_lsn()).collect()
     }

@@ -15,9 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Corruption, Error, Result};
+use crate::error::{Corruption, Result};
 use crate::format::superblock::Superblock;
-use crate::io::{Disk, RealDisk};
+use crate::io::{Disk, open_directory};
 use crate::report::Cut;
 use crate::retry::{Place, Sure, unsettled, until_sure};
 
@@ -29,8 +29,9 @@ pub use report::{SegmentCheck, Verdict, VerifyReport};
 /// Reads and verifies everything in the log in `dir`. Takes no lock and never changes anything.
 ///
 /// # Errors
-/// [`Error::Io`] when something cannot be read, or when a writer changes the log faster than it can be read;
-/// [`Error::UnsupportedVersion`], [`Error::Foreign`]. Damage is not an error here: the report describes it.
+/// [`Error::Io`](crate::Error::Io) when something cannot be read, or when a writer changes the log faster than it can
+/// be read;
+/// [`Error::UnsupportedVersion`](crate::Error::UnsupportedVersion), [`Error::Foreign`](crate::Error::Foreign). Damage is not an error here: the report describes it.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     verify_with(dir, |_| {})
 }
@@ -41,9 +42,7 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_with(dir: impl AsRef<Path>, progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
-    let dir = dir.as_ref();
-    let disk = RealDisk::open(dir).map_err(|e| Error::io(crate::error::OPEN_DIRECTORY, dir, e))?;
-    verify_on_with(&(Arc::new(disk) as Arc<dyn Disk>), progress)
+    verify_on_with(&open_directory(dir.as_ref())?, progress)
 }
 
 /// Like [`verify`], for a directory on the given disk.
@@ -54,10 +53,11 @@ pub fn verify_on(disk: &Arc<dyn Disk>) -> Result<VerifyReport> {
     verify_on_with(disk, |_| {})
 }
 
-pub(crate) fn verify_on_with(
-    disk: &Arc<dyn Disk>,
-    progress: impl FnMut(VerifyProgress),
-) -> Result<VerifyReport> {
+/// As [`verify_with`], for a directory of a given disk.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_on_with(disk: &Arc<dyn Disk>, progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
     let mut report = look(disk, progress)?;
     if report.is_ok() && !report.torn.is_empty() && is_being_written(disk, &report.torn) {
         report.torn.clear();

@@ -48,7 +48,6 @@ impl Options {
     }
 
     /// Like [`Options::open_with_summarizer`], with a lock that the caller already holds.
-    #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
     pub(crate) fn open_locked(
         &self,
         disk: Arc<dyn Disk>,

@@ -4,22 +4,34 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use seawall::error::Corruption;
+use seawall::groups::{Error as GroupError, GroupView, LABEL_KINDS};
 use seawall::{Batch, Error, LogView, RecordHead, SegmentReader};
 
 use crate::failure::Failure;
 
-/// The groups of the log: Raft's, or others', of whose protocol nothing is known.
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-pub(crate) enum Groups {
-    Raft(seawall::raft::RaftView),
-    Plain(seawall::groups::GroupView),
+/// Who keeps records in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Groups of Raft.
+    Raft,
+    /// Groups of another protocol, or of none.
+    Groups,
+    /// A program, directly.
+    Records,
 }
 
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+/// The groups of the log: Raft's, or others', of whose protocol nothing is known.
+pub(crate) enum Groups {
+    #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+    Raft(seawall::raft::RaftView),
+    Plain(GroupView),
+}
+
 impl Groups {
     /// The ids, ascending.
     pub(crate) fn ids(&self) -> Vec<u64> {
         match self {
+            #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
             Groups::Raft(view) => view.groups(),
             Groups::Plain(view) => view.groups(),
         }
@@ -27,28 +39,15 @@ impl Groups {
 
     fn is_live(&self, head: &RecordHead) -> bool {
         match self {
+            #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
             Groups::Raft(view) => view.is_live(head),
             Groups::Plain(view) => view.is_live(head),
         }
     }
 }
 
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-pub(crate) enum Groups {}
-
 /// Whether this build knows Raft's records.
-pub(crate) const HAS_RAFT: bool = cfg!(any(feature = "raft-protobuf", feature = "raft-prost"));
-
-/// Whether there are groups of Raft.
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-pub(crate) fn any_of_raft(groups: &Groups) -> bool {
-    matches!(groups, Groups::Raft(_)) && !groups.ids().is_empty()
-}
-
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-pub(crate) fn any_of_raft(_: &Groups) -> bool {
-    false
-}
+const HAS_RAFT: bool = cfg!(any(feature = "raft-protobuf", feature = "raft-prost"));
 
 /// What a Raft log keeps its snapshots in, beside its segments.
 pub(crate) const SNAPSHOTS: &str = "snapshots";
@@ -102,57 +101,62 @@ impl Segment {
     }
 }
 
-/// The groups; none when the records do not add up to groups.
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-pub(crate) fn groups(log: &LogView) -> Result<Groups, Failure> {
-    use seawall::raft::{Error as RaftError, RaftView};
-    match RaftView::of(log) {
-        Ok(view) => Ok(Groups::Raft(view)),
-        // What is in a group is not of Raft.
-        Err(RaftError::Content { .. }) => Ok(Groups::Plain(seawall::groups::GroupView::of(log)?)),
-        Err(e) => Err(e.into()),
+/// Who keeps records in the log of this directory. A Raft log has a place for snapshots from its first opening on; one that has
+/// lost it is known by its records.
+pub(crate) fn kind(dir: &Path, log: &LogView) -> Kind {
+    if HAS_RAFT && dir.join(SNAPSHOTS).is_dir() {
+        return Kind::Raft;
+    }
+    let is_of_a_group = |segment: &SegmentReader| {
+        let first = segment.salvage().find_map(Result::ok).and_then(|head| head.label);
+        first.is_some_and(|label| LABEL_KINDS.contains(&label.kind))
+    };
+    match log.segments().iter().any(is_of_a_group) {
+        true if has_groups_of_raft(log) => Kind::Raft,
+        true => Kind::Groups,
+        false => Kind::Records,
     }
 }
 
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-pub(crate) fn groups(_: &LogView) -> Result<Groups, Failure> {
-    Err(Failure::Undone("this build has no Raft layer".to_owned()))
-}
-
-/// The groups past what is damaged, and what is wrong with them; Raft's, if the log is.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-pub(crate) fn salvaged(log: &LogView, is_raft: bool) -> Result<(Groups, Vec<String>), Failure> {
-    use seawall::groups::{Error as GroupError, GroupView};
+fn has_groups_of_raft(log: &LogView) -> bool {
     use seawall::raft::{Error as RaftError, RaftView};
-    // Damage is told where the segments are gone through.
-    let damage = |e: &Error| matches!(e, Error::Corruption(_));
-    if is_raft {
-        let (groups, wrong) = RaftView::salvage(log)?;
-        let told = |e: &&RaftError| !matches!(e, RaftError::Log(e) if damage(e));
-        return Ok((Groups::Raft(groups), wrong.iter().filter(told).map(ToString::to_string).collect()));
-    }
-    let (groups, wrong) = GroupView::salvage(log)?;
-    let told = |e: &&GroupError| !matches!(e, GroupError::Log(e) if damage(e));
-    Ok((Groups::Plain(groups), wrong.iter().filter(told).map(ToString::to_string).collect()))
+    let is_foreign = |e: &RaftError| matches!(e, RaftError::Content { .. });
+    RaftView::salvage(log)
+        .is_ok_and(|(view, wrong)| !view.groups().is_empty() && !wrong.iter().any(is_foreign))
 }
 
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-pub(crate) fn salvaged(_: &LogView, _: bool) -> Result<(Groups, Vec<String>), Failure> {
-    Err(Failure::Undone("this build has no Raft layer".to_owned()))
+fn has_groups_of_raft(_: &LogView) -> bool {
+    false
 }
 
-/// Whether the log in this directory is Raft's: it has a place for snapshots from its first opening on. One that has lost
-/// it is known by its records.
-pub(crate) fn is_raft(dir: &Path) -> bool {
-    dir.join(SNAPSHOTS).is_dir()
+/// The groups past what is damaged, if the log has groups, and what is wrong with them.
+pub(crate) fn groups(kind: Kind, log: &LogView) -> Result<(Option<Groups>, Vec<String>), Failure> {
+    match kind {
+        Kind::Raft => groups_of_raft(log),
+        Kind::Groups => {
+            let (groups, wrong) = GroupView::salvage(log)?;
+            // Damage is told where the segments are gone through.
+            let told = |e: &&GroupError| !matches!(e, GroupError::Log(Error::Corruption(_)));
+            let wrong = wrong.iter().filter(told).map(ToString::to_string).collect();
+            Ok((Some(Groups::Plain(groups)), wrong))
+        }
+        Kind::Records => Ok((None, Vec::new())),
+    }
 }
 
-/// The groups of a log of groups: one whose first record is of a kind that theirs have. Others may have none, or records that
-/// do not add up to groups.
-pub(crate) fn groups_if_any(log: &LogView) -> Option<Groups> {
-    let first = log.segments().iter().find_map(|segment| segment.heads().next())?;
-    let label = first.ok().and_then(|head| head.label)?;
-    if label.kind >= 0x80 { groups(log).ok() } else { None }
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+fn groups_of_raft(log: &LogView) -> Result<(Option<Groups>, Vec<String>), Failure> {
+    use seawall::raft::{Error as RaftError, RaftView};
+    let (groups, wrong) = RaftView::salvage(log)?;
+    let told = |e: &&RaftError| !matches!(e, RaftError::Log(Error::Corruption(_)));
+    Ok((Some(Groups::Raft(groups)), wrong.iter().filter(told).map(ToString::to_string).collect()))
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+fn groups_of_raft(_: &LogView) -> Result<(Option<Groups>, Vec<String>), Failure> {
+    Ok((None, Vec::new()))
 }
 
 /// How a record counts.
@@ -163,20 +167,14 @@ pub(crate) enum Fate {
     Dead,
 }
 
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 pub(crate) fn fate(groups: Option<&Groups>, head: &RecordHead) -> Fate {
     match groups {
-        Some(g) if g.is_live(head) && seawall::groups::GroupView::is_relocated(head) => Fate::Relocated,
+        Some(g) if g.is_live(head) && GroupView::is_relocated(head) => Fate::Relocated,
         Some(g) if g.is_live(head) => Fate::Live,
         Some(_) => Fate::Dead,
         // Without groups, all that was not released is live.
         None => Fate::Live,
     }
-}
-
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-pub(crate) fn fate(_: Option<&Groups>, _: &RecordHead) -> Fate {
-    Fate::Live
 }
 
 pub(crate) fn size(head: &RecordHead) -> u64 {

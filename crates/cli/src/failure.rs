@@ -36,10 +36,15 @@ impl From<seawall::Error> for Failure {
     }
 }
 
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 impl From<seawall::groups::Error> for Failure {
     fn from(e: seawall::groups::Error) -> Self {
-        seawall::raft::Error::from(e).into()
+        use seawall::groups::Error;
+        match e {
+            Error::Log(e) => e.into(),
+            // The records do not add up to groups: an open would refuse them.
+            e @ (Error::Incomplete { .. } | Error::Content { .. }) => Failure::Damaged(e.to_string()),
+            other => Failure::Undone(other.to_string()),
+        }
     }
 }
 
@@ -49,7 +54,6 @@ impl From<seawall::raft::Error> for Failure {
         use seawall::raft::Error;
         match e {
             Error::Log(e) => e.into(),
-            // The records do not add up to groups: an open would refuse them.
             e @ (Error::Incomplete { .. } | Error::Content { .. }) => Failure::Damaged(e.to_string()),
             other => Failure::Undone(other.to_string()),
         }

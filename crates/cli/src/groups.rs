@@ -5,6 +5,7 @@ use std::path::Path;
 use seawall::LogView;
 use seawall::error::Corruption;
 use seawall::groups::GroupView;
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 use seawall::raft::Recovered;
 use serde_json::{Value, json};
 
@@ -15,14 +16,10 @@ use crate::{Health, style, view};
 
 /// What is known of a group.
 pub(crate) enum State {
+    #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
     Raft(Box<Recovered>),
     /// Of another protocol, or of none: where its log begins and ends, and its fields.
-    Plain {
-        first: u64,
-        end: u64,
-        last_term: u64,
-        fields: Vec<Field>,
-    },
+    Plain { first: u64, end: u64, last_term: u64, fields: Vec<Field> },
 }
 
 /// A field of a group's state, whose meaning only its program knows.
@@ -65,6 +62,7 @@ impl Row {
         let pins: Vec<Value> =
             self.pins.iter().map(|(id, bytes)| json!({ "segment": id, "live_bytes": bytes })).collect();
         let of_state = match &self.state {
+            #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
             State::Raft(s) => json!({
                 "term": s.term, "vote": s.vote, "commit": s.commit, "applied": s.applied,
                 "first": s.first_index, "last": s.last_index, "voters": s.conf_state.voters,
@@ -104,6 +102,7 @@ pub(crate) fn rows(groups: &account::Groups, segments: &[Segment]) -> Vec<Row> {
             }
         }
         let state = match groups {
+            #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
             account::Groups::Raft(view) => State::Raft(Box::new(view.recovered(id)?)),
             account::Groups::Plain(view) => State::plain(view, id)?,
         };
@@ -126,17 +125,15 @@ impl Found {
 }
 
 pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
-    let is_raft = account::is_raft(dir);
     let look = |log: &LogView| {
-        let (groups, wrong) = account::salvaged(log, is_raft)?;
+        let (groups, wrong) = account::groups(account::kind(dir, log), log)?;
+        let Some(groups) = groups else {
+            return Err(Failure::Undone(format!("{} holds no groups", dir.display())));
+        };
         let (segments, damage) = account::segments(log, Some(&groups))?;
         Ok(Found { rows: rows(&groups, &segments), wrong, damage })
     };
     let found = view::read(dir, look, Found::is_wrong)?;
-    if found.rows.is_empty() && !is_raft {
-        let why = format!("{} holds no groups", dir.display());
-        return Err(Failure::Undone(why));
-    }
     if as_json {
         let document = json!({
             "groups": found.rows.iter().map(Row::json).collect::<Vec<_>>(),
@@ -173,6 +170,7 @@ const BEHIND: &str = "the groups are shown as far as they can be read; behind da
 /// For rows like this one.
 pub(crate) fn heading(row: &Row) -> String {
     style::heading(&match row.state {
+        #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
         State::Raft(_) => format!(
             "{:>8} {:>6} {:>6} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}  pins",
             "group", "term", "vote", "commit", "applied", "first", "last", "live bytes", "snapshot"
@@ -193,6 +191,7 @@ pub(crate) fn line(row: &Row) -> String {
         }
     };
     match &row.state {
+        #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
         State::Raft(s) => {
             let snapshot = s.snapshot.map_or("none".to_owned(), |(index, _)| index.to_string());
             format!(

@@ -1,6 +1,6 @@
 //! `seawall inspect`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use seawall::error::Corruption;
 use seawall::{Cut, LogView};
@@ -51,15 +51,8 @@ impl Found {
     }
 }
 
-fn look(log: &LogView, is_raft: bool) -> Result<Found, Failure> {
-    // A log that is not Raft's has no groups. Of a damaged one that is, what can be known of them is told.
-    let (groups, wrong) = match account::groups_if_any(log) {
-        None if is_raft && account::HAS_RAFT => {
-            let (groups, wrong) = account::salvaged(log, true)?;
-            (Some(groups), wrong)
-        }
-        groups => (groups, Vec::new()),
-    };
+fn look(dir: &Path, log: &LogView) -> Result<Found, Failure> {
+    let (groups, wrong) = account::groups(account::kind(dir, log), log)?;
     let (segments, damage) = account::segments(log, groups.as_ref())?;
     let facts = LogFacts {
         uuid: log.uuid().to_string(),
@@ -72,8 +65,7 @@ fn look(log: &LogView, is_raft: bool) -> Result<Found, Failure> {
 }
 
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
-    let is_raft = account::is_raft(&args.dir);
-    let found = view::read(&args.dir, |log| look(log, is_raft), Found::is_wrong)?;
+    let found = view::read(&args.dir, |log| look(&args.dir, log), Found::is_wrong)?;
     match (args.segment, args.group) {
         (Some(id), _) => one_segment(&found.segments, id, found.groups.is_some(), as_json)?,
         (_, Some(id)) => one_group(&found.segments, id, found.groups.as_ref(), as_json)?,
@@ -235,14 +227,8 @@ fn one_group(segments: &[Segment], id: u64, groups: Option<&Groups>, as_json: bo
 }
 
 /// The group's line in `groups`, as text and JSON.
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 fn state(groups: Option<&Groups>, segments: &[Segment], id: u64) -> Option<(String, Value)> {
     use crate::groups::{heading, line, rows};
     let row = rows(groups?, segments).into_iter().find(|row| row.id == id)?;
     Some((format!("{}\n{}", heading(&row), line(&row)), row.json()))
-}
-
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-fn state(_: Option<&Groups>, _: &[Segment], _: u64) -> Option<(String, Value)> {
-    None
 }

@@ -13,7 +13,6 @@ mod account;
 mod bench;
 mod dump;
 mod failure;
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 mod groups;
 #[cfg(feature = "import-raft-engine")]
 mod import;
@@ -73,8 +72,7 @@ enum Command {
     },
     /// Identity, segments and sizes, and what the next open would cut
     Inspect(inspect::Args),
-    /// The Raft groups: where each stands, and what it pins
-    #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+    /// The groups, Raft's or others': where each stands, and what it pins
     Groups {
         /// The log's directory
         dir: PathBuf,
@@ -119,7 +117,6 @@ fn run(args: &Args) -> Result<Health, Failure> {
     match &args.command {
         Command::Verify { dir } => verify::run(dir, args.json),
         Command::Inspect(inspect) => inspect::run(inspect, args.json),
-        #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
         Command::Groups { dir } => groups::run(dir, args.json),
         Command::Dump(dump) => dump::run(dump, args.json),
         Command::Map(map) => map::run(map, args.json),

@@ -127,7 +127,7 @@ impl Cell {
 impl Picture {
     /// Looks at the whole log in `dir`, past what is damaged, also beside a writer.
     pub(crate) fn look(dir: &Path) -> Result<Picture, Failure> {
-        view::read(dir, Picture::of, Picture::is_damaged)
+        view::read(dir, |log| Picture::of(dir, log), Picture::is_damaged)
     }
 
     /// Whether anything is damaged that is proven to have been durable.
@@ -135,9 +135,10 @@ impl Picture {
         !self.damage.is_empty()
     }
 
-    fn of(log: &LogView) -> Result<Picture, Failure> {
+    fn of(dir: &Path, log: &LogView) -> Result<Picture, Failure> {
+        let (groups, wrong) = account::groups(account::kind(dir, log), log)?;
         // Of a damaged log nobody knows what is live.
-        let groups = if log.damage().is_none() { account::groups_if_any(log) } else { None };
+        let groups = groups.filter(|_| log.damage().is_none() && wrong.is_empty());
         let bar = crate::style::bar(log.segments().len() as u64, "segments");
         let mut picture = Picture {
             strips: Vec::new(),

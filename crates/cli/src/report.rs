@@ -87,7 +87,7 @@ fn page(dir: &Path, found: &Found, map: &str) -> String {
         )
         .unwrap_or_default();
     }
-    let of_groups = found.raft.as_ref().map_or(&[][..], |raft| &raft.problems);
+    let of_groups = found.groups.as_ref().map_or(&[][..], |of| &of.problems);
     for problem in of_groups {
         writeln!(page, "<li class=\"bad\">It would refuse: {}", escape(problem)).unwrap_or_default();
     }

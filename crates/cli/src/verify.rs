@@ -3,24 +3,26 @@
 use std::path::Path;
 
 use seawall::error::Corruption;
+use seawall::io::open_directory;
 use seawall::{Cut, Verdict, VerifyProgress, VerifyReport};
 use serde_json::{Value, json};
 
-use crate::account;
+use crate::account::{self, Kind};
 use crate::failure::Failure;
 use crate::{Health, style, view};
 
-/// What was found of a log, Raft's or not.
+/// What was found of a log.
 pub(crate) struct Found {
     pub(crate) log: VerifyReport,
     pub(crate) verdict: Verdict,
-    pub(crate) raft: Option<Raft>,
+    pub(crate) groups: Option<OfGroups>,
 }
 
-/// What was found of a Raft log's groups.
-pub(crate) struct Raft {
+/// What was found of a log's groups.
+pub(crate) struct OfGroups {
     groups: usize,
-    snapshots: usize,
+    /// How many of Raft's snapshots verify; `None` for groups of another protocol.
+    snapshots: Option<usize>,
     pub(crate) problems: Vec<String>,
 }
 
@@ -40,9 +42,12 @@ pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
         println!("{:#}", document(&found));
     } else {
         println!("{}", found.log);
-        if let Some(raft) = &found.raft {
-            println!("{} groups, {} snapshots verify", raft.groups, raft.snapshots);
-            raft.problems.iter().for_each(|problem| println!("refused: {problem}"));
+        if let Some(of) = &found.groups {
+            match of.snapshots {
+                Some(snapshots) => println!("{} groups, {snapshots} snapshots verify", of.groups),
+                None => println!("{} groups", of.groups),
+            }
+            of.problems.iter().for_each(|problem| println!("refused: {problem}"));
         }
         println!("{}", found.verdict);
     }
@@ -64,32 +69,34 @@ pub(crate) fn watched(dir: &Path, as_json: bool) -> Result<Found, Failure> {
 }
 
 fn verify(dir: &Path, progress: impl FnMut(VerifyProgress)) -> Result<Found, Failure> {
-    if is_raft(dir) {
-        return verify_raft(dir, progress);
+    // What cannot be looked at has no groups to speak of, and the verification says what is wrong with it.
+    match view::open_damaged(dir).map_or(Kind::Records, |log| account::kind(dir, &log)) {
+        Kind::Raft => verify_raft(dir, progress),
+        Kind::Groups => verify_groups(dir, progress),
+        Kind::Records => {
+            let log = seawall::verify_with(dir, progress)?;
+            Ok(Found { verdict: log.verdict(), log, groups: None })
+        }
     }
-    let log = seawall::verify_with(dir, progress)?;
-    Ok(Found { verdict: log.verdict(), log, raft: None })
 }
 
-/// A Raft log without a place for snapshots may have lost it.
-fn is_raft(dir: &Path) -> bool {
-    let has_groups = || {
-        let groups = view::open_damaged(dir).ok().and_then(|log| account::groups_if_any(&log));
-        groups.is_some_and(|groups| account::any_of_raft(&groups))
-    };
-    account::HAS_RAFT && (account::is_raft(dir) || has_groups())
+fn verify_groups(dir: &Path, progress: impl FnMut(VerifyProgress)) -> Result<Found, Failure> {
+    let found = seawall::groups::verify_on(&open_directory(dir)?, &view::options(), progress)?;
+    let verdict = found.verdict();
+    let problems = found.problems.iter().map(ToString::to_string).collect();
+    let groups = OfGroups { groups: found.groups, snapshots: None, problems };
+    Ok(Found { log: found.log, verdict, groups: Some(groups) })
 }
 
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 fn verify_raft(dir: &Path, progress: impl FnMut(VerifyProgress)) -> Result<Found, Failure> {
     use seawall::raft::RaftOptions;
-    let options = RaftOptions::new().wal(view::options().create_if_missing(false));
-    let disk = view::options().create_if_missing(false).disk(dir)?;
-    let found = seawall::raft::verify_on(&disk, &options, progress)?;
+    let options = RaftOptions::new().wal(view::options());
+    let found = seawall::raft::verify_on(&open_directory(dir)?, &options, progress)?;
     let verdict = found.verdict();
     let problems = found.problems.iter().map(ToString::to_string).collect();
-    let raft = Raft { groups: found.groups, snapshots: found.snapshots, problems };
-    Ok(Found { log: found.log, verdict, raft: Some(raft) })
+    let groups = OfGroups { groups: found.groups, snapshots: Some(found.snapshots), problems };
+    Ok(Found { log: found.log, verdict, groups: Some(groups) })
 }
 
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
@@ -122,10 +129,10 @@ fn document(found: &Found) -> Value {
         "problems": report.problems.iter().map(problem).collect::<Vec<_>>(),
         "would_cut": report.torn.iter().map(torn).collect::<Vec<_>>(),
         "foreign": report.foreign,
-        "raft": found.raft.as_ref().map(|raft| json!({
-            "groups": raft.groups,
-            "snapshots": raft.snapshots,
-            "problems": raft.problems,
+        "groups": found.groups.as_ref().map(|of| json!({
+            "count": of.groups,
+            "snapshots": of.snapshots,
+            "problems": of.problems,
         })),
     })
 }

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use seawall::LogView;
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-use seawall::Options;
+use seawall::{LogView, Options};
 
 use crate::failure::Failure;
 
@@ -38,12 +36,12 @@ pub(crate) fn open_damaged(dir: &Path) -> seawall::Result<LogView> {
 }
 
 /// Options for a log that is to be changed, with the codecs that this build has.
-#[cfg(all(feature = "lz4", any(feature = "raft-protobuf", feature = "raft-prost")))]
+#[cfg(feature = "lz4")]
 pub(crate) fn options() -> Options {
     Options::new().decode_with(std::sync::Arc::new(seawall::Lz4))
 }
 
-#[cfg(all(not(feature = "lz4"), any(feature = "raft-protobuf", feature = "raft-prost")))]
+#[cfg(not(feature = "lz4"))]
 pub(crate) fn options() -> Options {
     Options::new()
 }

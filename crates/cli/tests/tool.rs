@@ -449,7 +449,7 @@ fn all_damage_is_listed_and_the_rest_is_shown() {
     let at = dir.path().to_str().unwrap().to_owned();
     raft_log(dir.path()).close().unwrap();
     let whole: serde_json::Value = json(&["verify", &at, "--json"]);
-    assert_eq!((&whole["verdict"], &whole["raft"]["snapshots"]), (&"whole".into(), &1.into()));
+    assert_eq!((&whole["verdict"], &whole["groups"]["snapshots"]), (&"whole".into(), &1.into()));
     std::fs::write(dir.path().join("notes.txt"), "not the log's").unwrap();
     let snapshots = dir.path().join("snapshots");
     let snapshot = contents(&snapshots).remove(0).0;
@@ -474,7 +474,11 @@ fn all_damage_is_listed_and_the_rest_is_shown() {
         found["problems"].as_array().unwrap().iter().map(|p| p["file"].as_str().unwrap()).collect();
     assert!(names.iter().all(|name| files.iter().any(|f| f.ends_with(name))), "{files:?}");
     assert!(
-        found["raft"]["problems"].as_array().unwrap().iter().any(|p| p.as_str().unwrap().contains(&snapshot))
+        found["groups"]["problems"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|p| p.as_str().unwrap().contains(&snapshot))
     );
     let records = |v: &serde_json::Value| -> u64 {
         v["segments"].as_array().unwrap().iter().map(|s| s["records"].as_u64().unwrap()).sum()

@@ -221,7 +221,7 @@ fn a_group_that_is_not_whole_after_a_cut_is_named() {
     spoil(dir.path(), head.lsn);
     let output = seawall(&["repair", &at, "--cut", "--json"]);
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let incomplete = document["raft"]["incomplete"].as_array().unwrap();
+    let incomplete = document["groups"]["incomplete"].as_array().unwrap();
     let done = seawall(&["repair", &at, "--cut", "--yes"]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done));
     let opened = RaftOptions::new().node_id(3).wal(options()).open(dir.path());
@@ -330,9 +330,9 @@ fn drop_and_put_back(wal: Options) {
     assert_eq!(document["dropped"], expected);
     let raft = serde_json::json!({
         "must_not_rejoin": true, "incomplete": [], "unread": null,
-        "groups": [{ "group": 8, "last": 200 }, { "group": 9, "last": 200 }]
+        "stay": [{ "group": 8, "last": 200 }, { "group": 9, "last": 200 }]
     });
-    assert_eq!(document["raft"], raft);
+    assert_eq!(document["groups"], raft);
     // The same fields as a cut's.
     let cut = seawall(&["repair", &at, "--cut", "--json"]);
     let cut: serde_json::Value = serde_json::from_slice(&cut.stdout).unwrap();
@@ -457,4 +457,76 @@ fn a_dry_run_makes_no_directory() {
         assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
     }
     assert!(std::fs::read_dir(dir.path()).unwrap().all(|e| !e.unwrap().path().is_dir()));
+}
+
+/// Groups of a program without Raft.
+fn plain_groups(dir: &Path) -> seawall::groups::GroupLog {
+    let log = seawall::groups::GroupOptions::new().wal(options()).open(dir).unwrap();
+    for group in 1..=3 {
+        log.create_group(group, None).unwrap();
+    }
+    for n in 0..100u8 {
+        for group in 1..=3 {
+            log.group(group).unwrap().append(&[[n; 700]]).unwrap().1.wait().unwrap();
+        }
+    }
+    log
+}
+
+/// `verify` names the groups for which an open refuses the log, and `repair` drops them or says what a cut leaves of each.
+#[test]
+fn groups_of_another_protocol_are_verified_dropped_and_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    plain_groups(dir.path()).close().unwrap();
+    let whole = seawall(&["verify", &at, "--json"]);
+    let whole: serde_json::Value = serde_json::from_slice(&whole.stdout).unwrap();
+    let expected = serde_json::json!({ "count": 3, "snapshots": null, "problems": [] });
+    assert_eq!((&whole["verdict"], &whole["groups"]), (&"whole".into(), &expected));
+
+    spoil(dir.path(), entry_at(dir.path(), 2, 5));
+    let before = contents(dir.path());
+    let shown = seawall(&["repair", &at, "--drop-groups"]);
+    assert_eq!(shown.status.code(), Some(1), "{}", text(&shown));
+    for word in [
+        "group 2 is dropped: it needs entries 5 to 5 (term 0), which cannot be read",
+        "all entries from index 0 to below 100, its state",
+        "2 groups stay, with all they have",
+    ] {
+        assert!(text(&shown).contains(word), "{word}: {}", text(&shown));
+    }
+    assert!(!text(&shown).contains("vote"), "{}", text(&shown));
+    let cut = seawall(&["repair", &at, "--cut", "--json"]);
+    let cut: serde_json::Value = serde_json::from_slice(&cut.stdout).unwrap();
+    assert_eq!(cut["groups"]["must_not_rejoin"], false);
+    assert_eq!(cut["groups"]["stay"][1], serde_json::json!({ "group": 2, "last": 4 }));
+    assert!(contents(dir.path()) == before);
+
+    let done = seawall(&["repair", &at, "--drop-groups", "--yes", "--json"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+    let done: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(done["dropped"][0]["group"], 2);
+    assert_eq!(done["groups"]["stay"][1], serde_json::json!({ "group": 3, "last": 99 }));
+    let log = seawall::groups::GroupOptions::new().wal(options()).open(dir.path()).unwrap();
+    assert_eq!(log.groups(), [1, 3]);
+    log.close().unwrap();
+    assert_eq!(seawall(&["repair", &at, "--undo", "--yes"]).status.code(), Some(0));
+}
+
+/// What an open of the groups refuses and the log itself does not: a group that lacks entries.
+#[test]
+fn a_group_of_another_protocol_that_lacks_something_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    plain_groups(dir.path()).close().unwrap();
+    // Released below the groups, so the log itself is whole.
+    let wal = options().open(dir.path()).unwrap();
+    let second = wal.segments()[1].first_lsn;
+    wal.release(second).unwrap();
+    wal.close().unwrap();
+    let verified = seawall(&["verify", &at]);
+    assert_eq!(verified.status.code(), Some(1), "{}", text(&verified));
+    assert!(text(&verified).contains("refused: group 1 is not whole"), "{}", text(&verified));
+    let dropped = seawall(&["repair", &at, "--drop-groups"]);
+    assert_eq!(dropped.status.code(), Some(1), "{}", text(&dropped));
 }

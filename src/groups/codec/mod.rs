@@ -21,12 +21,16 @@
 
 pub(crate) mod root;
 
+use std::ops::RangeInclusive;
+
 use super::error::ContentProblem;
 use super::state::{EntryKind, Field, Position};
 use crate::Label;
 
-/// The lowest kind of this layer's records.
-const OURS: u8 = 0x80;
+/// The kinds of labels ([`Label::kind`](crate::Label::kind)) that records of groups have. Other users of the same log take lower
+/// ones, or none.
+pub const LABEL_KINDS: RangeInclusive<u8> = 0x80..=0xff;
+
 const ENTRY: u8 = 0x80;
 const RELOCATED: u8 = 0xa0;
 const FIELD: u8 = 0xc0;
@@ -84,7 +88,7 @@ impl Kind {
     pub(crate) fn from_u8(raw: u8) -> Result<Option<Kind>, ContentProblem> {
         let unknown = ContentProblem::UnknownKind(raw);
         Ok(Some(match raw {
-            0..OURS => return Ok(None),
+            kind if !LABEL_KINDS.contains(&kind) => return Ok(None),
             ENTRY..RELOCATED => Kind::Entry(EntryKind::from_low_bits(raw)),
             RELOCATED..FIELD => Kind::Relocated(EntryKind::from_low_bits(raw)),
             FIELD..PURGED => Kind::Field(Field::new(raw - FIELD).ok_or(unknown)?),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::super::codec::Kind;
 use super::super::contents::Contents;
-use super::super::error::Result;
+use super::super::error::{Error, Result};
 use super::super::replay::of_segments;
 use crate::error::Error as LogError;
 use crate::{LogView, Lsn, SegmentReader, StoredRecord};
@@ -38,7 +38,9 @@ pub(super) fn lost_entries(id: u64, group: &Contents, damaged: &[SegmentReader])
     let mut lost: BTreeMap<u64, u64> = BTreeMap::new();
     for segment in damaged {
         for (index, lsn) in group.positions.within(&(segment.first_lsn()..segment.end_lsn())) {
-            let term = group.term(index).unwrap_or_default();
+            let Some(term) = group.term(index) else {
+                return Err(Error::internal("an entry has a position and no term"));
+            };
             if !is_readable(segment, lsn, (id, index, term))? {
                 lost.insert(index, term);
             }

@@ -30,6 +30,7 @@ mod attribute;
 mod losses;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,15 +39,10 @@ use super::contents::Contents;
 use super::error::Result;
 use super::slots::{GroupSummarizer, Slots};
 use super::state::Position;
-use crate::error::{Corruption, Error as LogError, RepairProblem};
-use crate::format::DATA_START;
-use crate::format::superblock::Superblock;
-use crate::io::{Disk, Lock};
-use crate::repair::{Layer, Repaired, copy_to_undo_dir};
-use crate::segment::SuperblockFile;
-use crate::verify::damage_on;
-use crate::wal::take_lock;
-use crate::{Batch, LogView, Lsn, Options, SegmentReader};
+use crate::error::{Corruption, CorruptionReason, Error as LogError, RepairProblem};
+use crate::io::Disk;
+use crate::repair::{Layer, OfflineLog, Repaired};
+use crate::{Batch, LogView, Lsn, Options, SegmentReader, verify_on};
 
 pub use losses::LostEntries;
 
@@ -68,6 +64,24 @@ impl DropPlan {
     /// a cut; [`Error::Content`](super::Error::Content).
     pub fn of(disk: &Arc<dyn Disk>, options: &Options) -> Result<DropPlan> {
         Ok(DropPlan { damage: Damage::of(disk, options)? })
+    }
+
+    /// Whether no group would be dropped: nothing is damaged, or nothing that a group still needs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.damage.lost.is_empty()
+    }
+
+    /// The indexes that a group has entries at, readable or not; `None` for one that is not there.
+    #[must_use]
+    pub fn indexes(&self, group: u64) -> Option<Range<u64>> {
+        self.damage.groups.get(&group).map(|contents| contents.first_index()..contents.end_index())
+    }
+
+    /// Where the log ends. Dropping groups gives up nothing behind the damage.
+    #[must_use]
+    pub fn end_lsn(&self) -> Lsn {
+        self.damage.view.end_lsn()
     }
 
     /// What does not verify.
@@ -95,12 +109,12 @@ impl DropPlan {
     /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `undo_dir` is in use:
     /// nothing was changed then. [`LogError::Io`]: do it again, or undo it; until the copies are complete, nothing was changed.
     pub fn apply(&self, undo_dir: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
-        let lock = take_lock(&self.damage.disk)?;
+        let log = OfflineLog::lock(&self.damage.disk)?;
         let again = Damage::of(&self.damage.disk, &self.damage.options)?;
         if !again.is_same(&self.damage) {
             return Err(again.changed().into());
         }
-        again.drop_groups(lock, undo_dir, &[], again.lost.keys().copied())
+        again.drop_groups(log, undo_dir, &[], again.lost.keys().copied())
     }
 }
 
@@ -109,11 +123,7 @@ impl DropPlan {
 pub(crate) struct Damage {
     disk: Arc<dyn Disk>,
     options: Options,
-    pub(crate) superblock: Superblock,
-    pub(crate) end: Lsn,
-    /// How new segments are to be made: as those are that are there.
-    segment_size: u64,
-    block_align: u32,
+    pub(crate) view: LogView,
     pub(crate) problems: Vec<Corruption>,
     /// The files that neither this repair nor a later use of the log writes to.
     untouched: Vec<String>,
@@ -125,12 +135,14 @@ pub(crate) struct Damage {
 
 impl Damage {
     pub(crate) fn of(disk: &Arc<dyn Disk>, options: &Options) -> Result<Damage> {
-        let superblock = SuperblockFile::read(disk)?;
-        check_owner(disk, options.owner_given(), superblock.owner)?;
-        let problems = damage_on(disk)?;
-        let view = options.codecs().fold(LogView::open_damaged_on(disk), |view, codec| {
-            view.map(|view| view.decode_with(Arc::clone(codec)))
-        });
+        let report = verify_on(disk)?;
+        check_owner(disk, options.expected_owner(), report.owner)?;
+        let problems = report.problems;
+        // Without a superblock it is not known where the log begins.
+        if let Some(c) = problems.iter().find(|c| c.reason == CorruptionReason::Superblock) {
+            return Err(LogError::from(c.clone()).into());
+        }
+        let view = LogView::open_damaged_on(disk).map(|view| view.with_codecs_of(options));
         let (view, damaged) = attribute::damaged_segments(disk, view, &problems)?;
         let groups = losses::groups_of(&view)?;
         let mut lost = BTreeMap::new();
@@ -143,11 +155,8 @@ impl Damage {
         Ok(Damage {
             disk: Arc::clone(disk),
             options: options.clone(),
-            superblock,
-            end: view.end_lsn(),
-            segment_size: segment_size(&view),
-            block_align: view.segments().last().map_or(DEFAULT_ALIGN, SegmentReader::block_align),
             untouched: untouched(&view, &damaged),
+            view,
             problems,
             groups,
             lost,
@@ -163,7 +172,8 @@ impl Damage {
             let of = |(id, c): (&u64, &Contents)| (*id, c.root.clone(), c.end_index());
             damage.groups.iter().map(of).collect()
         };
-        (self.superblock, self.end) == (other.superblock, other.end)
+        let log = |damage: &Damage| (damage.view.uuid(), damage.view.oldest(), damage.view.end_lsn());
+        log(self) == log(other)
             && self.lost == other.lost
             && self.untouched == other.untouched
             && places(self) == places(other)
@@ -178,30 +188,27 @@ impl Damage {
     /// Copies what may change, also in these `directories` beside the log, and removes these groups.
     pub(crate) fn drop_groups(
         &self,
-        lock: Box<dyn Lock>,
+        log: OfflineLog,
         undo_dir: Option<&Arc<dyn Disk>>,
         directories: &[Layer],
         groups: impl ExactSizeIterator<Item = u64>,
     ) -> Result<Repaired> {
-        let mut done = Repaired::nothing();
-        if groups.len() > 0 {
-            // Damaged segments are copied as well: they may be released once the groups are dropped, and
-            // what is left of those groups goes with them.
-            let untouched: Vec<&str> = self.untouched.iter().map(String::as_str).collect();
-            let (at, copied) =
-                copy_to_undo_dir(&self.disk, undo_dir, self.superblock.uuid, &untouched, directories)?;
-            (done.undo_dir, done.copied) = (Some(at), copied);
-            self.remove(lock, groups)?;
+        if groups.len() == 0 {
+            return Ok(Repaired::nothing());
         }
-        Ok(done)
+        // Damaged segments are copied as well: they may be released once the groups are dropped, and what is left of those
+        // groups goes with them.
+        let untouched: Vec<&str> = self.untouched.iter().map(String::as_str).collect();
+        let saved = log.save(&self.view, undo_dir, &untouched, directories)?;
+        self.remove(log, groups)?;
+        Ok(saved)
     }
 
     /// From here on the log is changed. It has no groups in memory: footers that are still to be written are made
     /// of records, and nothing purges.
-    fn remove(&self, lock: Box<dyn Lock>, groups: impl Iterator<Item = u64>) -> Result<()> {
-        let options: Options = self.options.clone().as_found(self.segment_size, self.block_align);
+    fn remove(&self, log: OfflineLog, groups: impl Iterator<Item = u64>) -> Result<()> {
         let summarizer = GroupSummarizer::new(Arc::new(Slots::to_fill()));
-        let wal = options.open_locked(Arc::clone(&self.disk), lock, Arc::new(summarizer))?;
+        let wal = log.open(&self.options, &self.view, Arc::new(summarizer))?;
         let mut batch = wal.batch();
         for group in groups {
             if batch.size_in_log() + Batch::record_size(0, true) > wal.max_batch_size() {
@@ -223,14 +230,6 @@ fn check_owner(disk: &Arc<dyn Disk>, expected: Option<u64>, found: Option<u64>) 
         }
         _ => Ok(()),
     }
-}
-
-const DEFAULT_ALIGN: u32 = 4096;
-
-/// As large as the largest file that is there: some may have been made of the reserve.
-fn segment_size(view: &LogView) -> u64 {
-    let largest = view.segments().iter().map(SegmentReader::capacity).max().unwrap_or(0);
-    largest.saturating_add(DATA_START).clamp(16 << 10, 4 << 30)
 }
 
 /// The segments that ended whole and with a good footer: nobody writes to them any more.

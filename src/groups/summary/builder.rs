@@ -17,6 +17,7 @@ use super::super::terms::Terms;
 use super::{Before, Effect, EntryRange, SegmentSummary, Suffix};
 use crate::error::Error as LogError;
 use crate::mutation::{Mutation, mutated};
+use crate::size::{at_most, in_header};
 use crate::{Batch, Label, Lsn, RecordHead, SegmentReader};
 
 /// The summary of a sealed segment, from its records.
@@ -36,7 +37,7 @@ pub(crate) fn summarize_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> R
     for head in segment.heads_within(blocks) {
         add(&mut groups, segment, &head?)?;
     }
-    Ok(assemble(groups, segment))
+    assemble(groups, segment)
 }
 
 /// As [`summarize`], past what cannot be read or does not follow: the summary of the rest, and what is wrong, of a group the
@@ -59,7 +60,7 @@ pub(crate) fn summarize_rest(segment: &SegmentReader) -> Result<(SegmentSummary,
             Err(e) => return Err(e),
         }
     }
-    Ok((assemble(groups, segment), wrong))
+    Ok((assemble(groups, segment)?, wrong))
 }
 
 /// Adds what one record says.
@@ -84,13 +85,18 @@ fn has_payload(kind: Kind) -> bool {
     matches!(kind, Kind::Field(_) | Kind::State(_))
 }
 
-fn assemble(groups: HashMap<u64, OfGroup>, segment: &SegmentReader) -> SegmentSummary {
+fn assemble(groups: HashMap<u64, OfGroup>, segment: &SegmentReader) -> Result<SegmentSummary> {
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_unstable_by_key(|(group, _)| *group);
     let (first_lsn, end_lsn) = (segment.first_lsn(), segment.end_lsn());
-    let span = end_lsn.distance_from(first_lsn).unwrap_or(0);
-    let width = if u32::try_from(span).is_ok() { Width::Four } else { Width::Eight };
+    let within = |lsn: Lsn| {
+        lsn.distance_from(first_lsn).ok_or_else(|| Error::internal("an address below its segment"))
+    };
+    let width = if u32::try_from(within(end_lsn)?).is_ok() { Width::Four } else { Width::Eight };
     let entries: usize = groups.iter().map(|(_, of)| of.appended.len() + of.relocated.len()).sum();
+    if u32::try_from(entries).is_err() {
+        return Err(Error::internal("a segment has more entries than a summary can number"));
+    }
     let mut body = Vec::with_capacity(entries.saturating_mul(width.bytes()));
     let mut effects = BTreeMap::new();
     for (group, mut of) in groups {
@@ -99,22 +105,15 @@ fn assemble(groups: HashMap<u64, OfGroup>, segment: &SegmentReader) -> SegmentSu
         at += of.relocated.len();
         of.effect.suffix = of.suffix(at);
         for place in of.relocated.values().map(|(place, _)| place).chain(&of.appended) {
-            let distance = place.lsn.distance_from(first_lsn).unwrap_or(0).to_le_bytes();
+            let distance = within(place.lsn)?.to_le_bytes();
             // The lower bytes come first, so the first four are the number when it fits into them.
             body.extend(distance.iter().take(width.bytes()));
         }
         effects.insert(group, of.effect);
     }
-    SegmentSummary {
-        effects,
-        positions: Arc::new(SegmentPositions {
-            segment: segment.id(),
-            first_lsn,
-            end_lsn,
-            width,
-            body: body.into(),
-        }),
-    }
+    let body = body.into();
+    let positions = SegmentPositions { segment: segment.id(), first_lsn, end_lsn, width, body };
+    Ok(SegmentSummary { effects, positions: Arc::new(positions) })
 }
 
 /// A record's place.
@@ -179,7 +178,7 @@ impl OfGroup {
         drop(self.relocated.split_off(&index));
         match self.cut {
             Some(first) if first <= index => {
-                let kept = usize::try_from(index - first).unwrap_or(usize::MAX).min(self.appended.len());
+                let kept = at_most(self.appended.len(), index - first);
                 if !mutated(Mutation::Suffix) {
                     self.appended.truncate(kept);
                 }
@@ -200,7 +199,7 @@ impl OfGroup {
         let first_left = to.index + 1;
         self.relocated = self.relocated.split_off(&first_left);
         let Some(first) = self.cut.filter(|first| *first < first_left) else { return Ok(()) };
-        let gone = usize::try_from(first_left - first).unwrap_or(usize::MAX).min(self.appended.len());
+        let gone = at_most(self.appended.len(), first_left - first);
         self.appended.drain(..gone);
         self.cut = Some(first_left);
         if self.appended.is_empty() {
@@ -242,15 +241,14 @@ impl OfGroup {
         Ok(())
     }
 
-    /// What the segment did to the end of the group's log; positions of its entries begin at number `at`.
+    /// What the segment did to the end of the group's log; positions of its entries begin at number `at`. [`assemble`]
+    /// has checked that a `u32` numbers all entries.
     fn suffix(&self, at: usize) -> Suffix {
         let Some(first) = self.cut else { return Suffix::Stands };
         if self.appended.is_empty() {
             return Suffix::Cut(first);
         }
-        let (Ok(count), Ok(at)) = (u32::try_from(self.appended.len()), u32::try_from(at)) else {
-            return Suffix::Cut(first);
-        };
+        let (count, at) = (in_header(self.appended.len()), in_header(at));
         let bytes = self.appended.iter().try_fold(0u64, |sum, place| sum.checked_add(place.size));
         let slice = Slice { first, count, at, bytes };
         Suffix::Replaced(EntryRange { slice, terms: self.terms.runs().collect() })
@@ -271,8 +269,7 @@ impl OfGroup {
                 }
                 continue;
             }
-            let Ok(at) = u32::try_from(at + n) else { break };
-            let slice = Slice { first: *index, count: 1, at, bytes: Some(place.size) };
+            let slice = Slice { first: *index, count: 1, at: in_header(at + n), bytes: Some(place.size) };
             ranges.push(EntryRange { slice, terms: vec![(*index, *term)] });
         }
         ranges

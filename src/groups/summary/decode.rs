@@ -63,11 +63,6 @@ impl<'a> Effects<'a> {
         Ok((Arc::new(array), Effects { cursor, positions, left, last: None }))
     }
 
-    /// The group that was read last, or is being read.
-    pub(crate) fn group(&self) -> Option<u64> {
-        self.last
-    }
-
     fn take(&mut self) -> Result<(u64, Effect), ContentProblem> {
         let group = self.cursor.u64()?;
         if self.last.is_some_and(|last| group <= last) {

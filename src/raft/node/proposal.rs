@@ -32,7 +32,7 @@ use ::raft::eraftpb::Entry;
 use parking_lot::{Condvar, Mutex};
 
 use super::error::NodeError;
-use crate::io::process::Process;
+use crate::io::Process;
 
 /// A proposal took effect: its entry is committed and the state machine has applied it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

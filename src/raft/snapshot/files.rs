@@ -13,7 +13,7 @@ use crate::Lsn;
 use crate::error::LogUuid;
 use crate::groups::Position;
 use crate::io::Disk;
-use crate::io::process::Opener;
+use crate::io::Opener;
 
 /// The directory's name.
 pub(crate) const DIRECTORY: &str = "snapshots";

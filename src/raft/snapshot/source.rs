@@ -16,7 +16,7 @@ use super::identity::Identity;
 use super::opening;
 use crate::Error;
 use crate::error::CorruptionReason;
-use crate::io::process::Opener;
+use crate::io::Opener;
 use crate::io::{File, read_exact_at};
 use crate::mutation::{Mutation, mutated};
 

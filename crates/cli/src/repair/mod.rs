@@ -1,6 +1,6 @@
 //! `seawall repair`.
 
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+mod after;
 mod drop_groups;
 
 use std::path::{Path, PathBuf};
@@ -12,20 +12,18 @@ use seawall::io::{Disk, RealDisk};
 use seawall::repair::{Choice, Loss, NewSuperblock, Plan, Repaired, UNDO_DIR_PREFIX, Undone};
 use serde_json::{Value, json};
 
+use self::after::After;
 use crate::account::SNAPSHOTS;
 use crate::failure::Failure;
 use crate::verify::problem;
 use crate::{Health, style};
 
-const REJOIN: &str = "THIS RAFT REPLICA LOSES ENTRIES AND VOTES THAT IT HAD ACKNOWLEDGED. It must not vote or rejoin as the same \
-                      node: remove it from its groups, and add it again under a new id";
-
 /// Repairs a damaged log by giving something up. Without --yes it only shows what would be lost.
 ///
 /// Restoring the directory from a replica or a backup loses less: repair what nothing else can bring back.
 ///
-/// For a Raft log, look at what --drop-groups would drop first: it keeps all groups whole that need nothing damaged. It
-/// works where a footer or a snapshot's name tells whom the damage hits, and says so where it does not; what is left then is
+/// For a log of groups (Raft's or others'), look at what --drop-groups would drop first: it keeps all groups whole that need nothing damaged. It
+/// works where a footer or a Raft snapshot's name tells whom the damage hits, and says so where it does not; what is left then is
 /// --cut, which loses what lies behind the damage of all groups.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["cut", "drop_groups", "rebuild_footers", "rebuild_superblock", "undo"]))]
@@ -35,7 +33,7 @@ pub(crate) struct Args {
     /// Give up everything from the first damage on
     #[arg(long)]
     cut: bool,
-    /// Drop the Raft groups that need an entry or a snapshot that cannot be read. All others stay, with all they have
+    /// Drop the groups that need an entry or a snapshot that cannot be read. All others stay, with all they have
     #[arg(long)]
     drop_groups: bool,
     /// Take away damaged footers; the next open reads those segments whole and writes new ones. No record is lost
@@ -72,12 +70,11 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
         return undo(args, &disk, as_json);
     }
     if args.drop_groups {
-        return drop_groups(args, &disk, as_json);
+        return drop_groups::run(args, &disk, as_json);
     }
     let mut plan = Plan::of(&disk, choice(args))?;
-    let mut raft = None;
+    let groups = After::of(&args.dir, &plan);
     if args.dir.join(SNAPSHOTS).is_dir() {
-        raft = Some(after(&plan, &args.dir.join(SNAPSHOTS)));
         plan = plan.with_directory(SNAPSHOTS, ".snap");
     }
     let done = match args.yes {
@@ -85,11 +82,11 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
         false => None,
     };
     if as_json {
-        println!("{:#}", document(&plan, raft.as_ref(), done.as_ref()));
+        println!("{:#}", document(&plan, groups.as_ref(), done.as_ref()));
     } else {
         print_plan(&plan, args);
-        if let Some(raft) = &raft {
-            print_groups(raft, plan.loss().is_some());
+        if let Some(groups) = &groups {
+            groups.print(plan.loss().is_some());
         }
         print_end(args, &plan, done.as_ref());
     }
@@ -111,16 +108,6 @@ fn health(done: Option<&Repaired>, problems: &[Corruption]) -> Health {
     } else {
         Health::Damaged
     }
-}
-
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-fn drop_groups(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Failure> {
-    drop_groups::run(args, disk, as_json)
-}
-
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-fn drop_groups(_: &Args, _: &Arc<dyn Disk>, _: bool) -> Result<Health, Failure> {
-    Err(Failure::Undone("this build has no Raft layer".to_owned()))
 }
 
 fn open(dir: &Path) -> Result<Arc<dyn Disk>, Failure> {
@@ -185,55 +172,6 @@ fn undo(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Fail
         println!("nothing was changed; --yes does it");
     }
     Ok(Health::Good)
-}
-
-/// The groups of a Raft log after the repair.
-struct After {
-    /// Those for which an open would refuse the log.
-    incomplete: Vec<String>,
-    /// Where each of the others ends.
-    last: Vec<(u64, u64)>,
-    /// Why the records do not make groups.
-    unread: Option<String>,
-}
-
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-fn after(plan: &Plan, snapshots: &Path) -> After {
-    use seawall::raft::RaftView;
-    let (view, incomplete) = match RaftView::with_incomplete(&crate::view::decoding(plan.remaining())) {
-        Ok(found) => found,
-        Err(e) => return After { incomplete: Vec::new(), last: Vec::new(), unread: Some(e.to_string()) },
-    };
-    let mut after = After {
-        incomplete: incomplete.iter().map(ToString::to_string).collect(),
-        last: Vec::new(),
-        unread: None,
-    };
-    for group in view.groups() {
-        let Some(state) = view.recovered(group) else { continue };
-        match state.snapshot {
-            // A later snapshot took its place, and goes with the cut.
-            Some((index, term)) if !has_snapshot(snapshots, (group, index, term)) => after
-                .incomplete
-                .push(format!("group {group} needs its snapshot at index {index}, and the file is gone")),
-            _ => after.last.push((group, state.last_index)),
-        }
-    }
-    after
-}
-
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-fn has_snapshot(directory: &Path, (group, index, term): (u64, u64, u64)) -> bool {
-    let start = format!("{group:016x}-{index:016x}-{term:016x}-");
-    std::fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .any(|entry| entry.is_ok_and(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(&start))))
-}
-
-#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
-fn after(_: &Plan, _: &Path) -> After {
-    After { incomplete: Vec::new(), last: Vec::new(), unread: None }
 }
 
 fn list(names: &[String]) -> String {
@@ -319,21 +257,6 @@ fn print_loss(plan: &Plan, loss: &Loss) {
     println!("what stays ends at LSN {}", plan.remaining().end_lsn());
 }
 
-fn print_groups(raft: &After, loses: bool) {
-    if loses {
-        for (group, last) in &raft.last {
-            println!("group {group} ends at index {last}");
-        }
-        println!("{}", style::wrong(REJOIN));
-    }
-    for group in &raft.incomplete {
-        println!("{}", style::wrong(&format!("an open of the Raft log will still refuse: {group}")));
-    }
-    if let Some(why) = &raft.unread {
-        println!("the records that stay make no Raft groups: {why}");
-    }
-}
-
 fn print_end(args: &Args, plan: &Plan, done: Option<&Repaired>) {
     match done {
         Some(done) if done.undo_dir.is_some() => print_done(args, done),
@@ -352,7 +275,7 @@ fn print_done(args: &Args, done: &Repaired) {
     println!("`seawall repair {} --undo --yes --undo-dir {undo_dir}` puts them back", args.dir.display());
 }
 
-fn document(plan: &Plan, raft: Option<&After>, done: Option<&Repaired>) -> Value {
+fn document(plan: &Plan, groups: Option<&After>, done: Option<&Repaired>) -> Value {
     json!({
         "done": done.is_some_and(|d| d.undo_dir.is_some()),
         "problems": plan.problems().iter().map(problem).collect::<Vec<_>>(),
@@ -378,12 +301,7 @@ fn document(plan: &Plan, raft: Option<&After>, done: Option<&Repaired>) -> Value
             "unreadable": l.damage.iter().map(problem).collect::<Vec<_>>(),
             "unreadable_files": l.unreadable,
         })),
-        "raft": raft.map(|raft| json!({
-            "must_not_rejoin": plan.loss().is_some(),
-            "incomplete": raft.incomplete,
-            "unread": raft.unread,
-            "groups": raft.last.iter().map(|(group, last)| json!({ "group": group, "last": last })).collect::<Vec<_>>(),
-        })),
+        "groups": groups.map(|groups| groups.json(plan.loss().is_some())),
         "dropped": [],
         "undo_dir": done.and_then(|d| d.undo_dir.as_ref()).map(|undo_dir| undo_dir.display().to_string()),
         "copied": done.map(|d| d.copied.clone()),

@@ -1,0 +1,113 @@
+//! What groups there are after a repair, and what they lack.
+
+use std::path::Path;
+
+use seawall::groups::GroupView;
+use seawall::repair::Plan;
+use serde_json::{Value, json};
+
+use crate::account::{self, Kind};
+use crate::{style, view};
+
+const REJOIN: &str = "THIS RAFT REPLICA LOSES ENTRIES AND VOTES THAT IT HAD ACKNOWLEDGED. It must not vote or rejoin as the same \
+                      node: remove it from its groups, and add it again under a new id";
+
+/// The groups of a log after the repair.
+pub(super) struct After {
+    is_raft: bool,
+    /// Those for which an open would refuse the log.
+    incomplete: Vec<String>,
+    /// The index of the last entry of each of the others.
+    last: Vec<(u64, u64)>,
+    /// Why the records do not make groups.
+    unread: Option<String>,
+}
+
+impl After {
+    /// What the plan leaves of the groups in this directory, if it has any.
+    pub(super) fn of(dir: &Path, plan: &Plan) -> Option<After> {
+        let log = view::decoding(plan.remaining());
+        let kind = account::kind(dir, &log);
+        let read = match kind {
+            Kind::Raft => of_raft(dir, &log),
+            Kind::Groups => of_groups(&log),
+            Kind::Records => return None,
+        };
+        let is_raft = kind == Kind::Raft;
+        Some(match read {
+            Ok((last, incomplete)) => After { is_raft, incomplete, last, unread: None },
+            Err(why) => After { is_raft, incomplete: Vec::new(), last: Vec::new(), unread: Some(why) },
+        })
+    }
+
+    pub(super) fn print(&self, loses: bool) {
+        if loses {
+            for (group, last) in &self.last {
+                println!("group {group} ends at index {last}");
+            }
+            if self.is_raft {
+                println!("{}", style::wrong(REJOIN));
+            }
+        }
+        let what = if self.is_raft { "the Raft log" } else { "the groups" };
+        for group in &self.incomplete {
+            println!("{}", style::wrong(&format!("an open of {what} will still refuse: {group}")));
+        }
+        if let Some(why) = &self.unread {
+            println!("the records that stay make no groups: {why}");
+        }
+    }
+
+    pub(super) fn json(&self, loses: bool) -> Value {
+        json!({
+            "must_not_rejoin": self.is_raft && loses,
+            "incomplete": self.incomplete,
+            "unread": self.unread,
+            "stay": self.last.iter().map(|(group, last)| json!({ "group": group, "last": last })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The last index of each group that is whole, and what is wrong with the others; or why there are none.
+type Read = Result<(Vec<(u64, u64)>, Vec<String>), String>;
+
+fn of_groups(log: &seawall::LogView) -> Read {
+    let (view, incomplete) = GroupView::with_incomplete(log).map_err(|e| e.to_string())?;
+    let last = |id: &u64| view.last(*id).map(|last| (*id, last.index));
+    let last = view.groups().iter().filter_map(last).collect();
+    Ok((last, incomplete.iter().map(ToString::to_string).collect()))
+}
+
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+fn of_raft(dir: &Path, log: &seawall::LogView) -> Read {
+    use seawall::raft::RaftView;
+    let (view, incomplete) = RaftView::with_incomplete(log).map_err(|e| e.to_string())?;
+    let mut incomplete: Vec<String> = incomplete.iter().map(ToString::to_string).collect();
+    let mut last = Vec::new();
+    for group in view.groups() {
+        let Some(state) = view.recovered(group) else { continue };
+        match state.snapshot {
+            // A later snapshot took its place, and goes with the cut.
+            Some((index, term)) if !has_snapshot(&dir.join(account::SNAPSHOTS), (group, index, term)) => {
+                incomplete
+                    .push(format!("group {group} needs its snapshot at index {index}, and the file is gone"));
+            }
+            _ => last.push((group, state.last_index)),
+        }
+    }
+    Ok((last, incomplete))
+}
+
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+fn has_snapshot(directory: &Path, (group, index, term): (u64, u64, u64)) -> bool {
+    let start = format!("{group:016x}-{index:016x}-{term:016x}-");
+    std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .any(|entry| entry.is_ok_and(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(&start))))
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+fn of_raft(_: &Path, _: &seawall::LogView) -> Read {
+    Err("this build has no Raft layer".to_owned())
+}
