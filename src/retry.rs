@@ -24,7 +24,7 @@
 //!   still in the log, the file was untouched when the fault was found. This is checked at the end of each look
 //!   ([`Fault::rests_on`]).
 //! * Only the superblock is written in place. A slot that is being written may read torn while the other one is good.
-//!   [`SuperblockFile::find`] handles that itself: it considers two slots bad when both read the same twice.
+//!   Reading it handles that itself: two slots count as bad only when both read the same twice.
 //!
 //! Comparing only the descriptions of two faults would not be enough: a segment's beginning may be half read while it
 //! is new, and overwritten when it is old. The second condition tells these apart. A look with the same superblock
