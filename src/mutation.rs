@@ -1,92 +1,47 @@
 //! Deliberate faults, to see that the tests would find them.
 //!
-//! A build with `--cfg mutation` breaks one promise, the one that the environment variable `SEAWALL_MUTATION` names; every
-//! other build compiles to the code without it. `cargo run --example mutations` builds the tests so, runs for each fault
-//! those that are to find it, and prints the table that stands in `docs/RELIABILITY.md`.
+//! Most syncs can be left out from outside, by a disk that does not pass them on (`tests/common/forgetful.rs`). A fault that
+//! only the code itself can make stands beside the right code:
+//!
+//! ```text
+//! let durable = or_fault!(durable, DurableInBlock => Lsn::ZERO);
+//! ```
+//!
+//! This is `durable`. A build with `--cfg mutation` takes the code behind the arrow instead, if the environment variable
+//! `SEAWALL_MUTATION` has the fault's name; in an ordinary build nothing but the right code is compiled. Where the fault is to
+//! do something more, there is no right code: `or_fault!(Name => more)`.
+//!
+//! `cargo run --example mutations` makes such a build of the tests, runs for each fault those that are to find it, and prints
+//! the table that stands in `docs/RELIABILITY.md`. The faults are listed in `examples/mutations/faults.rs`.
 
-/// What is left out or done wrongly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(mutation), allow(dead_code))]
-pub(crate) enum Mutation {
-    /// A commit is acknowledged without `fdatasync`.
-    BlockSync,
-    /// The durable LSN is published before the sync.
-    PublishEarly,
-    /// After a failed write or sync the handle continues.
-    Poison,
-    /// A failed flush wakes only those who wait for its own block.
-    PoisonWakesFew,
-    /// The flush is not handed to a thread that waits for the next block.
-    HandOver,
-    /// A block's header does not say what was durable.
-    DurableInBlock,
-    /// No marker block is written when the log falls idle or is closed.
-    Marker,
-    /// A new segment's bytes are not synced.
-    SegmentSync,
-    /// A new segment's name is not synced.
-    SegmentName,
-    /// Each generation of a file has the same salt.
-    Salt,
-    /// The superblock is not synced.
-    SuperblockSync,
-    /// A new superblock's name is not synced.
-    SuperblockName,
-    /// A child made by `fork` is not told from its parent.
-    ForkedChild,
-    /// A segment is used before the superblock names it.
-    ReadyName,
-    /// A slot of the superblock that an earlier run may not have synced is taken for safe.
-    SuperblockSlot,
-    /// A footer's body is not synced before the part that makes it a footer.
-    FooterBody,
-    /// Released files are touched before the superblock says that they are.
-    ReleaseOrder,
-    /// An open relies on names that an earlier run may not have synced.
-    OpenNames,
-    /// Evidence of durability is not looked at.
-    Witness,
-    /// An unproven tail is exposed as it is.
-    TailRewrite,
-    /// A reopened log continues in the file, behind the cut, where stale blocks may lie.
-    AppendBehindCut,
-    /// The copy of an unproven tail is not synced.
-    RewriteSync,
-    /// The copy gets its name before it is synced.
-    RewriteOrder,
-    /// The copy's name is not synced.
-    RewriteName,
-    /// A payload's checksum is not compared.
-    Payload,
-    /// A read that fails is taken for the end of the file.
-    ReadError,
-    /// A snapshot's file is not synced.
-    SnapshotSync,
-    /// A snapshot's name is not synced.
-    SnapshotName,
-    /// A chunk's checksum is not compared.
-    SnapshotChunk,
-    /// The old suffix stays when a conflicting one is appended.
-    Suffix,
-    /// Segments are released before what was relocated out of them is durable.
-    RelocationOrder,
-    /// A vote may change within a term.
-    VoteCheck,
-    /// A driver's votes and acknowledgements do not wait for the ticket.
-    MessagesEarly,
-}
-
-/// Whether this is the fault of this build and run.
+/// The right code, or that of a deliberate fault if the fault is chosen.
 #[cfg(not(mutation))]
-#[inline(always)]
-pub(crate) const fn mutated(_: Mutation) -> bool {
-    false
+macro_rules! or_fault {
+    ($name:ident => $more:expr) => {};
+    ($right:expr, $($name:ident => $wrong:expr),+) => {
+        $right
+    };
 }
 
-/// Whether this is the fault of this build and run.
+/// The right code, or that of a deliberate fault if the fault is chosen.
 #[cfg(mutation)]
-pub(crate) fn mutated(fault: Mutation) -> bool {
-    chosen().is_some_and(|name| *name == format!("{fault:?}"))
+macro_rules! or_fault {
+    ($name:ident => $more:expr) => {
+        if crate::mutation::is_chosen(stringify!($name)) {
+            $more
+        }
+    };
+    ($right:expr, $($name:ident => $wrong:expr),+) => {
+        $(if crate::mutation::is_chosen(stringify!($name)) { $wrong } else)+ { $right }
+    };
+}
+
+pub(crate) use or_fault;
+
+/// Whether `SEAWALL_MUTATION` has this fault's name.
+#[cfg(mutation)]
+pub(crate) fn is_chosen(fault: &str) -> bool {
+    chosen().is_some_and(|name| name == fault)
 }
 
 #[cfg(mutation)]

@@ -6,8 +6,9 @@ mod crash;
 
 use std::sync::Arc;
 
+use common::forgetful::Forgotten;
 use common::{Oracle, open, options};
-use crash::controls::{Breach, Broken, OnALyingDevice};
+use crash::controls::{Breach, Broken, Forgetful};
 use crash::core::Core;
 use crash::minimise::{judge, minimise, report};
 use crash::run::run;
@@ -105,21 +106,41 @@ fn finding<S: Subject>(subject: &S) -> Finding {
     found.unwrap_or_else(|| panic!("what is broken goes unnoticed"))
 }
 
-/// The negative control: on a disk that says "synced" and is not, the sweep finds what was lost; and it comes down to a
-/// run with one batch.
+/// The negative control: without a sync, the sweep finds what was lost; and it comes down to a run with one batch.
 #[test]
-fn a_lying_sync_is_found_and_made_small() {
-    for call in [Call::Sync, Call::SyncDir] {
-        let lying = OnALyingDevice(Core::new(), call);
-        let finding = finding(&lying);
-        assert!(matches!(finding.wrong.kind, Kind::Lost | Kind::Refused), "{call:?}: {:?}", finding.wrong);
-        let small = minimise(&lying, &finding).unwrap();
-        assert_eq!(judge(&lying, &small).unwrap().kind, finding.wrong.kind);
+fn a_sync_that_is_left_out_is_found_and_made_small() {
+    for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
+        let forgetful = Forgetful(Core::new(), forgotten);
+        let finding = finding(&forgetful);
+        assert!(
+            matches!(finding.wrong.kind, Kind::Lost | Kind::Refused),
+            "{forgotten:?}: {:?}",
+            finding.wrong
+        );
+        let small = minimise(&forgetful, &finding).unwrap();
+        assert_eq!(judge(&forgetful, &small).unwrap().kind, finding.wrong.kind);
         assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= 1, "{small:?}");
-        let text = report(&lying, &finding);
+        let text = report(&forgetful, &finding);
         for word in ["seed", "run 1", "0: lock lock", "crash; of what was not synced:", "smallest"] {
             assert!(text.contains(word), "{word} is not in:\n{text}");
         }
+    }
+}
+
+/// Each other sync of the log is missed too.
+#[test]
+fn every_sync_counts() {
+    for forgotten in [
+        Forgotten::SegmentSync,
+        Forgotten::SuperblockSync,
+        Forgotten::SuperblockName,
+        Forgotten::OpenNames,
+        Forgotten::RewriteSync,
+        Forgotten::RewriteOrder,
+        Forgotten::RewriteName,
+    ] {
+        let finding = finding(&Forgetful(Core::new(), forgotten));
+        println!("{forgotten:?}: seed {}: {:?}", finding.seed, finding.wrong.kind);
     }
 }
 

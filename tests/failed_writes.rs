@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Wake};
 use std::time::{Duration, Instant};
 
+use common::forgetful::{ForgetfulDisk, Forgotten};
 use common::{Oracle, open, options};
 use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, Rng, SimDisk, SyncFailure, Trigger};
 use seawall::{Batch, Error, Options, Wal};
@@ -277,6 +278,10 @@ fn a_read_error_is_that_error_and_not_the_end_of_the_log() {
         disk.break_sector(&newest, sector);
         let e = open(&options(), &disk).unwrap_err();
         assert!(matches!(e, Error::Io { .. }), "sector {sector}: {e}");
+        // The negative control.
+        let shortened = ForgetfulDisk::on(Arc::new(disk.kill()), Forgotten::ReadError);
+        let e = options().open_on(shortened).err();
+        assert!(!matches!(e, Some(Error::Io { .. })), "sector {sector}: {e:?}");
     }
 }
 

@@ -10,13 +10,14 @@ mod raft_support;
 
 use std::collections::BTreeMap;
 
-use crash::controls::OnALyingDevice;
+use common::forgetful::{self, Forgotten};
+use crash::controls::Forgetful;
 use crash::minimise::{judge, minimise, report};
 use crash::run::run;
-use crash::sweep::{Form, sweep_seed};
+use crash::sweep::{Finding, Form, sweep_seed};
 use crash::{Kind, Step, Subject};
 use crash_raft::{Groups, Known};
-use seawall::io::sim::{Call, Rng, SimDisk};
+use seawall::io::sim::{Rng, SimDisk};
 
 /// More steps than the log below needs, so that groups get somewhere.
 const FORM: Form = Form { steps: 30, faults: 4, ..Form::QUICK };
@@ -49,7 +50,7 @@ fn the_sweep_goes_where_it_is_meant_to_go() {
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in 1..60 {
         let disk = SimDisk::new();
-        let log = groups.open(&disk).unwrap();
+        let log = groups.open(forgetful::disk(&disk)).unwrap();
         let (mut known, mut rng) = (Known::default(), Rng::new(seed));
         for _ in 0..FORM.steps {
             let before = known.clone();
@@ -109,16 +110,34 @@ fn differences(before: &Known, after: &Known) -> Vec<(&'static str, u64)> {
     all
 }
 
-/// The negative control: on a device that says "synced" and is not, the sweep finds that groups are lost, and it comes
-/// down to a run of one operation.
+fn finding<S: Subject>(subject: &S) -> Finding {
+    let found = (1..20).find_map(|seed| sweep_seed(subject, &FORM, seed).1);
+    found.unwrap_or_else(|| panic!("what is broken goes unnoticed"))
+}
+
+/// The negative control: without a sync, the sweep finds that groups are lost, and it comes down to a run of two operations at
+/// most.
 #[test]
-fn a_lying_sync_is_found_and_made_small() {
-    for call in [Call::Sync, Call::SyncDir] {
-        let lying = OnALyingDevice(Groups::new(), call);
-        let finding = (1..20).find_map(|seed| sweep_seed(&lying, &FORM, seed).1).unwrap();
-        assert!(matches!(finding.wrong.kind, Kind::Lost | Kind::Refused), "{call:?}: {:?}", finding.wrong);
-        let small = minimise(&lying, &finding).unwrap();
-        assert_eq!(judge(&lying, &small).unwrap().kind, finding.wrong.kind);
-        assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= 1, "{small:?}");
+fn a_sync_that_is_left_out_is_found_and_made_small() {
+    for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
+        let forgetful = Forgetful(Groups::new(), forgotten);
+        let finding = finding(&forgetful);
+        assert!(
+            matches!(finding.wrong.kind, Kind::Lost | Kind::Refused),
+            "{forgotten:?}: {:?}",
+            finding.wrong
+        );
+        let small = minimise(&forgetful, &finding).unwrap();
+        assert_eq!(judge(&forgetful, &small).unwrap().kind, finding.wrong.kind);
+        assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= 2, "{forgotten:?}: {small:?}");
+    }
+}
+
+/// The syncs that only snapshots have are missed too.
+#[test]
+fn every_sync_of_a_snapshot_counts() {
+    for forgotten in [Forgotten::SnapshotSync, Forgotten::SnapshotName] {
+        let finding = finding(&Forgetful(Groups::new(), forgotten));
+        println!("{forgotten:?}: seed {}: {:?}", finding.seed, finding.wrong.kind);
     }
 }

@@ -2,21 +2,33 @@
 //! would have left them, and never something between: entries, HardState, snapshot and its data change together.
 #![cfg(feature = "raft")]
 
+mod common;
 mod raft_support;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::forgetful::{self, ForgetfulDisk, Forgotten};
 use raft::eraftpb::{Entry, Snapshot};
 use raft_support::{conf, entries, entry, hard, snapshot, state_at};
 use seawall::Options;
+use seawall::io::Disk;
 use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, Rng, SimDisk, SyncFailure, Trigger};
 use seawall::raft::{Error, RaftLog, RaftOptions, Recovered, Result};
 
 fn open(disk: &SimDisk) -> Result<RaftLog> {
+    options().open_on(forgetful::disk(disk))
+}
+
+fn options() -> RaftOptions {
     let wal = Options::new().segment_size(24 << 10).mmap(false).idle_marker(Duration::from_secs(3600));
-    RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(1000).open_on(Arc::new(disk.clone()))
+    RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(1000)
+}
+
+/// The negative control: as [`open`], without one of the syncs.
+fn open_forgetful(disk: &SimDisk, forgets: Forgotten) -> RaftLog {
+    options().open_on(ForgetfulDisk::on(Arc::new(disk.clone()), forgets)).unwrap()
 }
 
 /// All that can be seen of a group.
@@ -110,7 +122,10 @@ fn step(log: &RaftLog, n: usize) -> Result<()> {
 /// A log on which the first steps were taken, and whose background work is done, so that the next calls are the next
 /// step's.
 fn after_steps(disk: &SimDisk, steps: usize) -> RaftLog {
-    let log = open(disk).unwrap();
+    take_steps(open(disk).unwrap(), disk, steps)
+}
+
+fn take_steps(log: RaftLog, disk: &SimDisk, steps: usize) -> RaftLog {
     for n in 0..steps {
         step(&log, n).unwrap();
     }
@@ -231,39 +246,38 @@ fn a_failed_call_leaves_the_groups_whole() {
     }
 }
 
-/// The negative control: on a device whose syncs do nothing, what was acknowledged is lost, and these checks say so.
+/// The negative control: without the syncs of blocks or of segments' names, what was acknowledged is lost, and these checks
+/// say so.
 #[test]
-fn a_device_that_lies_about_syncs_is_found_out() {
+fn a_sync_that_is_left_out_is_found_out() {
     let states = states();
-    for call in [Call::Sync, Call::SyncDir] {
+    for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
         let disk = SimDisk::new();
-        disk.plan(FaultPlan::none().with(Trigger::From(call, 0), Fault::Lie));
-        let log = open(&disk).unwrap();
+        let log = open_forgetful(&disk, forgotten);
         for n in 0..12 {
             step(&log, n).unwrap();
         }
         // Before the handle is closed, so that closing it cannot make up for anything.
         let found = disk.crash(CrashStyle::LoseAll);
-        assert!(check(&found, 12, &states).is_err(), "lies of {call:?} go unnoticed");
+        assert!(check(&found, 12, &states).is_err(), "{forgotten:?} goes unnoticed");
         drop(log);
     }
 }
 
-/// The same for each single sync that saving a snapshot makes: left out, the snapshot is lost or its file is not whole.
+/// The same for each sync that saving a snapshot makes: left out, the snapshot is lost or its file is not whole.
 #[test]
 fn every_sync_of_a_snapshot_counts() {
     let states = states();
-    for (call, lies) in
-        [(Call::Sync, false), (Call::SyncDir, false), (Call::Sync, true), (Call::SyncDir, true)]
-    {
+    for forgotten in [None, Some(Forgotten::SnapshotSync), Some(Forgotten::SnapshotName)] {
         let disk = SimDisk::new();
-        let log = after_steps(&disk, 5);
-        if lies {
-            disk.plan(FaultPlan::none().with(Trigger::Nth(call, 0), Fault::Lie));
-        }
+        let log = match forgotten {
+            Some(forgotten) => open_forgetful(&disk, forgotten),
+            None => open(&disk).unwrap(),
+        };
+        let log = take_steps(log, &disk, 5);
         step(&log, 5).unwrap();
         let found = check(&disk.crash(CrashStyle::LoseAll), 6, &states);
-        assert_eq!(found.is_err(), lies, "{call:?}: {found:?}");
+        assert_eq!(found.is_err(), forgotten.is_some(), "{forgotten:?}: {found:?}");
         drop(log);
     }
 }
@@ -312,10 +326,20 @@ fn a_log_that_failed_acknowledges_nothing_more_and_shows_what_it_had_when_reopen
 /// with the footer's fixed part and loses the next must not leave an index of zeros.
 #[test]
 fn a_footer_that_a_crash_tore_is_no_footer() {
+    let (crashes, wrong) = tear_a_footer(forgetful::disk);
+    assert!(crashes >= 40, "{crashes}");
+    assert_eq!(wrong, Vec::<String>::new());
+    // The negative control.
+    let (_, wrong) = tear_a_footer(|disk| ForgetfulDisk::on(Arc::new(disk.clone()), Forgotten::FooterBody));
+    assert!(!wrong.is_empty());
+}
+
+/// Crashes a log at each call that seals its first segment; says how often, and what was wrong then.
+fn tear_a_footer(behind: impl Fn(&SimDisk) -> Arc<dyn Disk>) -> (usize, Vec<String>) {
     // More than a sector of positions. Says at which call the commit began that seals the segment.
     let fill = |disk: &SimDisk| -> Result<u64> {
         let wal = Options::new().segment_size(64 << 10).mmap(false).threads(false);
-        let log = RaftOptions::new().node_id(1).wal(wal).open_on(Arc::new(disk.clone()))?;
+        let log = RaftOptions::new().node_id(1).wal(wal).open_on(behind(disk))?;
         log.create_group(1, conf(&[1]))?;
         let (mut next, mut before) = (1, 0);
         while log.wal().segments().first().is_some_and(|s| log.wal().summary(s.id).unwrap().is_none()) {
@@ -335,14 +359,19 @@ fn a_footer_that_a_crash_tore_is_no_footer() {
     let disk = SimDisk::new();
     disk.keep_history();
     let before = fill(&disk).unwrap();
-    let mut crashes = 0;
+    let (mut crashes, mut wrong) = (0, Vec::new());
     for cut in disk.history().into_iter().filter(|cut| *cut >= before) {
         let disk = disk.before(cut).unwrap();
         for bits in 0..1 << disk.unsynced().len().min(4) {
-            let seen = see(&open(&disk.crash(CrashStyle::Subset(bits))).unwrap());
-            assert!(seen[0].1.last_index >= 900, "cut at {cut}: {}", seen[0].1.last_index);
             crashes += 1;
+            let log = open(&disk.crash(CrashStyle::Subset(bits))).unwrap();
+            let group = log.group(1).unwrap();
+            let Recovered { first_index, last_index, .. } = group.recover();
+            let found = entries(&group, first_index, last_index + 1, None).map(|all| all.len());
+            if !matches!(found, Ok(900..)) {
+                wrong.push(format!("cut at {cut}: {found:?}"));
+            }
         }
     }
-    assert!(crashes >= 40, "{crashes}");
+    (crashes, wrong)
 }

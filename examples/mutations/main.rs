@@ -1,8 +1,8 @@
 //! Breaks one promise after the other, and shows that the tests find it.
 //!
 //! `cargo run --example mutations` builds the tests with the switch of `src/mutation.rs`, sees them pass with no fault
-//! chosen, then runs for each fault the test that is to find it, and prints the table. A fault that nothing finds makes the
-//! exit status 1. With a word behind `--`, only faults whose name contains it are tried.
+//! chosen, then runs for each fault, once, the test that is to find it, and prints the table. A fault that nothing finds
+//! makes the exit status 1. With a word behind `--`, only faults whose name contains it are tried.
 
 mod faults;
 
@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use faults::{FAULTS, FIELDS, Fault, Suite};
+use faults::{FIELDS, Fault, IN_THE_CODE, ON_THE_DISK, Place, Suite};
 
 /// What a fault's test did.
 enum Seen {
@@ -30,13 +30,13 @@ type Programs = BTreeMap<String, PathBuf>;
 /// Builds the tests with the switch; the model checker's are a build of their own.
 fn build(model: bool) -> Result<Programs, String> {
     let (flags, dir, extra): (_, _, &[&str]) = match model {
-        false => ("--cfg mutation", "target/mutation", &[]),
-        true => {
-            ("--cfg mutation --cfg shuttle", "target/mutation-model", &["--no-default-features", "--lib"])
-        }
+        false => ("--cfg mutation", "mutation", &[]),
+        true => ("--cfg mutation --cfg shuttle", "mutation-model", &["--no-default-features", "--lib"]),
     };
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let output = Command::new(env!("CARGO"))
-        .args(["test", "--package", "seawall", "--no-run", "--target-dir", dir])
+        .args(["test", "--package", "seawall", "--no-run", "--target-dir"])
+        .arg(target.join(dir))
         .args(extra)
         .env("RUSTFLAGS", flags)
         .stderr(Stdio::piped())
@@ -98,14 +98,20 @@ fn all() -> Vec<Fault> {
     let fields = FIELDS.iter().map(|(codec, range, field, suite)| Fault {
         name: format!("{codec}:{range}"),
         what: format!("the checksum of a {codec} forgets its {field}"),
+        place: Place::Code,
         suite: *suite,
     });
-    let named = FAULTS.iter().map(|(name, what, suite)| Fault {
-        name: (*name).to_owned(),
-        what: (*what).to_owned(),
-        suite: *suite,
-    });
-    named.chain(fields).collect()
+    let named = |place: Place| {
+        move |(name, what, suite): &(&str, &str, Suite)| Fault {
+            name: (*name).to_owned(),
+            what: (*what).to_owned(),
+            place,
+            suite: *suite,
+        }
+    };
+    let on_the_disk = ON_THE_DISK.iter().map(named(Place::Disk));
+    let in_the_code = IN_THE_CODE.iter().map(named(Place::Code));
+    on_the_disk.chain(in_the_code).chain(fields).collect()
 }
 
 fn program<'a>(suite: &Suite, ordinary: &'a Programs, model: &'a Programs) -> Result<&'a PathBuf, String> {
@@ -114,19 +120,6 @@ fn program<'a>(suite: &Suite, ordinary: &'a Programs, model: &'a Programs) -> Re
         name => ordinary.get(name),
     };
     found.ok_or_else(|| format!("there is no test program {}", suite.program))
-}
-
-/// Runs a fault's tests until they notice it, a few times. Some faults need a crash between two threads: one run of
-/// `RelocationOrder` in seven goes by without.
-fn try_one(fault: &Fault, program: &PathBuf) -> Result<Seen, String> {
-    const TIMES: usize = 5;
-    for _ in 1..TIMES {
-        match run(program, fault.suite.filters, Some(&fault.name))? {
-            Seen::Passed => {}
-            seen => return Ok(seen),
-        }
-    }
-    run(program, fault.suite.filters, Some(&fault.name))
 }
 
 fn try_all(faults: &[Fault]) -> Result<Vec<Seen>, String> {
@@ -142,7 +135,8 @@ fn try_all(faults: &[Fault]) -> Result<Vec<Seen>, String> {
     let work = || {
         loop {
             let Some((n, fault)) = todo.lock().map_err(|e| e.to_string())?.pop() else { return Ok(()) };
-            let seen = try_one(fault, program(&fault.suite, &ordinary, &model)?)?;
+            let program = program(&fault.suite, &ordinary, &model)?;
+            let seen = run(program, fault.suite.filters, Some(&fault.name))?;
             done.lock().map_err(|e| e.to_string())?.insert(n, seen);
         }
     };
@@ -164,7 +158,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("| fault | | found by |\n|---|---|---|");
+    println!("| fault | | made | found by |\n|---|---|---|---|");
     let mut unnoticed = 0;
     for (fault, seen) in faults.iter().zip(&seen) {
         let found = match seen {
@@ -175,7 +169,11 @@ fn main() -> ExitCode {
                 "**nothing**".to_owned()
             }
         };
-        println!("| `{}` | {} | {found} |", fault.name, fault.what);
+        let place = match fault.place {
+            Place::Disk => "by the disk",
+            Place::Code => "in the code",
+        };
+        println!("| `{}` | {} | {place} | {found} |", fault.name, fault.what);
     }
     println!("\n{} faults, {unnoticed} unnoticed", faults.len());
     if unnoticed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -12,7 +12,7 @@ use crate::format::block::{BLOCK_HEADER, BlockKind};
 use crate::format::segment::SegmentHeader;
 use crate::io::write_all_at;
 use crate::lsn::Lsn;
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::observe::{Flushed, News};
 use crate::segment::{Segment, Tip};
 use crate::sync::MutexGuard;
@@ -111,8 +111,8 @@ impl Pipeline {
             MutexGuard::unlocked(&mut state, || done.threads_done());
         }
         let heir = state.front_waiters().and_then(Waiters::heir);
-        if heir.is_none() && !mutated(Mutation::HandOver) {
-            self.release_flush(&mut state);
+        if heir.is_none() {
+            or_fault!(self.release_flush(&mut state), HandOver => ());
         }
         drop(state);
         if let Some(heir) = heir {
@@ -186,12 +186,8 @@ impl Pipeline {
         write_all_at(&*segment.file, &d.bytes, segment.offset(d.lsn)).map_err(io("write"))?;
         let written = Instant::now();
         call.then("fdatasync", written);
-        if mutated(Mutation::PublishEarly) {
-            self.progress.publish(d.after.end);
-        }
-        if !mutated(Mutation::BlockSync) {
-            segment.file.sync_data().map_err(io("fdatasync"))?;
-        }
+        or_fault!(PublishEarly => self.progress.publish(d.after.end));
+        segment.file.sync_data().map_err(io("fdatasync"))?;
         let at = Instant::now();
         Ok(Written { write: written.duration_since(begun), sync: at.duration_since(written), at })
     }
@@ -261,17 +257,15 @@ impl Pipeline {
         self.counters.poisonings.add(1);
         event!(error, error = e.to_string(), "the log is poisoned; nothing is acknowledged any more");
         // What was submitted stays readable: `flight`, `queue` and `open` are left as they are.
-        if !mutated(Mutation::Poison) {
-            let poison = e.poison(self.opener.dir());
-            self.monitor.note_poison(&poison);
-            state.poison = Some(poison);
-        }
+        let poison = e.poison(self.opener.dir());
+        self.monitor.note_poison(&poison);
+        state.poison = or_fault!(Some(poison), Poison => None);
         self.changed.notify_all();
         self.work.notify_all();
-        if mutated(Mutation::PoisonWakesFew) {
-            return state.flight.take().map_or_else(Vec::new, |flight| vec![flight.waiters]);
-        }
-        state.take_all_waiters()
+        or_fault!(
+            state.take_all_waiters(),
+            PoisonWakesFew => state.flight.take().into_iter().map(|flight| flight.waiters).collect()
+        )
     }
 
     /// Poisons the log after a thread that it depends on has panicked, for example in an observer or a summarizer. No
@@ -306,7 +300,7 @@ impl Pipeline {
 
     /// Stages a marker block if the newest block needs one and there is room for it. Returns whether it did.
     pub(super) fn stage_marker(&self, state: &mut State) -> bool {
-        if !state.unwitnessed || state.has_work() || mutated(Mutation::Marker) {
+        if or_fault!(!state.unwitnessed || state.has_work(), Marker => true) {
             return false;
         }
         state.unwitnessed = false;
@@ -326,8 +320,7 @@ impl Pipeline {
 /// Closes a block and puts it in flight.
 fn depart(state: &mut State, mut block: StagedBlock, durable: Lsn) -> Departure {
     let before = state.tip;
-    let durable = if mutated(Mutation::DurableInBlock) { Lsn::ZERO } else { durable };
-    let digest = block.close(durable, before.digest);
+    let digest = block.close(or_fault!(durable, DurableInBlock => Lsn::ZERO), before.digest);
     let after = Tip { segment: Some(block.segment.id()), end: block.padded_end(), digest };
     let bytes = Arc::new(block.bytes);
     let (records, batches, staged) = (block.records, block.batches, block.staged);

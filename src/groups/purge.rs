@@ -39,7 +39,7 @@ use super::error::{Error, Result};
 use super::relocate::Relocation;
 use super::space::{Account, GroupSpace, account, disk_bytes, span};
 use super::store::Store;
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::trace::span;
 use crate::{Batch, Lsn, SegmentInfo};
 
@@ -131,10 +131,9 @@ fn release(store: &Store) -> Result<Lsn> {
     let slots = store.slots.all();
     let lowest = slots.iter().filter_map(|slot| slot.contents.read().lowest_lsn()).min();
     let to = lowest.map_or(end, |lowest| lowest.min(end));
-    if !mutated(Mutation::RelocationOrder) {
-        // The state in memory may not be durable yet. An empty batch is as durable as everything before it.
-        store.wal.submit(Batch::new())?.wait()?;
-    }
+    // The state in memory may not be durable yet. An empty batch is as durable as everything before it.
+    let everything = store.wal.submit(Batch::new())?;
+    or_fault!(everything.wait()?, RelocationOrder => everything.lsn());
     store.wal.release(to)?;
     Ok(to)
 }

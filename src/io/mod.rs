@@ -26,11 +26,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, OPEN_DIRECTORY, SYNC_NAMES};
-use crate::mutation::{Mutation, mutated};
+use crate::error::{Error, SYNC_NAMES};
 use crate::size::at_most;
 pub use process::{Opener, Process};
-pub use real::RealDisk;
+pub use real::{RealDisk, open_directory};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,15 +192,6 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     fn as_std(&self) -> Option<&std::fs::File>;
 }
 
-/// The directory at this path, as the disk that a log in it is kept on.
-///
-/// # Errors
-/// [`Error::Io`] when it is missing or cannot be opened.
-pub fn open_directory(dir: &Path) -> crate::error::Result<Arc<dyn Disk>> {
-    let disk = RealDisk::open(dir).map_err(|e| Error::io(OPEN_DIRECTORY, dir, e))?;
-    Ok(Arc::new(disk))
-}
-
 /// Makes the names in a directory durable.
 ///
 /// # Errors
@@ -232,7 +222,6 @@ pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<
             Ok(n) if n > rest.len() => return Err(too_much()),
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) if mutated(Mutation::ReadError) => break,
             Err(e) => return Err(e),
         }
     }

@@ -34,7 +34,7 @@ use memmap2::{MmapMut, MmapRaw};
 use rustix::mm::{Advice, madvise};
 
 use crate::error::{Error, Result};
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 
 /// Identifies a process.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ impl Process {
             Some(place) => place.load(Ordering::Acquire),
             None => u64::from(std::process::id()),
         };
-        now == self.token || mutated(Mutation::ForkedChild)
+        or_fault!(now == self.token, ForkedChild => true)
     }
 }
 

@@ -20,6 +20,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::process::{NotInherited, Process};
 use super::{Access, Allocated, Disk, File, Lock};
+use crate::error::{Error, OPEN_DIRECTORY};
 
 /// A directory of the operating system.
 #[derive(Debug)]
@@ -36,6 +37,15 @@ const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o777);
 
 /// A name that was replaced by a link, a FIFO or a device must not lead elsewhere or block the caller.
 const CAREFUL: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+
+/// The directory at this path, as the disk that a log in it is kept on.
+///
+/// # Errors
+/// [`Error::Io`] when it is missing or cannot be opened.
+pub fn open_directory(dir: &Path) -> crate::error::Result<Arc<dyn Disk>> {
+    let disk = RealDisk::open(dir).map_err(|e| Error::io(OPEN_DIRECTORY, dir, e))?;
+    Ok(Arc::new(disk))
+}
 
 impl RealDisk {
     /// Opens an existing directory.

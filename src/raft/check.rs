@@ -13,7 +13,7 @@ use crate::Lsn;
 use crate::groups::Position;
 use crate::groups::contents::Contents;
 use crate::groups::draft::Draft;
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 
 /// A group's state as a batch sees it.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +121,8 @@ impl View {
         if hard.commit < now.commit {
             return Err(Error::CommitFalls { group, index: hard.commit, current: now.commit });
         }
-        if hard.term == now.term && now.vote != 0 && hard.vote != now.vote && !mutated(Mutation::VoteCheck) {
+        let has_voted = hard.term == now.term && now.vote != 0;
+        if has_voted && or_fault!(hard.vote != now.vote, VoteCheck => false) {
             return Err(Error::VoteChanges { group, term: hard.term, vote: hard.vote, current: now.vote });
         }
         if hard.commit > self.last.index {

@@ -34,7 +34,7 @@ use crate::format::segment::{Predecessor, has_room};
 use crate::format::superblock::Superblock;
 use crate::io::{Access, Disk, sync_names};
 use crate::lsn::{Lsn, SegmentId};
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::options::Checked;
 use crate::report::Recovery;
 use crate::segment::{Segment, SpacePool, SuperblockFile, Tip};
@@ -132,7 +132,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         leftovers: Leftovers::default(),
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };
-    if !created && !mutated(Mutation::OpenNames) {
+    if !created {
         // A killed process may have left its names in the cache only; the following steps depend on them.
         sync_names(&**disk)?;
     }
@@ -210,18 +210,11 @@ impl Tail {
         random: Random<'_>,
         opened: &mut Opened,
     ) -> Result<()> {
-        let Some((start, previous)) = self.unproven else {
-            self.segment.set_end(self.end);
+        let unproven = or_fault!(self.unproven, TailRewrite => None, AppendBehindCut => None);
+        let Some((start, previous)) = unproven else {
+            or_fault!(self.segment.set_end(self.end), AppendBehindCut => opened.current = Some(self.segment));
             return Ok(());
         };
-        if mutated(Mutation::TailRewrite) {
-            self.segment.set_end(self.end);
-            return Ok(());
-        }
-        if mutated(Mutation::AppendBehindCut) {
-            opened.current = Some(self.segment);
-            return Ok(());
-        }
         self.segment.set_end(start);
         let predecessor = match &self.replaces {
             Some(header) => header.predecessor,

@@ -18,7 +18,6 @@ use crate::format::segment::{Generation, Predecessor, SegmentHeader, file_name};
 use crate::format::{DATA_START, Identity, PAGE};
 use crate::io::{Access, Disk, File, read_exact_at, sync_names, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
-use crate::mutation::{Mutation, mutated};
 use crate::segment::{RESERVE_FILE, Segment, SpacePool, check_block};
 use crate::size::in_memory;
 
@@ -79,12 +78,7 @@ impl Rewrite<'_> {
             }
         };
         self.disk.rename(&temporary, &name).map_err(io("rename"))?;
-        if !mutated(Mutation::RewriteName) {
-            sync_names(&**self.disk)?;
-        }
-        if mutated(Mutation::RewriteOrder) {
-            file.sync_all().map_err(io("fsync"))?;
-        }
+        sync_names(&**self.disk)?;
         let file = self.disk.open(&name, Access::ReadWrite).map_err(io("open"))?;
         let path = self.disk.path().join(&name);
         Ok((Arc::new(Segment::new(generation, file, name, path, self.mmap)?), digest))
@@ -112,9 +106,7 @@ impl Rewrite<'_> {
         };
         write_all_at(file, &generation.encode(), 0).map_err(io("write"))?;
         write_all_at(file, &header.encode(generation.uuid), PAGE as u64).map_err(io("write"))?;
-        if !mutated(Mutation::RewriteSync) && !mutated(Mutation::RewriteOrder) {
-            file.sync_all().map_err(io("fsync"))?;
-        }
+        file.sync_all().map_err(io("fsync"))?;
         Ok(previous)
     }
 

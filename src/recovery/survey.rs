@@ -11,7 +11,7 @@ use crate::format::PAGE;
 use crate::format::segment::{Predecessor, SegmentHeader};
 use crate::format::superblock::{self, Superblock};
 use crate::lsn::Lsn;
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::options::TailPolicy;
 use crate::report::{Cut, Recovery};
 use crate::segment::{Segment, Tip, find_streams, load_footer};
@@ -200,7 +200,7 @@ fn best_witness(newest: &Member, before: Option<&Member>, scan: &Scan, sb: &Supe
             best = other;
         }
     }
-    if mutated(Mutation::Witness) { Witness { durable: Lsn::ZERO, ..best } } else { best }
+    or_fault!(best, Witness => Witness { durable: Lsn::ZERO, ..best })
 }
 
 /// A footer is written only when a successor is durable, so there was one.

@@ -23,6 +23,7 @@
 
 mod loss;
 mod offline;
+mod repaired;
 mod undo;
 mod undo_dir;
 
@@ -42,11 +43,10 @@ use crate::wal::take_lock;
 
 pub use loss::Loss;
 pub use offline::OfflineLog;
+pub use repaired::Repaired;
 pub use undo::{Undone, undo};
-pub use undo_dir::Layer;
-
-/// Prefix of the names of undo directories in the log's directory; a number follows.
-pub const UNDO_DIR_PREFIX: &str = "repair-";
+use undo_dir::copy_to_undo_dir;
+pub use undo_dir::{Layer, UNDO_DIR_PREFIX};
 
 /// How to repair the damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,35 +97,6 @@ pub struct Plan {
     loss: Option<Loss>,
     accepted: bool,
     directories: Vec<Layer>,
-}
-
-/// What a repair did.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Repaired {
-    /// The undo directory with the copies; `None` if there was nothing to do.
-    pub undo_dir: Option<PathBuf>,
-    /// The files copied before anything was changed.
-    pub copied: Vec<String>,
-    /// The file that the last segment was rewritten into, or the superblock.
-    pub written: Option<String>,
-    /// The files that are no longer part of the log.
-    pub removed: Vec<String>,
-    /// The files whose footer was removed.
-    pub footers: Vec<String>,
-}
-
-impl Repaired {
-    /// The result if there was nothing to do.
-    pub(crate) fn nothing() -> Self {
-        Repaired {
-            undo_dir: None,
-            copied: Vec::new(),
-            written: None,
-            removed: Vec::new(),
-            footers: Vec::new(),
-        }
-    }
 }
 
 impl Plan {
@@ -366,35 +337,4 @@ impl Plan {
             )),
         }
     }
-}
-
-/// Copies what will be changed, so that [`undo`] can restore it: every file of the log except the `untouched` ones,
-/// and these directories. Copies into `undo_dir`, which must be empty, or into a new directory in the log's. Returns
-/// that directory and the copied files; all of it is durable then. The lock must be held.
-fn copy_to_undo_dir(
-    disk: &Arc<dyn Disk>,
-    undo_dir: Option<&Arc<dyn Disk>>,
-    uuid: LogUuid,
-    untouched: &[&str],
-    directories: &[Layer],
-) -> Result<(PathBuf, Vec<String>)> {
-    let undo_dir = undo_dir.map_or_else(|| fresh_undo_dir(disk), |given| Ok(Arc::clone(given)))?;
-    let copied = undo_dir::save(disk, &undo_dir, uuid, untouched, directories)?;
-    Ok((undo_dir.path().to_owned(), copied))
-}
-
-/// The first of `repair-1`, `repair-2`, ... in the log's directory that is empty or missing; created if missing.
-fn fresh_undo_dir(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
-    for number in 1..=u32::MAX {
-        let name = format!("{UNDO_DIR_PREFIX}{number}");
-        let io = |op| {
-            let path = disk.path().join(&name);
-            move |e| Error::io(op, path, e)
-        };
-        let undo_dir = disk.subdir(&name).map_err(io("make"))?;
-        if undo_dir.list().map_err(io("list"))?.is_empty() {
-            return Ok(undo_dir);
-        }
-    }
-    Err(Error::Repair { path: disk.path().to_owned(), problem: RepairProblem::UndoDirInUse })
 }

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use super::undo_dir::Layer;
-use super::{Repaired, copy_to_undo_dir};
+use super::repaired::Repaired;
+use super::undo_dir::{Layer, copy_to_undo_dir};
 use crate::error::Result;
 use crate::format::DATA_START;
 use crate::io::{Disk, Lock};

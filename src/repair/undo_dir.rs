@@ -10,6 +10,7 @@
 //! Ended segments with a good footer are not copied, because nothing writes to them any more. The manifest records
 //! their length and checksum, so that an undo can tell whether they are unchanged.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crc32fast::Hasher;
@@ -20,6 +21,9 @@ use crate::format::segment::parse_file_name;
 use crate::format::superblock::FILE_NAME;
 use crate::io::{Access, Disk, File, PIECE, read_full_at, sync_names, write_all_at};
 use crate::recovery::{TEMPORARY, is_temporary};
+
+/// Prefix of the names of undo directories in the log's directory; a number follows.
+pub const UNDO_DIR_PREFIX: &str = "repair-";
 
 /// The manifest's file name.
 pub(super) const MANIFEST: &str = "manifest";
@@ -92,6 +96,37 @@ pub(super) fn existing(disk: &Arc<dyn Disk>, directory: Option<&str>) -> Result<
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io("open", disk.path().join(name), e)),
     }
+}
+
+/// Copies what will be changed, so that [`undo`](super::undo()) can restore it: every file of the log except the
+/// `untouched` ones, and these directories. Copies into `undo_dir`, which must be empty, or into a new directory in the
+/// log's. Returns that directory and the copied files; all of it is durable then. The lock must be held.
+pub(super) fn copy_to_undo_dir(
+    disk: &Arc<dyn Disk>,
+    undo_dir: Option<&Arc<dyn Disk>>,
+    uuid: LogUuid,
+    untouched: &[&str],
+    directories: &[Layer],
+) -> Result<(PathBuf, Vec<String>)> {
+    let undo_dir = undo_dir.map_or_else(|| fresh_undo_dir(disk), |given| Ok(Arc::clone(given)))?;
+    let copied = save(disk, &undo_dir, uuid, untouched, directories)?;
+    Ok((undo_dir.path().to_owned(), copied))
+}
+
+/// The first of `repair-1`, `repair-2`, ... in the log's directory that is empty or missing; created if missing.
+fn fresh_undo_dir(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
+    for number in 1..=u32::MAX {
+        let name = format!("{UNDO_DIR_PREFIX}{number}");
+        let io = |op| {
+            let path = disk.path().join(&name);
+            move |e| Error::io(op, path, e)
+        };
+        let undo_dir = disk.subdir(&name).map_err(io("make"))?;
+        if undo_dir.list().map_err(io("list"))?.is_empty() {
+            return Ok(undo_dir);
+        }
+    }
+    Err(Error::Repair { path: disk.path().to_owned(), problem: RepairProblem::UndoDirInUse })
 }
 
 /// Copies what a repair may change; returns the files. On failure all copies are removed again.

@@ -11,7 +11,7 @@ use crate::io::Disk;
 use crate::io::mapping::Watch;
 use crate::lsn::{Lsn, SegmentId};
 use crate::monitor::{Caller, Monitor};
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::options::Checked;
 use crate::segment::{Progress, Segment, Summarizer, SuperblockFile, size_of};
 use crate::stats::Counters;
@@ -172,14 +172,12 @@ impl SegmentManager {
         let mut superblock = self.superblock.lock();
         let Some((count, oldest)) = self.table.releasable(lsn) else { return Ok((Vec::new(), Ok(()))) };
         let newest = self.table.newest_with_a_block().map(|(id, _)| id);
-        let late = mutated(Mutation::ReleaseOrder);
-        if !late {
-            superblock.update(|sb| {
-                sb.oldest = oldest;
-                // What stays may be the only evidence that there was a log.
-                sb.newest = sb.newest.max(newest);
-            })?;
-        }
+        let name_what_is_kept = |sb: &mut Superblock| {
+            sb.oldest = oldest;
+            // What stays may be the only evidence that there was a log.
+            sb.newest = sb.newest.max(newest);
+        };
+        or_fault!(superblock.update(name_what_is_kept)?, ReleaseOrder => ());
         let released = self.table.remove_oldest(count);
         drop(superblock);
         event!(debug, segments = count, oldest = oldest.get(), "segments released");
@@ -188,9 +186,7 @@ impl SegmentManager {
         // All of them, even if one fails: none is in the table any more.
         released.into_iter().for_each(|segment| self.reuse_or_discard(&segment));
         let removed = self.remove_surplus(&self.monitor.release);
-        if late {
-            self.superblock.lock().update(|sb| sb.oldest = oldest)?;
-        }
+        or_fault!(ReleaseOrder => self.superblock.lock().update(name_what_is_kept)?);
         drop(one_at_a_time);
         Ok((ids, removed))
     }

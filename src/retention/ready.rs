@@ -8,7 +8,7 @@ use super::manager::SegmentManager;
 use crate::error::{Error, Result};
 use crate::format::DATA_START;
 use crate::lsn::{Lsn, SegmentId};
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::segment::{Plan, RESERVE_FILE, Segment, SpacePool, Unprepared, make_reserve, prepare, size_of};
 use crate::trace::span;
 
@@ -48,15 +48,12 @@ impl SegmentManager {
                 segment
             }
         };
-        self.name_ready(&segment)?;
+        or_fault!(self.name_ready(&segment)?, ReadyName => ());
         Ok(segment)
     }
 
     /// Names a segment in the superblock, and records what has become of the earlier ones.
     fn name_ready(&self, segment: &Segment) -> Result<()> {
-        if mutated(Mutation::ReadyName) {
-            return Ok(());
-        }
         let started = self.table.newest_with_a_block();
         self.superblock.lock().update(|sb| {
             sb.ready = Some((segment.id(), segment.first_lsn()));
@@ -135,7 +132,7 @@ impl SegmentManager {
             first_lsn: Lsn::ZERO,
             capacity,
             block_align: self.options.block_align,
-            salt: if mutated(Mutation::Salt) { 1 } else { random_salt() },
+            salt: or_fault!(random_salt(), Salt => 1),
             mmap: self.options.mmap,
             pool,
         }

@@ -42,7 +42,7 @@ use crate::format::{DATA_START, Identity, Invalid, crc32};
 use crate::io::mapping::{Mapping, UseCount, Watch};
 use crate::io::{File, read_full_at};
 use crate::lsn::{Label, Lsn, SegmentId};
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::size::{at_most, in_header, in_memory};
 use crate::trace::event;
 
@@ -434,7 +434,7 @@ impl Segment {
                 .into());
         }
         let payload = self.fetch(start, len)?;
-        if payload.len() != len || (crc32(&payload) != header.payload_crc && !mutated(Mutation::Payload)) {
+        if payload.len() != len || or_fault!(crc32(&payload) != header.payload_crc, Payload => false) {
             let hit = header.label.map(blocks::stream_of).into_iter().collect();
             let end = lsn.plus(header.padded_len());
             return Err(self.damage(start, end, CorruptionReason::Payload).hitting(hit).into());

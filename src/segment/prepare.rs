@@ -17,7 +17,6 @@ use crate::format::{DATA_START, PAGE};
 use crate::io::{Access, Disk, File, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::monitor::Caller;
-use crate::mutation::{Mutation, mutated};
 
 /// The segment to prepare.
 #[derive(Clone, Copy, Debug)]
@@ -109,9 +108,7 @@ fn make_segment(
         None => caller.call("open", &path, || disk.open(name, Access::ReadWrite))?,
     };
     make_ready(&*file, &path, &generation, progress, caller)?;
-    if !mutated(Mutation::SegmentName) {
-        caller.call(SYNC_NAMES, disk.path(), || disk.sync())?;
-    }
+    caller.call(SYNC_NAMES, disk.path(), || disk.sync())?;
     let segment = Segment::new(generation, file, name.to_owned(), path, plan.mmap)?;
     Ok(Segment { pool: plan.pool, ..segment })
 }
@@ -136,8 +133,5 @@ fn make_ready(
     let mut pages = generation.encode().to_vec();
     pages.resize(2 * PAGE, 0);
     caller.call("write", path, || write_all_at(file, &pages, 0))?;
-    if mutated(Mutation::SegmentSync) {
-        return Ok(());
-    }
     caller.call("fsync", path, || file.sync_all())
 }

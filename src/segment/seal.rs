@@ -12,7 +12,6 @@ use crate::io::mapping::Mapping;
 use crate::io::{File, read_full_at, write_all_at};
 use crate::lsn::Lsn;
 use crate::monitor::Caller;
-use crate::mutation::{Mutation, mutated};
 use crate::size::in_memory;
 
 /// The content of a footer besides the summary.
@@ -76,9 +75,7 @@ fn write_footer(
     write(&[0; FOOTER_HEADER], at)?;
     write(summary, at + FOOTER_HEADER as u64)?;
     caller.call("truncate", path, || file.set_len(at + bytes.len() as u64))?;
-    if !mutated(Mutation::FooterBody) {
-        caller.call("fsync", path, || file.sync_all())?;
-    }
+    caller.call("fsync", path, || file.sync_all())?;
     write(fixed, at)?;
     caller.call("fdatasync", path, || file.sync_data())?;
     match load_footer(segment, input.end, mmap)? {

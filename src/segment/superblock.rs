@@ -19,7 +19,7 @@ use crate::format::{Invalid, PAGE, VERSION};
 use crate::io::{Access, Disk, File, read_full_at, sync_names, write_all_at};
 use crate::lsn::Lsn;
 use crate::monitor::Caller;
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 
 /// The open superblock and its current content.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl SuperblockFile {
         };
         let slots = read_slots(&*file).map_err(|e| Error::io("read", &path, e))?;
         let newest = slots.iter().flatten().max_by_key(|s| s.sequence).copied();
-        let pending = if mutated(Mutation::SuperblockSlot) { &[] } else { doubtful(&slots) };
+        let pending = or_fault!(doubtful(&slots), SuperblockSlot => &[]);
         let newer = slots.iter().find_map(|s| match s {
             Err(Invalid::Version(found)) => Some(*found),
             _ => None,
@@ -167,9 +167,6 @@ impl SuperblockFile {
         let mut this = SuperblockFile { file, path, content, pending: ORDER, caller: Arc::default() };
         this.settle(content)?;
         this.file.sync_all().map_err(|e| Error::io("fsync", &this.path, e))?;
-        if mutated(Mutation::SuperblockName) {
-            return Ok(this);
-        }
         sync_names(&**disk)?;
         Ok(this)
     }
@@ -209,9 +206,7 @@ impl SuperblockFile {
         while let [slot, rest @ ..] = self.pending {
             let (file, page) = (&*self.file, content.encode());
             self.caller.call("write", &self.path, || write_all_at(file, &page, slot.offset()))?;
-            if !mutated(Mutation::SuperblockSync) {
-                self.caller.call("fdatasync", &self.path, || file.sync_data())?;
-            }
+            self.caller.call("fdatasync", &self.path, || file.sync_data())?;
             self.content = content;
             self.pending = rest;
         }

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod evidence;
+pub mod forgetful;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub fn options() -> Options {
 }
 
 pub fn open(options: &Options, disk: &SimDisk) -> Result<Wal, Error> {
-    options.open_on(Arc::new(disk.clone()))
+    options.open_on(forgetful::disk(disk))
 }
 
 /// What was asked of a log, and what it promised.

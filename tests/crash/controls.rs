@@ -1,21 +1,24 @@
 //! Negative controls: subjects that break a promise, so that the sweep must find something.
 
+use std::sync::Arc;
+
 use seawall::Wal;
-use seawall::io::sim::{Call, Fault, FaultPlan, SimDisk, Trigger};
+use seawall::io::Disk;
 
 use super::core::{Core, Known};
 use super::{NotOpened, Step, Subject, Wrong};
+use crate::common::forgetful::{ForgetfulDisk, Forgotten};
 
-/// Another subject on a device on which these syncs say `Ok` and do nothing.
+/// Another subject, without one of its syncs.
 #[derive(Debug)]
-pub struct OnALyingDevice<S>(pub S, pub Call);
+pub struct Forgetful<S>(pub S, pub Forgotten);
 
-impl<S: Subject> Subject for OnALyingDevice<S> {
+impl<S: Subject> Subject for Forgetful<S> {
     type Log = S::Log;
     type Oracle = S::Oracle;
 
-    fn open(&self, disk: &SimDisk) -> Result<Self::Log, NotOpened> {
-        self.0.open(disk)
+    fn open(&self, disk: Arc<dyn Disk>) -> Result<Self::Log, NotOpened> {
+        self.0.open(ForgetfulDisk::on(disk, self.1))
     }
     fn wal<'a>(&self, log: &'a Self::Log) -> &'a Wal {
         self.0.wal(log)
@@ -31,9 +34,6 @@ impl<S: Subject> Subject for OnALyingDevice<S> {
     }
     fn key(&self, oracle: &Self::Oracle) -> u64 {
         self.0.key(oracle)
-    }
-    fn plan(&self) -> FaultPlan {
-        FaultPlan::none().with(Trigger::From(self.1, 0), Fault::Lie)
     }
 }
 
@@ -56,7 +56,7 @@ impl Subject for Broken {
     type Log = Wal;
     type Oracle = Known;
 
-    fn open(&self, disk: &SimDisk) -> Result<Wal, NotOpened> {
+    fn open(&self, disk: Arc<dyn Disk>) -> Result<Wal, NotOpened> {
         self.0.open(disk)
     }
     fn wal<'a>(&self, log: &'a Wal) -> &'a Wal {

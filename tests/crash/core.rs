@@ -1,6 +1,9 @@
 //! The log itself under the sweep.
 
-use seawall::io::sim::{Rng, SimDisk};
+use std::sync::Arc;
+
+use seawall::io::Disk;
+use seawall::io::sim::Rng;
 use seawall::{Error, Options, Wal};
 
 use super::{Kind, NotOpened, Step, Subject, Wrong};
@@ -66,8 +69,9 @@ impl Subject for Core {
     type Log = Wal;
     type Oracle = Known;
 
-    fn open(&self, disk: &SimDisk) -> Result<Wal, NotOpened> {
-        common::open(&self.options, disk)
+    fn open(&self, disk: Arc<dyn Disk>) -> Result<Wal, NotOpened> {
+        self.options
+            .open_on(disk)
             .map_err(|e| NotOpened { io: matches!(e, Error::Io { .. }), why: e.to_string() })
     }
 

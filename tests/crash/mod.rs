@@ -22,11 +22,13 @@ pub mod run;
 pub mod sweep;
 
 use std::fmt;
+use std::sync::Arc;
 
 use seawall::Wal;
+use seawall::io::Disk;
 use seawall::io::sim::{Fate, Fault, FaultPlan, SimDisk, Trigger};
 
-use crate::common::evidence;
+use crate::common::{evidence, forgetful};
 
 /// A program under test, and the oracle that knows what it promised.
 pub trait Subject: Sync {
@@ -36,7 +38,7 @@ pub trait Subject: Sync {
     type Oracle: Clone + Default + Send;
 
     /// Opens the log; says why not.
-    fn open(&self, disk: &SimDisk) -> Result<Self::Log, NotOpened>;
+    fn open(&self, disk: Arc<dyn Disk>) -> Result<Self::Log, NotOpened>;
 
     /// The log below.
     fn wal<'a>(&self, log: &'a Self::Log) -> &'a Wal;
@@ -52,11 +54,6 @@ pub trait Subject: Sync {
 
     /// A number that tells oracles apart.
     fn key(&self, oracle: &Self::Oracle) -> u64;
-
-    /// What goes wrong in every run. A device that keeps its promises has no such plan: it is for negative controls.
-    fn plan(&self) -> FaultPlan {
-        FaultPlan::none()
-    }
 }
 
 /// Why a log could not be opened.
@@ -215,13 +212,12 @@ impl<'a, S: Subject> Alive<'a, S> {
         fault: Option<(u64, Fault)>,
     ) -> Result<Self, Wrong> {
         let before = disk.kill();
-        let plan = subject.plan();
         disk.plan(match fault {
-            Some((call, fault)) => plan.with(Trigger::At(call), fault),
-            None => plan,
+            Some((call, fault)) => FaultPlan::none().with(Trigger::At(call), fault),
+            None => FaultPlan::none(),
         });
         disk.keep_history();
-        let opened = subject.open(disk);
+        let opened = subject.open(forgetful::disk(disk));
         let opened_at = disk.calls();
         let mut recorded = RunRecord {
             disk: disk.clone(),

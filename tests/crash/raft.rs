@@ -9,7 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall::io::sim::{Rng, SimDisk};
+use seawall::io::Disk;
+use seawall::io::sim::Rng;
 use seawall::raft::{Error, RaftLog, RaftOptions, Result};
 use seawall::{Options, Wal};
 
@@ -133,8 +134,8 @@ impl Subject for Groups {
     type Log = RaftLog;
     type Oracle = Known;
 
-    fn open(&self, disk: &SimDisk) -> std::result::Result<RaftLog, NotOpened> {
-        self.options.clone().open_on(Arc::new(disk.clone())).map_err(|e| NotOpened {
+    fn open(&self, disk: Arc<dyn Disk>) -> std::result::Result<RaftLog, NotOpened> {
+        self.options.clone().open_on(disk).map_err(|e| NotOpened {
             io: matches!(e, Error::Log(seawall::Error::Io { .. } | seawall::Error::Poisoned { .. })),
             why: e.to_string(),
         })

@@ -16,7 +16,7 @@ use super::super::stored::Stored;
 use super::super::terms::Terms;
 use super::{Before, Effect, EntryRange, SegmentSummary, Suffix};
 use crate::error::Error as LogError;
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::size::{at_most, in_header};
 use crate::{Batch, Label, Lsn, RecordHead, SegmentReader};
 
@@ -179,9 +179,7 @@ impl OfGroup {
         match self.cut {
             Some(first) if first <= index => {
                 let kept = at_most(self.appended.len(), index - first);
-                if !mutated(Mutation::Suffix) {
-                    self.appended.truncate(kept);
-                }
+                or_fault!(self.appended.truncate(kept), Suffix => ());
                 self.terms.cut_from(index);
             }
             _ => {

@@ -13,7 +13,7 @@ use super::proposal::EntryContext;
 use super::seen::Seen;
 use super::{Node, ReadId, trace};
 use crate::error::LogUuid;
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 use crate::raft::{Error, WriteBatch};
 
 /// Bytes of entries beyond which the Readys of further groups go into another batch.
@@ -332,18 +332,17 @@ impl Node {
         // term must not overtake it. A reply is a promise in every role.
         let hold_all = item.changes_vote || self.persists.any_vote_change();
         for message in ready.take_messages() {
-            if (hold_all || !may_go_now(&message)) && !mutated(Mutation::MessagesEarly) {
+            if hold_all || !may_go_now(&message) {
                 item.messages.push(message);
             } else {
                 self.send(message, out);
             }
         }
         let held = ready.take_persisted_messages();
-        if mutated(Mutation::MessagesEarly) {
-            held.into_iter().for_each(|message| self.send(message, out));
-        } else {
-            item.messages.extend(held);
-        }
+        or_fault!(
+            item.messages.extend(held),
+            MessagesEarly => held.into_iter().for_each(|message| self.send(message, out))
+        );
         for state in ready.take_read_states() {
             if let Some(context) = EntryContext::from_bytes(&state.request_ctx) {
                 out.reads.push((ReadId(context), state.index));

@@ -18,7 +18,7 @@ use crate::Error;
 use crate::error::CorruptionReason;
 use crate::io::Opener;
 use crate::io::{File, read_exact_at};
-use crate::mutation::{Mutation, mutated};
+use crate::mutation::or_fault;
 
 impl Snapshots {
     /// Opens a snapshot that a record refers to. This verifies its header and checks its length.
@@ -257,8 +257,8 @@ impl SnapshotSource {
         let mut sum = [0; SUM];
         self.read_at(&mut sum, place.at)?;
         self.read_at(chunk, place.at + SUM as u64)?;
-        let intact = self.identity.sum(place.chunks, chunk).to_le_bytes() == sum;
-        if !intact && !mutated(Mutation::SnapshotChunk) {
+        let sum_of_chunk = self.identity.sum(place.chunks, chunk).to_le_bytes();
+        if or_fault!(sum_of_chunk != sum, SnapshotChunk => false) {
             return Err(self.damaged(place.at));
         }
         place.sums.update(&sum);

@@ -15,7 +15,6 @@ use super::header::{self, Header, SUM};
 use super::identity::Identity;
 use crate::Error;
 use crate::io::{File, sync_names, write_all_at};
-use crate::mutation::{Mutation, mutated};
 
 impl Snapshots {
     /// Writes a snapshot file. When this returns it is durable, but nothing refers to it yet.
@@ -128,13 +127,9 @@ impl FileWriter {
             let path = self.store.path(name);
             move |e| Error::io(op, path, e)
         };
-        if !mutated(Mutation::SnapshotSync) {
-            self.file.sync_all().map_err(failed("fsync", &temporary))?;
-        }
+        self.file.sync_all().map_err(failed("fsync", &temporary))?;
         self.store.disk.rename(&temporary, &name).map_err(failed("rename", &temporary))?;
-        if !mutated(Mutation::SnapshotName) {
-            sync_names(&*self.store.disk)?;
-        }
+        sync_names(&*self.store.disk)?;
         self.state = State::Whole;
         Ok(self.identity.file)
     }
