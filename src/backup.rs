@@ -6,16 +6,16 @@
 //!  finish    the directory synced ── superblock: a log that ends at D
 //! ```
 //!
-//! **Invariants.** What the copy holds never changes in the original while it is copied: blocks below D are not written
-//! again, and a segment that somebody holds is not recycled; it is read through its open file, so it may lose its name.
-//! No segment is released between the look at D and the look at the segments, so they reach up to D.
-//! Without a superblock a directory that holds segments is refused: a copy that was interrupted is never taken for a log.
+//! **Invariants.** What the copy holds does not change in the original while it is copied. Blocks below D are not
+//! rewritten, and a held segment is not recycled; it is read through its open file, so it may lose its name. No
+//! segment is released between reading D and listing the segments, so they reach up to D. A directory with segments
+//! but no superblock is refused, so an interrupted copy is never taken for a log.
 //!
-//! Files are copied and never linked: the newest segment is appended to, an ended one gets its footer, and a released
-//! one starts another generation, all in place.
+//! Files are copied and never linked, because they change in place: the newest segment is appended to, an ended one
+//! gets its footer, and a released one starts another generation.
 //!
-//! The copy is the same log, with the same identity, up to D. Two that go on from there are two logs that say they are
-//! one: restore a copy in place of the original, not beside it.
+//! The copy is the same log up to D, with the same identity. If both continue, two logs claim to be the same one:
+//! restore a copy in place of the original, not beside it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,19 +35,19 @@ use crate::wal::Wal;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupReport {
-    /// The first address in it.
+    /// The first address in the backup.
     pub first_lsn: Lsn,
-    /// Where it ends: everything below is in it, nothing beyond.
+    /// Where it ends: everything below is in it, nothing above.
     pub end_lsn: Lsn,
-    /// How many segments.
+    /// Number of segments.
     pub segments: usize,
-    /// How many records.
+    /// Number of records.
     pub records: u64,
-    /// How many bytes were copied.
+    /// Number of bytes copied.
     pub bytes: u64,
 }
 
-/// A moment of a log: what was durable then, held until it is copied.
+/// The log at one moment: what was durable then, held until it is copied.
 #[derive(Debug)]
 pub struct Capture {
     opener: Opener,
@@ -56,7 +56,7 @@ pub struct Capture {
     end: Lsn,
 }
 
-/// A copy without a superblock, which no open takes for a log.
+/// A copy without a superblock. No open accepts it as a log.
 #[derive(Debug)]
 #[must_use = "without `finish` the copy is not a log"]
 pub struct UnfinishedBackup {
@@ -68,16 +68,16 @@ pub struct UnfinishedBackup {
 }
 
 impl Wal {
-    /// Copies everything that is durable now into this directory, which must be empty or missing. What the directory holds
-    /// afterwards is a log of its own, closed at [`BackupReport::end_lsn`], with every record verified on the way. Appends,
-    /// reads and releases go on meanwhile.
+    /// Copies everything that is durable now into this directory, which must be empty or missing. Afterwards the
+    /// directory holds a log of its own, closed at [`BackupReport::end_lsn`]; every record was verified on the way.
+    /// Appends, reads and releases continue meanwhile.
     ///
-    /// It has the identity of this log: it is meant to take its place. A Raft node that is restored from a backup has
+    /// The copy has the identity of this log: it is meant to take its place. A Raft node restored from a backup has
     /// forgotten what it promised since; see the guide before you start one.
     ///
     /// # Errors
-    /// [`Error::Io`], with `AlreadyExists` when something lies in the directory; [`Error::Corruption`] when a record of this
-    /// log does not verify; [`Error::Poisoned`], [`Error::Closed`]. What was copied then is not a log.
+    /// [`Error::Io`], with `AlreadyExists` when the directory is not empty; [`Error::Corruption`] when a record of
+    /// this log does not verify; [`Error::Poisoned`], [`Error::Closed`]. What was copied so far is then not a log.
     pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
         self.opener().check()?;
         let dir = dir.as_ref();
@@ -86,8 +86,8 @@ impl Wal {
         self.capture()?.copy_to(Arc::new(disk))?.finish()
     }
 
-    /// Takes hold of what is durable once everything submitted so far is, to be copied at leisure. Segments that are
-    /// released meanwhile keep their space until then.
+    /// Makes everything submitted so far durable and holds what is durable then, so that it can be copied later.
+    /// Segments released meanwhile keep their space until then.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Closed`], [`Error::Io`].
@@ -130,7 +130,7 @@ impl Capture {
             let path = disk.path().join(&segment.name);
             let to = disk.create(&segment.name).map_err(|e| Error::io("create", &path, e))?;
             if report.segments == 0 {
-                // From here on a crash leaves something that is refused, and not a directory that looks unused.
+                // From here on a crash leaves a directory that is refused, rather than one that looks unused.
                 sync_names(&*disk)?;
             }
             report.records += self.verify(segment)?;
@@ -152,7 +152,7 @@ impl Capture {
 
     /// Reads every record of a segment up to the end of the copy.
     fn verify(&self, segment: &Arc<Segment>) -> Result<u64> {
-        // Decoding is not needed to verify, and a copy is made without it.
+        // Verifying does not need decoding; records are copied as stored.
         let reader = SegmentReader::new(Arc::clone(segment), self.end_in(segment), Decoder::new(0));
         let mut records = 0;
         for head in reader.heads() {
@@ -166,8 +166,8 @@ impl Capture {
         segment.end().map_or(self.end, |end| end.min(self.end))
     }
 
-    /// What is copied of a segment. The newest of the copy has no footer, which would promise a successor, and its full
-    /// length, as a file has that is not sealed.
+    /// How much of a segment is copied. The newest segment of the copy gets no footer, which would promise a
+    /// successor, and gets its full length, as an unsealed file has.
     fn extent(&self, segment: &Segment, is_newest: bool) -> Extent {
         let blocks = segment.offset(self.end_in(segment));
         let footer = segment.footer().filter(|_| !is_newest).map_or(0, |f| f.footer.total_len());
@@ -177,7 +177,7 @@ impl Capture {
     }
 }
 
-/// How much of a file is copied, and how long the copy is.
+/// How much of a file is copied, and the length of the copy.
 struct Extent {
     copied: u64,
     len: u64,
@@ -192,13 +192,13 @@ impl Extent {
 }
 
 impl UnfinishedBackup {
-    /// The directory, for what belongs beside the log. What is put there must be durable before the copy is finished.
+    /// The directory, for files that belong beside the log. They must be durable before the copy is finished.
     #[must_use]
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
     }
 
-    /// Makes the copy a log.
+    /// Turns the copy into a log.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -1,16 +1,16 @@
-//! Reading with all cores, where the log may have threads.
+//! Reading with all cores, if the log may have threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::Builder;
 
 use crate::error::Error;
 
-/// How many threads to read with.
+/// Number of threads to read with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cores(usize);
 
 impl Cores {
-    /// The caller's thread, and no other.
+    /// Only the caller's thread.
     pub(crate) const ONE: Cores = Cores(1);
 
     #[cfg(test)]
@@ -18,7 +18,7 @@ impl Cores {
         Cores(threads)
     }
 
-    /// All there are, if the log may have threads.
+    /// All available cores, if the log may have threads.
     pub(crate) fn available(threads: bool) -> Cores {
         if !threads {
             return Cores::ONE;
@@ -30,7 +30,7 @@ impl Cores {
         self.0
     }
 
-    /// Does each of the items, in any order; gives the results in the items' order, or the error that comes first in it.
+    /// Processes all items in any order; returns the results in item order, or the first error in that order.
     pub(crate) fn map<T: Sync, R: Send, E: From<Error> + Send>(
         self,
         items: &[T],
@@ -49,7 +49,7 @@ impl Cores {
             }
         };
         let (mut done, panicked) = std::thread::scope(|scope| {
-            // Without the threads that cannot be had, it only takes longer.
+            // If a thread cannot be started, it only takes longer.
             let helpers = (1..self.0.min(items.len())).map(|_| Builder::new().spawn_scoped(scope, work));
             let helpers: Vec<_> = helpers.filter_map(Result::ok).collect();
             let mut done = work();
@@ -80,7 +80,7 @@ mod tests {
         let items: Vec<u32> = (0..40).collect();
         for cores in 1..6 {
             let double = |n: &u32| {
-                // Long enough for the other threads to come and take some.
+                // Long enough for the other threads to take some items.
                 std::thread::sleep(std::time::Duration::from_millis(1));
                 Ok::<_, Error>(n * 2)
             };

@@ -1,4 +1,4 @@
-//! What can go wrong, said so that the person on call knows where to look and what to do.
+//! Errors, worded so that the person on call knows where to look and what to do.
 
 mod hint;
 mod repair_problem;
@@ -22,7 +22,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Somebody has the log open for writing.
+    /// Another handle has the log open for writing.
     #[error(
         "{dir} is locked: another process, or another handle in this one, has this log open. \
          Close it first; a killed process leaves no lock behind", dir = dir.display()
@@ -32,10 +32,11 @@ pub enum Error {
         dir: PathBuf,
     },
 
-    /// The handle belongs to the process that opened it, and this is another one: a child made by `fork`. Nothing was done.
+    /// The handle belongs to the process that opened it, and this is another one: a child made by `fork`. Nothing was
+    /// done.
     #[error(
-        "{dir}: this handle belongs to the process that opened it, and this is a child of that process. Nothing was done: \
-         a program that turns into a daemon opens the log afterwards; a child that wants the log opens it itself, when \
+        "{dir}: this handle belongs to the process that opened it, and this is a child of that process. Nothing was done. \
+         A program that daemonizes must open the log afterwards; a child that needs the log must open it itself, after \
          the parent has closed it", dir = dir.display()
     )]
     OtherProcess {
@@ -46,9 +47,9 @@ pub enum Error {
     /// The operating system refused an operation.
     #[error("{op} {path}: {source}{hint}", path = path.display(), hint = hint::of(op, source))]
     Io {
-        /// What was being done: "write", "fdatasync", "open", ...
+        /// The operation: "write", "fdatasync", "open", ...
         op: &'static str,
-        /// To which file or directory.
+        /// The file or directory it was applied to.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -59,9 +60,9 @@ pub enum Error {
     #[error("{0}")]
     Corruption(Box<Corruption>),
 
-    /// The file was written by a newer format; it may be in perfect order.
+    /// The file was written in a newer format. It may be perfectly intact.
     #[error(
-        "{path}: format version {found} is not supported, this build reads up to {supported}. \
+        "{path}: format version {found} is not supported; this build reads up to {supported}. \
          The file is not damaged: open it with a newer release", path = path.display()
     )]
     UnsupportedVersion {
@@ -87,9 +88,9 @@ pub enum Error {
         found: LogUuid,
     },
 
-    /// The directory is pinned to another owner than the one in the options.
+    /// The directory is pinned to an owner other than the one in the options.
     #[error(
-        "{dir} belongs to owner {found}, it was opened as owner {expected}. \
+        "{dir} belongs to owner {found}, but was opened as owner {expected}. \
          Check the directory and the identity that the program was started with", dir = dir.display()
     )]
     OwnerMismatch {
@@ -101,28 +102,28 @@ pub enum Error {
         found: u64,
     },
 
-    /// An earlier write or sync of this handle failed, so nothing can be acknowledged by it any more.
+    /// An earlier write or sync of this handle failed, so it can acknowledge nothing any more.
     ///
-    /// What was acknowledged before is safe. What was submitted and not acknowledged may or may not be there after
+    /// What was acknowledged before is safe. What was submitted but not acknowledged may or may not be there after
     /// reopening, as after a crash.
     #[error(
         "the log is poisoned: {op} {path} failed earlier ({message}). What was acknowledged is safe; \
-         close the log, look into the cause, and open it again", path = path.display()
+         close the log, find the cause, and open it again", path = path.display()
     )]
     Poisoned {
         /// The operation that failed.
         op: &'static str,
         /// The file or directory it failed on.
         path: PathBuf,
-        /// The class of the failure.
+        /// The kind of failure.
         kind: io::ErrorKind,
-        /// What the system said.
+        /// The system's message.
         message: Arc<str>,
     },
 
-    /// The log has no addresses or segment numbers left. No log that was only ever written to gets there.
+    /// The log has run out of addresses or segment numbers. Ordinary use of a log never gets there.
     #[error(
-        "{dir}: no addresses or segment numbers are left after LSN {lsn} and segment {id}. \
+        "{dir}: no addresses or segment numbers remain after LSN {lsn} and segment {id}. \
          Write what is needed into a new log", dir = dir.display()
     )]
     Exhausted {
@@ -134,14 +135,14 @@ pub enum Error {
         id: SegmentId,
     },
 
-    /// Something that always holds did not: a defect of this crate. The handle acknowledges nothing any more if it could matter
-    /// to what is durable.
+    /// An internal invariant was violated: a defect in this crate. If it could affect what is durable, the handle
+    /// acknowledges nothing any more.
     #[error(
         "{what}. This is a defect of seawall and says nothing about the files: please report it, with this message. What was \
          acknowledged is safe; close the log and open it again"
     )]
     Internal {
-        /// What does not hold, and where.
+        /// What was violated, and where.
         what: Arc<str>,
     },
 
@@ -149,9 +150,9 @@ pub enum Error {
     #[error("the log is closed; open it again")]
     Closed,
 
-    /// A record is larger than the log's limit, and larger ones could not be read back.
+    /// A record exceeds the log's limit. A larger one could not be read back.
     #[error(
-        "a record of {size} bytes is over the limit of {max} (`Options::max_record_size`). Nothing was submitted: \
+        "a record of {size} bytes exceeds the limit of {max} (`Options::max_record_size`). Nothing was submitted: \
          raise the limit, or split the record"
     )]
     RecordTooLarge {
@@ -161,11 +162,11 @@ pub enum Error {
         max: u64,
     },
 
-    /// A payload was encoded by a codec that this handle was not given.
+    /// A payload was encoded by a codec that this handle does not have.
     #[error(
         "{file}: the payload of the record at LSN {lsn} was encoded by codec {id}, which this handle does not have{hint}. \
-         Nothing is wrong with the log: give the codec with `Options::codec` or `Options::decode_with`, \
-         or with `LogView::decode_with`", file = file.display(), hint = codec_hint(*id)
+         The log is intact: pass the codec to `Options::codec` or `Options::decode_with`, \
+         or to `LogView::decode_with`", file = file.display(), hint = codec_hint(*id)
     )]
     UnknownCodec {
         /// The segment's file.
@@ -175,40 +176,40 @@ pub enum Error {
         /// The codec's number.
         id: NonZeroU16,
     },
-    /// A payload's stored bytes are those that were written, and its codec cannot decode them.
+    /// A payload's stored bytes are intact, but its codec cannot decode them.
     #[error(
         "{file} at offset {offset}: codec {id} cannot decode the payload of the record at LSN {lsn}: {source}. \
-         The stored bytes are those that were written, for their checksum is right: check whether the codec has the \
-         key, and is the version, that they were written with", file = file.display()
+         The stored bytes match their checksum, so they are intact: check that the codec has the \
+         key and the version that they were written with", file = file.display()
     )]
     Undecodable {
         /// The segment's file.
         file: PathBuf,
-        /// Where in the file the record begins.
+        /// Offset of the record in the file.
         offset: u64,
         /// The record's address.
         lsn: Lsn,
         /// The codec's number.
         id: NonZeroU16,
-        /// What the codec said.
+        /// The codec's message.
         #[source]
         source: DecodeError,
     },
-    /// A batch's payloads did not go through the log's codec. Nothing of it was stored.
+    /// A batch's payloads did not pass through the log's codec. Nothing was stored.
     #[error(
-        "the log stores payloads through {log}, and the batch was made with {batch}: \
+        "the log stores payloads through {log}, but the batch was made with {batch}: \
          make batches for this log with `Wal::batch`", log = codec_name(*log), batch = codec_name(*batch)
     )]
     CodecMismatch {
         /// The number of the log's codec, if it has one.
         log: Option<NonZeroU16>,
-        /// The number of the codec that the batch was made with, if it was; if it is the same, the codec itself is another.
+        /// The number of the batch's codec, if it has one. If it is the same, the codec itself is a different one.
         batch: Option<NonZeroU16>,
     },
     /// A batch does not fit into one block.
     #[error(
-        "a batch of {size} bytes is over the limit of {max}, which follows from `Options::segment_size`: \
-         a batch is atomic and so lies in one segment. Nothing was submitted: split it, or use larger segments"
+        "a batch of {size} bytes exceeds the limit of {max}, which follows from `Options::segment_size`: \
+         a batch is atomic, so it must fit into one segment. Nothing was submitted: split it, or use larger segments"
     )]
     BatchTooLarge {
         /// The batch's size in the log, in bytes.
@@ -218,7 +219,7 @@ pub enum Error {
     },
 
     /// The records at this address were released.
-    #[error("record {lsn} was released: the log starts at {first}. Read from there on")]
+    #[error("record {lsn} was released: the log starts at {first}. Read from there")]
     Released {
         /// The address asked for.
         lsn: Lsn,
@@ -228,8 +229,8 @@ pub enum Error {
 
     /// No record starts at this address.
     #[error(
-        "no record starts at {lsn}: the log ends at {next}. Addresses come from appending, from tickets, and from \
-         reading; none can be guessed"
+        "no record starts at {lsn}: the log ends at {next}. Use addresses from appending, from tickets, or from \
+         reading; they cannot be guessed"
     )]
     NotFound {
         /// The address asked for.
@@ -238,25 +239,25 @@ pub enum Error {
         next: Lsn,
     },
 
-    /// A repair, or its undoing, cannot be done. Nothing was changed.
-    #[error("cannot repair or undo, {path}: {problem}", path = path.display())]
+    /// A repair or an undo is not possible. Nothing was changed.
+    #[error("cannot repair or undo {path}: {problem}", path = path.display())]
     Repair {
-        /// The log's directory, or the file that stands in the way.
+        /// The log's directory, or the file that prevents it.
         path: PathBuf,
         /// Why not, and what to do.
         problem: RepairProblem,
     },
 
-    /// An option, or a combination of them, cannot work.
+    /// An option or a combination of options is invalid.
     #[error("invalid options: {what}")]
     InvalidOptions {
-        /// Which, and what would work.
+        /// Which one, and what would be valid.
         what: String,
     },
 }
 
 impl Error {
-    /// An I/O error with its place.
+    /// An I/O error with operation and path.
     pub(crate) fn io(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Error::Io { op, path: path.into(), source: Arc::new(source) }
     }
@@ -265,7 +266,7 @@ impl Error {
         Error::Internal { what: what.into() }
     }
 
-    /// The error that everybody gets once `self` has made a handle on the log in `dir` unusable.
+    /// The error returned to every caller after `self` has made a handle on the log in `dir` unusable.
     pub(crate) fn poison(&self, dir: &Path) -> Self {
         match self {
             Error::Io { op, path, source } => Error::Poisoned {
@@ -284,9 +285,9 @@ impl Error {
         }
     }
 
-    /// Whether the disk, or a quota on it, is full: nothing was submitted, and it may be tried again once there is room.
+    /// Whether the disk or a quota is full: nothing was submitted, and the call may be retried once there is space.
     ///
-    /// Never of [`Error::Poisoned`], whatever its cause: no room helps a log that has to be opened again.
+    /// Never true for [`Error::Poisoned`], whatever its cause: space does not help a log that must be reopened.
     #[must_use]
     pub fn is_full(&self) -> bool {
         let full =
@@ -294,7 +295,7 @@ impl Error {
         matches!(self, Error::Io { source, .. } if full(source))
     }
 
-    /// The operating system's class of this failure, when it is one.
+    /// The operating system's error kind, if this is an I/O failure.
     #[must_use]
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
@@ -321,9 +322,9 @@ fn codec_name(id: Option<NonZeroU16>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The payload would be longer than the limit.
+    /// The decoded payload would exceed the limit.
     #[error(
-        "the payload has {len} bytes, and the limit is {max} (`Options::max_record_size`, 16 MiB at least)"
+        "the payload has {len} bytes, but the limit is {max} (`Options::max_record_size`, 16 MiB at least)"
     )]
     TooLong {
         /// Its length in bytes.
@@ -331,7 +332,7 @@ pub enum DecodeError {
         /// The limit in bytes.
         max: u64,
     },
-    /// The codec did not encode these bytes, or not with this key.
+    /// The codec did not encode these bytes, or used another key.
     #[error("{0}")]
     Invalid(String),
 }
@@ -340,21 +341,22 @@ pub enum DecodeError {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Corruption {
-    /// The damaged file; the one that names a segment that is missing; or a file of the layer above that is missing.
+    /// The damaged file. If a segment is missing: the file that names it. If a file of a higher layer is missing:
+    /// that file.
     pub file: PathBuf,
-    /// Where in the file the first byte lies that does not verify, or the name of what is missing.
+    /// Offset of the first byte that does not verify, or of the name of what is missing.
     pub offset: u64,
-    /// The LSNs that cannot be vouched for; none, from zero to zero, when the file is none of the log's own.
+    /// The LSNs that may be affected; the empty range at zero if the file is not one of the log's own.
     pub lsns: Range<Lsn>,
     /// What is wrong there.
     pub reason: CorruptionReason,
-    /// How it is known that this was durable.
+    /// The evidence that this was durable.
     pub witness: Option<Witness>,
-    /// The streams and sequence numbers that are hit, as far as surviving headers tell.
+    /// The streams and sequence numbers affected, as far as surviving headers tell.
     pub hit: Vec<StreamRange>,
-    /// The segment that is missing, where its number is known.
+    /// The missing segment, if its number is known.
     pub missing: Option<SegmentId>,
-    /// Whether the file is none of the log's own.
+    /// Whether the file is not one of the log's own.
     beside: bool,
 }
 
@@ -377,7 +379,7 @@ impl Corruption {
         }
     }
 
-    /// A segment is missing that this file names.
+    /// A segment named by this file is missing.
     pub(crate) fn missing_segment(id: SegmentId, named_by: impl AsRef<Path>, offset: u64, lsn: Lsn) -> Self {
         let reason = CorruptionReason::MissingSegment;
         Corruption { missing: Some(id), ..Corruption::new(named_by, offset, lsn..lsn, reason) }
@@ -393,12 +395,13 @@ impl Corruption {
         self
     }
 
-    /// Whether the file is one beside the log, and not one of the log's own.
+    /// Whether the file lies beside the log and is not one of its own.
     pub(crate) fn is_beside_the_log(&self) -> bool {
         self.beside
     }
 
-    /// The file is none of the log's own: a record names it, it has no addresses, and a repair of the log leaves it alone.
+    /// The file is not one of the log's own: a record names it, it has no addresses, and a repair of the log leaves
+    /// it alone.
     #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))] // for a layer above
     pub(crate) fn beside_the_log(file: impl AsRef<Path>, offset: u64, reason: CorruptionReason) -> Self {
         Corruption { beside: true, ..Corruption::new(file, offset, Range::default(), reason) }
@@ -415,7 +418,7 @@ impl fmt::Display for Corruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at offset {}: ", self.file.display(), self.offset)?;
         match self.missing {
-            Some(id) => write!(f, "segment {id}, which is named there, is missing")?,
+            Some(id) => write!(f, "segment {id}, which it names, is missing")?,
             None => write!(f, "{}", self.reason)?,
         }
         if !self.beside {
@@ -425,18 +428,18 @@ impl fmt::Display for Corruption {
             write!(f, "; it was durable: {witness}")?;
         }
         for (n, hit) in self.hit.iter().take(8).enumerate() {
-            let lead = if n == 0 { "; it hits" } else { "," };
+            let lead = if n == 0 { "; it affects" } else { "," };
             write!(f, "{lead} stream {} [{}..={}]", hit.stream, hit.first, hit.last)?;
         }
         if self.hit.len() > 8 {
-            write!(f, " and {} streams more", self.hit.len() - 8)?;
+            write!(f, " and {} more streams", self.hit.len() - 8)?;
         }
         write!(
             f,
-            ". Nothing was changed: keep the directory as it is and restore this node from a replica or a backup"
+            ". Nothing was changed: keep the directory as it is, and restore this node from a replica or a backup"
         )?;
         if !self.beside {
-            write!(f, "; where there is none, `seawall repair` shows what can be kept")?;
+            write!(f, "; without either, `seawall repair` shows what can be kept")?;
         }
         Ok(())
     }
@@ -448,7 +451,7 @@ impl fmt::Display for Corruption {
 pub enum CorruptionReason {
     /// Both slots of the superblock.
     Superblock,
-    /// The page that starts a file's generation.
+    /// The first page of a segment file, which starts its generation.
     GenerationPage,
     /// The header of a segment.
     SegmentHeader,
@@ -464,15 +467,15 @@ pub enum CorruptionReason {
     Padding,
     /// A footer, or the summary in it.
     Footer,
-    /// A segment that must be there, by what stands in this file, is not: [`Corruption::missing`] is its number, if known.
+    /// A segment that this file says must exist does not: [`Corruption::missing`] is its number, if known.
     MissingSegment,
     /// Two segments claim the same addresses, or neighbours disagree about where one ends.
     SegmentChain,
     /// The log ends before an address that is proven durable.
     MissingTail,
-    /// A file is shorter than what lies in it.
+    /// A file is shorter than its contents require.
     ShortFile,
-    /// The layer above found its own content contradicting itself.
+    /// The content of a higher layer contradicts itself.
     Content,
     /// A file that a record refers to is not there.
     MissingFile,
@@ -503,7 +506,7 @@ impl fmt::Display for CorruptionReason {
 /// The evidence that an address was durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Witness {
-    /// What carries it.
+    /// Its source.
     pub source: WitnessSource,
     /// Everything below this address was on the device.
     pub durable: Lsn,
@@ -517,24 +520,24 @@ impl fmt::Display for Witness {
             WitnessSource::Successor => f.write_str("the header of the next segment")?,
             WitnessSource::Superblock => f.write_str("the superblock")?,
         }
-        write!(f, " says that all below {} was", self.durable)
+        write!(f, " says that everything below {} was", self.durable)
     }
 }
 
-/// What carries the evidence that an address was durable.
+/// Source of the evidence that an address was durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WitnessSource {
     /// A later block, at this address.
     Block(Lsn),
     /// The footer of the segment.
     Footer,
-    /// The header of the segment after it.
+    /// The header of the following segment.
     Successor,
     /// The superblock.
     Superblock,
 }
 
-/// The identity of a log: random, made with it, and in every file of it.
+/// The identity of a log: random, drawn at its creation, and part of each of its files.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogUuid(pub(crate) [u8; 16]);
 

@@ -1,10 +1,11 @@
-//! The guide: chapters for those who build on the log, and for those who run it. Their code is compiled and run with the tests.
+//! The guide: chapters for those who build on the log and those who operate it. The code in them is compiled and run
+//! with the tests.
 
-/// What it is like to use the log.
+/// First steps.
 #[doc = include_str!("../docs/guide/start.md")]
 pub mod start {}
 
-/// What is promised, on what it rests, and what happens after a crash.
+/// What is guaranteed, under which assumptions, and what happens after a crash.
 #[doc = include_str!("../docs/guide/durability.md")]
 pub mod durability {}
 
@@ -12,17 +13,17 @@ pub mod durability {}
 #[doc = include_str!("../docs/guide/streams.md")]
 pub mod streams {}
 
-/// A working node, and what is left to your program.
+/// A working node, and what remains for your program to do.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 #[doc = include_str!("../docs/guide/raft.md")]
 pub mod raft {}
 
-/// Ten thousand groups in one log: writing for many at once, and giving space back.
+/// Ten thousand groups in one log: batching their writes and reclaiming space.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 #[doc = include_str!("../docs/guide/many_groups.md")]
 pub mod many_groups {}
 
-/// When to save a snapshot, what compaction gives up, and what becomes of members that lag.
+/// When to save a snapshot, what compaction gives up, and what happens to lagging members.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 #[doc = include_str!("../docs/guide/snapshots.md")]
 pub mod snapshots {}
@@ -31,7 +32,7 @@ pub mod snapshots {}
 #[doc = include_str!("../docs/guide/observing.md")]
 pub mod observing {}
 
-/// A codec of your own between what you give and what is stored.
+/// A codec of your own for stored payloads.
 #[doc = include_str!("../docs/guide/codec.md")]
 pub mod codec {}
 
@@ -39,19 +40,19 @@ pub mod codec {}
 #[doc = include_str!("../docs/guide/operating.md")]
 pub mod operating {}
 
-/// Every error: what happened, what became of acknowledged data, what to do.
+/// Every error: what happened, what it means for acknowledged data, what to do.
 #[doc = include_str!("../docs/guide/errors.md")]
 pub mod errors {}
 
-/// Crashes at every call, for your own program.
+/// Simulated crashes at every call, for your own program.
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}
 
-/// The promise about bytes, names and versions.
+/// Compatibility of bytes, names and versions.
 #[doc = include_str!("../docs/guide/compatibility.md")]
 pub mod compatibility {}
 
-/// Which call becomes which, and how a log is taken along.
+/// Which call corresponds to which, and how to migrate a log.
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 #[doc = include_str!("../docs/guide/from_raft_engine.md")]
 pub mod from_raft_engine {}

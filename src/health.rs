@@ -1,7 +1,7 @@
-//! How a log is at this moment: what [`Wal::health`](crate::Wal::health) answers.
+//! The state of a log at one moment: the answer of [`Wal::health`](crate::Wal::health).
 //!
 //! ```text
-//!  facts, several at once                         the gravest of them, to match on
+//!  facts, several at once                         the most severe one, to match on
 //!   poisoned ---------------------------------->  Condition::Poisoned
 //!   longest_call, if it lasts slow_sync or more   Condition::Busy
 //!   full --------------------------------------->  Condition::Full
@@ -16,17 +16,17 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
-/// A call of the log to its disk: one that has not returned yet, or, where it says so, one that has.
+/// A disk call of the log that has not returned yet or, where stated, one that has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DiskCall {
-    /// Which call: "write", "fdatasync", "fsync", "allocate", ..., by the words of [`Error::Io`].
+    /// The call: "write", "fdatasync", "fsync", "allocate", ..., in the terms of [`Error::Io`].
     pub op: &'static str,
-    /// On which file, or on which directory.
+    /// The file or directory it was made on.
     pub file: Arc<Path>,
     /// When it began.
     pub since: Instant,
-    /// How long it has lasted; how long it took, once it has returned.
+    /// How long it has lasted; once it has returned, how long it took.
     pub lasts: Duration,
 }
 
@@ -36,48 +36,50 @@ impl fmt::Display for DiskCall {
     }
 }
 
-/// How a log is at this moment: [`Wal::health`](crate::Wal::health).
+/// The state of a log at one moment; see [`Wal::health`](crate::Wal::health).
 ///
-/// Several things can be wrong at once, so each has a field; [`Health::condition`] is the gravest of them.
+/// Several things can be wrong at once, so each has a field; [`Health::condition`] is the most severe of them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Health {
-    /// Why nothing is acknowledged any more: a write or a sync of the commit path failed. It stays so for this handle.
+    /// Why nothing is acknowledged any more: a write or a sync of the commit path failed. Permanent for this handle.
     pub poisoned: Option<Error>,
-    /// Of the calls that have not returned, the one that has lasted longest, however short that is. Commits need not wait
-    /// for it: it may be the preparation of a segment, a footer, the superblock, the removal of a file.
+    /// Of the calls that have not returned, the one that has lasted longest, however briefly. Commits do not
+    /// necessarily wait for it: it may prepare a segment, write a footer or the superblock, or remove a file.
     pub longest_call: Option<DiskCall>,
-    /// How long the oldest write has waited that is not durable yet; `None` when all is durable. It counts from when it was
-    /// staged, or from when it found no segment to be staged in. This says whether commits get through.
+    /// How long the oldest write that is not yet durable has waited; `None` when everything is durable. Measured from
+    /// when it was staged, or from when it found no segment to be staged in. This tells whether commits get through.
     pub oldest_write: Option<Duration>,
-    /// The last preparation of a segment failed with this error because the disk, or a quota on it, is full, and none has
-    /// succeeded since. What is still ready can be written to. Segments made of the reserve do not count.
+    /// The last preparation of a segment failed with this error because the disk or a quota is full, and none has
+    /// succeeded since. Space that is already prepared can still be written to. Segments made from the reserve do not
+    /// count.
     pub full: Option<Error>,
-    /// How many segments are read without a memory mapping, although the options ask for one and the disk has files that can
-    /// be mapped. Reading them takes a system call, and is as good otherwise.
+    /// Number of segments read without a memory mapping although the options ask for one and the disk supports it.
+    /// Reading them takes a system call; nothing else differs.
     pub without_mapping: u64,
-    /// From which duration on a call makes the log busy.
+    /// Duration from which a call makes the log busy.
     pub(crate) slow: Duration,
 }
 
-/// What is to be said first about a log, gravest first.
+/// The most severe condition of a log.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Condition<'a> {
-    /// Nothing is acknowledged any more, and this is why. Reopen the log.
+    /// Nothing is acknowledged any more, for this reason. Reopen the log.
     Poisoned(&'a Error),
-    /// This call has not returned for [`Options::slow_sync`](crate::Options::slow_sync) or longer. It may return yet.
+    /// This call has not returned for [`Options::slow_sync`](crate::Options::slow_sync) or longer. It may still
+    /// return.
     Busy(&'a DiskCall),
-    /// No segment can be made: the disk, or a quota, is full.
+    /// No segment can be made: the disk or a quota is full.
     Full(&'a Error),
-    /// How many segments are read without the mapping that the options ask for.
+    /// Number of segments that are read without the mapping that the options ask for.
     WithoutMapping(u64),
     /// Nothing is wrong.
     Healthy,
 }
 
 impl Health {
-    /// What a handle answers in a process that did not open the log: nothing will ever be acknowledged by it.
+    /// The answer in a process that did not open the log: this handle will never acknowledge anything there.
     pub(crate) fn of_another_process(error: Error) -> Self {
         Health {
             poisoned: Some(error),
@@ -89,7 +91,7 @@ impl Health {
         }
     }
 
-    /// The gravest thing that is wrong.
+    /// The most severe condition.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -122,8 +124,8 @@ impl Health {
         matches!(self.condition(), Condition::Healthy)
     }
 
-    /// Whether a write waits that was not durable `limit` after it came, or will never be: what a Raft node asks at each
-    /// tick, its limit an election timeout.
+    /// Whether a write has waited `limit` or longer without becoming durable, or never will become durable. A Raft
+    /// node asks this at each tick, with an election timeout as the limit.
     #[must_use]
     pub fn is_stuck(&self, limit: Duration) -> bool {
         self.poisoned.is_some() || self.oldest_write.is_some_and(|waits| waits > limit)
@@ -148,7 +150,7 @@ impl fmt::Display for Condition<'_> {
 mod tests {
     use super::*;
 
-    /// Everything that can be wrong at once; taken away one by one, gravest first.
+    /// Everything that can be wrong at once, removed one by one, most severe first.
     #[test]
     fn the_gravest_thing_is_said_first() {
         let full = Error::io("allocate", "next", std::io::ErrorKind::StorageFull.into());

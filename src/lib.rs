@@ -30,8 +30,8 @@
 //!
 //! # Many logs in one
 //!
-//! [`groups::GroupLog`] keeps any number of logs in one, each with entries by index, a small state, truncation and purging, for any
-//! protocol or none; whatever is appended to any of them becomes durable with one sync.
+//! [`groups::GroupLog`] keeps any number of logs in one. Each has entries by index, a small state, truncation and
+//! purging, and suits any protocol or none. One sync makes whatever was appended to any of them durable.
 //!
 //! # Raft
 //!
@@ -48,31 +48,31 @@
 //!
 //! # Guarantees
 //!
-//! Each is held by tests named after it.
+//! Tests named after each guarantee check it.
 //!
 //! | | |
 //! |---|---|
-//! | W1 | `append` and `commit` return, and a ticket resolves, only after `fdatasync` covered the record, and the name of its file is durable |
+//! | W1 | `append` and `commit` return, and a ticket resolves, only after `fdatasync` covered the record and the name of its file is durable |
 //! | W2 | after any crash a batch is there whole or not at all |
-//! | W3 | what is recovered is a prefix of the commit order, with every acknowledged batch and nothing that was never submitted |
+//! | W3 | recovery yields a prefix of the commit order, with every acknowledged batch and nothing that was never submitted |
 //! | W4 | damage below what is proven durable is an error that names file, offset, addresses and streams, and nothing is changed; only an unproven tail is cut, and `open` reports it |
-//! | W5 | what `open` shows is on the device |
-//! | W6 | after a failed write or sync nothing is acknowledged by that handle again; every waiter gets the error |
+//! | W5 | everything `open` exposes is on the device |
+//! | W6 | after a failed write or sync that handle acknowledges nothing again; every waiter gets the error |
 //! | W7 | no bytes on disk cause a panic, an unbounded allocation, an endless loop or a wrong answer |
 //! | W8 | one writer; a killed one leaves no lock; reading tools need none |
 //! | W9 | every read is verified: checksum and identity |
 //! | W10 | a Raft operation that breaks the log's invariants is an error before anything is staged |
 //! | W11 | records, batches, staged bytes and memory per entry are bounded |
-//! | W12 | what is readable is not thereby durable: what follows from durability is reached through the ticket only |
+//! | W12 | readable does not mean durable: only the ticket tells when to act on durability |
 //! | W13 | a handle belongs to the process that opened it; the lock ends with its opener |
-//! | W14 | from open to close the log is in the directory that it opened, and touches no file of others |
-//! | W15 | a write or sync that does not return is visible while it does not, and so are a poisoned log and a full disk: [`Wal::health`] |
+//! | W14 | from open to close the log stays in the directory that it opened, and touches no other files |
+//! | W15 | a write or sync that hangs is visible while it hangs, and so are a poisoned log and a full disk: [`Wal::health`] |
 //!
-//! They rest on a device that keeps what it said it has synced. What is out of scope, and how each promise is tested, is
-//! in the README and in `docs/` of the repository.
+//! The guarantees assume a device that keeps what it has acknowledged as synced. The README and `docs/` in the
+//! repository say what is out of scope and how each guarantee is tested.
 //!
-//! The guide has chapters on how to use it, what durability means, Raft, operation, and testing. (`guide`, in this
-//! documentation; `docs/guide/` in the repository.)
+//! The guide has chapters on usage, durability, Raft, operation and testing: `guide` in this documentation,
+//! `docs/guide/` in the repository.
 //!
 //! The command-line tool `seawall` is a package of its own, `seawall-cli`.
 //!
@@ -81,9 +81,9 @@
 //! | | |
 //! |---|---|
 //! | `raft` (default) | the Raft layer, with exactly one of `raft-protobuf` (default) and `raft-prost` |
-//! | `sim` | [`io`]'s simulated disk, to test your own program on |
+//! | `sim` | [`io`]'s simulated disk, for testing your own program |
 //! | `lz4` | `Lz4`, a codec that compresses payloads |
-//! | `tracing`, `metrics` | events and counters through those facades |
+//! | `tracing`, `metrics` | events and metrics through those facades |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]

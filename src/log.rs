@@ -1,4 +1,5 @@
-//! An open log: its parts, the lock, and how it ends. Every handle, reader and iterator holds it; the last one to go closes it.
+//! An open log: its parts, its lock, and how it closes. Every handle, reader and iterator holds it; dropping the last
+//! one closes it.
 
 mod opening;
 
@@ -23,8 +24,8 @@ use crate::trace::{event, span};
 
 /// See the module's documentation.
 ///
-/// **Invariant.** While `lock` holds something, nobody else writes to the directory; it is given up when the threads have
-/// ended, so afterwards nothing of this log writes either.
+/// **Invariant.** While `lock` is `Some`, no other process writes to the directory. The lock is released after the
+/// threads have ended, so from then on nothing of this log writes either.
 pub(crate) struct Log {
     pub(crate) opener: Opener,
     pub(crate) disk: Arc<dyn Disk>,
@@ -35,7 +36,7 @@ pub(crate) struct Log {
     observed: Observed,
     pub(crate) recovery: Recovery,
     pub(crate) holds: Arc<Holds>,
-    /// Given up last, when nothing of this handle writes any more.
+    /// Released last, when nothing of this handle writes any more.
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
@@ -60,7 +61,7 @@ impl Log {
         self.table().oldest().map_or_else(|| self.durable_lsn(), |s| s.first_lsn())
     }
 
-    /// The record at `lsn`; also one that is submitted and not yet durable.
+    /// The record at `lsn`. It may be submitted and not yet durable.
     pub(crate) fn read(&self, lsn: Lsn) -> Result<Record> {
         self.opener.check()?;
         let durable = self.durable_lsn();
@@ -70,7 +71,7 @@ impl Log {
         if let Some(record) = self.pipeline.find_staged(lsn)? {
             return Ok(record);
         }
-        // It may have become durable in between.
+        // It may have become durable in the meantime.
         let durable = self.durable_lsn();
         if lsn < durable {
             return self.read_durable(lsn, durable);
@@ -85,7 +86,7 @@ impl Log {
         }
     }
 
-    /// What is asked for lies before the log begins.
+    /// The error for an address before the beginning of the log.
     #[cold]
     pub(crate) fn released(&self, lsn: Lsn) -> Error {
         Error::Released { lsn, first: self.first_lsn() }
@@ -99,7 +100,7 @@ impl Log {
         &self.segments.table
     }
 
-    /// Makes durable what was submitted, marks the end, ends the threads, and gives the lock up.
+    /// Makes everything submitted durable, writes a final marker block, stops the threads, and releases the lock.
     pub(crate) fn close(&self) -> Result<()> {
         self.opener.check()?;
         let _span = span!(INFO, "close", dir = self.disk.path().display().to_string());
@@ -111,7 +112,7 @@ impl Log {
         };
         let mut released = Ok(());
         if let Some(mut held) = lock.take() {
-            // Explicitly, and not by closing its file: a child that is about to call `exec` may have that open too.
+            // Explicitly, not by closing the file: a child about to call `exec` may have it open too.
             released = held.release().map_err(|e| Error::io("unlock", self.disk.path().join(LOCK), e));
             let durable = self.durable_lsn().get();
             event!(info, dir = self.disk.path().display().to_string(), durable = durable, "log closed");
@@ -122,7 +123,7 @@ impl Log {
     }
 }
 
-/// Where what is durable of a segment ends.
+/// The end of the durable part of a segment.
 #[inline]
 pub(crate) fn durable_end(segment: &Segment, durable: Lsn) -> Lsn {
     segment.end().map_or(durable, |end| end.min(durable))
@@ -131,12 +132,12 @@ pub(crate) fn durable_end(segment: &Segment, durable: Lsn) -> Lsn {
 impl Drop for Log {
     fn drop(&mut self) {
         if self.opener.is_here() {
-            // A program that wants to know how it ended calls `close`.
+            // A program that wants to know the outcome calls `close`.
             drop(self.close());
             return;
         }
-        // A child of the opener's process has a copy of the memory. The threads, the lock and what they work on are the
-        // opener's: nothing of it is joined, given up or even freed here.
+        // A forked child has a copy of the memory. The threads, the lock and their data belong to the opener: the
+        // child must not join, release or even free them.
         std::mem::forget(Arc::clone(&self.pipeline));
         std::mem::forget(Arc::clone(&self.segments));
         std::mem::forget(self.lock.get_mut().take());

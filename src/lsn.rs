@@ -1,15 +1,15 @@
 //! Addresses in the log.
 //!
-//! The log is one endless run of bytes; an [`Lsn`] is an address in it. Segment files are windows on that run: a
-//! segment that begins at LSN `b` keeps the byte at LSN `l` at a fixed distance from `l - b` in its file, so an LSN
-//! finds its bytes with no index. LSNs only rise; between two segments there may be addresses that hold nothing.
+//! The log is one endless sequence of bytes; an [`Lsn`] is an address in it. Segment files are windows on that
+//! sequence: a segment that begins at LSN `b` keeps the byte at LSN `l` at a fixed distance from `l - b` in its file,
+//! so an LSN finds its bytes without an index. LSNs only rise; there may be unused addresses between two segments.
 
 use std::fmt;
 
 /// A log sequence number: the byte address of a record, a block or the end of the log.
 ///
-/// LSNs order records as they were committed. They are addresses, not counts: two neighbouring records differ by the
-/// bytes that the first one takes.
+/// LSNs order records as they were committed. They are addresses, not counts: neighbouring records differ by the size
+/// of the first one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(u64);
 
@@ -19,7 +19,7 @@ impl Lsn {
     /// An address that no log reaches.
     pub const MAX: Lsn = Lsn(u64::MAX);
 
-    /// The address with this raw value, as [`Lsn::get`] gave it.
+    /// The address with this raw value, as returned by [`Lsn::get`].
     #[must_use]
     pub const fn new(raw: u64) -> Self {
         Lsn(raw)
@@ -31,20 +31,20 @@ impl Lsn {
         self.0
     }
 
-    /// The address `bytes` further on; stays at [`Lsn::MAX`] rather than wrap.
+    /// The address `bytes` further on; stays at [`Lsn::MAX`] instead of wrapping.
     #[must_use]
     pub const fn plus(self, bytes: u64) -> Self {
         Lsn(self.0.saturating_add(bytes))
     }
 
-    /// How many bytes `self` lies beyond `base`, which is not behind it.
+    /// Number of bytes from `base` to `self`; `base` must not be higher.
     #[inline]
     pub(crate) fn since(self, base: Lsn) -> u64 {
         assert!(base.0 <= self.0, "LSN {self} lies before {base}");
         self.0 - base.0
     }
 
-    /// How many bytes `self` lies beyond `base`, or `None` when it lies before it.
+    /// Number of bytes from `base` to `self`, or `None` if `self` is lower.
     #[must_use]
     pub const fn distance_from(self, base: Lsn) -> Option<u64> {
         self.0.checked_sub(base.0)
@@ -63,7 +63,7 @@ impl fmt::Debug for Lsn {
     }
 }
 
-/// The number of a segment: rises by at least one with each segment of a log and is never used twice.
+/// The number of a segment. It rises by at least one with each segment of a log and is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SegmentId(u64);
 
@@ -93,23 +93,24 @@ impl fmt::Display for SegmentId {
     }
 }
 
-/// What a program writes on a record besides its payload: a kind and three numbers of its own meaning.
+/// What a program attaches to a record besides its payload: a kind and three numbers with a meaning of its own.
 ///
-/// The label stands in the record's header, under the header's checksum, apart from the payload's. A record whose
-/// payload is damaged still says what it was, and errors name it. The Raft layer keeps group, index and term here.
+/// The label is part of the record's header and protected by the header's checksum, separate from the payload's. A
+/// record with a damaged payload still says what it was, and errors name it. The Raft layer keeps group, index and
+/// term here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Label {
-    /// What sort of record this is, in the writer's own numbering.
+    /// The kind of record, in the writer's own numbering.
     pub kind: u8,
-    /// Which of the many logical logs that share this one it belongs to.
+    /// Which of the logical logs sharing this log it belongs to.
     pub stream: u64,
     /// Its number in that stream.
     pub sequence: u64,
-    /// A further number, opaque to the log.
+    /// Another number, opaque to the log.
     pub extra: u64,
 }
 
-/// The sequence numbers of one stream that damage touches, as far as surviving record headers tell.
+/// The range of sequence numbers of one stream affected by damage, as far as surviving record headers tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamRange {
     /// The stream ([`Label::stream`]).

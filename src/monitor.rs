@@ -1,10 +1,11 @@
-//! What a log knows of its own health, written down by those who work, and telling of calls that hang.
+//! What a log knows about its own health, noted by the threads that do the work, and the reporting of calls that
+//! hang.
 //!
-//! Everybody who calls the disk, one call at a time, has a [`Caller`] and notes each call there before it is made and after
-//! it returned. A thread that hangs in a call cannot say so; another one looks.
+//! Each party that calls the disk makes one call at a time and has a [`Caller`], which notes the call before it is
+//! made and after it has returned. A thread that hangs in a call cannot report it, so another thread watches.
 //!
 //! ```text
-//!  who can hang                           Caller        who looks
+//!  who can hang                           Caller        who watches
 //!  the flush, by a caller's thread        flush         the committer
 //!  the flush, by the committer            flush         the manager
 //!  the manager: the next segment, footers  background    the committer
@@ -14,14 +15,14 @@
 //!
 //! The manager is the segment manager's thread.
 //!
-//! **Who looks, and when.** Committer and manager sleep without limit while the log is idle. A thread that begins something that may
-//! hang wakes one of them if it sleeps so (one that looks again by itself is left to it, so that not every flush wakes it). From
-//! then on that one sleeps no longer than until the next call would be overdue ([`Monitor::next_look`]), until the log is idle
-//! again. If both of them hang, the callers of [`Wal::health`](crate::Wal::health) look.
+//! **Who watches, and when.** Committer and manager sleep without limit while the log is idle. A thread that begins
+//! something that may hang wakes one of them, unless one is already watching with a timeout; so not every flush wakes
+//! it. From then on, until the log is idle again, that thread sleeps no longer than until the next call would be
+//! overdue ([`Monitor::next_look`]). If both hang, callers of [`Wal::health`](crate::Wal::health) watch.
 //!
-//! **Invariants.** The locks here are held for a few instructions, never during a call to the disk; the exception is
-//! `telling`, which is held while the observer is told, and taken by none but those who tell. So of one call it is told that it
-//! hangs before it is told that it returned, each once, and neither under any lock that the log's work needs.
+//! **Invariants.** The locks here are held for a few instructions, never during a disk call. The exception is
+//! `telling`, which is held while the observer is called and taken only by reporters. So for each call, the hang is
+//! reported before the return, each once, and neither under a lock that the log's work needs.
 
 use std::io;
 use std::path::Path;
@@ -38,28 +39,28 @@ use crate::options::Checked;
 use crate::stats::Counters;
 use crate::trace::event;
 
-/// No call is told of, or makes the log busy, before it has lasted this long, whatever the options say: nobody looks more
-/// often.
+/// A call is not reported and does not make the log busy before it has lasted this long, whatever the options say:
+/// watchers do not check more often.
 const LEAST: Duration = Duration::from_millis(5);
 
-/// One who calls the disk, one call at a time.
+/// A party that calls the disk, one call at a time.
 #[derive(Debug)]
 pub(crate) struct Caller {
     call: Mutex<Noted>,
-    /// `Noted::returned` has something.
+    /// `Noted::returned` is not empty.
     returned: AtomicBool,
 }
 
-/// The call that is being made, or the last one.
+/// The call under way, or the last one.
 #[derive(Debug)]
 struct Noted {
     op: &'static str,
     file: Arc<Path>,
     /// `None` once it has returned.
     since: Option<Instant>,
-    /// Somebody was told that it hangs.
+    /// The hang was reported.
     told: bool,
-    /// Calls that somebody was told of, to be told that they have returned.
+    /// Calls reported as hanging that have returned; the return is still to be reported.
     returned: Vec<DiskCall>,
 }
 
@@ -80,7 +81,7 @@ impl Default for Caller {
 }
 
 impl Caller {
-    /// Makes a call, noted while it lasts. Its error names call and file.
+    /// Makes a call and notes it while it lasts. Its error names call and file.
     pub(crate) fn call<T>(
         &self,
         op: &'static str,
@@ -91,10 +92,10 @@ impl Caller {
         call().map_err(|e| Error::io(op, file, e))
     }
 
-    /// A call begins; it ends when what is returned goes.
+    /// Notes the start of a call; it ends when the guard is dropped.
     pub(crate) fn begin(&self, op: &'static str, file: &Path, now: Instant) -> InCall<'_> {
         let mut noted = self.call.lock();
-        // By bytes: comparing paths part by part would take longer than all the rest.
+        // Compared as bytes: comparing path components would take longer than everything else here.
         if noted.file.as_os_str() != file.as_os_str() {
             noted.file = file.into();
         }
@@ -113,7 +114,7 @@ impl Caller {
         noted.since = None;
     }
 
-    /// The call, if it hangs and nobody was told: the caller of this tells.
+    /// Returns the call if it hangs and was not reported yet: the caller must report it.
     fn claim(&self, limit: Duration) -> Option<DiskCall> {
         let mut noted = self.call.lock();
         if noted.told {
@@ -124,7 +125,7 @@ impl Caller {
         Some(call)
     }
 
-    /// When a call began of which nobody was told that it hangs.
+    /// Start of a call whose hang was not reported yet.
     fn untold_since(&self) -> Option<Instant> {
         let noted = self.call.lock();
         noted.since.filter(|_| !noted.told)
@@ -141,7 +142,7 @@ impl Caller {
 pub(crate) struct InCall<'a>(&'a Caller);
 
 impl InCall<'_> {
-    /// It has returned, and another one on the same file begins.
+    /// The call has returned and another one on the same file begins.
     pub(crate) fn then(&mut self, op: &'static str, now: Instant) {
         let mut noted = self.0.call.lock();
         self.0.end(&mut noted);
@@ -155,30 +156,31 @@ impl Drop for InCall<'_> {
     }
 }
 
-/// What is known of the health of one log.
+/// What is known about the health of one log.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     /// The owner of the flush.
     pub(crate) flush: Caller,
-    /// The segment manager, or who does its work where there are no threads.
+    /// The segment manager, or the thread that does its work where the log has no threads.
     pub(crate) background: Caller,
     /// The thread that holds the superblock.
     superblock: Arc<Caller>,
     /// A caller that releases segments.
     pub(crate) release: Caller,
-    /// How many others do work in which they may hang: the committer while it flushes, the segment manager, who releases segments.
+    /// Number of other parties at work that may hang: the committer while it flushes, the segment manager, callers
+    /// that release segments.
     working: AtomicUsize,
     oldest_write: Mutex<Option<Instant>>,
     poison: OnceLock<Error>,
     full: Mutex<Option<Error>>,
-    /// From which duration on a call hangs.
+    /// Duration from which a call hangs.
     limit: Duration,
     telling: Mutex<()>,
     observed: Observed,
     counters: Arc<Counters>,
 }
 
-/// Somebody is at work; until this goes.
+/// Marks a party as working until dropped.
 pub(crate) struct AtWork<'a>(&'a AtomicUsize);
 
 impl Drop for AtWork<'_> {
@@ -209,18 +211,19 @@ impl Monitor {
         [&self.flush, &self.background, &*self.superblock, &self.release]
     }
 
-    /// From which duration on a call hangs.
+    /// Duration from which a call hangs.
     pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// Says that somebody works, in calls that come and go. A thread that sleeps without limit is to be woken after this.
+    /// Marks a party as working, in calls that come and go. A thread that sleeps without limit must be woken after
+    /// this.
     pub(crate) fn at_work(&self) -> AtWork<'_> {
         self.working.fetch_add(1, Ordering::AcqRel);
         AtWork(&self.working)
     }
 
-    /// How long one may sleep until a call may have to be told of; `None` when the log is idle.
+    /// How long a watcher may sleep before a call may have to be reported; `None` when the log is idle.
     pub(crate) fn next_look(&self) -> Option<Duration> {
         let calls = self.callers().into_iter().filter_map(Caller::untold_since);
         let oldest = calls.min().map(|since| self.limit.saturating_sub(since.elapsed()));
@@ -228,7 +231,7 @@ impl Monitor {
         oldest.into_iter().chain(work).min()
     }
 
-    /// Tells of each call that hangs, once. No lock of the log may be held.
+    /// Reports each hanging call, once. No lock of the log may be held.
     pub(crate) fn tell_overdue(&self) {
         if self.next_look() != Some(Duration::ZERO) {
             return;
@@ -236,8 +239,8 @@ impl Monitor {
         self.tell_claimed(self.telling.lock());
     }
 
-    /// As [`Monitor::tell_overdue`], for a caller that only asks, perhaps from inside an observer: when somebody else tells at
-    /// this moment, that is left to them.
+    /// Like [`Monitor::tell_overdue`], for a caller that only asks, possibly from inside an observer: if another
+    /// thread is reporting at this moment, it is left to that thread.
     pub(crate) fn tell_overdue_unless_told(&self) {
         if self.next_look() != Some(Duration::ZERO) {
             return;
@@ -255,7 +258,7 @@ impl Monitor {
                 call = call.op,
                 file = call.file.display().to_string(),
                 milliseconds = call.lasts.as_millis(),
-                "a call to the disk hangs"
+                "a disk call hangs"
             );
             self.observed.tell(|o| o.stalled(&call));
         }
@@ -266,7 +269,7 @@ impl Monitor {
         self.callers().into_iter().any(|caller| caller.returned.load(Ordering::Acquire))
     }
 
-    /// Tells of each call that hung and has returned. No lock of the log may be held.
+    /// Reports the return of each call that had been reported as hanging. No lock of the log may be held.
     pub(crate) fn tell_returned(&self) {
         if !self.has_returned() {
             return;
@@ -279,34 +282,34 @@ impl Monitor {
                 call = call.op,
                 file = call.file.display().to_string(),
                 milliseconds = call.lasts.as_millis(),
-                "a call to the disk that hung has returned"
+                "a hanging disk call has returned"
             );
             self.observed.tell(|o| o.resumed(&call));
         }
     }
 
-    /// Since when the oldest write waits that is not durable.
+    /// Notes since when the oldest non-durable write has waited.
     pub(crate) fn note_oldest_write(&self, since: Option<Instant>) {
         *self.oldest_write.lock() = since;
     }
 
-    /// Nothing is acknowledged any more.
+    /// Notes that nothing is acknowledged any more.
     pub(crate) fn note_poison(&self, why: &Error) {
-        // The first one stays: it is what made it so.
+        // The first error stays: it is the cause.
         drop(self.poison.set(why.clone()));
     }
 
-    /// An ordinary segment was made, or could not be made.
+    /// Notes that an ordinary segment was made, or could not be made.
     pub(crate) fn note_segment(&self, failed: Option<&Error>) {
         match failed {
             None => *self.full.lock() = None,
             Some(e) if e.is_full() => *self.full.lock() = Some(e.clone()),
-            // Nothing is known of the space then.
+            // This says nothing about space.
             Some(_) => {}
         }
     }
 
-    /// The call that has lasted longest.
+    /// The call under way that has lasted longest.
     pub(crate) fn longest_call(&self) -> Option<DiskCall> {
         let calls = self.callers().into_iter().filter_map(|caller| caller.call.lock().under_way());
         calls.min_by_key(|call| call.since)
@@ -362,7 +365,7 @@ mod tests {
         monitor.tell_overdue();
         monitor.tell_overdue();
         assert_eq!(*told.0.lock(), [("stalled", "write")]);
-        assert_eq!(monitor.next_look(), None, "of what is told there is nothing to wait for");
+        assert_eq!(monitor.next_look(), None, "a reported call needs no further look");
         call.then("fdatasync", ago(second));
         monitor.tell_returned();
         monitor.tell_overdue();

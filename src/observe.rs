@@ -1,12 +1,12 @@
-//! Being told what a log does, by a trait of one's own.
+//! Observers: a trait through which a program learns what its log does.
 //!
 //! ```text
 //!  flush, under the commit lock ── News ──> kept by the thread ── lock and flush given up ──> Observer
 //! ```
 //!
-//! **Invariants.** An observer is called under no lock of the log. On the commit path it is called when the flush has been
-//! given up and those who waited have been woken, so it delays nobody but the thread that calls it; only the log's own
-//! thread, `seawall-commit`, still has the flush.
+//! **Invariants.** An observer is called without holding any lock of the log. On the commit path it is called after
+//! the flush has been given up and the waiters have been woken, so it delays only the calling thread. The exception
+//! is the log's own thread, `seawall-commit`, which still owns the flush.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,29 +17,29 @@ use crate::health::DiskCall;
 use crate::lsn::{Lsn, SegmentId};
 use crate::report::Recovery;
 
-/// Is told what a log does: [`Options::observer`](crate::Options::observer). Each method does nothing unless it is
-/// written.
+/// Receives the events of a log; see [`Options::observer`](crate::Options::observer). All methods do nothing by
+/// default.
 ///
 /// # Where it is called, and what it may do
 ///
-/// The methods are called by the thread that did what they tell, after it was done: one of the program's in a call of
-/// the log, or one of the log's own (`seawall-commit`, `seawall-manager`). So they may be called by several threads at
-/// once, and what is told of two flushes may come in another order than they went. No lock of the log is held.
-/// [`Observer::stalled`] is the exception: it is called by one of the log's own threads while another thread hangs.
+/// A method is called after the event, by the thread that caused it: one of the program's threads inside a call of
+/// the log, or one of the log's own (`seawall-commit`, `seawall-manager`). So several threads may call at once, and
+/// events of two flushes may arrive out of order. No lock of the log is held. [`Observer::stalled`] is the exception:
+/// it is called by one of the log's own threads while another thread hangs.
 ///
-/// They should be quick: a counter, a line in a queue. They may ask the log what it knows at once
+/// Methods should be quick: raise a counter, push to a queue. They may ask the log for what it knows without waiting
 /// ([`Wal::health`](crate::Wal::health), [`Wal::stats`](crate::Wal::stats),
-/// [`Wal::durable_lsn`](crate::Wal::durable_lsn)). They must not append, wait for
-/// a ticket, release or close, nor drop the last handle: the thread that these would wait for may be the one that calls.
-/// An observer that keeps a [`Wal`](crate::Wal) keeps the log open.
+/// [`Wal::durable_lsn`](crate::Wal::durable_lsn)). They must not append, wait for a ticket, release, close, or drop
+/// the last handle: the thread that these wait for may be the calling one. An observer that keeps a
+/// [`Wal`](crate::Wal) keeps the log open.
 ///
 /// # If it panics
 ///
-/// The panic unwinds through the thread that called. In a call of the program it comes out of that call; what the call
-/// was to do has been done, and the log continues. A thread of the log ends by it, and then nothing is acknowledged any
-/// more: everybody who waits gets [`Error::Poisoned`]. What was acknowledged is safe.
+/// The panic unwinds through the calling thread. Inside a call of the program it propagates out of that call; the
+/// work of the call is done, and the log continues. A thread of the log ends with the panic; then nothing is
+/// acknowledged any more, and every waiter gets [`Error::Poisoned`]. What was acknowledged is safe.
 pub trait Observer: Send + Sync {
-    /// The log was opened; this is what was found. Called by the thread that opens it, before it has the handle.
+    /// The log was opened with this result. Called by the opening thread, before it gets the handle.
     fn opened(&self, found: &Recovery) {
         let _ = found;
     }
@@ -54,36 +54,36 @@ pub trait Observer: Send + Sync {
         let _ = took;
     }
 
-    /// This call has not returned for [`Options::slow_sync`](crate::Options::slow_sync) or longer. Told once for each call
-    /// that hangs, while it does: on the commit path, while a segment is made ready, and where a footer, the superblock or a
-    /// release is written. When both of the log's own threads hang, it is told by the next [`Wal::health`](crate::Wal::health),
-    /// on the thread that asks.
+    /// This call has not returned for [`Options::slow_sync`](crate::Options::slow_sync) or longer. Reported once for
+    /// each hanging call, while it hangs: on the commit path, while a segment is prepared, and when a footer, the
+    /// superblock or a release is written. If both of the log's own threads hang, the next
+    /// [`Wal::health`](crate::Wal::health) reports it, on the thread that asks.
     fn stalled(&self, call: &DiskCall) {
         let _ = call;
     }
 
-    /// A call that [`Observer::stalled`] was told of has returned, well or with an error; [`DiskCall::lasts`] is how long it
-    /// took. Always told after it.
+    /// A call reported by [`Observer::stalled`] has returned, successfully or with an error; [`DiskCall::lasts`] is
+    /// how long it took. Always reported after it.
     fn resumed(&self, call: &DiskCall) {
         let _ = call;
     }
 
-    /// The first block of this segment is durable: the log went on to it from another one.
+    /// The first block of this segment is durable: the log has moved on to it.
     fn rotated(&self, segment: SegmentId) {
         let _ = segment;
     }
 
-    /// The file of the segment to come is ready; `recycled` if it was a released segment's before.
+    /// The file of the next segment is ready; `recycled` if it belonged to a released segment before.
     fn prepared(&self, segment: SegmentId, recycled: bool) {
         let _ = (segment, recycled);
     }
 
-    /// A segment that has ended got its footer.
+    /// An ended segment got its footer.
     fn sealed(&self, segment: SegmentId) {
         let _ = segment;
     }
 
-    /// A segment is no part of the log any more. Its file is removed, or kept for a segment to come.
+    /// A segment is no longer part of the log. Its file is removed, or kept for a later segment.
     fn released(&self, segment: SegmentId) {
         let _ = segment;
     }
@@ -108,24 +108,23 @@ pub trait Observer: Send + Sync {
 pub struct Flushed {
     /// Where it begins.
     pub lsn: Lsn,
-    /// Where the next one may begin; all below is durable.
+    /// Where the next one may begin; everything below is durable.
     pub end: Lsn,
-    /// The bytes that were written for it, padding included and a segment's header page not.
+    /// Bytes written for it, including padding but not a segment's header page.
     pub bytes: u64,
-    /// Its records; none in a marker block, which proves the block before it durable.
+    /// Number of records; zero in a marker block, which proves the block before it durable.
     pub records: u32,
-    /// The batches that they came in.
+    /// Number of batches they came in.
     pub batches: u32,
-    /// How long the write took.
+    /// Duration of the write.
     pub write: Duration,
-    /// How long the `fdatasync` took.
+    /// Duration of the `fdatasync`.
     pub sync: Duration,
-    /// How long it was from the first of its batches being staged to the end of the sync: the longest that any of them
-    /// had to wait.
+    /// Time from staging the first of its batches to the end of the sync: the longest that any of them had to wait.
     pub commit: Duration,
 }
 
-/// What happened while a lock was held, or the flush was owned.
+/// Events that happened while a lock was held or the flush was owned.
 #[derive(Debug)]
 pub(crate) enum News {
     Flushed(Flushed),
@@ -153,21 +152,21 @@ impl Observed {
         Observed(Some(observer))
     }
 
-    /// Tells it at once; for where no lock is held.
+    /// Calls the observer at once; for places where no lock is held.
     pub(crate) fn tell(&self, what: impl FnOnce(&dyn Observer)) {
         if let Some(observer) = &self.0 {
             what(&**observer);
         }
     }
 
-    /// Keeps something to be told later, if there is somebody to tell.
+    /// Keeps an event to be reported later, if there is an observer.
     pub(crate) fn keep(&self, news: &mut Vec<News>, what: impl FnOnce() -> News) {
         if self.0.is_some() {
             news.push(what());
         }
     }
 
-    /// Tells what was kept.
+    /// Reports the events that were kept.
     pub(crate) fn tell_all(&self, news: Vec<News>) {
         for what in news {
             self.tell(|observer| match &what {

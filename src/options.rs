@@ -1,4 +1,4 @@
-//! How a log is opened.
+//! Options for opening a log.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -13,11 +13,11 @@ use crate::format::{DATA_START, PAGE, align_up};
 use crate::observe::{Observed, Observer};
 use crate::size::{in_header, in_memory};
 
-/// What `open` does with the one case that no evidence decides: the newest block is damaged, and nothing that was
-/// written after it says whether it was durable.
+/// What `open` does in the one case that no evidence decides: the newest block is damaged, and nothing written after
+/// it says whether it was durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TailPolicy {
-    /// Take it for a write that the crash interrupted, cut it off, and report it. A device that keeps its promise
+    /// Treat it as a write that the crash interrupted: cut it off and report it. A device that keeps its promise
     /// damages nothing after acknowledging it, so what is cut was never acknowledged.
     #[default]
     Truncate,
@@ -25,7 +25,7 @@ pub enum TailPolicy {
     Refuse,
 }
 
-/// The settings of a log that are checked when it is opened.
+/// The settings of a log. They are checked when it is opened.
 #[derive(Clone)]
 pub struct Options {
     segment_size: u64,
@@ -42,7 +42,7 @@ pub struct Options {
     threads: bool,
     observed: Observed,
     codec: Option<Arc<dyn Codec>>,
-    /// Besides `codec`.
+    /// In addition to `codec`.
     decoders: Vec<Arc<dyn Codec>>,
 }
 
@@ -101,62 +101,63 @@ impl Options {
         }
     }
 
-    /// The size of a segment file in bytes, footer not counted; 16 KiB to 4 GiB. Existing segments keep theirs. In a Raft
-    /// log an entry that is larger than a segment of this size cannot be relocated: [`Error::BatchTooLarge`], until the log
-    /// is opened with larger ones again.
+    /// Size of a segment file in bytes, without the footer; 16 KiB to 4 GiB. Existing segments keep their size. In a
+    /// Raft log, an entry larger than a segment cannot be relocated ([`Error::BatchTooLarge`]) until the log is
+    /// opened with larger segments again.
     #[must_use]
     pub const fn segment_size(mut self, bytes: u64) -> Self {
         self.segment_size = bytes;
         self
     }
 
-    /// What blocks begin at multiples of, in bytes: a power of two from 8 to 4096. At the default, 4096, no sector that
-    /// holds acknowledged bytes is ever written again, so nothing rests on the device keeping them while it does.
-    /// Below the device's sector size it does rest on that; what it saves is space when commits are small and rare.
+    /// Alignment of blocks in bytes: a power of two from 8 to 4096. At the default, 4096, a sector that holds
+    /// acknowledged bytes is never rewritten, so nothing depends on the device preserving them during a write. Below
+    /// the device's sector size it does depend on that, in exchange for less space when commits are small and rare.
     #[must_use]
     pub const fn block_align(mut self, bytes: u32) -> Self {
         self.block_align = bytes;
         self
     }
 
-    /// The largest payload in bytes; by default 16 MiB, or what fits into a segment. What is in the log already may be
-    /// larger.
+    /// Maximum payload size in bytes; by default 16 MiB, or what fits into a segment. Records already in the log may
+    /// be larger.
     #[must_use]
     pub const fn max_record_size(mut self, bytes: u32) -> Self {
         self.max_record_size = Some(bytes);
         self
     }
 
-    /// How many bytes may be submitted and not yet written before `submit` waits. A single batch may be larger.
+    /// Maximum number of bytes submitted and not yet written; beyond it, `submit` waits. A single batch may be
+    /// larger.
     #[must_use]
     pub const fn max_staged_bytes(mut self, bytes: u64) -> Self {
         self.max_staged = bytes;
         self
     }
 
-    /// How many released segment files are kept for use again, beside the one that is always made ready.
+    /// Number of released segment files kept for reuse, in addition to the one that is always ready.
     #[must_use]
     pub const fn spare_segments(mut self, files: usize) -> Self {
         self.spare_segments = files;
         self
     }
 
-    /// What to do with a damaged newest block of which nothing says whether it was durable.
+    /// What to do with a damaged newest block when nothing says whether it was durable.
     #[must_use]
     pub const fn tail_policy(mut self, policy: TailPolicy) -> Self {
         self.tail_policy = policy;
         self
     }
 
-    /// How long the log must be idle before a marker block is written that proves its last commit durable.
+    /// Idle time after which a marker block is written that proves the last commit durable.
     #[must_use]
     pub const fn idle_marker(mut self, after: Duration) -> Self {
         self.idle_marker = after;
         self
     }
 
-    /// Whether records are read through a memory mapping (the default) or by `pread`. A device that fails while a mapped
-    /// page is read ends the process with `SIGBUS`; with `pread` it is an error.
+    /// Whether records are read through a memory mapping (the default) or by `pread`. If the device fails while a
+    /// mapped page is read, the process dies of `SIGBUS`; with `pread` it is an error.
     #[must_use]
     pub const fn mmap(mut self, yes: bool) -> Self {
         self.mmap = yes;
@@ -176,16 +177,16 @@ impl Options {
         self
     }
 
-    /// Whether a log is made when the directory holds none (the default).
+    /// Whether to create a log if the directory holds none (the default).
     #[must_use]
     pub const fn create_if_missing(mut self, yes: bool) -> Self {
         self.create = yes;
         self
     }
 
-    /// From which duration on an `fdatasync` is counted as slow, and reported as an event; and from which duration on any
-    /// call to the disk that has not returned is reported while it hangs ([`Observer::stalled`]) and makes the log busy
-    /// ([`Wal::health`](crate::Wal::health)), though that not before 5 ms. 500 ms by default.
+    /// Threshold at which an `fdatasync` counts as slow and is reported as an event. A disk call that has not
+    /// returned after this time is reported while it hangs ([`Observer::stalled`]) and makes the log busy
+    /// ([`Wal::health`](crate::Wal::health)), but never before 5 ms. 500 ms by default.
     #[must_use]
     pub const fn slow_sync(mut self, from: Duration) -> Self {
         self.slow_sync = from;
@@ -199,40 +200,41 @@ impl Options {
         self
     }
 
-    /// What payloads of new records go through on their way into the log, and those that it encoded on their way back:
-    /// compression (`Lz4`, with the feature `lz4`) or encryption. Only the payload of a record, each by itself: labels,
-    /// lengths, payloads of no bytes, summaries in footers, and files beside the log are as they are.
+    /// Sets the codec, for compression (`Lz4`, with the feature `lz4`) or encryption. Payloads of new records pass
+    /// through it on their way into the log, and those it encoded on their way back. Each payload is encoded
+    /// separately. Labels, lengths, empty payloads, summaries in footers, and files beside the log are stored as they
+    /// are.
     ///
-    /// In the Raft layer entries' data and contexts go through it and are nowhere else. As they are: group, index, term and
-    /// kind of each record; term, vote, commit, applied index and members of each group, which the footers repeat; and
-    /// **the files of snapshots**.
+    /// In the Raft layer the data and contexts of entries pass through it and are stored nowhere else. Stored as they
+    /// are: group, index, term and kind of each record; term, vote, commit, applied index and members of each group,
+    /// which the footers repeat; and **the snapshot files**.
     ///
-    /// Batches for the log are made by [`Wal::batch`](crate::Wal::batch), by the caller's thread as ever. Records that are
-    /// in the log stay as they are stored, whichever codec is given; those that the Raft layer relocates are decoded, and
-    /// encoded by the present one. So a log changes from one codec to another, or to none, by and by, as long as the
-    /// earlier one is given to [`Options::decode_with`]. The exception is a record that would not fit into a segment then, or
-    /// is over a limit that was lowered: it is relocated as it is stored.
+    /// Batches for the log are made by [`Wal::batch`](crate::Wal::batch), on the caller's thread as always. Records
+    /// in the log stay as they are stored, whichever codec is set. Records that the Raft layer relocates are decoded
+    /// and encoded again by the present codec. So a log moves gradually from one codec to another, or to none, as
+    /// long as the earlier one is passed to [`Options::decode_with`]. Exception: a record that would then no longer
+    /// fit into a segment, or that exceeds a lowered limit, is relocated as it is stored.
     ///
-    /// [`Options::max_record_size`] is on what is given. A codec that makes it longer needs a segment with room for that: a
-    /// record that does not fit is [`Error::BatchTooLarge`].
+    /// [`Options::max_record_size`] limits the payload before encoding. If the codec makes it longer, the encoded
+    /// record must still fit into a segment; otherwise it is [`Error::BatchTooLarge`].
     ///
-    /// A record that was encoded and is longer than [`Options::max_record_size`], and than 16 MiB, is not decoded.
+    /// An encoded record longer than both [`Options::max_record_size`] and 16 MiB is not decoded.
     #[must_use]
     pub fn codec(mut self, codec: Arc<dyn Codec>) -> Self {
         self.codec = Some(codec);
         self
     }
 
-    /// Another codec that records in the log were encoded by. New ones do not go through it.
+    /// Adds a codec that earlier records were encoded with. New records do not pass through it.
     #[must_use]
     pub fn decode_with(mut self, codec: Arc<dyn Codec>) -> Self {
         self.decoders.push(codec);
         self
     }
 
-    /// Whether the log has threads of its own (the default). Without, what they do is done by the calling threads: the
-    /// next segment is made when it is needed, and a submitted batch is flushed when somebody waits for it or for a later
-    /// one. With one calling thread everything then happens in one order, which is what a simulation needs.
+    /// Whether the log has threads of its own (the default). Without them, the calling threads do the work: the next
+    /// segment is made when it is needed, and a submitted batch is flushed when a caller waits for it or for a later
+    /// one. With a single calling thread everything then happens in one fixed order, as a simulation needs.
     #[cfg(any(test, feature = "sim"))]
     #[must_use]
     pub const fn threads(mut self, yes: bool) -> Self {
@@ -240,14 +242,14 @@ impl Options {
         self
     }
 
-    /// Whether the log has threads of its own. Only a simulation does without.
+    /// Whether the log has threads of its own. Only simulations turn this off.
     #[must_use]
     pub const fn has_threads(&self) -> bool {
         self.threads
     }
 
-    /// For a log as it is: segments of this size, or the nearest that can be, and of this alignment; no limit on records but
-    /// what fits; read without a mapping; and never a new log.
+    /// For continuing a log as it is: segments of this size and alignment, no limit on records beyond what fits, no
+    /// mapping, and never a new log.
     pub(crate) fn as_found(&self, segment_size: u64, block_align: Option<u32>) -> Self {
         Options {
             segment_size: segment_size.clamp(*SEGMENT_SIZES.start(), *SEGMENT_SIZES.end()),
@@ -259,7 +261,7 @@ impl Options {
         }
     }
 
-    /// All codecs that records may have gone through.
+    /// All codecs that records may have been encoded with.
     pub(crate) fn codecs(&self) -> impl Iterator<Item = &Arc<dyn Codec>> {
         self.codec.iter().chain(&self.decoders)
     }
@@ -268,16 +270,19 @@ impl Options {
         let refuse = |what: String| Err(Error::InvalidOptions { what });
         if !self.block_align.is_power_of_two() || !(8..=4096).contains(&self.block_align) {
             return refuse(format!(
-                "block_align is {}: a power of two from 8 to 4096 is needed",
+                "block_align is {}, but must be a power of two from 8 to 4096",
                 self.block_align
             ));
         }
         if !SEGMENT_SIZES.contains(&self.segment_size) {
-            return refuse(format!("segment_size is {}: 16 KiB to 4 GiB is needed", self.segment_size));
+            return refuse(format!(
+                "segment_size is {}, but must be from 16 KiB to 4 GiB",
+                self.segment_size
+            ));
         }
         let align = u64::from(self.block_align);
         let capacity = (self.segment_size - DATA_START) & !(align - 1);
-        // A block's length is a u32; one record fills a block at most.
+        // A block's length is a u32; one record fills at most a block.
         let max_body = (capacity - BLOCK_HEADER as u64).min(u64::from(u32::MAX) & !7);
         let fits = in_header(in_memory((max_body - LABELLED_HEADER as u64) & !7));
         let max_record = match self.max_record_size {
@@ -285,7 +290,7 @@ impl Options {
             Some(max) if max <= fits => max,
             Some(max) => {
                 return refuse(format!(
-                    "max_record_size is {max}, a segment of {} bytes has room for {fits}: make it smaller, or segment_size larger",
+                    "max_record_size is {max}, but a segment of {} bytes has room for {fits}: lower it, or raise segment_size",
                     self.segment_size
                 ));
             }
@@ -324,21 +329,22 @@ impl Options {
     }
 }
 
-/// What is decoded is no longer than this, or than the longest record; also a record from before the limit was lowered.
+/// Limit for decoded payloads, unless the longest record is longer. It also holds for records from before the limit
+/// was lowered.
 pub(crate) const MOST_DECODED: usize = 16 << 20;
 
-/// A commit that frees room takes a block; this is enough for a few hundred of them.
+/// A commit that frees space takes a block; this is enough for a few hundred of them.
 const MIN_RESERVE_BYTES: u64 = 1 << 20;
 
-/// Options that can work.
+/// Options that passed the checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
-    /// Bytes of blocks that a new segment has room for.
+    /// Bytes for blocks in a new segment.
     pub(crate) capacity: u64,
     pub(crate) block_align: u32,
-    /// The largest payload.
+    /// Maximum payload size.
     pub(crate) max_record: u32,
-    /// The largest body of a block.
+    /// Maximum body size of a block.
     pub(crate) max_body: u64,
     pub(crate) max_staged: u64,
     pub(crate) spare_segments: usize,
@@ -353,6 +359,6 @@ pub(crate) struct Checked {
     pub(crate) observed: Observed,
     pub(crate) encoder: Encoder,
     pub(crate) decoder: Decoder,
-    /// The size of the reserve's file: room for the largest block that is staged, and no more than a segment.
+    /// Size of the reserve's file: room for the largest block that is staged, but at most a segment.
     pub(crate) reserve: u64,
 }

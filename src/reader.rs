@@ -15,7 +15,7 @@ pub struct Iter {
     failed: bool,
 }
 
-/// The durable records of a log as they come. See [`Wal::follow`](crate::Wal::follow).
+/// The durable records of a log, as they are written. See [`Wal::follow`](crate::Wal::follow).
 #[derive(Debug)]
 pub struct Follow {
     cursor: Cursor,
@@ -26,17 +26,17 @@ pub struct Follow {
 #[derive(Debug)]
 struct Cursor {
     log: Arc<Log>,
-    /// Records below are not asked for.
+    /// Records below this are skipped.
     from: Lsn,
-    /// Where the next block begins; at or below `from` until that was found.
+    /// Where the next block begins; at or below `from` until the first record is found.
     block: Lsn,
-    /// The rest of the present block: the next record, and the end.
+    /// The rest of the present block: address of the next record, and its end.
     rest: Option<(Lsn, Lsn)>,
 }
 
 impl Cursor {
     fn new(log: Arc<Log>, from: Lsn) -> Self {
-        // In another process nothing is looked up: the first step says so.
+        // In another process nothing is looked up: the first step returns the error.
         let found = log.opener.is_here().then(|| log.table().find(from)).flatten();
         let block = found.map_or_else(|| log.first_lsn(), |s| s.first_lsn());
         Cursor { log, from, block, rest: None }
@@ -65,7 +65,7 @@ impl Cursor {
         }
     }
 
-    /// Goes on to the next block with records. `false` at the end of what is durable.
+    /// Advances to the next block with records. `false` at the end of what is durable.
     fn next_block(&mut self) -> Result<bool> {
         loop {
             let durable = self.log.durable_lsn();
@@ -75,7 +75,7 @@ impl Cursor {
             let segment = self.log.table().find(self.block).ok_or_else(|| self.log.released(self.block))?;
             let limit = durable_end(&segment, durable);
             if self.block >= limit {
-                // Between two segments there may be addresses that hold nothing.
+                // There may be unused addresses between two segments.
                 match self.log.table().after(self.block) {
                     Some(next) => self.block = next.first_lsn(),
                     None => return Ok(false),
@@ -94,8 +94,8 @@ impl Cursor {
     }
 }
 
-/// Reads records here and there, faster than [`Wal::read`](crate::Wal::read) when many of them lie in one segment: it remembers the segment
-/// of the last one. See [`Wal::reader`](crate::Wal::reader).
+/// Reads scattered records, faster than [`Wal::read`](crate::Wal::read) when many of them lie in one segment: it
+/// remembers the segment of the last one. See [`Wal::reader`](crate::Wal::reader).
 #[derive(Debug)]
 pub struct Reader {
     log: Arc<Log>,
@@ -107,7 +107,7 @@ impl Reader {
         Reader { log, last: None }
     }
 
-    /// Says that the record at `lsn` will be read soon. Of another segment than the last one nothing is fetched.
+    /// Hints that the record at `lsn` will be read soon. Only the segment read last is prefetched from.
     #[inline]
     pub fn prefetch(&self, lsn: Lsn) {
         if let Some(segment) = self.last.as_ref().filter(|s| s.holds(lsn)) {
@@ -115,9 +115,9 @@ impl Reader {
         }
     }
 
-    /// The record at `lsn`, verified; also one that is submitted and not yet durable.
+    /// The record at `lsn`, verified. It may be submitted and not yet durable.
     ///
-    /// A record of the segment that was read last may still be read after it was released.
+    /// A record of the segment read last may still be readable after its release.
     ///
     /// # Errors
     /// As [`Wal::read`](crate::Wal::read).
@@ -150,7 +150,7 @@ impl Iter {
 impl Iterator for Iter {
     type Item = Result<Record>;
 
-    /// After an error there is nothing more.
+    /// After an error the iteration ends.
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
             return None;
@@ -182,7 +182,7 @@ impl Follow {
 impl Iterator for Follow {
     type Item = Result<Record>;
 
-    /// Blocks until there is a record. `None` when the log was closed; after an error there is nothing more.
+    /// Blocks until there is a record. `None` when the log was closed; after an error the iteration ends.
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
             return None;

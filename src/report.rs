@@ -1,4 +1,4 @@
-//! What an open found.
+//! The result of opening a log.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,13 +12,14 @@ use crate::lsn::{Lsn, StreamRange};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Recovery {
-    /// Whether the log was made by this open.
+    /// Whether this open created the log.
     pub created: bool,
-    /// Whether the log ended with a marker block when it was last used: everything it wrote is proven, and nothing was being written.
+    /// Whether the log ended with a marker block when it was last used: everything it wrote is proven durable, and no
+    /// write was under way.
     pub clean: bool,
     /// Segments that are part of the log.
     pub segments: u64,
-    /// Of those, the ones that had to be read whole.
+    /// Those that had to be read whole.
     pub scanned: u64,
     /// Blocks in the log.
     pub blocks: u64,
@@ -26,15 +27,15 @@ pub struct Recovery {
     pub records: u64,
     /// Bytes of blocks in the log.
     pub bytes: u64,
-    /// Bytes that were valid but not proven durable, and so were written again and synced before this open returned.
+    /// Bytes that were valid but not proven durable. They were rewritten and synced before this open returned.
     pub rewritten: u64,
-    /// Segments that are read by `pread` because the system refused to map them, though
-    /// [`Options::mmap`](crate::Options::mmap) asks for it: see [`Stats::without_mapping`](crate::Stats).
+    /// Segments read by `pread` because the system refused to map them, although
+    /// [`Options::mmap`](crate::Options::mmap) asks for it; see [`Stats::without_mapping`](crate::Stats).
     pub without_mapping: u64,
     /// What was cut off.
     pub cut: Vec<Cut>,
-    /// Segment files that were no part of the log: spares that were never used, files that were released, or replaced. They
-    /// are used again or removed in the background.
+    /// Segment files that were not part of the log: unused spares, and files that were released or replaced. They are
+    /// reused or removed in the background.
     pub leftovers: Vec<String>,
     /// How long it took.
     pub time: Duration,
@@ -46,18 +47,18 @@ pub struct Recovery {
 pub struct Cut {
     /// The file.
     pub file: PathBuf,
-    /// Where in the file the first byte lies that does not verify.
+    /// Offset of the first byte that does not verify.
     pub offset: u64,
-    /// The addresses that were cut.
+    /// The addresses that were cut off.
     pub lsns: Range<Lsn>,
-    /// How many bytes.
+    /// Number of bytes.
     pub bytes: u64,
     /// What does not verify there.
     pub reason: CorruptionReason,
-    /// The highest address that anything proves durable. The cut begins at or above it, so nothing in it is known to
-    /// have been acknowledged.
+    /// The highest address that is proven durable. The cut begins at or above it, so nothing in it is known to have
+    /// been acknowledged.
     pub proven: Lsn,
-    /// The streams that records in it belonged to, as far as headers tell.
+    /// The streams of the records in it, as far as headers tell.
     pub streams: Vec<StreamRange>,
 }
 
@@ -65,7 +66,7 @@ impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "cut {} bytes of {} at offset {} (LSN {} to {}): {}; unproven, for the highest LSN known to be durable is {}",
+            "cut {} bytes of {} at offset {} (LSN {} to {}): {}; not proven durable: the highest LSN known to be durable is {}",
             self.bytes,
             self.file.display(),
             self.offset,
@@ -94,7 +95,7 @@ impl fmt::Display for Recovery {
             if self.clean { "closed cleanly" } else { "not closed cleanly" }
         )?;
         if self.rewritten > 0 {
-            write!(f, "; {} unproven bytes written again", self.rewritten)?;
+            write!(f, "; {} unproven bytes rewritten", self.rewritten)?;
         }
         if self.without_mapping > 0 {
             write!(f, "; {} segments could not be mapped and are read by pread", self.without_mapping)?;

@@ -1,35 +1,37 @@
-//! Looking at a log that a writer may be changing: whether what seems wrong is wrong.
+//! Reading a log that a writer may be changing: tells real faults from apparent ones.
 //!
-//! A look is many reads, and a writer works between them. It may finish a block that was half read, start a segment that
-//! the listing did not show, or release one and use its file again. So what a look finds may be a contradiction between
-//! what was read early and what was read late.
+//! A look is many reads, and a writer works between them. It may finish a block that was half read, start a segment
+//! that the listing did not show, or release one and reuse its file. So what a look finds may be a contradiction
+//! between early and late reads.
 //!
-//! **What makes a fault certain.** It was found by two looks, one after the other, at the same place, and what it rests on
-//! is still part of the log after the second.
+//! **What makes a fault certain.** Two consecutive looks found it at the same place, and the segment it rests on is
+//! still part of the log after the second.
 //!
 //! ```text
-//!   look ── nothing wrong ──> that is it
+//!   look ── nothing wrong ──> done
 //!        ── wrong at P ──> look ── wrong at P again, and P was not released ──> P is damaged
 //!                               ── wrong elsewhere, or P was released ──> look again
 //! ```
 //!
 //! **Why that is sound**, however fast or slow the writer is, and wherever it is stopped:
 //!
-//! * A writer changes what is part of the log in one way only: it releases a segment. Everything else that it does adds to
-//!   the log, and what proves that something is there is written after it. So a fault that is a contradiction has an early
-//!   read that came before the thing, and a late read that saw the proof. The second look reads the thing after that proof
-//!   was seen, and finds it. At that place it finds nothing wrong.
-//! * A released segment's file may change or go. The superblock that says so is durable before the file is touched, and
-//!   names only rise. So a look that reads the superblock *after* a fault, and finds its segment in the log, knows that the file
-//!   was not touched when the fault was found. That is asked at the end of each look ([`Fault::rests_on`]).
-//! * Only the superblock is written in place. A slot that is being written may read torn, while the other one is good.
-//!   Reading it sees to that itself: it takes two slots for bad when both read the same twice.
+//! * A writer changes existing parts of the log in one way only: it releases a segment. Everything else it does adds
+//!   to the log, and the proof that something exists is written after the thing itself. So if a fault is a
+//!   contradiction, an early read came before the thing, and a late read saw the proof. The second look reads the
+//!   thing after that proof was seen, so it finds it, and finds nothing wrong at that place.
+//! * A released segment's file may change or disappear. The superblock that says so is durable before the file is
+//!   touched, and segment numbers only rise. So if a look reads the superblock *after* a fault and finds the segment
+//!   still in the log, the file was untouched when the fault was found. This is checked at the end of each look
+//!   ([`Fault::rests_on`]).
+//! * Only the superblock is written in place. A slot that is being written may read torn while the other one is good.
+//!   Reading it handles that itself: two slots count as bad only when both read the same twice.
 //!
-//! Comparing only the words of two faults would not do: a segment's beginning may be half read when it is new and
-//! overwritten when it is old. The second condition is what tells those apart. A look that is the same before and after
-//! (superblock and listing) would do as well, but beside a writer that rotates all the time there may never be one.
+//! Comparing only the descriptions of two faults would not be enough: a segment's beginning may be half read while it
+//! is new, and overwritten when it is old. The second condition tells these apart. A look with the same superblock
+//! and listing before and after would be enough too, but beside a writer that rotates all the time there may never be
+//! one.
 //!
-//! When every look finds something else, nobody knows, and that is said: [`unsettled`], never a fault.
+//! If every look finds something else, the result is [`unsettled`], never a fault.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,36 +43,36 @@ use crate::io::Disk;
 use crate::lsn::SegmentId;
 use crate::segment::SuperblockFile;
 
-/// Something that a look found wrong. Two are equal when they are about the same place.
+/// Something wrong that a look found. Two are equal if they concern the same place.
 pub trait Fault: PartialEq {
-    /// The oldest segment that this fault says something about, if it is about segments: once it was released, the fault
-    /// says nothing.
+    /// The oldest segment that this fault depends on, if it is about segments. Once that segment is released, the
+    /// fault is void.
     fn rests_on(&self) -> Option<SegmentId>;
 }
 
-/// What several looks came to.
+/// The outcome of several looks.
 #[derive(Debug)]
 pub enum Sure<T, F> {
     /// Nothing was wrong.
     Whole(T),
-    /// The last look, and which of its faults are certain; there is one at least.
+    /// The last look and its certain faults; there is at least one.
     Wrong(T, Vec<F>),
     /// Each look found something else.
     Unsettled,
 }
 
-/// When looking again ends: after both limits.
+/// When to stop looking again: after both limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// Minimum number of looks.
     looks: usize,
     /// Minimum time.
     time: Duration,
-    /// Between two looks, so that what a writer was doing is done.
+    /// Pause between two looks, so that the writer can finish what it was doing.
     pause: Duration,
 }
 
-/// What a look is given everywhere.
+/// The default.
 pub(crate) const PATIENCE: Patience =
     Patience { looks: 50, time: Duration::from_secs(5), pause: Duration::from_millis(20) };
 
@@ -98,7 +100,7 @@ fn repeat<T, F: Fault>(
             return Sure::Whole(seen);
         }
         let oldest = oldest();
-        // A superblock that does not read releases nothing.
+        // An unreadable superblock releases nothing.
         found.retain(|f| f.rests_on().zip(oldest).is_none_or(|(segment, oldest)| segment >= oldest));
         let again = found.iter().any(|f| before.contains(f));
         if again {
@@ -109,7 +111,7 @@ fn repeat<T, F: Fault>(
         if looks >= patience.looks && start.elapsed() >= patience.time {
             return Sure::Unsettled;
         }
-        // Nothing above asks for it. It lets a fast writer get on, should there be a third look.
+        // Not needed for soundness: it lets a fast writer proceed before a third look.
         if looks > 1 && !found.is_empty() {
             std::thread::sleep(patience.pause);
         }
@@ -117,9 +119,10 @@ fn repeat<T, F: Fault>(
     }
 }
 
-/// Nobody can tell whether the log in `dir` is damaged.
+/// It cannot be determined whether the log in `dir` is damaged.
 pub fn unsettled(dir: &Path) -> Error {
-    let why = "a writer changes the log faster than it can be read: look again, or when the writer rests";
+    let why =
+        "a writer changes the log faster than it can be read: try again, or when the writer is less busy";
     Error::io("look at", dir, std::io::Error::new(std::io::ErrorKind::WouldBlock, why))
 }
 
@@ -134,13 +137,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// Of damage.
+    /// The place of damage.
     #[must_use]
     pub fn of(c: &Corruption) -> Self {
         Place { file: c.file.clone(), offset: c.offset, reason: Some(c.reason), missing: c.missing }
     }
 
-    /// Of a failure that a writer may have caused; none of any other, which no second look makes another.
+    /// The place of a failure that a writer may have caused; `None` for any other, which a second look would not
+    /// change.
     #[must_use]
     pub fn of_failure(e: &Error) -> Option<Self> {
         let gone = |kind| matches!(kind, std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof);
@@ -156,7 +160,7 @@ impl Place {
 
 impl Fault for Place {
     fn rests_on(&self) -> Option<SegmentId> {
-        // Once what is missing was released, nothing is wrong with the file that names it.
+        // Once the missing segment is released, nothing is wrong with the file that names it.
         self.missing.or_else(|| Some(parse_file_name(self.file.file_name()?.to_str()?)?.0))
     }
 }
@@ -176,7 +180,7 @@ mod tests {
 
     type Found = Vec<(u64, Option<u64>)>;
 
-    /// What becomes of looks that find this, with the oldest segment after each, and how many there were.
+    /// The outcome of looks that find this, with the oldest segment after each, and their number.
     fn seen(oldest: impl Fn(u64) -> u64, finds: impl Fn(u64) -> Found) -> (Option<Found>, u64) {
         let looks = std::cell::Cell::new(0);
         let look = || {
@@ -200,7 +204,7 @@ mod tests {
     #[test]
     fn what_two_looks_find_alike_is_so_and_nothing_else() {
         assert_eq!(seen(|_| 1, |_| vec![(1, None)]), (Some(vec![(1, None)]), 2));
-        // What came before does not count, and what only one of the two found is not told.
+        // Earlier looks do not count, and a fault that only one of the two found is not reported.
         let finds = |n| if n < 5 { vec![(n, None)] } else { vec![(n, None), (0, Some(3))] };
         assert_eq!(seen(|_| 1, finds), (Some(vec![(0, Some(3))]), 6));
     }
@@ -211,7 +215,7 @@ mod tests {
             let finds = |n| if n > wrong { vec![] } else { vec![(n, None)] };
             assert_eq!(seen(|_| 1, finds), (Some(vec![]), wrong + 1));
         }
-        // One fault in every other look is not the same one twice.
+        // A fault in every other look is not the same one twice.
         assert_eq!(seen(|_| 1, |n| if n > 8 { vec![] } else { vec![(n % 2, None)] }), (Some(vec![]), 9));
     }
 
@@ -221,7 +225,7 @@ mod tests {
         let finds = |n| if n > 2 { vec![] } else { vec![(8192, Some(7))] };
         assert_eq!(seen(|n| if n < 2 { 7 } else { 8 }, finds), (Some(vec![]), 3));
         assert_eq!(seen(|_| 7, finds), (Some(vec![(8192, Some(7))]), 2));
-        // A writer that releases all the time does not hide what is damaged in what it keeps.
+        // A writer that releases all the time does not hide damage in what it keeps.
         let finds = |n| vec![(8192, Some(n)), (8192, Some(1000))];
         assert_eq!(seen(|n| n + 1, finds), (Some(vec![(8192, Some(1000))]), 2));
     }

@@ -1,11 +1,11 @@
-//! Numbers of bytes, between a file (`u64`), memory (`usize`) and a header's field (`u32`).
+//! Byte counts: conversions between a file (`u64`), memory (`usize`) and a header field (`u32`).
 //!
-//! Conversions stand here and nowhere else, so that none of them is answered by a plausible value.
+//! All conversions are here, so that none of them silently yields a plausible value.
 
-// A segment is mapped whole, and lengths in footers and blocks may be larger than 32 bits can say.
+// A segment is mapped whole, and lengths in footers and blocks may exceed 32 bits.
 const _: () = assert!(usize::BITS >= u64::BITS, "seawall needs a 64-bit target");
 
-/// A number of bytes as one of memory: the same, on every target that this crate builds for.
+/// A byte count in memory: lossless on every supported target.
 #[inline]
 pub(crate) const fn in_memory(bytes: u64) -> usize {
     #[allow(clippy::cast_possible_truncation)] // see above
@@ -13,16 +13,16 @@ pub(crate) const fn in_memory(bytes: u64) -> usize {
     bytes
 }
 
-/// At most `most` of the bytes that are left.
+/// At most `most` of the remaining bytes.
 #[inline]
 pub(crate) fn at_most(most: usize, left: u64) -> usize {
     in_memory(left.min(most as u64))
 }
 
-/// The length of something that the log's limits keep below 4 GiB, as headers have it.
+/// A length for a header field. The log's limits keep it below 4 GiB.
 #[inline]
 pub(crate) fn in_header(len: usize) -> u32 {
-    assert!(u32::try_from(len).is_ok(), "{len} bytes are over the limit of what a header can say");
+    assert!(u32::try_from(len).is_ok(), "{len} bytes do not fit a header field");
     #[allow(clippy::cast_possible_truncation)] // just asserted
     let len = len as u32;
     len

@@ -1,8 +1,8 @@
-//! What the commit path synchronises with: locks, condition variables, atomics, threads.
+//! The synchronisation primitives of the commit path: locks, condition variables, atomics, threads.
 //!
-//! In a program these are `parking_lot`'s and the standard library's. With `--cfg shuttle` they are those of a scheduler
-//! that runs one thread at a time and chooses, at each of these operations, which one: `model` then goes through
-//! interleavings that a machine shows once in a year. Nothing on the commit path may block or be woken around this module.
+//! In a program these are those of `parking_lot` and the standard library. With `--cfg shuttle` they belong to a
+//! scheduler that runs one thread at a time and chooses at each operation which one, so `model` explores
+//! interleavings that a machine shows once a year. Nothing on the commit path may block or be woken by other means.
 
 #[cfg(not(shuttle))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -19,9 +19,9 @@ pub(crate) use shuttle::{sync::atomic, thread};
 
 use atomic::{AtomicU32, Ordering};
 
-/// A word that threads wait at until it changes.
+/// A word that threads wait on until it changes.
 ///
-/// What was done before a [`Word::store`] is seen by a thread that loads what was stored.
+/// What was done before a [`Word::store`] is visible to a thread that loads the stored value.
 #[derive(Debug, Default)]
 pub(crate) struct Word {
     value: AtomicU32,
@@ -34,23 +34,24 @@ impl Word {
         self.value.load(Ordering::Acquire)
     }
 
-    /// Nobody is woken by this.
+    /// Does not wake anyone.
     pub(crate) fn store(&self, value: u32) {
         self.value.store(value, Ordering::Release);
     }
 
-    /// Stores `new` if the value is `old`; says whether it was.
+    /// Stores `new` if the value is `old`; returns whether it was.
     pub(crate) fn replace(&self, old: u32, new: u32) -> bool {
         self.value.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
-/// The kernel's queue: `futex(2)`, where waking a hundred threads is one call.
+/// The kernel's queue, `futex(2)`: waking a hundred threads is one call.
 #[cfg(all(target_os = "linux", not(shuttle)))]
 impl Word {
     /// Sleeps while the value is `value`. May return early.
     pub(crate) fn wait_while(&self, value: u32) {
-        // Not asleep because it changed, or awake because of a signal: the caller looks again in any case.
+        // The value may have changed before the sleep, or a signal may have ended it: the caller checks again in any
+        // case.
         let _woken = futex::wait(&self.value, futex::Flags::PRIVATE, value, None);
     }
 
@@ -63,7 +64,7 @@ impl Word {
     }
 }
 
-/// Elsewhere, and in the model: a queue of our own.
+/// On other systems, and in the model: a queue in user space.
 #[cfg(any(shuttle, not(target_os = "linux")))]
 mod queue {
     use super::{Condvar, Mutex, Word};
@@ -84,7 +85,7 @@ mod queue {
         }
 
         pub(crate) fn wake_one(&self) {
-            // A thread that saw the old value is in the queue by now, or has not looked yet.
+            // By now a thread that saw the old value is either in the queue or has not looked yet.
             drop(self.queue.lock.lock());
             self.queue.changed.notify_one();
         }
@@ -109,7 +110,7 @@ mod modelled {
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(sync::Mutex<T>);
 
-    /// `None` only while it is given up for a moment.
+    /// `None` only while the lock is briefly released.
     pub(crate) struct MutexGuard<'a, T> {
         mutex: &'a Mutex<T>,
         held: Option<sync::MutexGuard<'a, T>>,
@@ -172,7 +173,7 @@ mod modelled {
             }
         }
 
-        /// There is no time in the model: the wait ends by itself at once, or only when it is notified.
+        /// The model has no time: the wait ends at once, or only on notification.
         pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _: Duration) -> WaitTimeoutResult {
             let ends_by_itself = shuttle::rand::thread_rng().gen_bool(0.5);
             if ends_by_itself {

@@ -1,4 +1,4 @@
-//! Spans and events for `tracing`; without that feature, nothing.
+//! Spans and events for `tracing`; empty without that feature.
 //!
 //! Spans: `open` with `recovery` in it, `rotation`, `prepare`, `seal`, `release`, `purge`, `close`.
 //!
@@ -11,7 +11,7 @@ macro_rules! event {
     ($level:ident, $($body:tt)+) => { ::tracing::$level!(target: "seawall", $($body)+) };
 }
 
-/// Without the feature the fields are type-checked and never evaluated.
+/// Without the feature the fields are type-checked but never evaluated.
 #[cfg(not(feature = "tracing"))]
 macro_rules! event {
     ($level:ident, target: $target:literal, $($key:ident = $value:expr,)* $message:literal) => {
@@ -22,7 +22,7 @@ macro_rules! event {
     };
 }
 
-/// `let _span = span!(LEVEL, "name", key = value, ...);`: entered until the value goes.
+/// `let _span = span!(LEVEL, "name", key = value, ...);`: entered until the value is dropped.
 #[cfg(feature = "tracing")]
 macro_rules! span {
     ($level:ident, $($body:tt)+) => {
@@ -30,7 +30,7 @@ macro_rules! span {
     };
 }
 
-/// Without the feature the fields are type-checked and never evaluated.
+/// Without the feature the fields are type-checked but never evaluated.
 #[cfg(not(feature = "tracing"))]
 macro_rules! span {
     ($level:ident, $name:literal $(, $key:ident = $value:expr)*) => {{
@@ -39,7 +39,7 @@ macro_rules! span {
     }};
 }
 
-/// What a span is without the feature.
+/// Stands for a span without the feature.
 #[cfg(not(feature = "tracing"))]
 pub(crate) struct NoSpan;
 

@@ -1,4 +1,4 @@
-//! Looking at a log without opening it: no lock, no change, also beside a running writer.
+//! Reading a log without opening it: no lock, no change, also beside a running writer.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,9 +16,8 @@ use crate::retry::{Place, Sure, unsettled, until_sure};
 use crate::segment::{Segment, SegmentReader, SuperblockFile, last_block_end, load_footer};
 use crate::size::in_memory;
 
-/// A log as it was at one moment, to be read. What a running writer adds later is not in it. A segment that it releases
-/// meanwhile can be read until its file is used again: then its records read as damaged, and [`LogView::has_released`] says
-/// why.
+/// A read-only view of a log as it was at one moment. Later writes are not in it. A segment that a writer releases
+/// can be read until its file is reused; then its records read as damaged, and [`LogView::has_released`] says why.
 #[derive(Debug)]
 pub struct LogView {
     uuid: LogUuid,
@@ -34,16 +33,16 @@ pub struct LogView {
 }
 
 impl LogView {
-    /// Looks at the log in `dir`.
+    /// Reads the state of the log in `dir`.
     ///
     /// # Errors
-    /// As [`Options::open`](crate::Options::open), but for the lock; [`Error::Io`] when a writer changes the log faster than it
-    /// can be looked at.
+    /// As [`Options::open`](crate::Options::open), except for the lock; [`Error::Io`] when a writer changes the log
+    /// faster than it can be read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         Self::open_on(&open_directory(dir.as_ref())?)
     }
 
-    /// As [`LogView::open`], for a directory of a given disk.
+    /// Like [`LogView::open`], for a directory on the given disk.
     ///
     /// # Errors
     /// As [`LogView::open`].
@@ -55,17 +54,17 @@ impl LogView {
         }
     }
 
-    /// As [`LogView::open`], also of a log that an open refuses; [`LogView::damage`] says why. Its newest segment then ends
-    /// behind its last block that verifies, and where the chain of segments is broken, each file is taken for what it says it
-    /// is. Read them with [`SegmentReader::salvage`].
+    /// Like [`LogView::open`], but accepts a log that an open refuses; [`LogView::damage`] says why. The newest
+    /// segment then ends after its last block that verifies. Where the chain of segments is broken, each file is
+    /// taken at its word. Read them with [`SegmentReader::salvage`].
     ///
     /// # Errors
-    /// As [`LogView::open`], but for damage; with [`Error::Corruption`] only when no file says which log it belongs to.
+    /// As [`LogView::open`], except for damage; [`Error::Corruption`] only when no file says which log it belongs to.
     pub fn open_damaged(dir: impl AsRef<Path>) -> Result<Self> {
         Self::open_damaged_on(&open_directory(dir.as_ref())?)
     }
 
-    /// As [`LogView::open_damaged`], for a directory of a given disk.
+    /// Like [`LogView::open_damaged`], for a directory on the given disk.
     ///
     /// # Errors
     /// As [`LogView::open_damaged`].
@@ -134,7 +133,7 @@ impl LogView {
         })
     }
 
-    /// What can be read of a log whose chain is broken: each file by itself.
+    /// What can be read of a log whose chain is broken, file by file.
     fn piece_by_piece(disk: &Arc<dyn Disk>, sb: &Superblock, damage: Corruption) -> Result<Self> {
         let mut segments = Vec::new();
         for piece in Loose::read(disk, sb)?.pieces {
@@ -148,7 +147,7 @@ impl LogView {
         Ok(LogView { damage: Some(damage), ..Self::of(disk, sb, segments) })
     }
 
-    /// The log that these segments would be.
+    /// A view of the log that these segments would form.
     pub(crate) fn of(disk: &Arc<dyn Disk>, sb: &Superblock, segments: Vec<(Arc<Segment>, Lsn)>) -> Self {
         let segments: Vec<_> = segments.into_iter().map(|(segment, end)| reader(segment, end)).collect();
         LogView {
@@ -164,7 +163,7 @@ impl LogView {
         }
     }
 
-    /// The same view, with a codec that records in the log were encoded by. Of two with one number the first one counts.
+    /// Adds a codec that records in the log were encoded with. If two have the same number, the first one is used.
     #[must_use]
     pub fn decode_with(mut self, codec: Arc<dyn Codec>) -> Self {
         for segment in &mut self.segments {
@@ -179,13 +178,13 @@ impl LogView {
         self.uuid
     }
 
-    /// Whom the directory is pinned to.
+    /// The owner that the directory is pinned to.
     #[must_use]
     pub fn owner(&self) -> Option<u64> {
         self.owner
     }
 
-    /// Whether the log was closed, and not killed or left running.
+    /// Whether the log was closed cleanly, rather than killed or left running.
     #[must_use]
     pub fn was_closed(&self) -> bool {
         self.closed
@@ -209,8 +208,8 @@ impl LogView {
         self.oldest
     }
 
-    /// Whether a writer has released this segment since: its file may be in use again then, or gone, and what reads as
-    /// damage in it is a false alarm. Ask after reading. All else that the view shows stays as it is, so damage in it is damage.
+    /// Whether a writer has released this segment since. If so, its file may be gone or reused, and damage read in it
+    /// is a false alarm. Ask after reading. Everything else in the view stays as it is, so damage there is real.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Corruption`] when the superblock cannot be read any more.
@@ -226,7 +225,7 @@ impl LogView {
         Ok(SuperblockFile::read(&self.disk)?.oldest > self.oldest)
     }
 
-    /// Why an open would refuse the log, as far as looking at its newest segment and at footers tells.
+    /// Why an open would refuse the log, as far as its newest segment and the footers tell.
     #[must_use]
     pub fn damage(&self) -> Option<&Corruption> {
         self.damage.as_ref()
@@ -239,7 +238,7 @@ impl LogView {
     }
 }
 
-/// Behind the last block of the newest segment that verifies.
+/// The end of the last block of the newest segment that verifies.
 fn last_good(catalog: &Catalog) -> Result<Lsn> {
     match catalog.members.last() {
         Some(newest) => last_block_end(&newest.segment),

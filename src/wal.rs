@@ -22,16 +22,16 @@ use crate::stats::Stats;
 
 pub(crate) use opening::take_lock;
 
-/// A write-ahead log, open for writing. Clones are handles on the same log; the last one to go closes it.
+/// A write-ahead log, open for writing. Clones are handles on the same log; dropping the last one closes it.
 ///
 /// See the crate's documentation for what is guaranteed.
 ///
 /// # Processes
 ///
-/// A handle belongs to the process that opened the log. In a child made by `fork`, every call that can fail is
-/// [`Error::OtherProcess`]; what cannot fail answers as an empty log would, with what was durable when the process was
-/// forked as its end; and dropping a handle does nothing. A program that turns into a daemon opens the log afterwards. A
-/// child made by a raw `clone` system call that shares its parent's memory is not told apart.
+/// A handle belongs to the process that opened the log. In a child made by `fork`, every call that can fail returns
+/// [`Error::OtherProcess`]. Calls that cannot fail answer as an empty log would, ending at what was durable at the
+/// time of the fork. Dropping a handle does nothing. A program that daemonizes must open the log afterwards. A child
+/// made by a raw `clone` system call that shares its parent's memory is not detected.
 #[derive(Clone)]
 pub struct Wal {
     log: Arc<Log>,
@@ -53,16 +53,16 @@ pub struct SegmentInfo {
     pub first_lsn: Lsn,
     /// The address behind its last durable block.
     pub end_lsn: Lsn,
-    /// Whether nothing is appended to it any more.
+    /// Whether it is complete: nothing is appended to it any more.
     pub sealed: bool,
     /// The size of its file in bytes.
     pub file_bytes: u64,
-    /// How many of them are the footer's: the index by which the log is opened.
+    /// Bytes of the footer within the file: the index that speeds up opening.
     pub footer_bytes: u64,
 }
 
 impl Wal {
-    /// An empty batch for this log: what is pushed goes through its codec, if it has one.
+    /// An empty batch for this log. Payloads pushed to it pass through the log's codec, if it has one.
     #[must_use]
     pub fn batch(&self) -> Batch {
         self.log.pipeline.batch()
@@ -72,14 +72,14 @@ impl Wal {
     ///
     /// # Errors
     /// [`Error::RecordTooLarge`]; [`Error::Poisoned`] when this or an earlier write failed; [`Error::Closed`];
-    /// [`Error::Io`] when the next segment cannot be made, in which case nothing was written and it may be tried again.
+    /// [`Error::Io`] when the next segment cannot be made: then nothing was written and the call may be retried.
     pub fn append(&self, payload: impl AsRef<[u8]>) -> Result<Lsn> {
         let mut batch = self.batch();
         batch.push(payload);
         self.commit(&batch)
     }
 
-    /// Appends the records of a batch; all are durable when this returns. Says where the first one lies.
+    /// Appends the records of a batch; all are durable when this returns. Returns the address of the first one.
     ///
     /// # Errors
     /// As [`Wal::append`]; [`Error::BatchTooLarge`]; [`Error::CodecMismatch`] when the log has a codec and the batch was not
@@ -88,8 +88,9 @@ impl Wal {
         self.log.pipeline.commit(batch.as_ref())
     }
 
-    /// Appends the records of a batch; they are in order and readable when this returns, and durable when the ticket
-    /// says so. Waits when too much is staged ([`Options::max_staged_bytes`](crate::Options::max_staged_bytes)).
+    /// Appends the records of a batch. When this returns they are ordered and readable; they are durable when the
+    /// ticket says so. Waits while too much is staged
+    /// ([`Options::max_staged_bytes`](crate::Options::max_staged_bytes)).
     ///
     /// # Errors
     /// As [`Wal::commit`].
@@ -97,9 +98,9 @@ impl Wal {
         self.log.pipeline.submit(batch.as_ref(), SubmitOptions::new())
     }
 
-    /// As [`Wal::submit`], for what frees room: on a full disk the batch may go into the reserve, a file that the log keeps
-    /// for this. A caller that uses it for anything else finds it used up when it is needed; it is made again as soon as there
-    /// is room.
+    /// Like [`Wal::submit`], for operations that free space: on a full disk the batch may use the reserve, a file
+    /// that the log keeps for this. If it is used for anything else, the reserve will be missing when it is needed;
+    /// it is made again as soon as there is space.
     ///
     /// # Errors
     /// As [`Wal::commit`].
@@ -107,14 +108,14 @@ impl Wal {
         self.log.pipeline.submit(batch.as_ref(), SubmitOptions::new().from_reserve(true))
     }
 
-    /// As [`Wal::submit`], for a layer that keeps an index of its own in the order of the log.
+    /// Like [`Wal::submit`], for a layer that keeps its own index in log order.
     ///
-    /// `admit` is called right before the batch gets its place, and `place` right after it, with the place; no other batch
-    /// gets a place in between, so the layer's index changes in the order in which a reader of the log would change it. If
-    /// `admit` refuses, the batch was never there. It is called at most once.
+    /// `admit` is called right before the batch gets its place, and `place` right after, with that place. No other
+    /// batch gets a place in between, so the layer's index changes in the order in which a reader of the log would
+    /// change it. If `admit` refuses, nothing is submitted. It is called at most once.
     ///
-    /// Both run under the lock that orders batches: they should be short, and must not use the log, which would wait for
-    /// itself.
+    /// Both run under the lock that orders batches. They should be short and must not use the log: that would
+    /// deadlock.
     ///
     /// # Errors
     /// What `admit` returned; as [`Wal::commit`].
@@ -128,7 +129,7 @@ impl Wal {
         self.log.pipeline.submit_with(batch.as_ref(), options, admit, place)
     }
 
-    /// The record at `lsn`, verified; also one that is submitted and not yet durable.
+    /// The record at `lsn`, verified. It may be submitted and not yet durable.
     ///
     /// # Errors
     /// [`Error::Released`], [`Error::NotFound`]; [`Error::Corruption`] when it does not verify; [`Error::UnknownCodec`] and
@@ -137,7 +138,7 @@ impl Wal {
         self.log.read(lsn)
     }
 
-    /// A reader that remembers its segment: for reading many records, in any order.
+    /// A reader that remembers its segment, for reading many records in any order.
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.log))
@@ -149,13 +150,13 @@ impl Wal {
         self.iter_from(self.first_lsn())
     }
 
-    /// The durable records from the first one at or behind `lsn` on.
+    /// The durable records, starting with the first one at or after `lsn`.
     #[must_use]
     pub fn iter_from(&self, lsn: Lsn) -> Iter {
         Iter::new(Arc::clone(&self.log), lsn)
     }
 
-    /// As [`Wal::iter_from`], and at the end waits for more. Ends when the log is closed.
+    /// Like [`Wal::iter_from`], but waits for more at the end. Ends when the log is closed.
     #[must_use]
     pub fn follow(&self, lsn: Lsn) -> Follow {
         Follow::new(Arc::clone(&self.log), lsn)
@@ -167,19 +168,21 @@ impl Wal {
         self.log.first_lsn()
     }
 
-    /// The largest payload of a record, in bytes; as [`Options::max_record_size`](crate::Options::max_record_size) says, or what fits into a segment.
+    /// Maximum payload size of a record in bytes: [`Options::max_record_size`](crate::Options::max_record_size), or
+    /// what fits into a segment.
     #[must_use]
     pub fn max_record_size(&self) -> u64 {
         self.log.pipeline.max_record_size()
     }
 
-    /// The largest [`Batch::size_in_log`] of a batch; it follows from [`Options::segment_size`](crate::Options::segment_size).
+    /// Maximum [`Batch::size_in_log`] of a batch; follows from
+    /// [`Options::segment_size`](crate::Options::segment_size).
     #[must_use]
     pub fn max_batch_size(&self) -> u64 {
         self.log.pipeline.max_batch_size()
     }
 
-    /// Records submitted from now on lie at or behind this address.
+    /// Records submitted from now on get this address or a higher one.
     #[must_use]
     pub fn next_lsn(&self) -> Lsn {
         self.log.pipeline.end()
@@ -191,11 +194,11 @@ impl Wal {
         self.log.pipeline.durable()
     }
 
-    /// Records below `lsn` are no longer needed. Whole segments are freed, oldest first, so [`Wal::first_lsn`] rises up to
-    /// `lsn` and not beyond; the newest segment always stays, and so does what is held ([`Wal::hold`]).
+    /// Declares records below `lsn` no longer needed. Whole segments are freed, oldest first, so [`Wal::first_lsn`]
+    /// rises to at most `lsn`. The newest segment always stays, and so do held records ([`Wal::hold`]).
     ///
     /// # Errors
-    /// [`Error::Io`]; the log is as good as before then. [`Error::Closed`], [`Error::Poisoned`].
+    /// [`Error::Io`]: the log stays usable. [`Error::Closed`], [`Error::Poisoned`].
     pub fn release(&self, lsn: Lsn) -> Result<()> {
         self.log.pipeline.check_usable()?;
         let _at_work = self.log.monitor.at_work();
@@ -204,9 +207,10 @@ impl Wal {
         self.log.segments.release(lsn.min(self.durable_lsn()).min(held.lsn)).map(|_| ())
     }
 
-    /// Holds the records at and above `lsn`: they stay, whatever is released meanwhile.
+    /// Holds the records at and above `lsn`: they are kept, whatever is released meanwhile.
     ///
-    /// This is for several users of one log. Each holds what it needs, and [`Wal::release`] frees only what nobody holds.
+    /// This is for several users of one log. Each holds what it needs, and [`Wal::release`] frees only what no hold
+    /// covers.
     ///
     /// # Errors
     /// [`Error::Released`] when `lsn` lies in a segment that was released; [`Error::OtherProcess`].
@@ -218,7 +222,7 @@ impl Wal {
         })
     }
 
-    /// The lowest address that is held ([`Wal::hold`]), if anything is.
+    /// The lowest held address ([`Wal::hold`]), if any.
     #[must_use]
     pub fn lowest_hold(&self) -> Option<Lsn> {
         let lowest = self.opener().is_here().then(|| self.log.holds.lowest().lsn);
@@ -244,8 +248,7 @@ impl Wal {
         self.log.segments.table.all().into_iter().map(info).collect()
     }
 
-    /// Where the segments begin that are ready, or in use, and have no durable block yet; ascending. What is submitted and not
-    /// durable may lie in one of them.
+    /// First addresses of the segments that are ready or in use and have no durable block yet, ascending.
     #[must_use]
     pub fn segments_to_come(&self) -> Vec<Lsn> {
         if self.log.opener.is_here() { self.log.segments.segments_to_come() } else { Vec::new() }
@@ -259,7 +262,7 @@ impl Wal {
         Ok(self.segment(id)?.footer().map(|f| f.summary.clone()))
     }
 
-    /// A segment, to go through it: all of it when it has ended, else what of it is durable now.
+    /// A reader for one segment: all of it if it has ended, otherwise the part that is durable now.
     ///
     /// # Errors
     /// [`Error::Released`] when the segment is not part of the log.
@@ -276,14 +279,14 @@ impl Wal {
         self.log.segments.table.get(id).ok_or(Error::Released { lsn: first, first })
     }
 
-    /// The file that the byte at `lsn` lies in; the directory when no segment of the log has it.
+    /// The file that holds the byte at `lsn`; the directory if no segment of the log holds it.
     #[must_use]
     pub fn file_at(&self, lsn: Lsn) -> PathBuf {
         let found = self.log.table().find(lsn).filter(|segment| segment.holds(lsn));
         found.map_or_else(|| self.log.disk.path().to_owned(), |segment| segment.path.clone())
     }
 
-    /// Blocks until something at or beyond `lsn` is durable. `false` when the log was closed before.
+    /// Blocks until something at or above `lsn` is durable. `false` if the log was closed first.
     ///
     /// # Errors
     /// [`Error::Poisoned`]; [`Error::OtherProcess`].
@@ -297,7 +300,7 @@ impl Wal {
         &self.log.recovery
     }
 
-    /// A reading of the log's counters.
+    /// A snapshot of the log's counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.log.counters.read();
@@ -316,16 +319,17 @@ impl Wal {
         stats
     }
 
-    /// How the log is at this moment: whether writes get through, which call to the disk has not returned, whether the log is
-    /// poisoned or the disk full.
+    /// The state of the log at this moment: whether writes get through, which disk call has not returned, whether the
+    /// log is poisoned or the disk full.
     ///
-    /// Cheap enough to be asked at each tick: it takes no lock that anybody holds during a call to the disk, and no system call
-    /// but a reading of the clock when a call or a write is under way. It answers while every thread of the log hangs.
+    /// Cheap enough to call at every tick: it takes no lock that is held during a disk call, and makes no system call
+    /// except to read the clock while a call or a write is under way. It answers even while every thread of the log
+    /// hangs.
     ///
-    /// What hangs is also told while it does ([`Observer::stalled`](crate::Observer::stalled), [`Stats::stalls`], and the
-    /// facades), by one of the log's two threads that looks after the other, and after the program's. Where none of them can,
-    /// this call tells: when both hang, as they may with the whole device; in a log without threads; before the first append;
-    /// and while [`Wal::close`] ends them. Reading is not watched.
+    /// A hanging call is also reported while it hangs ([`Observer::stalled`](crate::Observer::stalled),
+    /// [`Stats::stalls`], and the facades), by one of the log's two threads; each watches the other and the program's
+    /// threads. Where neither can report it, this call does: when both hang, as they may if the whole device does; in
+    /// a log without threads; before the first append; and while [`Wal::close`] stops them. Reads are not watched.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.log.opener.check() {
@@ -337,8 +341,8 @@ impl Wal {
         }
     }
 
-    /// The last failure off the commit path, if there was one: a spare segment, a footer, the superblock. Nothing that was
-    /// acknowledged is at risk by it.
+    /// The last failure off the commit path, if any: a spare segment, a footer, the superblock. It puts nothing
+    /// acknowledged at risk.
     #[must_use]
     pub fn background_error(&self) -> Option<Error> {
         match self.log.opener.check() {
@@ -347,28 +351,29 @@ impl Wal {
         }
     }
 
-    /// The directory, for files that are kept beside the log.
+    /// The directory, for files kept beside the log.
     #[must_use]
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.log.disk
     }
 
-    /// The log's identity, drawn when it was made.
+    /// The log's identity, drawn when it was created.
     #[must_use]
     pub fn uuid(&self) -> LogUuid {
         self.log.segments.uuid()
     }
 
-    /// Whom the directory is pinned to.
+    /// The owner that the directory is pinned to.
     #[must_use]
     pub fn owner(&self) -> Option<u64> {
         self.log.segments.owner()
     }
 
-    /// Makes durable what was submitted, marks the end, and gives the lock up. Every handle is closed then.
+    /// Makes everything submitted durable, writes a final marker block, and releases the lock. All handles are closed
+    /// then.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when what was submitted could not be made durable; the log is closed all the same.
+    /// [`Error::Poisoned`] when what was submitted could not be made durable; the log is closed anyway.
     pub fn close(&self) -> Result<()> {
         self.log.close()
     }

@@ -69,13 +69,13 @@ fn a_wrong_directory() {
     let existing = options().create_if_missing(false);
     assert_eq!(
         refused(dir.path(), &existing),
-        "find a log in DIR: entity not found (no log is in this directory: check the path, or let \
-         `Options::create_if_missing` make one)"
+        "find a log in DIR: entity not found (this directory holds no log: check the path, or set \
+         `Options::create_if_missing`)"
     );
     assert_eq!(
         refused(&dir.path().join("nowhere"), &existing),
-        "open directory DIR: No such file or directory (os error 2) (check the path, or let \
-         `Options::create_if_missing` make it)"
+        "open directory DIR: No such file or directory (os error 2) (check the path, or set \
+         `Options::create_if_missing`)"
     );
     assert_eq!(said(dir.path(), &verify(dir.path()).unwrap_err()), refused(dir.path(), &existing));
 }
@@ -93,7 +93,8 @@ fn a_file_in_the_place_of_a_directory_and_the_other_way_round() {
     std::fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
     assert_eq!(
         refused(dir.path(), &options()),
-        "open DIR/superblock: Is a directory (os error 21) (this is a directory, where the log has a file: move it away)"
+        "open DIR/superblock: Is a directory (os error 21) (this is a directory with the name of a log \
+         file: move it away)"
     );
 }
 
@@ -134,8 +135,8 @@ fn a_newer_format() {
         assert_eq!(
             refused(dir.path(), &options()),
             format!(
-                "DIR/{name}: format version 2 is not supported, this build reads up to 1. \
-                 The file is not damaged: open it with a newer release"
+                "DIR/{name}: format version 2 is not supported; this build reads up to 1. The file is \
+                 not damaged: open it with a newer release"
             )
         );
     }
@@ -149,25 +150,26 @@ fn a_damaged_file() {
     assert_eq!(
         refused(dir.path(), &options()),
         format!(
-            "DIR/{segment} at offset 8248: a payload does not match its checksum (LSN 0 to 8192); it was durable: \
-             the superblock says that all below 8192 was. Nothing was changed: keep the directory as it is and restore \
-             this node from a replica or a backup; where there is none, `seawall repair` shows what can be kept"
+            "DIR/{segment} at offset 8248: a payload does not match its checksum (LSN 0 to 8192); it was \
+             durable: the superblock says that everything below 8192 was. Nothing was changed: keep the \
+             directory as it is, and restore this node from a replica or a backup; without either, \
+             `seawall repair` shows what can be kept"
         )
     );
 }
 
 #[test]
 fn an_empty_file() {
-    let rest = "Nothing was changed: keep the directory as it is and restore this node from a replica or a backup; where \
-                there is none, `seawall repair` shows what can be kept";
+    let rest = "Nothing was changed: keep the directory as it is, and restore this node from a replica \
+                or a backup; without either, `seawall repair` shows what can be kept";
     let dir = tempfile::tempdir().unwrap();
     let segment = log(dir.path());
     edit(dir.path(), &segment, Vec::clear);
     assert_eq!(
         refused(dir.path(), &options()),
         format!(
-            "DIR/{segment} at offset 0: the first page of the segment does not verify (LSN 0 to 8192); it was durable: \
-             the superblock says that all below 8192 was. {rest}"
+            "DIR/{segment} at offset 0: the first page of the segment does not verify (LSN 0 to 8192); \
+             it was durable: the superblock says that everything below 8192 was. {rest}"
         )
     );
     let dir = tempfile::tempdir().unwrap();
@@ -200,8 +202,8 @@ fn another_log_and_another_owner() {
     drop(options().owner(3).open(dir.path()).unwrap());
     assert_eq!(
         refused(dir.path(), &options().owner(4)),
-        "DIR belongs to owner 3, it was opened as owner 4. \
-         Check the directory and the identity that the program was started with"
+        "DIR belongs to owner 3, but was opened as owner 4. Check the directory and the identity that \
+         the program was started with"
     );
 }
 
@@ -209,15 +211,15 @@ fn another_log_and_another_owner() {
 fn options_that_cannot_work() {
     let dir = tempfile::tempdir().unwrap();
     for (options, said) in [
-        (options().segment_size(1), "invalid options: segment_size is 1: 16 KiB to 4 GiB is needed"),
+        (options().segment_size(1), "invalid options: segment_size is 1, but must be from 16 KiB to 4 GiB"),
         (
             options().block_align(100),
-            "invalid options: block_align is 100: a power of two from 8 to 4096 is needed",
+            "invalid options: block_align is 100, but must be a power of two from 8 to 4096",
         ),
         (
             options().max_record_size(1 << 20),
-            "invalid options: max_record_size is 1048576, a segment of 65536 bytes has room for 57264: make it smaller, or \
-             segment_size larger",
+            "invalid options: max_record_size is 1048576, but a segment of 65536 bytes has room for \
+             57264: lower it, or raise segment_size",
         ),
     ] {
         assert_eq!(refused(dir.path(), &options), said);
@@ -238,14 +240,14 @@ fn failing(call: Call, code: i32) -> String {
 fn no_permission_and_a_read_only_mount() {
     assert_eq!(
         failing(Call::Open, 13),
-        "open DIR/superblock: Permission denied (os error 13) \
-         (the process needs to read and write this directory and all files in it)"
+        "open DIR/superblock: Permission denied (os error 13) (the process must be able to read and \
+         write this directory and all files in it)"
     );
     assert_eq!(
         failing(Call::Lock, 30),
-        "lock DIR/lock: Read-only file system (os error 30) \
-         (a log is opened for writing; `verify` reads one without. A file system that became read-only by itself has met an \
-         error: look into the system's log)"
+        "lock DIR/lock: Read-only file system (os error 30) (a log is opened for writing; `verify` does \
+         not need that. A file system that became read-only on its own has met an error: check the \
+         system log)"
     );
 }
 
@@ -266,8 +268,8 @@ fn no_permission_for_a_real_directory() {
         drop_privileges();
         assert_eq!(
             refused(&locked, &options()),
-            "lock DIR/lock: Permission denied (os error 13) \
-             (the process needs to read and write this directory and all files in it)"
+            "lock DIR/lock: Permission denied (os error 13) (the process must be able to read and write \
+             this directory and all files in it)"
         );
     });
 }
@@ -276,13 +278,14 @@ fn no_permission_for_a_real_directory() {
 fn a_device_that_fails_and_too_many_files() {
     assert_eq!(
         failing(Call::Read, 5),
-        "read DIR/superblock: Input/output error (os error 5) \
-         (the device failed: look into the system's log, and copy what can be read to another one)"
+        "read DIR/superblock: Input/output error (os error 5) (the device failed: check the system log, \
+         and copy what can be read to another device)"
     );
     let said = failing(Call::Open, 24);
     assert!(
         said.ends_with(
-            "(nothing is damaged: raise this process's limit of open files, `ulimit -n`; a log has one open for each segment)"
+            "(nothing is damaged: raise this process's limit on open files, `ulimit -n`; a log keeps one \
+             open for each segment)"
         ),
         "{said}"
     );
@@ -294,13 +297,13 @@ fn each_failure_of_the_system_with_a_usual_cause_has_a_hint_and_stands_on_the_pa
     let page = include_str!("../docs/guide/errors.md");
     let of_system = page.split_once("### `Io`").unwrap().1.split_once("### `Corruption`").unwrap().0;
     let cases = [
-        (Call::Lock, 37, "its lock service must run", "ENOLCK"),
+        (Call::Lock, 37, "NFS needs its lock service", "ENOLCK"),
         (Call::Lock, 30, "opened for writing", "EROFS"),
-        (Call::Open, 116, "went away under the open log", "ESTALE"),
+        (Call::Open, 116, "disappeared under the open log", "ESTALE"),
         (Call::Read, 5, "the device failed", "EIO"),
         (Call::Open, 24, "`ulimit -n`", "EMFILE"),
         (Call::Open, 23, "`fs.file-max`", "ENFILE"),
-        (Call::Open, 13, "needs to read and write", "EACCES"),
+        (Call::Open, 13, "must be able to read and write", "EACCES"),
         (Call::SyncDir, 22, "cannot make names durable", "EINVAL"),
     ];
     for (call, code, hint, name) in cases {
@@ -349,8 +352,8 @@ fn a_codec_that_is_not_there_or_is_another() {
     batch.push(b"plain");
     assert_eq!(
         said(dir.path(), &wal.submit(&batch).unwrap_err()),
-        "the log stores payloads through codec 300, and the batch was made with no codec: make batches for this log \
-         with `Wal::batch`"
+        "the log stores payloads through codec 300, but the batch was made with no codec: make batches \
+         for this log with `Wal::batch`"
     );
     let lsn = wal.append(b"hidden").unwrap();
     wal.close().unwrap();
@@ -360,18 +363,18 @@ fn a_codec_that_is_not_there_or_is_another() {
     assert_eq!(
         said(dir.path(), &without),
         format!(
-            "DIR/{file}: the payload of the record at LSN {lsn} was encoded by codec 300, which this handle does not \
-             have. Nothing is wrong with the log: give the codec with `Options::codec` or `Options::decode_with`, or \
-             with `LogView::decode_with`"
+            "DIR/{file}: the payload of the record at LSN {lsn} was encoded by codec 300, which this \
+             handle does not have. The log is intact: pass the codec to `Options::codec` or \
+             `Options::decode_with`, or to `LogView::decode_with`"
         )
     );
     let another = options().codec(codec_support::xor(2)).open(dir.path()).unwrap().read(lsn).unwrap_err();
     assert_eq!(
         said(dir.path(), &another),
         format!(
-            "DIR/{file} at offset {}: codec 300 cannot decode the payload of the record at LSN {lsn}: another key. \
-             The stored bytes are those that were written, for their checksum is right: check whether the codec has \
-             the key, and is the version, that they were written with",
+            "DIR/{file} at offset {}: codec 300 cannot decode the payload of the record at LSN {lsn}: \
+             another key. The stored bytes match their checksum, so they are intact: check that the \
+             codec has the key and the version that they were written with",
             8192 + lsn.get()
         )
     );
@@ -401,7 +404,7 @@ fn an_open_log_that_refuses() {
     let said = |e: &Error| said(Path::new("sim"), e);
     assert_eq!(
         said(&wal.append([0; 60_000]).unwrap_err()),
-        "a record of 60000 bytes is over the limit of 57264 (`Options::max_record_size`). Nothing was submitted: \
+        "a record of 60000 bytes exceeds the limit of 57264 (`Options::max_record_size`). Nothing was submitted: \
          raise the limit, or split the record"
     );
     let mut batch = Batch::new();
@@ -410,13 +413,14 @@ fn an_open_log_that_refuses() {
     }
     assert_eq!(
         said(&wal.commit(&batch).unwrap_err()),
-        "a batch of 90048 bytes is over the limit of 57304, which follows from `Options::segment_size`: a batch is atomic \
-         and so lies in one segment. Nothing was submitted: split it, or use larger segments"
+        "a batch of 90048 bytes exceeds the limit of 57304, which follows from `Options::segment_size`: \
+         a batch is atomic, so it must fit into one segment. Nothing was submitted: split it, or use \
+         larger segments"
     );
     assert_eq!(
         said(&wal.read(lsn.plus(8)).unwrap_err()),
-        "no record starts at 48: the log ends at 4096. Addresses come from appending, from tickets, and from reading; none \
-         can be guessed"
+        "no record starts at 48: the log ends at 4096. Use addresses from appending, from tickets, or \
+         from reading; they cannot be guessed"
     );
     for _ in 0..60 {
         wal.append([2; 4000]).unwrap();
@@ -425,7 +429,7 @@ fn an_open_log_that_refuses() {
     let first = wal.first_lsn();
     assert_eq!(
         said(&wal.read(lsn).unwrap_err()),
-        format!("record {lsn} was released: the log starts at {first}. Read from there on")
+        format!("record {lsn} was released: the log starts at {first}. Read from there")
     );
     let other = options().threads(false).open_on(Arc::new(SimDisk::new())).unwrap();
     other.close().unwrap();
@@ -442,6 +446,6 @@ fn poisoned(disk: &SimDisk, wal: &Wal) {
     assert_eq!(
         after,
         "(Input/output error (os error 5)). What was acknowledged is safe; \
-         close the log, look into the cause, and open it again"
+         close the log, find the cause, and open it again"
     );
 }

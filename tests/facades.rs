@@ -178,12 +178,12 @@ fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
         batch.push(b"hangs");
         batch
     });
-    until("told", &|| told("seawall_stalls_total", "WARN a call to the disk hangs"));
+    until("told", &|| told("seawall_stalls_total", "WARN a disk call hangs"));
     let before = written.text();
     assert!(recorder.sum("seawall_stalls_ended_total") == 0 && !before.contains("has returned"), "{before}");
     gate.open();
     ticket.unwrap().wait().unwrap();
-    until("told", &|| told("seawall_stalls_ended_total", "WARN a call to the disk that hung has returned"));
+    until("told", &|| told("seawall_stalls_ended_total", "WARN a hanging disk call has returned"));
     wal.close().unwrap();
     let stats = wal.stats();
     assert_eq!(recorder.sum("seawall_stalls_total"), stats.stalls);

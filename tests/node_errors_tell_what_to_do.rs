@@ -67,13 +67,13 @@ fn configurations_that_cannot_work() -> Vec<Met> {
         ),
         met(
             started(NodeConfig::new(1).max_entry_size(5).max_unwritten_size(4)),
-            "group 7: invalid node configuration: max_unwritten_size 4 is below max_entry_size 5: an entry of that size \
-             could never be taken",
+            "group 7: invalid node configuration: max_unwritten_size 4 is below max_entry_size 5: an \
+             entry of that size could never be accepted",
         ),
         met(
             Node::new(NodeConfig::new(1), nobody).unwrap_err(),
-            "group 7: invalid node configuration: the group cannot be started, its configuration has no voters; create it \
-             with the members that it has",
+            "group 7: invalid node configuration: the group cannot be started: its configuration has no \
+             voters; create it with its members",
         ),
     ]
 }
@@ -90,8 +90,8 @@ fn a_directory_of_somebody_else() -> Vec<Met> {
         ),
         met(
             Node::new(NodeConfig::new(1), storage).unwrap_err(),
-            "group 7: node 1 was started over a directory that is pinned to no node. Pin the id with \
-             `RaftOptions::node_id` and check which directory this process was given",
+            "group 7: node 1 was started over a directory that is not pinned to any node. Pin the id \
+             with `RaftOptions::node_id` and check which directory this process was given",
         ),
     ]
 }
@@ -113,14 +113,15 @@ fn a_state_machine_that_does_not_fit() -> Vec<Met> {
     vec![
         met(
             one.start(NodeConfig::new(1).applied(6, 1)).unwrap_err(),
-            "group 7: the state machine says it applied up to 6, the log can go on from [0, 5]. Below: restore the state \
-             machine from the newest snapshot first. Above: the log is older than the state machine, they do not belong \
-             together",
+            "group 7: the state machine says it applied up to 6, but the log can continue only from [0, \
+             5]. If below: restore the state machine from the newest snapshot first. If above: the log \
+             is older than the state machine, so they do not belong together",
         ),
         met(
             one.start(NodeConfig::new(1).applied(4, 2)).unwrap_err(),
-            "group 7: the state machine applied index 4 of term 2, the log has term 1 there: they do not belong together. \
-             Check which directory this process was given, or restore the state machine from this log's newest snapshot",
+            "group 7: the state machine applied index 4 with term 2, but the log has term 1 there, so \
+             they do not belong together. Check which directory this process was given, or restore the \
+             state machine from this log's newest snapshot",
         ),
     ]
 }
@@ -130,18 +131,18 @@ fn requests_to_one_who_does_not_lead() -> Vec<Met> {
     let nobody = group.node(2).propose(b"a".to_vec(), SOON).unwrap_err();
     group.elect(1);
     vec![
-        met(nobody, "group 7: this node is not the leader: none is known, ask again later"),
+        met(nobody, "group 7: this node is not the leader: none is known, so ask again later"),
         met(
             group.node(2).propose(b"a".to_vec(), SOON).unwrap_err(),
             "group 7: this node is not the leader: ask node 1, which is",
         ),
         met(
             group.node(1).transfer_leader(9).unwrap_err(),
-            "group 7: node 9 is none of the other members: check the id, and drop what came from it",
+            "group 7: node 9 is not another member: check the id, and drop messages from it",
         ),
         met(
             group.node(1).report_snapshot(1, true).unwrap_err(),
-            "group 7: node 1 is none of the other members: check the id, and drop what came from it",
+            "group 7: node 1 is not another member: check the id, and drop messages from it",
         ),
     ]
 }
@@ -167,19 +168,19 @@ fn proposals_that_are_not_taken() -> Vec<Met> {
     vec![
         met(
             too_large,
-            "group 7: an entry of 1024 bytes is over the limit of 1000 (`NodeConfig::max_entry_size`, and what a record of \
-             the log has room for): split it, or raise the limit on every member",
+            "group 7: an entry of 1024 bytes exceeds the limit of 1000 (`NodeConfig::max_entry_size`, \
+             and what fits into a record of the log): split it, or raise the limit on every member",
         ),
-        met(busy, "group 7: 636 bytes wait for being written: drive the node, and try again"),
+        met(busy, "group 7: 636 bytes are waiting to be written: drive the node and try again"),
         met(
             too_much,
-            "group 7: the proposal was not taken: too many bytes wait for being committed \
+            "group 7: the proposal was not accepted: too many bytes are waiting to be committed \
              (`NodeConfig::max_uncommitted_size`); propose it again later",
         ),
         met(
             group.node(1).propose(b"a".to_vec(), SOON).unwrap_err(),
-            "group 7: the proposal was not taken: leadership is being transferred; propose it again when that is over, at \
-             the leader of then",
+            "group 7: the proposal was not accepted: leadership is being transferred; propose it again \
+             afterwards, at the leader at that time",
         ),
     ]
 }
@@ -196,10 +197,10 @@ fn changes_of_the_configuration() -> Vec<Met> {
             change(1, ConfChangeType::RemoveNode),
             "it removes or demotes the leader; transfer leadership first",
         ),
-        refused(change(0, ConfChangeType::AddNode), "0 is no node id; number the nodes from 1"),
+        refused(change(0, ConfChangeType::AddNode), "0 is not a valid node id; number the nodes from 1"),
         refused(
             ConfChangeV2::default(),
-            "an empty change leaves a joint state, and the group is in none; there is nothing to do",
+            "an empty change leaves a joint state, but the group is not in one; there is nothing to do",
         ),
     ]
 }
@@ -223,20 +224,22 @@ fn messages_that_are_refused() -> Vec<Met> {
     vec![
         said(
             message(MessageType::MsgHeartbeat, 1, 3, 9),
-            "group 7: a message for node 3 came to node 2; check the peers' addresses",
+            "group 7: a message for node 3 reached node 2; check the peers' addresses",
         ),
         said(
             message(MessageType::MsgAppendResponse, 4, 2, 1),
-            "group 7: node 4 is none of the other members: check the id, and drop what came from it",
+            "group 7: node 4 is not another member: check the id, and drop messages from it",
         ),
         said(
             gap,
-            "group 7: MsgAppend from node 1 refused: its entries have a gap. Drop it; raft sends again what is needed",
+            "group 7: MsgAppend from node 1 refused: its entries have a gap. Drop it; raft resends what \
+             is needed",
         ),
         said(
             ahead,
-            "group 7: leader 1 has proof that this node stored up to 5, its log ends at 0: acknowledged entries are gone. \
-             Remove this node from the group and add it again under a new id",
+            "group 7: leader 1 has proof that this node stored entries up to 5, but its log ends at 0: \
+             acknowledged entries are gone. Remove this node from the group and add it again under a new \
+             id",
         ),
     ]
 }
@@ -245,7 +248,8 @@ fn reports_that_are_out_of_order() -> Vec<Met> {
     let mut one = one_with(5);
     let mut said = |index, range: &str| {
         let expected = format!(
-            "group 7: applied {index} reported, expected one of {range}: report what was handed out, in its order"
+            "group 7: applied {index} was reported, but expected one of {range}: report what was handed \
+             out, in order"
         );
         met(one.node().report_applied(index).unwrap_err(), expected)
     };
@@ -261,11 +265,12 @@ fn snapshots_and_compaction() -> Vec<Met> {
     vec![
         met(
             beyond,
-            "group 7: no snapshot at index 6: the state machine has applied 1 to 5; take one of these",
+            "group 7: no snapshot at index 6: the state machine has applied 1 to 5; choose one of these",
         ),
         met(
             save(&mut one, 3),
-            "group 7: no snapshot at index 3: the newest snapshot is at 4; keep that one, or take one above it",
+            "group 7: no snapshot at index 3: the newest snapshot is at 4; keep that one, or choose an \
+             index above it",
         ),
         met(
             without,
@@ -293,15 +298,16 @@ fn not_at_this_moment() -> Vec<Met> {
     vec![
         met(
             learner.node().campaign().unwrap_err(),
-            "group 7: not now: this node is no voter; add it as one first",
+            "group 7: not now: this node is not a voter; add it as one first",
         ),
         met(
             early,
-            "group 7: not now: nothing of this leader's term is committed yet; drive the node, and ask again",
+            "group 7: not now: this leader has not committed an entry of its term yet; drive the node \
+             and ask again",
         ),
         met(
             two.node().campaign().unwrap_err(),
-            "group 7: not now: the log is being written; drive the node, and try again",
+            "group 7: not now: the log is being written; drive the node and try again",
         ),
     ]
 }
@@ -340,9 +346,9 @@ fn damage_under_an_open_log() -> Met {
     let offset = at as u64 - 24 - 4;
     let (lsn, end) = (offset - DATA_START, offset - DATA_START + 48);
     let expected = format!(
-        "DIR/{name} at offset {offset}: a payload does not match its checksum (LSN {lsn} to {end}); it hits stream 7 \
-         [5..=5]. Nothing was changed: keep the directory as it is and restore this node from a replica or a backup; where \
-         there is none, `seawall repair` shows what can be kept"
+        "DIR/{name} at offset {offset}: a payload does not match its checksum (LSN {lsn} to {end}); it \
+         affects stream 7 [5..=5]. Nothing was changed: keep the directory as it is, and restore this \
+         node from a replica or a backup; without either, `seawall repair` shows what can be kept"
     );
     met_in(&dir, e, expected)
 }
@@ -356,9 +362,9 @@ fn poisoned() -> (Member, Proposal, String) {
     let open = one.node().propose(b"a".to_vec(), SOON).unwrap();
     one.settle();
     let said = format!(
-        "group 7: the node has failed and does nothing any more: the log is poisoned: fdatasync DIR/{name} failed earlier \
-         (Input/output error (os error 5)). What was acknowledged is safe; close the log, look into the cause, and open it \
-         again. Reopen the log and start it again"
+        "group 7: the node has failed and is inactive: the log is poisoned: fdatasync DIR/{name} failed \
+         earlier (Input/output error (os error 5)). What was acknowledged is safe; close the log, find \
+         the cause, and open it again. Reopen the log and start it again"
     );
     (one, open, said)
 }

@@ -70,32 +70,31 @@ fn refused(call: impl Fn(&mut WriteBatch) -> Result<()>) -> Error {
 
 fn entries_that_do_not_fit() -> Vec<Met> {
     vec![
-        met(
-            refused(|b| b.append(7, &[entry(42, 3)])),
-            "group 7: entry 42 would leave a gap: append from 41 on",
-        ),
+        met(refused(|b| b.append(7, &[entry(42, 3)])), "group 7: entry 42 would leave a gap: append from 41"),
         met(
             refused(|b| b.append(7, &[entry(10, 2)])),
-            "group 7: entry 10 is below the first index 11: what lies there was compacted. Go on from 11, or from a \
-             snapshot",
+            "group 7: entry 10 is below the first index 11: entries there were compacted. Continue from \
+             11, or from a snapshot",
         ),
         met(
             refused(|b| b.append(7, &[entry(25, 9)])),
-            "group 7: entry 25 would overwrite a committed one (commit is 25): refuse the message that it came with, and \
-             check that this directory is the node's own",
+            "group 7: entry 25 would overwrite a committed one (commit is 25): reject the message that \
+             contained it, and check that this directory is the node's own",
         ),
         met(
             refused(|b| b.append(7, &[entry(41, 3), entry(43, 3)])),
-            "group 7: entry 43 follows where 42 was due: entries of one call are consecutive, split it",
+            "group 7: entry 43 follows where 42 was expected: entries of one call must be consecutive, \
+             so split it",
         ),
         met(
             refused(|b| b.append(7, &[entry(41, 2)])),
-            "group 7: entry 41 has term 2, the one before it has 3. Terms never fall: refuse the message that it came with",
+            "group 7: entry 41 has term 2, but the one before it has 3. Terms must never fall: reject \
+             the message that contained it",
         ),
         met(
             refused(|b| b.install_snapshot(7, &snapshot(u64::MAX, 3, &[1]))),
-            "group 7: index 18446744073709551615 is the highest number there is, the log needs one after its last: refuse \
-             what it came with",
+            "group 7: index 18446744073709551615 is the highest possible number, but the log needs the \
+             one after its last index: reject its source",
         ),
     ]
 }
@@ -104,11 +103,13 @@ fn hard_states_that_fall_or_run_ahead() -> Vec<Met> {
     vec![
         met(
             refused(|b| b.set_hard_state(7, &hard(2, 2, 25))),
-            "group 7: HardState term 2 is below the stored 3. Terms never fall: store the HardStates in raft's order",
+            "group 7: HardState term 2 is below the stored 3. Terms must never fall: store the \
+             HardStates in raft's order",
         ),
         met(
             refused(|b| b.set_hard_state(7, &hard(3, 2, 24))),
-            "group 7: HardState commit 24 is below the stored 25. It never falls: store the HardStates in raft's order",
+            "group 7: HardState commit 24 is below the stored 25. It must never fall: store the \
+             HardStates in raft's order",
         ),
         met(
             refused(|b| b.set_hard_state(7, &hard(3, 1, 25))),
@@ -117,7 +118,7 @@ fn hard_states_that_fall_or_run_ahead() -> Vec<Met> {
         ),
         met(
             refused(|b| b.set_hard_state(7, &hard(3, 2, 41))),
-            "group 7: HardState commit 41 is beyond the last index 40; append the entries first",
+            "group 7: HardState commit 41 is beyond the last index 40: append the entries first",
         ),
     ]
 }
@@ -126,23 +127,25 @@ fn states_of_the_state_machine_out_of_order() -> Vec<Met> {
     vec![
         met(
             refused(|b| b.set_applied(7, 26, 3)),
-            "group 7: applied 26 is beyond commit 25; store the HardState first or in the same batch",
+            "group 7: applied 26 is beyond commit 25: store the HardState first or in the same batch",
         ),
         met(
             refused(|b| b.set_applied(7, 19, 2)),
-            "group 7: applied 19 is below the stored 20. It never falls: report what is applied in order",
+            "group 7: applied 19 is below the stored 20. It must never fall: report what is applied in order",
         ),
         met(
             refused(|b| b.set_applied(7, 22, 2)),
-            "group 7: index 22 has term 3, not 2: take the term from the log, or check what it came with",
+            "group 7: index 22 has term 3, not 2: take the term from the log, or check its source",
         ),
         met(
             refused(|b| b.set_conf_state(7, 17, &conf(&[1]))),
-            "group 7: ConfState of index 17 is older than the stored one of 18: store them in the order of their changes",
+            "group 7: ConfState of index 17 is older than the stored one of index 18: store them in the \
+             order of their changes",
         ),
         met(
             refused(|b| b.set_conf_state(7, 26, &conf(&[1]))),
-            "group 7: ConfState of index 26 is beyond commit 25; store the HardState first or in the same batch",
+            "group 7: ConfState of index 26 is beyond commit 25: store the HardState first or in the \
+             same batch",
         ),
     ]
 }
@@ -155,7 +158,7 @@ fn compaction_of_what_is_needed() -> Vec<Met> {
         ),
         met(
             refused(|b| b.compact(7, 16)),
-            "group 7: compaction to 16 is beyond the newest snapshot (15, 0 = none); save a snapshot first",
+            "group 7: compaction to 16 is beyond the newest snapshot (15, 0 = none): save a snapshot first",
         ),
     ]
 }
@@ -165,20 +168,21 @@ fn snapshots_to_install() -> Vec<Met> {
         refused(move |b| b.install_snapshot(7, &snapshot(index, term, voters)))
     };
     vec![
-        met(install(20, 3, &[1]), "group 7: snapshot at 20 is out of date, commit is 25: ignore it"),
+        met(install(20, 3, &[1]), "group 7: snapshot at 20 is out of date because commit is 25: ignore it"),
         met(
             install(50, 2, &[1]),
-            "group 7: snapshot at 50 has term 2, which is below 3, the term before it: refuse it, it is of another history",
+            "group 7: snapshot at 50 has term 2, which is below 3, the term before it: reject it, \
+             because it belongs to another history",
         ),
         met(
             install(50, 3, &[]),
-            "group 7: snapshot at 50 has an empty ConfState, and nobody could be elected from it: make it with the \
-             members of that index",
+            "group 7: snapshot at 50 has an empty ConfState, so no leader could be elected from it: \
+             create it with the members at that index",
         ),
         met(
             another_snapshot_than_raft_s(),
-            "group 7: the snapshot to be installed is at 0, what was received at 50 differs in index, term or members, or \
-             is another group's; receive that one",
+            "group 7: the snapshot to be installed is at 0; the one received at 50 differs in index, \
+             term or members, or belongs to another group: receive the right one",
         ),
     ]
 }
@@ -196,7 +200,7 @@ fn snapshots_to_save() -> Vec<Met> {
     let node = seasoned();
     let save = |index| node.group(7).save_snapshot(index, conf(&[1]), b"x").unwrap_err();
     vec![
-        met(save(21), "group 7: snapshot at 21 is beyond the applied index 20; record what is applied first"),
+        met(save(21), "group 7: snapshot at 21 is beyond the applied index 20: record what is applied first"),
         met(save(14), "group 7: snapshot at 14 is not newer than the one at 15: keep that one"),
     ]
 }
@@ -254,8 +258,8 @@ fn a_wrong_directory() -> Vec<Met> {
         met_in(
             &dir,
             RaftOptions::new().node_id(2).open(&dir).unwrap_err(),
-            "DIR belongs to owner 1, it was opened as owner 2. Check the directory and the identity that the program was \
-             started with",
+            "DIR belongs to owner 1, but was opened as owner 2. Check the directory and the identity \
+             that the program was started with",
         ),
     ]
 }
@@ -269,8 +273,8 @@ fn snapshot_file(dir: &Path) -> (PathBuf, String) {
     (files[0].clone(), name)
 }
 
-const DAMAGED: &str = "it hits stream 7 [15..=15]. Nothing was changed: keep the directory as it is and restore this node \
-                       from a replica or a backup";
+const DAMAGED: &str = "it affects stream 7 [15..=15]. Nothing was changed: keep the directory as it is, \
+                       and restore this node from a replica or a backup";
 
 fn a_damaged_snapshot() -> Vec<Met> {
     let mut node = seasoned();
@@ -308,8 +312,8 @@ fn a_snapshot_of_a_newer_release() -> Vec<Met> {
         node.dir.path(),
         newer,
         format!(
-            "{name}: format version 2 is not supported, this build reads up to 1. The file is not damaged: open it with a \
-             newer release"
+            "{name}: format version 2 is not supported; this build reads up to 1. The file is not \
+             damaged: open it with a newer release"
         ),
     )]
 }
@@ -335,7 +339,7 @@ fn a_failing_disk() -> Vec<Met> {
     batch.append(7, &[entry(1, 1)]).unwrap();
     let expected = format!(
         "the log is poisoned: fdatasync {segment} failed earlier (Input/output error (os error 5)). What was acknowledged is \
-         safe; close the log, look into the cause, and open it again"
+         safe; close the log, find the cause, and open it again"
     );
     vec![met_in(Path::new("sim"), log.commit(batch).unwrap_err(), expected)]
 }
@@ -352,9 +356,9 @@ fn a_codec_that_is_not_given() -> Vec<Met> {
         node.dir.path(),
         without,
         format!(
-            "DIR/{name}: the payload of the record at LSN 40 was encoded by codec 300, which this handle does not have. \
-             Nothing is wrong with the log: give the codec with `Options::codec` or `Options::decode_with`, or with \
-             `LogView::decode_with`"
+            "DIR/{name}: the payload of the record at LSN 40 was encoded by codec 300, which this handle \
+             does not have. The log is intact: pass the codec to `Options::codec` or \
+             `Options::decode_with`, or to `LogView::decode_with`"
         ),
     )]
 }
@@ -413,8 +417,9 @@ fn contradiction() -> (Error, String) {
 
 fn cannot_be_understood(lsn: Lsn, index: u64, problem: &str) -> String {
     format!(
-        "the record at LSN {lsn} (group 7, index {index}) cannot be understood: {problem}. Nothing was changed: open it with \
-         the release that wrote it; if that refuses too, restore this node from a replica or a backup"
+        "the record at LSN {lsn} (group 7, index {index}) cannot be interpreted: {problem}. Nothing was \
+         changed: open it with the release that wrote it; if that also refuses, restore this node from a \
+         replica or a backup"
     )
 }
 
@@ -426,8 +431,8 @@ fn lacking() -> Vec<(Error, String)> {
     let whole = |label: (u8, u64, u64, u64), payload: &[u8], what: &str| {
         let (e, _) = opened_with(|batch| record(batch, label, payload));
         let expected = format!(
-            "group {} is not whole: {what}. Nothing was changed: keep the directory as it is and restore this node from a \
-             replica or a backup",
+            "group {} is incomplete: {what}. Nothing was changed: keep the directory as it is, and \
+             restore this node from a replica or a backup",
             label.1
         );
         (e, expected)

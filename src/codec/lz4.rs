@@ -1,4 +1,4 @@
-//! LZ4, by `lz4_flex`, in its variants without `unsafe`.
+//! LZ4, from `lz4_flex`, in its variants without `unsafe`.
 //!
 //! ```text
 //!  0  u32 length of the payload in bytes
@@ -15,20 +15,20 @@ use crate::error::DecodeError;
 
 const LENGTH: usize = 4;
 
-/// Below this a payload is not worth the trouble.
+/// Payloads shorter than this are not worth compressing.
 const LEAST: usize = 64;
 
-/// The most payload bytes that one byte of an LZ4 block can stand for.
+/// The maximum number of payload bytes that one byte of an LZ4 block can produce.
 const MOST_PER_BYTE: u64 = 255;
 
-/// Compresses payloads with LZ4. What gets shorter by less than a sixteenth is stored as it is.
+/// Compresses payloads with LZ4. A payload that would shrink by less than a sixteenth is stored as it is.
 ///
-/// Its number is 1.
+/// The codec's number is 1.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lz4;
 
 impl Lz4 {
-    /// Its number in the log.
+    /// The codec's number in the log.
     pub const ID: NonZeroU16 = NonZeroU16::MIN;
 }
 
@@ -69,12 +69,12 @@ impl Codec for Lz4 {
             return Err(DecodeError::TooLong { len: announced.into(), max: max_len as u64 });
         }
         if u64::from(announced) > MOST_PER_BYTE.saturating_mul(block.len() as u64) {
-            return invalid(format!("{} bytes of LZ4 cannot be {len} bytes", block.len()));
+            return invalid(format!("{} bytes of LZ4 cannot expand to {len} bytes", block.len()));
         }
         out.resize(len, 0);
         match decompress_into(block, out) {
             Ok(found) if found == len => Ok(()),
-            Ok(found) => invalid(format!("the LZ4 block has {found} bytes, {len} were announced")),
+            Ok(found) => invalid(format!("the LZ4 block has {found} bytes, but {len} were announced")),
             Err(e) => invalid(format!("LZ4: {e}")),
         }
     }
@@ -110,7 +110,7 @@ mod tests {
                 prop_assert!(out.len() < payload.len());
                 prop_assert_eq!(decoded(&out, payload.len()).unwrap(), payload);
             } else {
-                prop_assert!(payload.len() < 1000, "two bits a byte were not worth it: {}", payload.len());
+                prop_assert!(payload.len() < 1000, "two bits a byte were not compressed: {}", payload.len());
             }
         }
 

@@ -1,4 +1,4 @@
-//! A payload's way into the log and back, through a codec of one's own: compression, or encryption.
+//! Codecs: transform payloads on their way into the log and back, for compression or encryption.
 //!
 //! ```text
 //!  push ── parts ──> Codec::encode ──> record: id of the codec, stored bytes, their length and checksum
@@ -6,9 +6,9 @@
 //!  Record::payload <── Codec::decode <───┴─ read, and verified, first
 //! ```
 //!
-//! **Invariants.** A record says by which codec it was encoded, or that it is stored as it was given; nothing is guessed
-//! from its bytes. What is decoded has verified before. Into a log with a codec goes no batch that was made without it; only
-//! what is stored in the log already may be written again as it is.
+//! **Invariants.** A record states which codec encoded it, or that it is stored unchanged; nothing is guessed from
+//! its bytes. Only verified bytes are decoded. A log with a codec accepts no batch that was made without it; only
+//! data already stored in the log may be rewritten as it is.
 
 #[cfg(feature = "lz4")]
 mod lz4;
@@ -22,33 +22,33 @@ pub use lz4::Lz4;
 
 use crate::error::DecodeError;
 
-/// Encodes payloads for the log and decodes them: [`Options::codec`](crate::Options::codec).
+/// Encodes and decodes payloads; see [`Options::codec`](crate::Options::codec).
 ///
-/// Each record is encoded by itself. What is not encoded: labels (in the Raft layer group, index and term), lengths,
-/// payloads of no bytes, summaries in footers (in the Raft layer HardStates and ConfStates), and files beside the log, the
-/// snapshots' among them.
+/// Each record is encoded separately. Not encoded: labels (in the Raft layer group, index and term), lengths, empty
+/// payloads, summaries in footers (in the Raft layer HardStates and ConfStates), and files beside the log, including
+/// snapshots.
 ///
-/// The methods are called by the thread that pushes into a batch, or reads; under no lock of the log.
+/// The methods are called on the thread that pushes into a batch or reads, without holding any lock of the log.
 pub trait Codec: Send + Sync {
-    /// The codec's number in the log, the same for as long as there are records that it encoded. Numbers below 256 are
-    /// this crate's.
+    /// The codec's number in the log. It must not change while the log holds records that the codec encoded. Numbers
+    /// below 256 are reserved for this crate.
     fn id(&self) -> NonZeroU16;
 
-    /// Appends the encoded form of a payload, given in pieces, to `out`, which is empty. `false` when the payload is to
-    /// be stored as it is; then what is in `out` is not looked at. A codec that encrypts must always return `true`; otherwise
-    /// the payload is stored unencrypted.
+    /// Appends the encoded form of a payload, given in pieces, to `out`, which is empty. Returns `false` if the
+    /// payload should be stored as it is; then `out` is ignored. A codec that encrypts must always return `true`;
+    /// otherwise the payload is stored unencrypted.
     fn encode(&self, payload: &[&[u8]], out: &mut Vec<u8>) -> bool;
 
-    /// Appends the payload that was encoded as `stored` to `out`, which is empty. It must refuse what would be longer
-    /// than `max_len` before it has memory for that. `stored` verified: it is, to 32 bits, what
-    /// [`encode`](Codec::encode) gave.
+    /// Decodes `stored` and appends the payload to `out`, which is empty. If the payload would be longer than
+    /// `max_len`, it must refuse before allocating memory for it. `stored` has been verified: up to a 32-bit
+    /// checksum, it is what [`encode`](Codec::encode) produced.
     ///
     /// # Errors
-    /// Why these bytes have no payload.
+    /// Why these bytes cannot be decoded.
     fn decode(&self, stored: &[u8], max_len: usize, out: &mut Vec<u8>) -> Result<(), DecodeError>;
 }
 
-/// What payloads of new records go through.
+/// Encodes the payloads of new records.
 #[derive(Clone, Default)]
 pub(crate) struct Encoder(Option<Arc<dyn Codec>>);
 
@@ -59,7 +59,7 @@ impl fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// Payloads are stored as they are given.
+    /// Stores payloads unchanged.
     pub(crate) const fn none() -> Self {
         Encoder(None)
     }
@@ -72,7 +72,7 @@ impl Encoder {
         self.0.as_ref().map(|codec| codec.id())
     }
 
-    /// Whether both are the same codec, not only one of the same number: it may have another key.
+    /// Whether both are the same codec, not merely two with the same number: another one may have another key.
     #[inline]
     pub(crate) fn is(&self, other: &Encoder) -> bool {
         match (&self.0, &other.0) {
@@ -82,7 +82,7 @@ impl Encoder {
         }
     }
 
-    /// The number of the codec that encoded the payload into `out`; `None` when it is to be stored as it is.
+    /// The number of the codec that encoded the payload into `out`; `None` if it should be stored as it is.
     #[inline]
     pub(crate) fn encode(&self, payload: &[&[u8]], out: &mut Vec<u8>) -> Option<NonZeroU16> {
         let codec = self.0.as_ref()?;
@@ -94,20 +94,20 @@ impl Encoder {
     }
 }
 
-/// What stored payloads are decoded by.
+/// Decodes stored payloads.
 #[derive(Clone)]
 pub(crate) struct Decoder {
     codecs: Vec<Arc<dyn Codec>>,
-    /// No payload is longer.
+    /// The maximum payload size.
     max_len: usize,
 }
 
 /// Why a payload was not decoded.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// Nobody knows how.
+    /// The codec is not known.
     Unknown,
-    /// The codec could not.
+    /// The codec failed.
     Failed(DecodeError),
 }
 
@@ -118,12 +118,12 @@ impl fmt::Debug for Decoder {
 }
 
 impl Decoder {
-    /// Knows no codec yet.
+    /// A decoder that knows no codec yet.
     pub(crate) const fn new(max_len: usize) -> Self {
         Decoder { codecs: Vec::new(), max_len }
     }
 
-    /// Takes one more codec. `false` when it has one of this number, and not this one.
+    /// Adds a codec. `false` if there already is a different one with this number.
     pub(crate) fn add(&mut self, codec: Arc<dyn Codec>) -> bool {
         let same = self.codecs.iter().find(|known| known.id() == codec.id());
         if let Some(known) = same {

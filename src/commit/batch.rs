@@ -1,4 +1,4 @@
-//! Batches: records framed and checksummed by the thread that has them, before anybody knows their address.
+//! Batches: records framed and checksummed on the caller's thread, before their addresses are known.
 
 use std::num::NonZeroU16;
 
@@ -7,23 +7,24 @@ use crate::format::record::{RECORD_ALIGN, encode_unsealed, record_len};
 use crate::lsn::{Label, Lsn};
 use crate::segment::StoredRecord;
 
-/// Records that are committed together: after any crash all of them are there, or none.
+/// Records that are committed together: after a crash either all of them are there or none.
 ///
 /// Building a batch takes no lock. A batch can be submitted by value or by reference, and a reference more than once.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Whole records, their headers' checksums not yet bound to an address.
+    /// Whole records; their header checksums are not yet bound to an address.
     body: Vec<u8>,
     records: usize,
-    /// The largest payload that was pushed.
+    /// The largest payload pushed.
     largest: u64,
-    /// What payloads go through: that of the log that the batch is for.
+    /// Encodes payloads: the codec of the log that the batch is for.
     encoder: Encoder,
     /// The encoded payload, before its length is known.
     encoded: Vec<u8>,
 }
 
-/// Where a record of a batch lies, counted from the batch's first record. See [`Ticket::lsn_of`](crate::Ticket::lsn_of).
+/// The position of a record within a batch, relative to its first record. See
+/// [`Ticket::lsn_of`](crate::Ticket::lsn_of).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordOffset(u64);
 
@@ -34,7 +35,7 @@ impl RecordOffset {
         self.0
     }
 
-    /// The record's address, when the batch's first record has address `first`.
+    /// The record's address if the batch's first record has address `first`.
     #[must_use]
     pub const fn from_first(self, first: Lsn) -> Lsn {
         first.plus(self.0)
@@ -42,7 +43,7 @@ impl RecordOffset {
 }
 
 impl Batch {
-    /// An empty batch, for a log that has no codec; [`Wal::batch`](crate::Wal::batch) makes one for any log.
+    /// An empty batch for a log without a codec; [`Wal::batch`](crate::Wal::batch) makes one for any log.
     #[must_use]
     pub const fn new() -> Self {
         Batch::through(Encoder::none())
@@ -65,16 +66,16 @@ impl Batch {
         self.add(None, &[payload.as_ref()])
     }
 
-    /// Adds a record with a label; its payload is the `parts`, joined.
+    /// Adds a record with a label; its payload is the concatenation of `parts`.
     pub fn push_labelled(&mut self, label: Label, parts: &[&[u8]]) -> RecordOffset {
         self.add(Some(label), parts)
     }
 
-    /// Adds a record of a log once more, under another label, its payload as it is stored there: neither decoded nor
-    /// encoded. So it takes no more than it did, whatever codec the log has by now; and it was accepted before, so
-    /// [`Options::max_record_size`](crate::Options::max_record_size) is not applied to it again.
+    /// Adds an existing record of a log again under another label, with its payload as stored: neither decoded nor
+    /// encoded. So its size does not change, whatever codec the log has by now. As it was accepted before,
+    /// [`Options::max_record_size`](crate::Options::max_record_size) does not apply again.
     ///
-    /// The batch is for the log that the record is from, or one that has the codec of the record.
+    /// The batch must be for the log that the record comes from, or for one that has the record's codec.
     pub fn push_stored(&mut self, label: Label, record: &StoredRecord) -> RecordOffset {
         let offset = RecordOffset(self.body.len() as u64);
         self.records += 1;
@@ -85,7 +86,8 @@ impl Batch {
     fn add(&mut self, label: Option<Label>, parts: &[&[u8]]) -> RecordOffset {
         let offset = RecordOffset(self.body.len() as u64);
         self.records += 1;
-        // The limit is on what is given. That what is stored may be longer matters only where no log could hold it.
+        // The limit applies to the payload before encoding. A larger encoded form matters only if no log could hold
+        // it.
         let given = match self.encoder.encode(parts, &mut self.encoded) {
             Some(codec) => match frame(&mut self.body, label, Some(codec), &[&self.encoded]) {
                 stored if stored > u64::from(u32::MAX) => stored,
@@ -97,32 +99,32 @@ impl Batch {
         offset
     }
 
-    /// How many records there are.
+    /// Number of records.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.records
     }
 
-    /// Whether there is no record.
+    /// Whether the batch has no records.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.records == 0
     }
 
-    /// How many bytes the batch takes in the log, without the block it becomes part of.
+    /// Bytes that the batch takes in the log, not counting the block that it becomes part of.
     #[must_use]
     pub fn size_in_log(&self) -> u64 {
         self.body.len() as u64
     }
 
-    /// Removes all records and keeps the memory.
+    /// Removes all records but keeps the allocated memory.
     pub fn clear(&mut self) {
         self.body.clear();
         self.records = 0;
         self.largest = 0;
     }
 
-    /// The size in the log of one record that stores `payload` bytes.
+    /// Size in the log of one record with `payload` stored bytes.
     #[must_use]
     pub fn record_size(payload: u64, labelled: bool) -> u64 {
         record_len(payload, labelled)
@@ -145,7 +147,8 @@ fn total(parts: &[&[u8]]) -> u64 {
     parts.iter().map(|p| p.len() as u64).sum()
 }
 
-/// Appends a record to `body`. A payload that no log can hold is not copied: submitting the batch reports its length.
+/// Appends a record to `body`. A payload too large for any log is not copied: submitting the batch reports its
+/// length.
 fn frame(body: &mut Vec<u8>, label: Option<Label>, codec: Option<NonZeroU16>, parts: &[&[u8]]) -> u64 {
     let len = total(parts);
     if let Ok(len) = u32::try_from(len) {
@@ -160,7 +163,7 @@ impl AsRef<Batch> for Batch {
     }
 }
 
-// A batch is copied behind other records, so it must end where one may begin.
+// Batches are copied back to back, so each must end where a record may begin.
 const _: () = assert!(RECORD_ALIGN.is_power_of_two());
 
 #[cfg(test)]

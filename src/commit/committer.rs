@@ -1,4 +1,5 @@
-//! The committer: a thread that flushes what nobody waits for, and marks the log when it falls idle.
+//! The committer: a thread that flushes blocks no caller waits for, and writes a marker block when the log falls
+//! idle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +13,11 @@ use crate::sync::{Mutex, MutexGuard};
 
 const COMMITTER: &str = "seawall-commit";
 
-/// While blocks come and go the committer looks no more often.
+/// While blocks keep coming, the committer checks no more often than this.
 const LEAST_REST: Duration = Duration::from_millis(1);
 
 impl Pipeline {
-    /// Starts the committer unless it runs.
+    /// Starts the committer unless it is running.
     pub(super) fn start_committer(self: &Arc<Self>) -> Result<()> {
         if self.committer_started.load(Ordering::Acquire) || !self.options.threads {
             return Ok(());
@@ -32,7 +33,7 @@ impl Pipeline {
     }
 
     fn run(&self) {
-        // Before the lock, so that it goes after it.
+        // Before the lock, so that it is dropped after it.
         let _ends = self.ends(COMMITTER);
         let mut state = self.state.lock();
         let mut seen = None;
@@ -50,7 +51,7 @@ impl Pipeline {
         }
     }
 
-    /// Flushes until nothing is staged, as the owner, and gives the flush up.
+    /// Flushes until nothing is staged, as the owner, then gives up the flush.
     fn flush_all<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         while state.poison.is_none()
             && let Some(block) = state.take_front()
@@ -70,27 +71,28 @@ impl Pipeline {
         state
     }
 
-    /// Sleeps while there is nothing to do for it; stages a marker block if the log was idle for long enough. `seen` is the block
-    /// that was in flight when it last fell asleep.
+    /// Sleeps while there is nothing to do; stages a marker block if the log has been idle long enough. `seen` is the
+    /// block that was in flight when the committer last fell asleep.
     ///
     /// ```text
-    ///  the log is idle, no marker is due without limit, until it is woken
-    ///  blocks come and go                a little longer than the idle time, woken by none of them
-    ///  one block takes longer than that  until that is overdue, or the block arrives
-    ///  a marker may be due               what is left of the idle time
-    ///  others work                       until a call of theirs is overdue
+    ///  situation                         how long it sleeps
+    ///  idle log, no marker due           without limit, until woken
+    ///  blocks keep coming                slightly longer than the idle time, not woken by blocks
+    ///  one block takes longer            until that block is overdue or arrives
+    ///  a marker may be due               the rest of the idle time
+    ///  other threads at work             until one of their calls is overdue
     /// ```
     fn rest(&self, state: &mut MutexGuard<'_, State>, seen: &mut Option<BlockSeq>) {
         let (before, flight) = (state.next_seq, state.flight.as_ref().map(|f| f.seq));
         let lasts = flight.is_some() && *seen == flight;
         *seen = flight;
         let (idle, limit) = (self.options.idle_marker, self.monitor.limit());
-        // A sync that takes an eighth of the idle time still costs no second look before the marker block.
+        // A sync that takes an eighth of the idle time then still causes no extra wake-up before the marker block.
         let soon = idle.max(LEAST_REST).saturating_add(idle / 8).min(limit);
         let due = state.unwitnessed && state.poison.is_none() && !state.closed;
         let time = match state.flushing {
             true if !lasts => Some(soon),
-            // Its call may not have begun yet.
+            // The call may not have begun yet.
             true => Some(self.monitor.next_look().unwrap_or(limit)),
             false => {
                 let marker = due.then(|| idle.saturating_sub(state.arrived.elapsed()).max(LEAST_REST));
@@ -116,8 +118,8 @@ impl Pipeline {
         }
     }
 
-    /// Flushes what is staged, marks the end, and ends the threads, the segment manager's when it has done what it was asked
-    /// for. Later calls find nothing to do.
+    /// Flushes what is staged, writes a final marker block, and ends the threads; the segment manager first finishes
+    /// what was asked of it. Later calls find nothing to do.
     pub(crate) fn close(&self) -> Result<()> {
         self.opener.check()?;
         let _ends = self.ends("the thread that closed the log");
@@ -149,7 +151,7 @@ impl Pipeline {
 fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
     let handle = thread.lock().take();
     if let Some(handle) = handle {
-        // If it panicked, `Ends` has told everybody.
+        // If it panicked, `Ends` has already informed all waiters.
         drop(handle.join());
     }
 }

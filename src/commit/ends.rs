@@ -1,8 +1,9 @@
-//! What becomes of the others when a thread that they wait for panics.
+//! What happens to waiters when the thread they wait for panics.
 
-/// Held by a thread that others wait for: if it panics, they are told. See [`Pipeline::ends`](super::Pipeline::ends).
+/// Guard of a thread that others wait for: its callback runs if the thread panics. See
+/// [`Pipeline::ends`](super::Pipeline::ends).
 pub(super) struct Ends<F: FnMut()> {
-    /// What is done then.
+    /// Called on a panic.
     pub(super) panicked: F,
 }
 

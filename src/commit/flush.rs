@@ -1,4 +1,4 @@
-//! The flush: what its owner does with one block, and how it is passed on.
+//! The flush: what its owner does with a block, and how ownership is passed on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::segment::{Segment, Tip};
 use crate::sync::MutexGuard;
 use crate::trace::{event, span};
 
-/// A block on its way to the file.
+/// A block on its way to disk.
 struct Departure {
     segment: Arc<Segment>,
     lsn: Lsn,
@@ -28,9 +28,9 @@ struct Departure {
     batches: u32,
     /// When its first batch was staged.
     staged: Instant,
-    /// Where the log ends before the block.
+    /// End of the log before the block.
     before: Tip,
-    /// Where it ends once the block is durable.
+    /// End of the log once the block is durable.
     after: Tip,
 }
 
@@ -54,7 +54,7 @@ impl Departure {
     }
 }
 
-/// How long it took to make a block durable, and when it was.
+/// How long it took to make a block durable, and when.
 struct Written {
     write: Duration,
     sync: Duration,
@@ -62,8 +62,8 @@ struct Written {
 }
 
 impl Pipeline {
-    /// Owns the flush until everything below `end` is durable, then passes it on. The caller must have become the owner, and
-    /// what reaches up to `end` must have been staged.
+    /// Flushes until everything below `end` is durable, then passes the flush on. The caller must have become its
+    /// owner, and everything up to `end` must have been staged.
     pub(super) fn lead<'a>(&'a self, state: MutexGuard<'a, State>, end: Lsn) -> Result<()> {
         let (mut done, mut news) = (Waiters::default(), Vec::new());
         let result = self.flush_until(state, end, &mut done, &mut news);
@@ -73,7 +73,7 @@ impl Pipeline {
         result
     }
 
-    /// As [`Pipeline::lead`]; says in `done` which tasks are to be woken, and in `news` what there is to tell.
+    /// Like [`Pipeline::lead`]; collects in `done` the tasks to wake and in `news` the events to report.
     fn flush_until<'a>(
         &'a self,
         state: MutexGuard<'a, State>,
@@ -85,7 +85,7 @@ impl Pipeline {
         let mut state = state;
         while self.durable() < end && state.poison.is_none() {
             if !done.is_empty() {
-                // A waker is somebody else's code: it is never called under the lock.
+                // A waker is foreign code: it is never called under the lock.
                 MutexGuard::unlocked(&mut state, || std::mem::take(done).done());
             }
             let Some(block) = state.take_front() else { break };
@@ -94,17 +94,18 @@ impl Pipeline {
         let result = match &state.poison {
             _ if self.durable() >= end => Ok(()),
             Some(poison) => Err(poison.clone()),
-            None => Err(self.broken(&mut state, "all that was staged is durable, and a batch is not")),
+            None => Err(self.broken(&mut state, "everything staged is durable, but a batch is not")),
         };
         self.hand_over(state, done);
         result
     }
 
-    /// Gives the flush to somebody who waits for the next block, or to the committer, or to nobody when nothing is left.
+    /// Passes the flush to a thread that waits for the next block, else to the committer; if nothing is left, to
+    /// nobody.
     ///
-    /// Threads that waited are woken before that: what they submit next is then in the block that the heir flushes, and
-    /// not in the one after, which would split the writers into two halves that wait for each other. Tasks are left to be
-    /// woken after it: a waker is somebody else's code, and takes as long as it likes.
+    /// Threads whose block is durable are woken first: what they submit next then goes into the block that the heir
+    /// flushes, not into the one after, which would split the writers into two halves waiting for each other. Tasks
+    /// are woken afterwards: a waker is foreign code and may take any time.
     fn hand_over(&self, mut state: MutexGuard<'_, State>, done: &mut Waiters) {
         if !done.is_empty() {
             MutexGuard::unlocked(&mut state, || done.threads_done());
@@ -119,7 +120,7 @@ impl Pipeline {
         }
     }
 
-    /// Nobody owns the flush any more; if there is work, the committer is to take it.
+    /// Gives up the flush; if there is work, the committer must take it.
     pub(super) fn release_flush(&self, state: &mut State) {
         state.flushing = false;
         if state.has_work() && state.poison.is_none() {
@@ -130,8 +131,8 @@ impl Pipeline {
         }
     }
 
-    /// Flushes the block whose turn it is, as the owner of the flush. Returns those who waited for it; on failure nobody, for all have been woken.
-    /// What there is to tell an observer is added to `news`, to be told when no lock is held.
+    /// Flushes the next block, as the owner of the flush. Returns its waiters; after a failure none, because all have
+    /// been woken. Events for an observer are added to `news`, to be reported when no lock is held.
     pub(super) fn flush_block<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -141,7 +142,7 @@ impl Pipeline {
         self.count_block(&block);
         let departure = depart(&mut state, block, self.durable());
         if state.committer != Rest::Short {
-            // It is to notice should this hang, and when the log falls idle.
+            // The committer must notice if this hangs, and when the log falls idle.
             self.work.notify_one();
         }
         drop(state);
@@ -157,7 +158,7 @@ impl Pipeline {
             Err(e) => {
                 self.options.observed.keep(news, || News::Poisoned(e.clone()));
                 let failed = self.fail(&mut state, &e);
-                // A waker is somebody else's code: it is never called under the lock.
+                // A waker is foreign code: it is never called under the lock.
                 MutexGuard::unlocked(&mut state, || failed.into_iter().for_each(Waiters::failed));
                 Waiters::default()
             }
@@ -165,7 +166,7 @@ impl Pipeline {
         (state, done)
     }
 
-    /// Writes a block, behind its segment's header page if it is the first, and syncs.
+    /// Writes a block, preceded by its segment's header page if it is the first, and syncs.
     fn write(&self, d: &Departure) -> Result<Written> {
         let segment = &*d.segment;
         let io = |op| move |e| Error::io(op, &segment.path, e);
@@ -191,7 +192,7 @@ impl Pipeline {
         Ok(Written { write: written.duration_since(begun), sync: at.duration_since(written), at })
     }
 
-    /// Counts a block that is durable, and makes its segment known if it is the first one there.
+    /// Counts a durable block, and registers its segment if it is the first one there.
     fn account(&self, d: &Departure, written: &Written, news: &mut Vec<News>) {
         let flushed = d.flushed(written);
         self.counters.flushed(&flushed);
@@ -227,7 +228,7 @@ impl Pipeline {
         );
     }
 
-    /// The block is durable: publishes that, and says who waited for it.
+    /// Publishes that the block is durable; returns its waiters.
     fn arrive(&self, state: &mut MutexGuard<'_, State>, departure: Departure, at: Instant) -> Waiters {
         let Departure { kind, bytes, after, .. } = departure;
         state.tip = after;
@@ -235,10 +236,10 @@ impl Pipeline {
         state.unwitnessed = kind == BlockKind::Data;
         self.progress.publish(after.end);
         let Some(Flight { bytes: in_flight, waiters: done, .. }) = state.flight.take() else {
-            drop(self.broken(state, "a block arrived that was not in flight"));
+            drop(self.broken(state, "a block that was not in flight arrived"));
             return Waiters::default();
         };
-        // Two references, the flight's and the departure's; with both gone the memory can be used again.
+        // There are two references, the flight's and the departure's; without both the memory can be reused.
         drop(in_flight);
         if let Ok(buffer) = Arc::try_unwrap(bytes) {
             state.keep_buffer(buffer);
@@ -251,11 +252,11 @@ impl Pipeline {
         done
     }
 
-    /// Nothing will be acknowledged any more. Returns everybody who waits, to be told.
+    /// Poisons the log. Returns all waiters, to be woken with the error.
     fn fail(&self, state: &mut State, e: &Error) -> Vec<Waiters> {
         self.counters.poisonings.add(1);
-        event!(error, error = e.to_string(), "the log is poisoned, nothing is acknowledged any more");
-        // What was submitted stays readable: `flight`, `queue` and `open` are left where they are.
+        event!(error, error = e.to_string(), "the log is poisoned; nothing is acknowledged any more");
+        // What was submitted stays readable: `flight`, `queue` and `open` are left as they are.
         let poison = e.poison(self.opener.dir());
         self.monitor.note_poison(&poison);
         state.poison = or_fault!(Some(poison), Poison => None);
@@ -267,7 +268,8 @@ impl Pipeline {
         )
     }
 
-    /// A thread that the log rests on has ended by a panic, in an observer or a summarizer say. Nobody is to wait for it.
+    /// Poisons the log after a thread that it depends on has panicked, for example in an observer or a summarizer. No
+    /// one may wait for that thread.
     pub(crate) fn abandon(&self, thread: &str) {
         let mut state = self.state.lock();
         state.flushing = false;
@@ -275,14 +277,15 @@ impl Pipeline {
             self.changed.notify_all();
             return;
         }
-        let panicked = std::io::Error::other(format!("{thread} panicked, and the panic's message says why"));
+        let panicked = std::io::Error::other(format!("{thread} panicked; the panic message says why"));
         let failed =
-            self.fail(&mut state, &Error::io("go on without a thread in", self.opener.dir(), panicked));
+            self.fail(&mut state, &Error::io("continue without a thread in", self.opener.dir(), panicked));
         drop(state);
         failed.into_iter().for_each(Waiters::failed);
     }
 
-    /// An invariant of the commit path does not hold: nobody can say any more what is durable. Says what callers get.
+    /// Poisons the log because an invariant of the commit path does not hold, so what is durable is no longer known.
+    /// Returns the error for callers.
     #[cold]
     pub(super) fn broken(&self, state: &mut MutexGuard<'_, State>, what: &'static str) -> Error {
         if let Some(poison) = &state.poison {
@@ -290,19 +293,19 @@ impl Pipeline {
         }
         let broken = Error::internal(what);
         let failed = self.fail(state, &broken);
-        // A waker is somebody else's code: it is never called under the lock.
+        // A waker is foreign code: it is never called under the lock.
         MutexGuard::unlocked(state, || failed.into_iter().for_each(Waiters::failed));
         broken.poison(self.opener.dir())
     }
 
-    /// Stages a marker block if the newest block needs one and it fits. Says whether it did.
+    /// Stages a marker block if the newest block needs one and there is room for it. Returns whether it did.
     pub(super) fn stage_marker(&self, state: &mut State) -> bool {
         if or_fault!(!state.unwitnessed || state.has_work(), Marker => true) {
             return false;
         }
         state.unwitnessed = false;
         let segment = state.current.clone();
-        assert!(segment.is_some(), "a block was written, and there is no segment");
+        assert!(segment.is_some(), "a block was written, but there is no segment");
         let Some(segment) = segment else { return false };
         if state.tail.plus(marker_len(&segment)) > segment.limit() {
             return false;

@@ -1,4 +1,4 @@
-//! Running the segment manager: in a thread, or on the caller's own where the log has none.
+//! Runs the segment manager: in a thread, or on the caller's own if the log has none.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl Pipeline {
         }
     }
 
-    /// Lets the segment manager do what it was asked for so far.
+    /// Lets the segment manager do everything requested so far.
     pub(super) fn manage_pending(&self) {
         while self.segments.has_work() {
             let at_work = self.monitor.at_work();

@@ -1,8 +1,8 @@
 //! The commit path under a model checker: `RUSTFLAGS="--cfg shuttle" cargo test --lib --release commit::model`.
 //!
-//! Shuttle runs a scenario's threads one at a time and chooses at each lock, condition variable, atomic, park and I/O call
-//! which one continues. Each scenario ends only when every thread has ended, so a lost wake-up is a deadlock, and shuttle
-//! reports it with the schedule that leads there.
+//! Shuttle runs a scenario's threads one at a time and chooses at each lock, condition variable, atomic, park and I/O
+//! call which one continues. A scenario ends only when every thread has ended, so a lost wake-up is a deadlock, which
+//! shuttle reports with the schedule that leads to it.
 //!
 //! ```text
 //!  writers, waiters, wakers, closer, manager --> Pipeline --> ModelFile: written, synced (time passes in each call)
@@ -10,7 +10,7 @@
 //!        +---- acknowledged up to here? must be synced up to here+
 //! ```
 //!
-//! `SEAWALL_SCHEDULES` says how many schedules of each scenario are run.
+//! `SEAWALL_SCHEDULES` sets the number of schedules for each scenario.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // these are tests
 
 use std::io;
@@ -36,7 +36,7 @@ use crate::sync::{Condvar, Mutex};
 
 const SEGMENT: u64 = 16 << 10;
 
-/// What a device knows of one file: addresses, not bytes.
+/// A device's view of one file: addresses, not bytes.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     first: Lsn,
@@ -44,17 +44,17 @@ struct Extent {
     synced: Lsn,
 }
 
-/// The device. Its own lock is never held over a point at which the scheduler may choose.
+/// The device. Its own lock is never held at a scheduling point.
 #[derive(Debug, Default)]
 struct Device {
     extents: StdMutex<Vec<Extent>>,
-    /// The sync, counted from 0, that fails; and how many there were.
+    /// The number, from 0, of the sync that fails; and how many syncs there were.
     failing: Option<usize>,
     syncs: StdMutex<usize>,
 }
 
 impl Device {
-    /// Whether everything below `end` that was written is on the device.
+    /// Whether everything written below `end` is on the device.
     fn holds(&self, end: Lsn) -> bool {
         let extents = self.extents.lock().unwrap();
         let covered = extents.iter().map(|e| e.synced).max().unwrap_or(Lsn::ZERO);
@@ -80,7 +80,7 @@ impl File for ModelFile {
             let (earlier, rest) = extents.split_at_mut(self.at);
             assert!(
                 earlier.iter().all(|e| e.written == e.synced),
-                "a successor before its predecessor is durable"
+                "a successor was written before its predecessor was durable"
             );
             let extent = &mut rest[0];
             let start = extent.first.plus(data);
@@ -128,7 +128,7 @@ impl File for ModelFile {
     }
 }
 
-/// The segment manager: makes segments when they are wanted.
+/// The segment manager: makes segments on request.
 #[derive(Debug)]
 struct Manager {
     device: Arc<Device>,
@@ -206,7 +206,7 @@ impl Manager {
     }
 }
 
-/// A log in the model: what a scenario's threads share.
+/// A log in the model: what the threads of a scenario share.
 #[derive(Clone)]
 struct Log {
     pipeline: Arc<Pipeline>,
@@ -240,7 +240,7 @@ impl Log {
     }
 
     fn check_acknowledged(&self, end: Lsn) {
-        assert!(self.device.holds(end), "acknowledged up to {end} and not on the device");
+        assert!(self.device.holds(end), "acknowledged up to {end}, but not on the device");
     }
 
     fn append(&self, len: usize) -> Result<Lsn> {
@@ -261,7 +261,7 @@ impl Log {
         Ok(first)
     }
 
-    /// As an executor would: polls, and sleeps until it is woken.
+    /// Like an executor: polls, and sleeps until woken.
     fn poll_to_the_end(&self, ticket: Ticket) -> Result<Lsn> {
         struct Unpark(thread::Thread);
         impl Wake for Unpark {
@@ -292,7 +292,7 @@ fn schedules() -> usize {
     std::env::var("SEAWALL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000)
 }
 
-/// Runs a scenario under many schedules: half of them random, half with few and well-placed preemptions.
+/// Runs a scenario under many schedules: half of them random, half with a few well-placed preemptions.
 fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     let scenario = Arc::new(scenario);
     let mut config = Config::new();
@@ -309,7 +309,7 @@ fn part(f: impl FnOnce(&Log) + Send + 'static) -> Part {
     Box::new(f)
 }
 
-/// Opens a log, runs the parts side by side, closes it, and sees every thread end.
+/// Opens a log, runs the parts concurrently, closes it, and checks that every thread ends.
 fn together(options: &Options, failing: Option<usize>, parts: Vec<Part>) -> Result<()> {
     let log = Log::open(options, failing);
     let handles: Vec<_> = parts
@@ -326,11 +326,11 @@ fn together(options: &Options, failing: Option<usize>, parts: Vec<Part>) -> Resu
 }
 
 fn options() -> Options {
-    // There is no time in the model: a wait for the marker block ends when the schedule says so.
+    // The model has no time: a wait for the marker block ends when the schedule says so.
     Options::new().idle_marker(Duration::ZERO)
 }
 
-/// After a failure: durable and acknowledged, or the error; nothing else, and nobody is left waiting.
+/// After a failure the result is success, if durable, or the error; nothing else, and no one is left waiting.
 fn poisoned_or<T>(result: Result<T>) {
     match result {
         Ok(_) | Err(Error::Poisoned { .. }) => {}
@@ -390,7 +390,7 @@ fn a_failed_sync_reaches_everybody_who_waits() {
             });
             let follows = part(|log| poisoned_or(log.pipeline.wait_durable_beyond(Lsn::new(2000))));
             let last = part(move |log| {
-                // Enough syncs, so that the one that fails is among them.
+                // Enough syncs that the failing one is among them.
                 (0..4).for_each(|_| poisoned_or(log.append(600)));
             });
             poisoned_or(together(&options(), Some(failing), vec![blocks(), tickets, follows, last]));
@@ -464,7 +464,7 @@ fn closing_while_others_wait_leaves_nobody_behind() {
             closed_or(log.append(10));
         });
         let tickets = part(|log| {
-            // What was submitted before the log was closed is made durable by closing it.
+            // What was submitted before the close is made durable by it.
             let ticket = log.submit(20);
             match ticket {
                 Ok(ticket) => {

@@ -28,10 +28,10 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub(super) state: Mutex<State>,
-    /// Something changed that somebody without a place in a waiter list may wait for: room, the next segment, the durable
-    /// LSN, the end.
+    /// Signalled when something changes that threads outside the waiter lists may wait for: space, the next segment,
+    /// the durable LSN, the end.
     pub(super) changed: Condvar,
-    /// The committer has something to do.
+    /// Signalled when the committer has something to do.
     pub(super) work: Condvar,
     pub(super) progress: Arc<Progress>,
     pub(super) committer_started: AtomicBool,
@@ -40,28 +40,28 @@ pub(crate) struct Pipeline {
     pub(super) opener: Opener,
     pub(crate) counters: Arc<Counters>,
     pub(super) monitor: Arc<Monitor>,
-    /// Held, and run: see [`Supply`].
+    /// The segment manager, held and run here: see [`Supply`].
     pub(super) segments: Arc<dyn Supply>,
     pub(super) manager: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Where a batch was placed, and the block that it is in.
+/// The place of a batch, and the block that it is in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed {
     pub(super) seq: BlockSeq,
     pub(super) at: Placement,
 }
 
-/// What a commit path begins with.
+/// The starting state of a commit path.
 pub(crate) struct PipelineParts {
     pub(crate) options: Checked,
     pub(crate) opener: Opener,
     pub(crate) counters: Arc<Counters>,
     pub(crate) monitor: Arc<Monitor>,
-    /// With the same durable LSN as `tip`.
+    /// Has the same durable LSN as `tip`.
     pub(crate) progress: Arc<Progress>,
     pub(crate) segments: Arc<dyn Supply>,
-    /// Where the log continues: in `current`, if recovery left a segment that can be written, else in the next one.
+    /// Where the log continues: in `current`, if recovery left a writable segment, otherwise in the next one.
     pub(crate) tip: Tip,
     pub(crate) current: Option<Arc<Segment>>,
 }
@@ -111,27 +111,27 @@ impl Pipeline {
         self.progress.durable()
     }
 
-    /// The largest payload.
+    /// The maximum payload size.
     pub(crate) fn max_record_size(&self) -> u64 {
         u64::from(self.options.max_record)
     }
 
-    /// The largest batch, as it lies in the log.
+    /// The maximum size of a batch in the log.
     pub(crate) fn max_batch_size(&self) -> u64 {
         self.options.max_body
     }
 
-    /// Where the next record would go, at the least.
+    /// The next record goes here or above.
     pub(crate) fn end(&self) -> Lsn {
         if self.opener.is_here() { self.state.lock().end() } else { self.durable() }
     }
 
-    /// Bytes that are submitted and not yet written.
+    /// Bytes submitted and not yet written.
     pub(crate) fn staged_bytes(&self) -> u64 {
         self.state.lock().staged
     }
 
-    /// The segment that was wanted is there, or could not be made.
+    /// Hands over the requested segment, or the error that it could not be made.
     pub(super) fn offer(&self, segment: Result<Arc<Segment>>) {
         let mut state = self.state.lock();
         state.next = match segment {
@@ -143,10 +143,10 @@ impl Pipeline {
         self.changed.notify_all();
     }
 
-    /// Fixes the order of a batch and makes it readable. On a full disk it may go into the reserve, if `how` says so.
+    /// Fixes the order of a batch and makes it readable. On a full disk it may use the reserve if `how` says so.
     ///
-    /// `admit` is asked before the batch gets its place, `place` told of it, both under the lock that orders batches: in
-    /// between no other batch gets a place.
+    /// `admit` is asked before the batch gets its place, and `place` is told of that place, both under the lock that
+    /// orders batches: no other batch gets a place in between.
     pub(super) fn submit_placed<E: From<Error>>(
         self: &Arc<Self>,
         batch: &Batch,
@@ -167,7 +167,7 @@ impl Pipeline {
         Ok(placed)
     }
 
-    /// Makes a batch durable and says where its first record lies.
+    /// Makes a batch durable and returns the address of its first record.
     pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<Lsn> {
         self.check(batch)?;
         self.start_committer()?;
@@ -184,15 +184,15 @@ impl Pipeline {
         }
     }
 
-    /// The record at `lsn`, when it is submitted and not yet durable.
+    /// The record at `lsn`, if it is submitted and not yet durable.
     pub(crate) fn find_staged(&self, lsn: Lsn) -> Result<Option<Record>> {
-        // Decoded when the lock is given up: a codec is somebody else's code.
+        // Decoded after the lock is released: a codec is foreign code.
         self.opener.check()?;
         let found = self.state.lock().find(lsn);
         found.map(|(record, segment)| record.decode(&segment, &self.options.decoder)).transpose()
     }
 
-    /// An empty batch whose payloads go through the log's codec.
+    /// An empty batch for the log's codec.
     pub(crate) fn batch(&self) -> Batch {
         Batch::through(self.options.encoder.clone())
     }
@@ -201,7 +201,7 @@ impl Pipeline {
         &self.options.decoder
     }
 
-    /// Blocks until something at or beyond `lsn` is durable. `false` when the log was closed before.
+    /// Blocks until something at or above `lsn` is durable. `false` if the log was closed first.
     pub(crate) fn wait_durable_beyond(&self, lsn: Lsn) -> Result<bool> {
         self.opener.check()?;
         let mut state = self.state.lock();
@@ -225,26 +225,26 @@ impl Pipeline {
         usable(&self.state.lock())
     }
 
-    /// Somebody begins to work who is not the committer: one of the log's threads is to notice should that hang.
+    /// Announces work by a thread other than the committer: one of the log's threads must notice if it hangs.
     pub(crate) fn watch(&self) {
         let state = self.state.lock();
         if state.committer == Rest::Endless {
             self.work.notify_one();
         } else {
-            // It looks again by itself, unless it hangs.
+            // It checks again by itself, unless it hangs.
             self.segments.watch();
         }
     }
 
-    /// To be held by a thread that others wait for: if it panics, the log is poisoned and everybody who waits is told. So an
-    /// assertion about the commit path's own state poisons the log.
+    /// Guard for a thread that others wait for: if the thread panics, the log is poisoned and all waiters are
+    /// informed. So an assertion about the commit path's own state poisons the log.
     ///
-    /// To be made before the commit lock is taken, so that it goes after that.
+    /// Must be created before the commit lock is taken, so that it is dropped after the lock.
     pub(super) fn ends(&self, thread: &'static str) -> Ends<impl FnMut()> {
         Ends { panicked: move || self.abandon(thread) }
     }
 
-    /// A thread could not be started.
+    /// The error if a thread could not be started.
     pub(super) fn no_thread(&self, e: std::io::Error) -> Error {
         Error::io("start a thread for", self.opener.dir(), e)
     }
@@ -265,8 +265,9 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Copies a batch into the open block, opening one, or the next segment, as needed. `admit` is asked right before: the
-    /// lock may be given up before that, and is not after it. A batch that is not admitted has opened no block.
+    /// Copies a batch into the open block, opening a block or taking the next segment as needed. `admit` is called
+    /// right before the copy: the lock may be released before that call, but not after it. A batch that is not admitted
+    /// opens no block.
     fn stage<E: From<Error>>(
         &self,
         state: &mut MutexGuard<'_, State>,
@@ -280,7 +281,7 @@ impl Pipeline {
             usable(state)?;
             if batch.is_empty() {
                 admit()?;
-                // As durable as all that was submitted before: it belongs to the newest block.
+                // As durable as everything submitted before: it belongs to the newest block.
                 let at = Placement { first: state.end(), end: state.submitted };
                 return Ok(Placed { seq: state.newest_seq(), at });
             }
@@ -301,7 +302,7 @@ impl Pipeline {
                 continue;
             };
             let Some((seq, first)) = copied else {
-                return Err(self.broken(state, "a batch does not hold the records that it counts").into());
+                return Err(self.broken(state, "a batch does not hold as many records as it counts").into());
             };
             state.staged += len;
             state.submitted = first.plus(len);
@@ -315,7 +316,7 @@ impl Pipeline {
         } else {
             state.flushing = true;
             let end = state.submitted;
-            // A failure is found by the caller, as poison.
+            // A failure reaches the caller as poison.
             MutexGuard::unlocked(state, || drop(self.lead(self.state.lock(), end)));
         }
     }
@@ -377,7 +378,7 @@ impl Pipeline {
         }
     }
 
-    /// Blocks until block `seq`, which reaches to `end` at least, is durable; leads the flush if nobody does.
+    /// Blocks until block `seq`, which reaches at least to `end`, is durable; leads the flush if no thread does.
     pub(super) fn wait_for(&self, seq: BlockSeq, end: Lsn) -> Result<()> {
         self.opener.check()?;
         if self.durable() >= end {
@@ -413,13 +414,12 @@ impl Pipeline {
     fn poison_error(&self) -> Error {
         let mut state = self.state.lock();
         let poison = state.poison.clone();
-        poison.unwrap_or_else(|| {
-            self.broken(&mut state, "those who wait were told of a failure, and there was none")
-        })
+        poison
+            .unwrap_or_else(|| self.broken(&mut state, "waiters were told of a failure, but there was none"))
     }
 }
 
-/// What was tried for the sake of one batch to get the next segment.
+/// How far the attempts to get the next segment for one batch have gone.
 ///
 /// ```text
 ///  Nothing --(an old failure, or a wait)--> Ordinary --(the disk is full, and the reserve may be used)--> Reserve
@@ -432,14 +432,14 @@ enum Tried {
 }
 
 impl Tried {
-    /// What is found next was made, or could not be made, while the batch was there.
+    /// From now on the outcome found is from an attempt made while the batch was waiting.
     fn waits(&mut self) {
         if *self == Tried::Nothing {
             *self = Tried::Ordinary;
         }
     }
 
-    /// Which pool to try next, if any. A failure from before the batch came says nothing about now.
+    /// The pool to try next, if any. A failure from before the batch came says nothing about the present.
     fn after(&mut self, e: &Error, pool: SpacePool) -> Option<SpacePool> {
         let (tried, next) = match *self {
             Tried::Nothing => (Tried::Ordinary, SpacePool::Ordinary),
@@ -461,7 +461,7 @@ fn usable(state: &State) -> Result<()> {
     }
 }
 
-/// How many bytes a marker block takes.
+/// Size of a marker block in bytes.
 pub(super) fn marker_len(segment: &Segment) -> u64 {
     align_up(BLOCK_HEADER as u64, u64::from(segment.generation.block_align))
 }

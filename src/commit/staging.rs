@@ -1,4 +1,4 @@
-//! What was submitted and is not durable yet: blocks in memory, in the order of the log.
+//! What was submitted and is not yet durable: blocks in memory, in log order.
 //!
 //! ```text
 //!            flight              queue                     open
@@ -6,7 +6,8 @@
 //!            being written   only around a rotation       one at most
 //! ```
 //!
-//! A block is closed, and gets its header, when its flush begins: the header carries what is durable then.
+//! A block is closed and gets its header when its flush begins, because the header states what is durable at that
+//! moment.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,11 +23,11 @@ use crate::lsn::Lsn;
 use crate::segment::{Segment, StoredRecord, Tip};
 use crate::size::{in_header, in_memory};
 
-/// Numbers blocks in the order of the log; lives only in memory.
+/// Numbers blocks in log order; exists only in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BlockSeq(pub(super) u64);
 
-/// A block that is being filled, or waits for its turn.
+/// A block that is being filled or waits for its flush.
 #[derive(Debug)]
 pub(super) struct StagedBlock {
     pub(super) seq: BlockSeq,
@@ -35,9 +36,9 @@ pub(super) struct StagedBlock {
     pub(super) lsn: Lsn,
     pub(super) records: u32,
     pub(super) batches: u32,
-    /// When the block was opened, for its first batch.
+    /// When the block was opened for its first batch.
     pub(super) staged: Instant,
-    /// Room for the header, then the records.
+    /// Space for the header, then the records.
     pub(super) bytes: Vec<u8>,
     pub(super) waiters: Waiters,
 }
@@ -79,12 +80,12 @@ impl StagedBlock {
         }
     }
 
-    /// How many bytes the records take.
+    /// Total size of the records in bytes.
     pub(super) fn body_len(&self) -> usize {
         self.bytes.len() - BLOCK_HEADER
     }
 
-    /// The address behind the last record.
+    /// The address after the last record.
     pub(super) fn end(&self) -> Lsn {
         self.lsn.plus(self.bytes.len() as u64)
     }
@@ -99,10 +100,10 @@ impl StagedBlock {
         self.body_len() as u64 + len <= max_body && self.end().plus(len) <= self.segment.limit()
     }
 
-    /// Copies a batch in and binds its records to their addresses. Says where the first one lies.
+    /// Copies a batch in and binds its records to their addresses. Returns the address of the first one.
     ///
-    /// There must be room for it: [`StagedBlock::has_room`]. `None` when the batch does not hold the records that it counts: the
-    /// block is not to be written then.
+    /// The caller has checked [`StagedBlock::has_room`]. `None` if the batch does not hold as many records as it
+    /// counts: then the block must not be written.
     pub(super) fn append(&mut self, batch: &Batch) -> Option<Lsn> {
         let first = self.end();
         let at = self.bytes.len();
@@ -115,7 +116,7 @@ impl StagedBlock {
         (records as usize == batch.len()).then_some(first)
     }
 
-    /// Writes the header and the padding; says what the next block keeps of this one.
+    /// Writes the header and the padding; returns the digest that the next block stores.
     pub(super) fn close(&mut self, durable: Lsn, previous: u32) -> u32 {
         assert_eq!(self.kind == BlockKind::Data, self.records > 0, "a block of {} records", self.records);
         let header = BlockHeader {
@@ -130,14 +131,14 @@ impl StagedBlock {
         let encoded = header.encode(&self.segment.identity);
         let padded = align_up(self.bytes.len() as u64, u64::from(self.segment.generation.block_align));
         self.bytes.resize(in_memory(padded), 0);
-        // A block begins with room for it.
+        // A block begins with space for its header.
         let (start, _) = self.bytes.split_at_mut(BLOCK_HEADER);
         start.copy_from_slice(&encoded);
         BlockHeader::digest(&encoded)
     }
 }
 
-/// The block whose write and sync are going on.
+/// The block that is being written and synced.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) seq: BlockSeq,
@@ -152,26 +153,26 @@ pub(super) struct Flight {
 /// The segment that comes after the current one.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// It is being made ready.
+    /// It is being prepared.
     Wanted,
-    /// Here it is.
+    /// It is ready.
     Ready(Arc<Segment>),
-    /// It could not be made. Nothing is damaged; the commit that needs it gets the error, and it is tried again.
+    /// It could not be made. Nothing is damaged; the commit that needs it gets the error, and it will be tried again.
     Failed(Error),
 }
 
-/// How the committer rests.
+/// How the committer sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// Not at all, or for no longer than blocks come and go: nobody need wake it.
+    /// Not at all, or only briefly while blocks keep coming: it need not be woken.
     Short,
-    /// Longer, and it looks again before a call is overdue: who begins a flush, or has ended one, wakes it.
+    /// Longer, but it checks again before a call is overdue: a thread that begins or ends a flush wakes it.
     Long,
-    /// Without limit, or longer than that: who begins anything that may hang wakes it, too.
+    /// Without limit, or longer than that: a thread that begins anything that may hang wakes it, too.
     Endless,
 }
 
-/// Everything that the commit lock protects.
+/// The state protected by the commit lock.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) tip: Tip,
@@ -180,17 +181,18 @@ pub(super) struct State {
     pub(super) open: Option<StagedBlock>,
     /// The segment that new blocks go to; `None` until the first one is needed.
     pub(super) current: Option<Arc<Segment>>,
-    /// Where the next block begins, when none is open.
+    /// Where the next block begins if none is open.
     pub(super) tail: Lsn,
-    /// The address behind the last record that was submitted.
+    /// The address after the last submitted record.
     pub(super) submitted: Lsn,
     pub(super) next: Next,
     pub(super) next_seq: BlockSeq,
-    /// The bodies of the blocks in `queue` and `open`, in bytes: added where a batch is staged, taken away with its block.
+    /// Total body size in bytes of the blocks in `queue` and `open`: added when a batch is staged, subtracted with
+    /// its block.
     pub(super) staged: u64,
-    /// Somebody owns the flush.
+    /// The flush has an owner.
     pub(super) flushing: bool,
-    /// The newest block is not proven durable by anything behind it.
+    /// Nothing after the newest block proves it durable yet.
     pub(super) unwitnessed: bool,
     pub(super) poison: Option<Error>,
     pub(super) closed: bool,
@@ -198,44 +200,44 @@ pub(super) struct State {
     pub(super) committer: Rest,
     /// When a block last became durable.
     pub(super) arrived: Instant,
-    /// Since when somebody waits for the next segment.
+    /// Since when a submit has been waiting for the next segment.
     pub(super) segment_missed: Option<Instant>,
     pub(super) buffers: Vec<Vec<u8>>,
 }
 
 impl State {
-    /// Whether something waits to be flushed.
+    /// Whether something is waiting to be flushed.
     pub(super) fn has_work(&self) -> bool {
         self.open.is_some() || !self.queue.is_empty()
     }
 
-    /// Since when the oldest write waits that is not durable.
+    /// Since when the oldest non-durable write has waited.
     pub(super) fn oldest_write(&self) -> Option<Instant> {
         let flight = self.flight.as_ref().map(|f| f.staged);
         let staged = self.queue.front().or(self.open.as_ref()).map(|b| b.staged);
         flight.into_iter().chain(staged).chain(self.segment_missed).min()
     }
 
-    /// An empty buffer, used before if possible.
+    /// An empty buffer, reused if possible.
     pub(super) fn buffer(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()
     }
 
-    /// Keeps a buffer for the next block; a few are enough, and a huge one would never be given back.
+    /// Keeps a buffer for a later block; only a few, and none that is huge, as its memory would never be returned.
     pub(super) fn keep_buffer(&mut self, bytes: Vec<u8>) {
         if self.buffers.len() < 2 && bytes.capacity() <= 32 << 20 {
             self.buffers.push(bytes);
         }
     }
 
-    /// Where the next record would go, at the least.
+    /// The next record goes here or above.
     pub(super) fn end(&self) -> Lsn {
         self.open.as_ref().map_or(self.tail, StagedBlock::end)
     }
 
-    /// The block that was opened last. A batch without records is as durable as that.
+    /// The block opened last. A batch without records is as durable as this one.
     pub(super) fn newest_seq(&self) -> BlockSeq {
-        // Numbers begin at 1.
+        // Numbers start at 1.
         BlockSeq(self.next_seq.0 - 1)
     }
 
@@ -245,7 +247,7 @@ impl State {
         seq
     }
 
-    /// Moves the open block into the queue; the next block begins behind it.
+    /// Moves the open block into the queue; the next block begins after it.
     pub(super) fn close_open(&mut self) {
         if let Some(block) = self.open.take() {
             self.tail = block.padded_end();
@@ -253,24 +255,24 @@ impl State {
         }
     }
 
-    /// Takes the block whose turn it is.
+    /// Takes the next block.
     pub(super) fn take_front(&mut self) -> Option<StagedBlock> {
         if self.queue.is_empty() {
             self.close_open();
         }
         let block = self.queue.pop_front()?;
         let bytes = block.body_len() as u64;
-        assert!(bytes <= self.staged, "a block of {bytes} bytes, and {} are staged", self.staged);
+        assert!(bytes <= self.staged, "a block has {bytes} bytes, but only {} are staged", self.staged);
         self.staged -= bytes;
         Some(block)
     }
 
-    /// Those who wait for the block whose turn it is.
+    /// The waiters of the next block.
     pub(super) fn front_waiters(&mut self) -> Option<&mut Waiters> {
         self.queue.front_mut().or(self.open.as_mut()).map(|block| &mut block.waiters)
     }
 
-    /// The list of those who wait for block `seq`; `None` when it was flushed.
+    /// The waiters of block `seq`; `None` if it was flushed.
     pub(super) fn waiters(&mut self, seq: BlockSeq) -> Option<&mut Waiters> {
         if let Some(flight) = self.flight.as_mut().filter(|f| f.seq == seq) {
             return Some(&mut flight.waiters);
@@ -279,14 +281,14 @@ impl State {
         queued.into_iter().find(|b| b.seq == seq).map(|b| &mut b.waiters)
     }
 
-    /// All that wait for anything, taken out.
+    /// Removes and returns all waiters.
     pub(super) fn take_all_waiters(&mut self) -> Vec<Waiters> {
         let flight = self.flight.iter_mut().map(|flight| &mut flight.waiters);
         let staged = self.queue.iter_mut().chain(&mut self.open).map(|block| &mut block.waiters);
         flight.chain(staged).map(std::mem::take).collect()
     }
 
-    /// The record at `lsn`, copied, when it is submitted and not yet durable; and the segment that it will lie in.
+    /// A copy of the record at `lsn`, if it is submitted and not yet durable, and the segment that it will lie in.
     pub(super) fn find(&self, lsn: Lsn) -> Option<(StoredRecord, Arc<Segment>)> {
         let flight = self.flight.iter().map(|f| (&f.segment, f.lsn, f.bytes.as_slice()));
         let staged = self.queue.iter().chain(&self.open).map(|b| (&b.segment, b.lsn, b.bytes.as_slice()));

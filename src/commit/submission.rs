@@ -1,4 +1,4 @@
-//! How a batch is submitted, and what a layer above does at the moment when it gets its place.
+//! How a batch is submitted, and what a higher layer does when it gets its place.
 
 use crate::lsn::Lsn;
 use crate::segment::SpacePool;
@@ -9,13 +9,13 @@ use super::batch::RecordOffset;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Flush {
-    /// The log's own thread, at once. The default.
+    /// The log's own thread, immediately. The default.
     #[default]
     Now,
-    /// The caller, who is going to [`wait`](crate::Ticket::wait) for the ticket: the log's thread is not woken for it.
+    /// The caller, who will [`wait`](crate::Ticket::wait) for the ticket: the log's thread is not woken for it.
     ByCaller,
-    /// Nobody by itself: the batch goes out with the next one that is flushed, or when its ticket is waited for, or when the log
-    /// is closed. For what need not be durable on its own, such as a commit index.
+    /// No one in particular: the batch goes out with the next flush, or when its ticket is waited for, or when the
+    /// log is closed. For data that need not be durable on its own, such as a commit index.
     WithNext,
 }
 
@@ -27,7 +27,7 @@ pub struct SubmitOptions {
 }
 
 impl SubmitOptions {
-    /// As [`Wal::submit`](crate::Wal::submit) does it.
+    /// The same as [`Wal::submit`](crate::Wal::submit).
     #[must_use]
     pub fn new() -> Self {
         SubmitOptions::default()
@@ -41,7 +41,7 @@ impl SubmitOptions {
     }
 
     /// Whether the batch may use the reserve on a full disk, as
-    /// [`Wal::submit_from_reserve`](crate::Wal::submit_from_reserve) does: for what frees room.
+    /// [`Wal::submit_from_reserve`](crate::Wal::submit_from_reserve) does: only for operations that free space.
     #[must_use]
     pub fn from_reserve(mut self, reserve: bool) -> Self {
         self.reserve = reserve;
@@ -57,7 +57,7 @@ impl SubmitOptions {
     }
 }
 
-/// Where a batch lies in the log. It is in order, and not durable yet.
+/// The place of a batch in the log. Its order is fixed, but it is not durable yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     pub(super) first: Lsn,
@@ -65,19 +65,19 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Where the batch's first record lies.
+    /// Address of the batch's first record.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.first
     }
 
-    /// Where a record of the batch lies.
+    /// Address of a record of the batch.
     #[must_use]
     pub fn lsn_of(&self, record: RecordOffset) -> Lsn {
         record.from_first(self.first)
     }
 
-    /// The address behind the batch.
+    /// The address after the batch.
     #[must_use]
     pub fn end(&self) -> Lsn {
         self.end

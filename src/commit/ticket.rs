@@ -1,4 +1,4 @@
-//! Tickets: what follows from being durable is reached through them only.
+//! Tickets: the way to learn that a batch is durable.
 
 use std::fmt;
 use std::future::Future;
@@ -16,14 +16,14 @@ use crate::lsn::Lsn;
 
 /// A submitted batch that may not be durable yet.
 ///
-/// Dropping a ticket changes nothing for the batch: it is flushed all the same, only nobody learns when. Wait on it with
-/// [`Ticket::wait`], or `await` it in any executor.
-#[must_use = "a submitted batch is not durable: wait for the ticket, or await it"]
+/// Dropping a ticket does not affect the batch: it is flushed anyway. Wait with [`Ticket::wait`], or `await` the
+/// ticket in any executor.
+#[must_use = "a submitted batch is not durable yet: wait for the ticket, or await it"]
 pub struct Ticket {
     pipeline: Arc<Pipeline>,
     seq: BlockSeq,
     at: Placement,
-    /// Where a future's waker is kept; in the list of the block once there is one.
+    /// Holds a future's waker; in the list of the block once there is one.
     slot: Option<Arc<TaskSlot>>,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Debug for Ticket {
 }
 
 impl Pipeline {
-    /// As [`Pipeline::submit_with`], by a caller that keeps no index.
+    /// Like [`Pipeline::submit_with`], for a caller without an index.
     pub(crate) fn submit(self: &Arc<Self>, batch: &Batch, how: SubmitOptions) -> Result<Ticket> {
         self.submit_with(batch, how, || Ok::<_, Error>(()), |_| {})
     }
@@ -57,19 +57,19 @@ impl Pipeline {
 }
 
 impl Ticket {
-    /// Where the batch's first record lies.
+    /// Address of the batch's first record.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.at.first
     }
 
-    /// Where a record of the batch lies.
+    /// Address of a record of the batch.
     #[must_use]
     pub fn lsn_of(&self, record: RecordOffset) -> Lsn {
         self.at.lsn_of(record)
     }
 
-    /// The address behind the batch: it is durable when [`Wal::durable_lsn`](crate::Wal::durable_lsn) reaches this.
+    /// The address after the batch: it is durable when [`Wal::durable_lsn`](crate::Wal::durable_lsn) reaches this.
     #[must_use]
     pub fn end(&self) -> Lsn {
         self.at.end
@@ -81,17 +81,17 @@ impl Ticket {
         self.pipeline.durable() >= self.at.end
     }
 
-    /// Blocks until the batch is durable, and says where its first record lies.
+    /// Blocks until the batch is durable; returns the address of its first record.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when it will never be;
+    /// [`Error::Poisoned`] when it never will be;
     /// [`Error::OtherProcess`].
     pub fn wait(self) -> Result<Lsn> {
         self.pipeline.wait_for(self.seq, self.at.end)?;
         Ok(self.at.first)
     }
 
-    /// Whether the batch is durable, or the error that it never will be; does not block.
+    /// Whether the batch is durable, or the error if it never will be; does not block.
     ///
     /// # Errors
     /// As [`Ticket::wait`].
@@ -122,7 +122,7 @@ impl Future for Ticket {
         }
         let pipeline = Arc::clone(&self.pipeline);
         let mut state = pipeline.state.lock();
-        // Looked at again under the lock: the durable LSN is published, and the waiters are taken, under it.
+        // Checked again under the lock, under which the durable LSN is published and the waiters are taken.
         if self.is_durable() {
             return Poll::Ready(Ok(self.at.first));
         }
@@ -139,7 +139,7 @@ impl Future for Ticket {
             list.add_task(Arc::clone(&slot));
             self.slot = Some(slot);
             if !state.flushing {
-                // It may have been submitted to go out with the next one; now somebody wants it.
+                // It may have been submitted to go out with the next one; now a task waits for it.
                 pipeline.work.notify_one();
             }
         }

@@ -1,27 +1,27 @@
-//! Those who wait for a block to be durable.
+//! Waiters for the durability of a block.
 //!
-//! Blocked threads wait at the block's *gate*, one word that all of them look at, so that one system call wakes all that a
-//! flush made durable, and nobody else. A gate can also let one of them through to lead: that thread then owns the flush,
-//! and must flush or pass it on.
+//! Blocked threads wait at the block's *gate*, a single word that all of them watch, so one system call wakes exactly
+//! the threads whose block became durable. A gate can also let one of them through to lead: that thread then owns the
+//! flush and must flush or pass it on.
 //!
 //! ```text
 //!              flush covered it
-//!  WAITING ---------------------> DONE      all of them go on
-//!   |   ^  \--- log poisoned ---> FAILED    all of them go on
+//!  WAITING ---------------------> DONE      all of them continue
+//!   |   ^  \--- log poisoned ---> FAILED    all of them continue
 //!   |   |
 //!   v   |  taken by exactly one, which owns the flush
 //!   LEAD
 //! ```
 //!
-//! **Invariant.** `LEAD` is stored by the owner of the flush only, for a block with a thread at its gate that nobody was told
-//! to lead before: it is taken, because no thread leaves a gate but by one of the three.
+//! **Invariant.** Only the owner of the flush stores `LEAD`, and only for a block that has a thread at its gate which
+//! has not been told to lead. It is always taken, because a thread leaves a gate only in one of these three ways.
 
 use std::sync::Arc;
 use std::task::Waker;
 
 use crate::sync::{Mutex, Word};
 
-/// What a blocked thread was woken for.
+/// Why a blocked thread was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Its block is durable.
@@ -37,12 +37,12 @@ const LEAD: u32 = 1;
 const DONE: u32 = 2;
 const FAILED: u32 = 3;
 
-/// Where threads wait for one block.
+/// The place where threads wait for one block.
 #[derive(Debug, Default)]
 pub(super) struct Gate(Word);
 
 impl Gate {
-    /// Blocks until the gate opens, or this thread is the one that is to lead.
+    /// Blocks until the gate opens or this thread is chosen to lead.
     pub(super) fn wait(&self) -> Outcome {
         loop {
             match self.0.load() {
@@ -55,7 +55,7 @@ impl Gate {
         }
     }
 
-    /// Lets one thread through, as the owner of the flush.
+    /// Lets one thread through as the owner of the flush.
     pub(super) fn lead(&self) {
         self.0.store(LEAD);
         self.0.wake_one();
@@ -67,7 +67,7 @@ impl Gate {
     }
 }
 
-/// The place of a future's waker; registered once, filled at each poll.
+/// Holds a future's waker; registered once, filled at each poll.
 #[derive(Debug, Default)]
 pub(super) struct TaskSlot(Mutex<Option<Waker>>);
 
@@ -81,7 +81,7 @@ impl TaskSlot {
     }
 
     fn wake(&self) {
-        // Taken out first: a waker is somebody else's code, and may poll at once.
+        // Taken out first: a waker is foreign code and may poll at once.
         let waker = self.0.lock().take();
         if let Some(waker) = waker {
             waker.wake();
@@ -89,18 +89,18 @@ impl TaskSlot {
     }
 }
 
-/// Everybody who waits for one block.
+/// All waiters for one block.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    /// There once a thread waits.
+    /// Created when the first thread waits.
     gate: Option<Arc<Gate>>,
-    /// How many threads wait at the gate and were not told to lead.
+    /// Number of threads that wait at the gate and have not been told to lead.
     threads: usize,
     tasks: Vec<Arc<TaskSlot>>,
 }
 
 impl Waiters {
-    /// A thread is going to wait at the gate.
+    /// Registers a thread that will wait at the gate.
     pub(super) fn enter(&mut self) -> Arc<Gate> {
         self.threads += 1;
         Arc::clone(self.gate.get_or_insert_default())
@@ -114,13 +114,13 @@ impl Waiters {
         self.threads == 0 && self.tasks.is_empty()
     }
 
-    /// The gate at which a thread waits that can be told to lead, if there is one. The caller must tell it.
+    /// The gate of a waiting thread that can lead, if there is one. The caller must then tell it to lead.
     pub(super) fn heir(&mut self) -> Option<Arc<Gate>> {
         self.threads = self.threads.checked_sub(1)?;
         self.gate.clone()
     }
 
-    /// Wakes them all. A task is woken to look for itself, whatever the outcome.
+    /// Wakes all waiters. A woken task checks the outcome itself.
     fn wake(mut self, state: u32) {
         self.wake_threads(state);
         self.tasks.iter().for_each(|task| task.wake());
@@ -134,17 +134,17 @@ impl Waiters {
         }
     }
 
-    /// The block of the threads is durable; tasks are not told yet.
+    /// Wakes the threads because their block is durable; tasks are not woken yet.
     pub(super) fn threads_done(&mut self) {
         self.wake_threads(DONE);
     }
 
-    /// Their block is durable.
+    /// Wakes everyone because the block is durable.
     pub(super) fn done(self) {
         self.wake(DONE);
     }
 
-    /// The log is poisoned.
+    /// Wakes everyone because the log is poisoned.
     pub(super) fn failed(self) {
         self.wake(FAILED);
     }

@@ -15,9 +15,9 @@
 //! 40  records, then zeros up to the next multiple of the block align
 //! ```
 //!
-//! A block needs no checksum over its records: each record's header carries its own, sealed with the address, and no
-//! address is written twice in one generation of a file. A **marker block** has no records; it is written when the log falls idle or
-//! is closed, so that its durable LSN proves the block before it.
+//! A block needs no checksum over its records: each record's header has its own, sealed with the address, and no
+//! address is written twice in one generation of a file. A **marker block** has no records. It is written when the
+//! log falls idle or is closed, so that its durable LSN proves the preceding block.
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
@@ -29,29 +29,29 @@ pub const BLOCK_HEADER: usize = 40;
 
 const MAGIC: u16 = u16::from_le_bytes(*b"SB");
 
-/// What a block is for.
+/// The purpose of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
     /// Holds records.
     Data,
-    /// Holds none; proves the durability of what is before it.
+    /// Holds no records; proves that everything before it is durable.
     Marker,
 }
 
 /// The header of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockHeader {
-    /// What the block is for.
+    /// The purpose of the block.
     pub kind: BlockKind,
     /// Its address.
     pub lsn: Lsn,
-    /// Everything below was durable when this was written.
+    /// Everything below was durable when this block was written.
     pub durable: Lsn,
-    /// The bytes of records behind the header.
+    /// Size in bytes of the records after the header.
     pub body_len: u32,
-    /// How many records they are.
+    /// Number of records.
     pub records: u32,
-    /// The digest of the block before it.
+    /// The digest of the preceding block.
     pub previous: u32,
 }
 
@@ -75,12 +75,12 @@ impl BlockHeader {
         b
     }
 
-    /// The header at `lsn`.
+    /// Decodes the header at `lsn`.
     ///
     /// # Errors
-    /// Why these bytes are no block header of this generation at this address.
+    /// Why these bytes are not a block header of this generation at this address.
     pub fn decode(b: &[u8; BLOCK_HEADER], identity: &Identity, lsn: Lsn) -> Result<Self, Invalid> {
-        // The cheap comparisons come first: a search for blocks asks this of every possible position.
+        // The cheap comparisons come first: a search for blocks calls this for every possible position.
         if LE::read_u16(&b[4..6]) != MAGIC || LE::read_u64(&b[8..16]) != lsn.get() {
             return Err(if is_zero(b) { Invalid::Unwritten } else { Invalid::Checksum });
         }
@@ -108,7 +108,7 @@ impl BlockHeader {
         if known { Ok(header) } else { Err(Invalid::Field) }
     }
 
-    /// What the next block keeps of this one: the checksum field of the encoded header.
+    /// What the next block stores of this one: the checksum field of the encoded header.
     #[must_use]
     pub fn digest(encoded: &[u8; BLOCK_HEADER]) -> u32 {
         LE::read_u32(&encoded[..4])

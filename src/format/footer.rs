@@ -1,4 +1,4 @@
-//! Footers: what a sealed segment says of itself, so that opening the log need not read its blocks.
+//! Footers: the description of a sealed segment, so that opening the log need not read its blocks.
 //!
 //! ```text
 //! footer, behind the last block, at a multiple of 8
@@ -17,12 +17,12 @@
 //! 72  the head, zeros up to a multiple of 8, the body
 //! ```
 //!
-//! The head is read and verified when the log is opened. The body is used in place; its checksum is for those who look
-//! at everything, and a reader that uses a piece of it must be able to tell a wrong one from what it leads to. It is durable
-//! before the fixed part is written, so a crash leaves no footer with half a body.
+//! The head is read and verified when the log is opened. The body is used in place. Only a full verification checks
+//! its checksum, so a reader that uses a part of it must be able to detect a wrong one from the data it leads to. The
+//! body is durable before the fixed part is written, so a crash never leaves a footer with half a body.
 //!
-//! A footer is written only once the successor's header and first block are durable, so the newest segment has none, and a torn
-//! footer is never taken for a torn block.
+//! A footer is written only after the successor's header and first block are durable. So the newest segment has none,
+//! and a torn footer is never taken for a torn block.
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
@@ -51,9 +51,9 @@ pub struct Footer {
     pub body_crc: u32,
     /// The length of the summary's body.
     pub body_len: u64,
-    /// How many records the segment holds.
+    /// Number of records in the segment.
     pub records: u64,
-    /// How many blocks the segment holds.
+    /// Number of blocks in the segment.
     pub blocks: u64,
 }
 
@@ -77,17 +77,17 @@ impl Footer {
         b
     }
 
-    /// The footer of segment `id` that ends at `end`.
+    /// Decodes the footer of segment `id` that ends at `end`.
     ///
     /// # Errors
-    /// Why these bytes are not that.
+    /// Why these bytes are not that footer.
     pub fn decode(
         b: &[u8; FOOTER_HEADER],
         identity: &Identity,
         id: SegmentId,
         end: Lsn,
     ) -> Result<Self, Invalid> {
-        // The cheap comparison comes first: a search for footers asks this of every possible position.
+        // The cheap comparison comes first: a search for footers calls this for every possible position.
         if LE::read_u32(&b[4..8]) != MAGIC {
             return Err(if is_zero(b) { Invalid::Unwritten } else { Invalid::Checksum });
         }
@@ -112,7 +112,7 @@ impl Footer {
         }
     }
 
-    /// Where the body begins, counted from the footer's first byte.
+    /// Offset of the body from the footer's first byte.
     #[must_use]
     pub fn body_offset(&self) -> u64 {
         align_up(FOOTER_HEADER as u64 + u64::from(self.head_len), 8)

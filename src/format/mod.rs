@@ -1,9 +1,9 @@
-//! Bytes and what they mean: pure encoding and decoding, no I/O.
+//! The file format: pure encoding and decoding, no I/O.
 //!
 //! `docs/FORMAT.md` is the normative text. A log is a directory:
 //!
 //! ```text
-//! superblock                              two slots: who this log is, its oldest and newest segment
+//! superblock                              two slots: the log's identity, its oldest and newest segment
 //! 00000000000000000001-0000000000000000.seg
 //! 00000000000000000002-0000000003ffe000.seg      <segment id>-<first LSN>.seg
 //!
@@ -16,10 +16,10 @@
 //!                          ^ first LSN; the byte at LSN l lies at 8192 + (l - first LSN)
 //! ```
 //!
-//! Two rules hold throughout. Every field is under a checksum, and every checksum is *sealed*: mixed with the identity
-//! of the log, of the file's present generation, and with the address ([`Identity::seal`]), so that the same bytes anywhere
-//! else, or left over from an earlier generation of the file, do not verify. And no header is valid when its bytes are all
-//! zero, while "never written" means exactly that: the whole header is zero.
+//! Two rules apply throughout. Every field is under a checksum, and every checksum is *sealed*: mixed with the
+//! identity of the log, with the file's present generation, and with the address ([`Identity::seal`]), so that the
+//! same bytes elsewhere, or from an earlier generation of the file, do not verify. And a header whose bytes are all
+//! zero is never valid; "never written" means exactly that the whole header is zero.
 
 pub mod block;
 pub mod footer;
@@ -34,39 +34,39 @@ use byteorder::{ByteOrder as _, LittleEndian as LE};
 use crate::error::LogUuid;
 use crate::lsn::Lsn;
 
-/// The version of the format that this build writes, and the newest that it reads.
+/// The format version that this build writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 
-/// Where the data of a segment begins in its file: behind the generation page and the header page.
+/// Where the data of a segment begins in its file: after the generation page and the header page.
 pub const DATA_START: u64 = 2 * PAGE as u64;
 
-/// The size of the pages before the data, and of a superblock slot.
+/// Size of the pages before the data, and of a superblock slot.
 pub const PAGE: usize = 4096;
 
 /// Why bytes were not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalid {
-    /// All of the header's bytes are zero: nothing was ever written here.
+    /// All bytes of the header are zero: nothing was ever written here.
     Unwritten,
     /// The checksum does not match, or there are too few bytes.
     Checksum,
-    /// The checksum matches and a field has a value that this version does not know.
+    /// The checksum matches, but a field has a value that this version does not know.
     Field,
-    /// The checksum matches and the version is a newer one.
+    /// The checksum matches, but the version is newer.
     Version(u32),
 }
 
-/// What every checksum of one generation of a segment file is mixed with.
+/// The identity mixed into every checksum of one generation of a segment file.
 ///
-/// The salt is drawn anew each time a file starts a generation, so a block that an earlier generation left behind does not verify
-/// even when it lies at the same place and has the same size.
+/// The salt is drawn anew for each generation, so a block left by an earlier generation does not verify even if it
+/// has the same position and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     seed: u64,
 }
 
 impl Identity {
-    /// The identity of the generation of a file of this log that drew `salt`.
+    /// The identity of the generation with this salt of a file of this log.
     #[must_use]
     pub fn new(uuid: LogUuid, salt: u64) -> Self {
         let raw = u128::from_le_bytes(uuid.0);
@@ -75,10 +75,10 @@ impl Identity {
         Identity { seed: mix(low ^ mix(high ^ mix(salt))) }
     }
 
-    /// What a checksum of bytes at `lsn` is XORed with.
+    /// The value that a checksum of bytes at `lsn` is XORed with.
     ///
-    /// CRC-32 is linear, so a checksum that was computed with no identity can be bound to one later with one XOR: a
-    /// record is checksummed by its own thread before anybody knows its address.
+    /// CRC-32 is linear, so a checksum computed without an identity can be bound to one later with a single XOR: a
+    /// record is checksummed on its own thread before its address is known.
     #[inline]
     #[must_use]
     pub fn seal(&self, lsn: Lsn) -> u32 {
@@ -102,14 +102,14 @@ fn mix(x: u64) -> u64 {
 #[inline]
 #[must_use]
 pub fn crc32(bytes: &[u8]) -> u32 {
-    // A new one asks the processor what it can each time, which takes longer than a header's checksum.
+    // A new hasher queries the processor's features each time, which takes longer than a header's checksum.
     static NEW: LazyLock<crc32fast::Hasher> = LazyLock::new(crc32fast::Hasher::new);
     let mut hasher = NEW.clone();
     hasher.update(bytes);
     hasher.finalize()
 }
 
-/// The checksum of a header's fields. The codec's name is for the tests that leave one field out of it.
+/// The checksum of a header's fields. `codec` names the header for tests that leave a field out of the checksum.
 #[inline]
 #[cfg_attr(not(mutation), allow(unused_variables))]
 fn checksum(codec: &str, covered: &[u8]) -> u32 {
@@ -125,8 +125,8 @@ pub const fn align_up(n: u64, align: u64) -> u64 {
     n.saturating_add(align - 1) & !(align - 1)
 }
 
-/// What a generation page and a superblock slot have in common: a checksum of the first `len` bytes that is not sealed, as the
-/// log's identity is not known yet, a magic number, the version, and the log's UUID, which is returned.
+/// Checks the common part of a generation page and a superblock slot: a checksum of the first `len` bytes, unsealed
+/// because the log's identity is not known yet, a magic number, the version, and the log's UUID, which is returned.
 fn check_page(page: &[u8; PAGE], codec: &str, magic: u32, len: usize) -> Result<LogUuid, Invalid> {
     if is_zero(page) {
         return Err(Invalid::Unwritten);

@@ -7,19 +7,21 @@
 //!  8  u32 checksum of the payload
 //! 12  u8  form: 1 = plain, header of 16 bytes; 2 = labelled, header of 40 bytes
 //! 13  u8  label kind (plain: 0)
-//! 14  u16 codec: 0 = the payload is as it was given, else the number of the codec that encoded it
+//! 14  u16 codec: 0 = the payload is stored unchanged, else the number of the codec that encoded it
 //! 16  u64 label stream       } labelled
 //! 24  u64 label sequence     } only
 //! 32  u64 label extra        }
 //! 16 or 40: payload, then zeros up to the next multiple of 8
 //! ```
 //!
-//! Length and checksum are those of the payload as it is stored, encoded or not: a record is verified without its codec.
+//! Length and checksum are those of the payload as stored, encoded or not: a record can be verified without its
+//! codec.
 //!
-//! The payload's checksum is computed with no identity, by the thread that owns the payload; the header holds it, and
-//! the header is sealed. So a payload from elsewhere is accepted only if it is, to 32 bits, the same payload.
+//! The payload's checksum is computed without an identity, on the thread that owns the payload. The header contains
+//! it, and the header is sealed. So a payload from elsewhere is accepted only if it is, up to a 32-bit checksum, the
+//! same payload.
 //!
-//! The form decides how many bytes the header's checksum covers and so is looked at before it is proven; it chooses
+//! The form determines how many bytes the header's checksum covers, so it is used before it is verified. It chooses
 //! between two constants, and a wrong choice fails the checksum.
 
 use std::num::NonZeroU16;
@@ -33,7 +35,7 @@ use crate::lsn::{Label, Lsn};
 pub const PLAIN_HEADER: usize = 16;
 /// The header of a record with a label.
 pub const LABELLED_HEADER: usize = 40;
-/// What records begin at multiples of, counted from their block.
+/// Alignment of records, relative to their block.
 pub const RECORD_ALIGN: usize = 8;
 
 const PLAIN: u8 = 1;
@@ -44,7 +46,7 @@ const LABELLED: u8 = 2;
 pub struct RecordHeader {
     /// The record's label, if it has one.
     pub label: Option<Label>,
-    /// Which codec encoded the payload, if any did.
+    /// The codec that encoded the payload, if any.
     pub codec: Option<NonZeroU16>,
     /// The stored payload's length in bytes.
     pub payload_len: u32,
@@ -53,10 +55,10 @@ pub struct RecordHeader {
 }
 
 impl RecordHeader {
-    /// The header at the start of `bytes`, which is the record at `lsn`.
+    /// Decodes the header of the record at `lsn` from the start of `bytes`.
     ///
     /// # Errors
-    /// Why these bytes are no record header of this generation at this address.
+    /// Why these bytes are not a record header of this generation at this address.
     #[inline(always)]
     pub fn decode(bytes: &[u8], identity: &Identity, lsn: Lsn) -> Result<Self, Invalid> {
         let plain = bytes.first_chunk::<PLAIN_HEADER>().ok_or(Invalid::Checksum)?;
@@ -96,7 +98,7 @@ impl RecordHeader {
         header_len(self.label.is_some())
     }
 
-    /// The record's size in the log: header, payload and the zeros behind it.
+    /// The record's size in the log: header, payload and padding.
     #[inline]
     #[must_use]
     pub fn padded_len(&self) -> u64 {
@@ -114,8 +116,8 @@ pub fn record_len(payload: u64, labelled: bool) -> u64 {
     align_up((header_len(labelled) as u64).saturating_add(payload), RECORD_ALIGN as u64)
 }
 
-/// Appends a record to `out`, its header not sealed yet. The payload is the `parts`, joined, as `codec` encoded them, if
-/// one did; together they must be no longer than `payload_len` says, which the caller has computed from them.
+/// Appends a record to `out` with its header not yet sealed. The payload is the concatenation of `parts`, encoded by
+/// `codec` if given; together they must not be longer than `payload_len`, which the caller computed from them.
 pub fn encode_unsealed(
     out: &mut Vec<u8>,
     label: Option<Label>,
@@ -158,10 +160,10 @@ pub fn encode_unsealed(
     out.resize(start + end as usize, 0);
 }
 
-/// Changes the seal of each record in `body`, whose first byte lies at `lsn`: `change(lsn)` is XORed to its checksum.
+/// Changes the seal of each record in `body`, whose first byte is at `lsn`: `change(lsn)` is XORed into its checksum.
 ///
-/// Records that were never sealed are given `|lsn| new.seal(lsn)`; records that move to another generation of a file,
-/// `|lsn| old.seal(lsn) ^ new.seal(lsn)`. Says how many records there are.
+/// For records that were never sealed, pass `|lsn| new.seal(lsn)`; for records that move to another generation of a
+/// file, `|lsn| old.seal(lsn) ^ new.seal(lsn)`. Returns the number of records.
 pub fn reseal(body: &mut [u8], lsn: Lsn, change: impl Fn(Lsn) -> u32) -> u32 {
     let mut at = 0usize;
     let mut records = 0;

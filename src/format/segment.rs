@@ -1,8 +1,8 @@
 //! The two pages before a segment's data, and the segment's file name.
 //!
-//! The **generation page** is written and synced before the file can become part of the log: it fixes the salt that all
-//! checksums of this generation are mixed with. The **header page** is written together with the segment's first block: a
-//! file with a valid header page is part of the log, one without is a spare that was never used. They are separate
+//! The **generation page** is written and synced before the file can become part of the log. It fixes the salt that
+//! is mixed into all checksums of this generation. The **header page** is written together with the segment's first
+//! block: a file with a valid header page is part of the log, one without is an unused spare. They are separate
 //! sectors because the first is durable long before the second is written.
 //!
 //! ```text
@@ -33,24 +33,24 @@ const HEADER_MAGIC: u32 = u32::from_le_bytes(*b"SWSH");
 const GENERATION_LEN: usize = 80;
 const HEADER_LEN: usize = 64;
 
-/// What a file is from the moment it is made ready until it is removed or recycled.
+/// The identity of a file from when it is prepared until it is removed or recycled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation {
     /// The log that the file belongs to.
     pub uuid: LogUuid,
     /// The segment's number.
     pub id: SegmentId,
-    /// Drawn for this generation.
+    /// Drawn anew for this generation.
     pub salt: u64,
     /// The address of the first byte of data.
     pub first_lsn: Lsn,
-    /// How many bytes of blocks the file was filled for.
+    /// Bytes of blocks that the file was filled for.
     pub capacity: u64,
-    /// What block addresses, counted from the first LSN, are multiples of.
+    /// Alignment of block addresses relative to the first LSN.
     pub block_align: u32,
-    /// Whether bytes of an earlier generation may lie where nothing was written yet.
+    /// Whether unwritten places may hold bytes of an earlier generation.
     pub recycled: bool,
-    /// The segment that was made ready before this one: it was there when this one was named in the superblock.
+    /// The segment prepared before this one. It existed when this one was named in the superblock.
     pub before: Option<SegmentId>,
 }
 
@@ -61,14 +61,14 @@ impl Generation {
         Identity::new(self.uuid, self.salt)
     }
 
-    /// How long the file is, in bytes, until it is sealed.
+    /// Length of the file in bytes until it is sealed.
     #[must_use]
     pub fn file_len(&self) -> u64 {
-        // As forged pages may say anything.
+        // Saturates because forged pages may contain anything.
         DATA_START.saturating_add(self.capacity)
     }
 
-    /// The page.
+    /// Encodes the page.
     #[must_use]
     pub fn encode(&self) -> [u8; PAGE] {
         let mut page = [0; PAGE];
@@ -87,7 +87,7 @@ impl Generation {
         page
     }
 
-    /// The generation that a page starts.
+    /// Decodes the generation from a page.
     ///
     /// # Errors
     /// Why this is not such a page.
@@ -116,56 +116,56 @@ impl Generation {
     }
 }
 
-/// Whether the two pages that a file begins with are a segment's: written, damaged, or about to be written. Anything else
-/// was written by somebody else.
+/// Whether the first two pages of a file are those of a segment: written, damaged, or about to be written. Anything
+/// else is foreign.
 #[must_use]
 pub fn looks_like_a_segment(generation: &[u8; PAGE], header: &[u8; PAGE]) -> bool {
     let has = |page: &[u8; PAGE], magic| LE::read_u32(&page[4..8]) == magic;
     is_zero(generation) || has(generation, GENERATION_MAGIC) || has(header, HEADER_MAGIC)
 }
 
-/// Whether segment `id` may end at `end`. Numbers and addresses saturate rather than wrap, so those near the end of the
-/// 64 bits would not be told apart; of addresses, more than a segment is kept free. The last `reserve` numbers are not
-/// used: what a log writes leaves some for opening it again.
+/// Whether segment `id` may end at `end`. Numbers and addresses saturate instead of wrapping, so values near the end
+/// of the 64 bits would not be distinct; more than a segment of addresses is kept free. The last `reserve` numbers
+/// are not used: writing leaves some for opening the log again.
 #[must_use]
 pub fn has_room(id: SegmentId, end: Lsn, reserve: u64) -> bool {
     id.get() < u64::MAX - reserve && end.get() < u64::MAX - (1 << 33)
 }
 
-/// Where a segment ended, as its successor keeps it.
+/// Where a segment ended, as recorded by its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Predecessor {
     /// The segment.
     pub id: SegmentId,
     /// The address after its last block.
     pub end: Lsn,
-    /// The digest of its last block ([`super::block::BlockHeader::digest`]); 0 when it has none.
+    /// The digest of its last block ([`super::block::BlockHeader::digest`]); 0 if it has none.
     pub digest: u32,
 }
 
-/// What makes a file part of the log.
+/// The header that makes a file part of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
     /// The segment's number.
     pub id: SegmentId,
     /// The address of its first byte of data.
     pub first_lsn: Lsn,
-    /// The generation that the page was written in.
+    /// The salt of the generation that the page was written in.
     pub salt: u64,
     /// The segment before it, if the log has one.
     pub predecessor: Option<Predecessor>,
-    /// Everything below was durable when this was written.
+    /// Everything below was durable when this page was written.
     pub durable: Lsn,
 }
 
 impl SegmentHeader {
-    /// The digest that the segment's first block names as that of the block before it.
+    /// The digest that the segment's first block must name as that of its predecessor.
     #[must_use]
     pub fn previous_digest(&self) -> u32 {
         self.predecessor.map_or(0, |p| p.digest)
     }
 
-    /// The page.
+    /// Encodes the page.
     #[must_use]
     pub fn encode(&self, uuid: LogUuid) -> [u8; PAGE] {
         let mut page = [0; PAGE];
@@ -185,7 +185,7 @@ impl SegmentHeader {
         page
     }
 
-    /// The header that a page holds.
+    /// Decodes the header from a page.
     ///
     /// # Errors
     /// Why this is not such a page of this log.
@@ -216,7 +216,7 @@ impl SegmentHeader {
         let known = is_zero(&page[52..56])
             && is_zero(&page[HEADER_LEN..])
             && (header.predecessor.is_some() || is_zero(&page[32..52]))
-            // Nothing behind the segment's beginning was there when its first block was written.
+            // Nothing after the segment's beginning existed when its first block was written.
             && header.durable <= header.first_lsn
             && header.predecessor.is_none_or(|p| p.end <= header.first_lsn);
         if known { Ok(header) } else { Err(Invalid::Field) }
@@ -229,12 +229,12 @@ pub fn file_name(id: SegmentId, first_lsn: Lsn) -> String {
     format!("{:020}-{:016x}.seg", id.get(), first_lsn.get())
 }
 
-/// The segment that a file name stands for; `None` for every other name.
+/// The segment that a file name stands for; `None` for any other name.
 #[must_use]
 pub fn parse_file_name(name: &str) -> Option<(SegmentId, Lsn)> {
     let (id, lsn) = name.strip_suffix(".seg")?.split_once('-')?;
     let parsed = (SegmentId::new(id.parse().ok()?), Lsn::new(u64::from_str_radix(lsn, 16).ok()?));
-    // Only the canonical spelling: "+1", leading zeros more or less, or upper case are somebody else's files.
+    // Only the canonical spelling: names with "+1", other leading zeros, or upper case are foreign.
     (file_name(parsed.0, parsed.1) == name && parsed.0.get() != 0).then_some(parsed)
 }
 

@@ -1,4 +1,4 @@
-//! The superblock: what must be known before the first segment is looked at.
+//! The superblock: what must be known before the first segment is read.
 //!
 //! ```text
 //! file "superblock": two slots of 4096 bytes, each
@@ -17,11 +17,12 @@
 //! 88  zero to the end of the slot
 //! ```
 //!
-//! A segment is named here as ready before its first block is written: whatever happens to its file afterwards, it was
-//! there. Its generation page names the one that was made ready before it.
+//! A segment is named here as ready before its first block is written: whatever happens to its file afterwards, it
+//! existed. Its generation page names the one prepared before it.
 //!
-//! A change writes the first slot, syncs, writes the second with the same content, and syncs: a torn write leaves the
-//! other slot, and one slot that went bad later hides nothing. The slot with the higher sequence counts.
+//! A change writes the first slot, syncs, writes the second with the same content, and syncs. A torn write leaves the
+//! other slot intact, and one slot that goes bad later hides nothing. The slot with the higher sequence number
+//! counts.
 
 use byteorder::{ByteOrder as _, LittleEndian as LE};
 
@@ -48,15 +49,15 @@ pub struct Superblock {
     pub newest: Option<SegmentId>,
     /// Everything below is durable.
     pub durable: Lsn,
-    /// Whom the directory is pinned to.
+    /// The owner that the directory is pinned to.
     pub owner: Option<u64>,
-    /// The segment that was made ready last and may be in use by now: its number and its first LSN. Its file was complete
-    /// but for blocks and header page, and durable, when this was written.
+    /// The segment prepared last, which may be in use by now: its number and its first LSN. When this was written its
+    /// file was durable and complete except for blocks and header page.
     pub ready: Option<(SegmentId, Lsn)>,
 }
 
 impl Superblock {
-    /// What a log begins with.
+    /// The initial content for a new log.
     #[must_use]
     pub fn of_new_log(uuid: LogUuid) -> Self {
         Superblock {
@@ -70,7 +71,7 @@ impl Superblock {
         }
     }
 
-    /// One slot.
+    /// Encodes one slot.
     #[must_use]
     pub fn encode(&self) -> [u8; PAGE] {
         let mut page = [0; PAGE];
@@ -91,10 +92,10 @@ impl Superblock {
         page
     }
 
-    /// What a slot holds.
+    /// Decodes a slot.
     ///
     /// # Errors
-    /// Why it holds nothing.
+    /// Why it is not valid.
     pub fn decode(page: &[u8; PAGE]) -> Result<Self, Invalid> {
         let uuid = check_page(page, "superblock", MAGIC, LEN)?;
         let (flag, owner) = (LE::read_u32(&page[12..16]), LE::read_u64(&page[64..72]));

@@ -1,7 +1,7 @@
-//! A batch: what one commit does to any number of groups.
+//! Batches: the changes that one commit makes to any number of groups.
 //!
-//! Records are framed as operations are staged, outside any lock. What is left for the moment of submission is to see
-//! that no group changed in the meantime, the log's own ordering, and the change of the groups in memory.
+//! Records are framed while operations are staged, outside any lock. At submission only three things remain: checking
+//! that no group has changed in the meantime, ordering in the log, and updating the groups in memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use super::stored::Stored;
 use crate::size::{in_header, in_memory};
 use crate::{Batch, Flush, Placement, RecordOffset, SubmitOptions, Ticket};
 
-/// What may be written from the reserve beside what frees room: fields that are small.
+/// Maximum size of fields that may be written from the reserve together with operations that free space.
 const SMALL: usize = 1 << 10;
 
 /// Operations on groups that become durable together or not at all.
 ///
-/// Each call is checked against the group as it is and what the batch did to it before. A call that returns an error
-/// staged nothing, and the batch can be used further. Nothing is visible to anybody before
-/// [`GroupLog::submit`](super::GroupLog::submit) or [`GroupLog::commit`](super::GroupLog::commit); a batch that is dropped has
-/// no effect.
+/// Each call is checked against the group as it is, including what the batch has already done to it. A call that
+/// returns an error stages nothing, and the batch stays usable. Nothing is visible before
+/// [`GroupLog::submit`](super::GroupLog::submit) or [`GroupLog::commit`](super::GroupLog::commit); a dropped batch
+/// has no effect.
 ///
-/// Two batches may be built side by side. If both concern the same side of the same group (its entries; its purging; or the
-/// fields of the same set, see [`Field`]), the second to be submitted gets [`Error::BatchConflict`].
+/// Two batches may be built concurrently. If both concern the same side of the same group (its entries; its purging;
+/// or fields of the same set, see [`Field`]), the one submitted second gets [`Error::BatchConflict`].
 #[derive(Debug)]
 pub struct WriteBatch {
     store: Arc<Store>,
@@ -44,13 +44,14 @@ struct InBatch {
     draft: Draft,
     /// The group's versions when the draft was made.
     versions: Versions,
-    /// What must not have changed since.
+    /// The sides that must not have changed since.
     depends: Touched,
-    /// What changes.
+    /// The sides that change.
     touched: Touched,
-    /// What is done to the group, in order. Operations on different groups do not depend on each other.
+    /// The operations on the group, in order. Operations on different groups are independent.
     ops: Vec<Op>,
-    /// The batch makes the group: nobody else may have done so. Whether the batch removes one of this id before.
+    /// Set if the batch creates the group, which no other batch may have done; says whether the batch removes an
+    /// earlier group of this id first.
     created: Option<Replaces>,
 }
 
@@ -75,23 +76,23 @@ struct Framed {
 }
 
 impl Framed {
-    /// Its place in a batch that was accepted, so it is no larger than a block can be.
+    /// Its place, in a batch that was accepted and is therefore no larger than a block.
     fn stored(self, at: &Placement) -> Stored {
         Stored { lsn: at.lsn_of(self.at), bytes: in_header(in_memory(self.bytes)) }
     }
 }
 
-/// What is done to a group when the batch is submitted.
+/// An operation on a group, applied when the batch is submitted.
 #[derive(Debug)]
 enum Op {
-    /// These entries, from index `first` on.
+    /// Appends these entries, starting at index `first`.
     Append {
         first: u64,
         entries: Vec<Staged>,
     },
     Truncate(u64),
     Purge(Position),
-    /// The fields that are set here are replaced.
+    /// Replaces the fields that are set here.
     Set(State),
     Create(Framed, Root),
     Reset(Framed, Root),
@@ -109,13 +110,13 @@ impl WriteBatch {
         self.ops().next().is_none()
     }
 
-    /// How many bytes the batch takes in the log.
+    /// Bytes that the batch takes in the log.
     #[must_use]
     pub fn size_in_log(&self) -> u64 {
         self.records.size_in_log()
     }
 
-    /// Stages a group whose log begins behind the entry `after`, or at index 0 if there is none.
+    /// Stages a new group whose log begins after the entry `after`, or at index 0 if there is none.
     ///
     /// # Errors
     /// [`Error::GroupExists`]; [`Error::IndexExhausted`].
@@ -145,7 +146,8 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Stages the removal of a group with all it has. The id can be used for another group afterwards, also in this batch.
+    /// Stages the removal of a group and everything it has. Afterwards the id can be used for another group, also in
+    /// this batch.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`].
@@ -158,8 +160,8 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Begins to append entries at `first`, one after the other. Where they overlap with entries that are there, those and
-    /// all after them are replaced; nothing is before the first one is pushed.
+    /// Starts appending consecutive entries at `first`. Existing entries from the first new one on are replaced;
+    /// nothing is replaced before the first one is pushed.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`]; [`Error::Gap`], [`Error::BelowFirst`], [`Error::IndexExhausted`].
@@ -169,7 +171,7 @@ impl WriteBatch {
         Ok(Appender { batch: self, group, place, next: first, begun: false })
     }
 
-    /// Stages the removal of all entries from `from` on, and nothing takes their place.
+    /// Stages the removal of all entries from `from` on, without replacement.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`]; [`Error::BelowFirst`]; [`Error::Gap`] beyond the end.
@@ -184,8 +186,8 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Stages the removal of all entries up to and including `to`, which may lie beyond the last one: the log begins behind
-    /// it then. Removing what is gone already does nothing.
+    /// Stages the removal of all entries up to and including `to`, which may lie beyond the last one: then the log
+    /// begins after it. Removing what is already gone does nothing.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`]; [`Error::TermMismatch`] when the log has an entry of another term there;
@@ -197,7 +199,7 @@ impl WriteBatch {
         if in_batch.draft.purge(to)? {
             let mut touched = Touched::side(Side::Purge);
             if to.index >= end {
-                // Where the next entry goes has changed.
+                // The index of the next entry has changed.
                 touched.add(Touched::side(Side::Log));
             }
             in_batch.note(Op::Purge(to), touched);
@@ -222,8 +224,8 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Stages that the group's log begins anew behind the entry `after`, or at index 0: all entries go, and this state takes
-    /// the place of the one that is there.
+    /// Stages a restart of the group's log after the entry `after`, or at index 0: all entries are removed, and this
+    /// state replaces the present one.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`]; [`Error::IndexExhausted`].
@@ -236,7 +238,7 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// The index after the group's last entry, as it is in this batch.
+    /// The index after the group's last entry, including the changes of this batch.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`].
@@ -245,7 +247,7 @@ impl WriteBatch {
         Ok(self.draft(place)?.end_index())
     }
 
-    /// The group that this batch makes.
+    /// The group that this batch creates.
     pub(crate) fn created(&self, group: u64) -> Result<Arc<Slot>> {
         let in_batch = self.place_of.get(&group).and_then(|place| self.groups.get(*place));
         in_batch.map(|in_batch| Arc::clone(&in_batch.draft.slot)).ok_or(Error::NoSuchGroup { group })
@@ -262,7 +264,7 @@ impl WriteBatch {
         self.groups.iter().flat_map(|group| &group.ops)
     }
 
-    /// The group's place in this batch; there is one, and it was not removed.
+    /// The group's position in this batch; it exists and was not removed.
     pub(crate) fn existing(&mut self, group: u64) -> Result<usize> {
         self.store.check_opener()?;
         let place = match self.place_of.get(&group) {
@@ -297,7 +299,7 @@ impl WriteBatch {
         place
     }
 
-    /// The group at a place that [`WriteBatch::existing`] gave.
+    /// The group at a position returned by [`WriteBatch::existing`].
     pub(crate) fn draft(&self, place: usize) -> Result<&Draft> {
         self.groups.get(place).map(|group| &group.draft).ok_or_else(no_such_place)
     }
@@ -310,7 +312,7 @@ impl WriteBatch {
         &self.store
     }
 
-    /// Whether the batch makes room and takes none to speak of: on a full disk it may use the reserve.
+    /// Whether the batch frees space and needs hardly any: on a full disk it may use the reserve.
     pub(crate) fn frees_room(&self) -> bool {
         let frees = |op: &Op| matches!(op, Op::Purge(_) | Op::Remove);
         let small = |op: &Op| match op {
@@ -321,8 +323,8 @@ impl WriteBatch {
         self.ops().all(small) && self.ops().any(frees)
     }
 
-    /// Puts the batch into the log, if every group is still as it was when the batch was checked. `lost` is told the state
-    /// that a reset or a removal leaves nothing of, under the log's lock.
+    /// Submits the batch to the log if every group is still as it was when the batch was checked. `lost` is called
+    /// under the log's lock with each state of which a reset or a removal leaves nothing.
     pub(crate) fn submit(
         &self,
         flush: Flush,
@@ -354,7 +356,7 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Shows the batch in the groups' memory.
+    /// Applies the batch to the groups in memory.
     fn place(&self, at: &Placement, lost: &mut dyn FnMut(u64, &State)) {
         for in_batch in self.groups.iter().filter(|in_batch| in_batch.touched.any()) {
             let slot = &in_batch.draft.slot;
@@ -375,7 +377,8 @@ impl WriteBatch {
 }
 
 impl InBatch {
-    /// Adds an operation that depends on these sides of the group, and changes them; all, if it leaves nothing of the group.
+    /// Adds an operation that depends on and changes these sides of the group; all sides if it leaves nothing of the
+    /// group.
     fn note(&mut self, op: Op, depends: Touched) {
         let leaves_nothing = matches!(op, Op::Reset(..) | Op::Remove);
         self.touch(depends);
@@ -419,7 +422,7 @@ impl Op {
 }
 
 fn no_such_place() -> Error {
-    Error::internal("a batch was asked for a group at a place that it never gave")
+    Error::internal("a batch was asked for a group at an unknown position")
 }
 
 /// Appends entries to one group, in a [`WriteBatch`].
@@ -433,7 +436,7 @@ pub struct Appender<'a> {
 }
 
 impl Appender<'_> {
-    /// Appends an entry; its payload is the `parts`, joined. Returns its index.
+    /// Appends an entry whose payload is the concatenation of `parts`. Returns its index.
     ///
     /// # Errors
     /// [`Error::IndexExhausted`].
@@ -462,7 +465,7 @@ impl Appender<'_> {
         Ok(index)
     }
 
-    /// The index that the next entry gets.
+    /// The index of the next entry.
     #[must_use]
     pub fn next_index(&self) -> u64 {
         self.next

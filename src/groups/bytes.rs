@@ -1,10 +1,10 @@
-//! Reading and writing fields. All integers are little-endian.
+//! Encodes and decodes fields. All integers are little-endian.
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
 use super::error::ContentProblem;
 
-/// Reads fields one after another, never beyond the end.
+/// Reads consecutive fields, never beyond the end.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
@@ -37,7 +37,7 @@ impl<'a> Cursor<'a> {
         Ok(LittleEndian::read_u64(self.bytes(8)?))
     }
 
-    /// A number in as few bytes as it takes, seven bits in each; a longer spelling is refused.
+    /// A variable-length integer, seven bits per byte; only the shortest encoding is accepted.
     pub(crate) fn varint(&mut self) -> Result<u64, ContentProblem> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -54,8 +54,8 @@ impl<'a> Cursor<'a> {
         Err(ContentProblem::Field("varint"))
     }
 
-    /// A count of items of `size` bytes each that follow; no more than there are bytes for, so that a count can be
-    /// trusted with an allocation.
+    /// A count of items of `size` bytes each that follow; at most as many as the remaining bytes allow, so the count
+    /// is safe for an allocation.
     pub(crate) fn count(&mut self, size: usize) -> Result<usize, ContentProblem> {
         let count = self.u32()? as usize;
         match count.checked_mul(size) {
@@ -64,7 +64,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// How many bytes are left.
+    /// Number of remaining bytes.
     pub(crate) fn left(&self) -> usize {
         self.rest.len()
     }
@@ -73,7 +73,7 @@ impl<'a> Cursor<'a> {
         self.rest.is_empty()
     }
 
-    /// What is left, all of it.
+    /// All remaining bytes.
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
@@ -108,7 +108,7 @@ pub(crate) trait Put {
         self.put(&[v.to_le_bytes()[0]]);
     }
 
-    /// A length or count. What is longer than 4 GiB fits in no record, and the log below refuses it.
+    /// A length or count. Anything longer than 4 GiB does not fit into a record and is refused by the log below.
     fn put_len(&mut self, len: usize) {
         self.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
     }

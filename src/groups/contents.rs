@@ -1,8 +1,8 @@
-//! One group in memory, and the one set of functions that changes it.
+//! One group in memory, and the only functions that change it.
 //!
-//! A batch that was submitted and a segment that is replayed at open go through the same methods, so what a restart
-//! finds is what was there before. Nothing is checked here: a batch is checked before it is staged (`draft`), and what
-//! replay built is checked as a whole when it is done ([`Contents::verify_whole`]).
+//! Submitted batches and segments replayed at open use the same methods, so a restart finds the same state. Nothing
+//! is checked here: a batch is checked before it is staged (`draft`), and the result of a replay is checked as a
+//! whole at the end ([`Contents::verify_whole`]).
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Slot {
     }
 }
 
-/// What a batch changes of a group, as far as another batch must not have changed it in between. See [`Field`].
+/// A side of a group: the unit of conflicts between batches. See [`Field`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     /// Entries, and the first four fields.
@@ -51,7 +51,8 @@ impl Side {
     }
 }
 
-/// A number for each side of a group that rises when the side is changed. Creating, resetting and removing count in all.
+/// A version number for each side of a group, which rises when the side changes. Creating, resetting and removing
+/// change all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Versions([u64; 3]);
 
@@ -62,20 +63,20 @@ impl Versions {
         }
     }
 
-    /// Whether a side that is touched has another version.
+    /// Whether any touched side has a different version.
     pub(crate) fn differ(self, other: Versions, touched: Touched) -> bool {
         self.0.iter().zip(other.0).zip(touched.0).any(|((a, b), touched)| touched && *a != b)
     }
 }
 
-/// Which sides of a group a batch changes.
+/// The sides of a group that a batch changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Touched([bool; 3]);
 
 impl Touched {
     pub(crate) const ALL: Touched = Touched([true; 3]);
 
-    /// What a batch depends on that leaves nothing of the group: the last four fields are nobody's concern then.
+    /// What a batch that leaves nothing of the group depends on: the last four fields do not matter then.
     pub(crate) const LOG_AND_PURGE: Touched = Touched([true, true, false]);
 
     pub(crate) fn side(side: Side) -> Touched {
@@ -93,18 +94,18 @@ impl Touched {
     }
 }
 
-/// What a group consists of.
+/// The contents of a group.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) root: Root,
     pub(crate) terms: Terms,
     pub(crate) positions: Positions,
-    /// The newest State record; none while replay has seen only what came after it.
+    /// The newest State record; `None` while replay has seen only later records.
     pub(crate) record: Option<Stored>,
-    /// Where the log began anew, if that was since it was opened.
+    /// Where the log was reset, if that was since it was opened.
     pub(crate) reset_lsn: Option<Lsn>,
-    /// Entries below this index were durable before they were relocated. Where they lie now may not be yet, but their
-    /// old place is kept until it is.
+    /// Entries below this index were durable before they were relocated. Their new place may not be durable yet, but
+    /// the old one is kept until it is.
     pub(crate) durable_below: u64,
     pub(crate) versions: Versions,
     /// The group was removed; there may still be handles on it.
@@ -117,14 +118,14 @@ impl Contents {
         Contents { root, record: Some(record), reset_lsn: Some(record.lsn), ..Contents::default() }
     }
 
-    /// A State record repeats how things are.
+    /// A State record repeats the present state.
     pub(crate) fn restate(&mut self, root: Root, record: Stored) {
         self.root = root;
         self.record = Some(record);
         self.trim();
     }
 
-    /// The log begins anew, with this State.
+    /// The log begins again with this State.
     pub(crate) fn reset(&mut self, root: Root, record: Stored) {
         self.terms.clear();
         self.positions.clear();
@@ -134,21 +135,22 @@ impl Contents {
         self.reset_lsn = Some(record.lsn);
     }
 
-    /// What was there from `first` on is gone: entries that take its place follow, one by one, or none do.
+    /// Removes entries from `first` on; replacements may follow one by one.
     pub(crate) fn cut_for(&mut self, first: u64) {
         self.positions.cut_from(first);
         self.terms.cut_from(first);
         self.durable_below = self.durable_below.min(first);
     }
 
-    /// One more entry at the end.
+    /// Adds an entry at the end.
     pub(crate) fn push(&mut self, term: u64, entry: Written) {
         self.positions.push(entry);
         self.terms.push(entry.index, term);
     }
 
-    /// More entries at the end, whose positions a segment's summary holds. In replay they may leave a gap: what was
-    /// between went with released segments, and was relocated further on, or a compaction that covers it is to come.
+    /// Adds entries at the end whose positions are in a segment's summary. During replay they may leave a gap: the
+    /// missing entries were in released segments and were relocated to later ones, or a purge that covers them
+    /// follows.
     pub(crate) fn push_mapped(&mut self, range: &EntryRange, from: &Arc<SegmentPositions>) {
         self.positions.push_mapped(range.slice, from);
         for (index, term) in &range.terms {
@@ -156,7 +158,7 @@ impl Contents {
         }
     }
 
-    /// Entries that the group has lie there now. They ascend by index as far as they come from one segment.
+    /// Records the new positions of existing entries. Within one segment they ascend by index.
     pub(crate) fn relocate(&mut self, entries: &[Written]) {
         self.positions.relocate(entries);
         if let Some(highest) = entries.iter().map(|entry| entry.index).max() {
@@ -164,8 +166,8 @@ impl Contents {
         }
     }
 
-    /// Entries that the group has, or had in segments that were released, lie where a segment's summary says. An entry
-    /// that is there with another term was never relocated: `Err` is its index.
+    /// Existing entries, or entries lost with released segments, are now where a segment's summary says. An entry
+    /// present with a different term was never relocated: `Err` has its index.
     pub(crate) fn replay_relocated(
         &mut self,
         range: &EntryRange,
@@ -175,7 +177,7 @@ impl Contents {
         let end = first.saturating_add(u64::from(count));
         let mut terms = Terms::default();
         terms.put(first, end, &range.terms);
-        // Terms are runs, so looking at where runs begin is looking at all.
+        // Terms are stored as runs, so it is enough to compare the beginnings of runs.
         let begins: Vec<u64> = self.terms.runs().chain(terms.runs()).map(|(index, _)| index).collect();
         for held in self.positions.overlaps(first, end) {
             let looked_at = begins.iter().copied().filter(|index| held.contains(index)).chain([held.start]);
@@ -187,7 +189,7 @@ impl Contents {
         }
         self.positions.place_mapped(range.slice, from);
         self.terms.put(first, end, &range.terms);
-        // A run that went on behind the last of them begins anew there, also if that is the end of the log.
+        // A run that extended beyond the last of them starts again there, even if that is the end of the log.
         if let Some(end) = self.positions.end() {
             self.terms.cut_from(end);
         }
@@ -199,13 +201,13 @@ impl Contents {
         self.root.state.merge(changed);
     }
 
-    /// Entries up to and including `to` go. There may be none beyond it.
+    /// Removes entries up to and including `to`, even if that is beyond the last one.
     pub(crate) fn purge(&mut self, to: Position) {
         self.root.start = super::state::Start::after(Some(to));
         self.trim();
     }
 
-    /// Lets go of positions and terms of entries that are purged.
+    /// Drops positions and terms of purged entries.
     pub(crate) fn trim(&mut self) {
         let first = self.first_index();
         self.positions.drop_below(first);
@@ -225,16 +227,21 @@ impl Contents {
         self.positions.end().unwrap_or(self.root.start.first)
     }
 
-    /// The last entry, or the last one that is gone when there is none; none in a log that begins at index 0 and is empty.
+    /// The last entry, or the last removed one if there are no entries; `None` in an empty log that begins at index
+    /// 0.
     pub(crate) fn last(&self) -> Option<Position> {
-        debug_assert_eq!(self.positions.end().is_some(), self.terms.last().is_some(), "an entry has both");
+        debug_assert_eq!(
+            self.positions.end().is_some(),
+            self.terms.last().is_some(),
+            "an entry has a position and a term"
+        );
         match self.positions.end().zip(self.terms.last()) {
             Some((end, term)) => Some(Position { index: end - 1, term }),
             None => self.root.start.before(),
         }
     }
 
-    /// The term at an index between the one before the first and the last one.
+    /// The term at an index between the one before the first and the last.
     pub(crate) fn term(&self, index: u64) -> Option<u64> {
         match self.root.start.before() {
             Some(before) if index == before.index => Some(before.term),
@@ -243,13 +250,13 @@ impl Contents {
         }
     }
 
-    /// An address at or below all that this group still needs, in the segment of the lowest.
+    /// An address at or below everything that this group still needs, in the segment of the lowest.
     pub(crate) fn lowest_lsn(&self) -> Option<Lsn> {
         let entries = self.positions.lowest();
         self.record.map(|record| record.lsn).into_iter().chain(entries).min()
     }
 
-    /// Whether this record is one that the group needs: an entry at its newest place, or the newest State.
+    /// Whether the group needs this record: an entry at its newest place, or the newest State.
     pub(crate) fn needs(&self, head: &RecordHead) -> bool {
         let Some(label) = head.label.filter(|_| !self.gone) else { return false };
         match Kind::of(label) {
@@ -259,11 +266,11 @@ impl Contents {
         }
     }
 
-    /// Whether replay ended with a group that is whole.
+    /// Checks that replay produced a complete group.
     ///
-    /// What is left of released segments is dropped on the way: entries below the first index, and changes made
-    /// before the State record. Releasing frees a prefix of the log below everything live, so a State record, every
-    /// entry from the first index on, and all changes after them are there, or something is missing that was promised.
+    /// Remnants of released segments are dropped first: entries below the first index, and changes made before the
+    /// State record. A release frees a prefix of the log below everything live. So either a State record, every entry
+    /// from the first index on, and all later changes are there, or something promised is missing.
     pub(crate) fn verify_whole(&self, group: u64) -> Result<()> {
         let missing = |index, what| Err(Error::Incomplete { group, index, what });
         if self.record.is_none() {
@@ -383,7 +390,7 @@ mod tests {
         assert_eq!(group.lowest_lsn(), Some(Lsn::new(1)));
     }
 
-    /// The released segments held entries 5 and 6 of term 1; entry 5 of term 2 took their place, and was relocated.
+    /// The released segments held entries 5 and 6 of term 1; entry 5 of term 2 replaced them and was relocated.
     #[test]
     fn the_last_entry_has_its_own_term_whatever_was_said_before_it() {
         let mut group = with_entries(1, 1..5);
@@ -415,7 +422,7 @@ mod tests {
         assert_eq!(group.durable_below, 0);
     }
 
-    /// What is left of several segments is relocated together, and an older segment may hold the later entry.
+    /// The remains of several segments are relocated together, and an older segment may hold the later entry.
     #[test]
     fn entries_relocated_in_any_order_stay_durable() {
         let mut group = with_entries(1, 1..10);

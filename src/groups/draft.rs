@@ -1,7 +1,8 @@
-//! A group as a batch sees it: as it was when the batch first touched it, changed by what the batch did since.
+//! Drafts: a group as a batch sees it, that is its state when the batch first touched it plus the changes of the
+//! batch.
 //!
-//! What holds for every protocol is checked here, before anything is staged. Each method either refuses, and changes
-//! nothing, or changes the draft as the group will change.
+//! The rules that hold for every protocol are checked here, before anything is staged. Each method either refuses and
+//! changes nothing, or changes the draft exactly as the group will change.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ pub(crate) struct Draft {
     /// The index after the last one.
     end: u64,
     last: Option<Position>,
-    /// Entries from here on are the batch's own; the group itself is asked for the terms of those below.
+    /// Entries from this index on are the batch's own; the terms of those below come from the group itself.
     own_from: u64,
     own_terms: Terms,
     removed: bool,
@@ -53,8 +54,8 @@ impl Draft {
         self.end
     }
 
-    /// The term at an index from the one before the first to the last. The group may have changed since the batch first
-    /// touched it; the answer does not matter then, because the batch is refused when it is submitted.
+    /// The term at an index from the one before the first to the last. If the group has changed since the batch first
+    /// touched it, the answer does not matter, because the batch will be refused when it is submitted.
     pub(crate) fn term(&self, index: u64) -> Option<u64> {
         let known = [self.start.before(), self.last].into_iter().flatten().find(|known| known.index == index);
         match known {
@@ -65,7 +66,7 @@ impl Draft {
         }
     }
 
-    /// Whether entries may be appended from `first` on, in place of those from there on.
+    /// Checks that entries may be appended from `first` on, replacing existing ones.
     pub(crate) fn check_append(&self, first: u64) -> Result<()> {
         let group = self.group();
         if first < self.start.first {
@@ -80,7 +81,7 @@ impl Draft {
         Ok(())
     }
 
-    /// An entry is appended at `index`, after [`Draft::check_append`].
+    /// Appends an entry at `index`, after [`Draft::check_append`].
     pub(crate) fn append(&mut self, index: u64, term: u64) -> Result<()> {
         if index < self.end {
             self.cut(index)?;
@@ -92,7 +93,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Entries from `from` on go; whether there are any.
+    /// Removes entries from `from` on; returns whether there were any.
     pub(crate) fn truncate(&mut self, from: u64) -> Result<bool> {
         let group = self.group();
         if from < self.start.first {
@@ -110,7 +111,7 @@ impl Draft {
 
     fn cut(&mut self, from: u64) -> Result<()> {
         self.last = match from.checked_sub(1) {
-            // The group may no longer have that entry: it was changed since the batch first touched it.
+            // The group may no longer have that entry if it changed after the batch first touched it.
             Some(index) => match self.term(index) {
                 Some(term) => Some(Position { index, term }),
                 None => return Err(Error::BatchConflict { group: self.group() }),
@@ -123,7 +124,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Entries up to and including `to` go, which may lie beyond the last one; whether that changes anything.
+    /// Removes entries up to and including `to`, which may lie beyond the last one; returns whether anything changes.
     pub(crate) fn purge(&mut self, to: Position) -> Result<bool> {
         let (group, Position { index, term }) = (self.group(), to);
         if index < self.start.first {
@@ -145,7 +146,7 @@ impl Draft {
         Ok(true)
     }
 
-    /// The log begins anew behind this entry.
+    /// Restarts the log after this entry.
     pub(crate) fn reset(&mut self, after: Option<Position>) -> Result<()> {
         check_start(self.group(), after)?;
         self.begin_at(Start::after(after));
@@ -165,7 +166,7 @@ impl Draft {
     }
 }
 
-/// Whether a log can begin behind this entry.
+/// Checks that a log can begin after this entry.
 pub(crate) fn check_start(group: u64, after: Option<Position>) -> Result<()> {
     match after {
         Some(Position { index: u64::MAX, .. }) => Err(Error::IndexExhausted { group, index: u64::MAX }),

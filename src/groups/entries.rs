@@ -1,7 +1,7 @@
-//! Reading the entries of a group.
+//! Reads the entries of a group.
 //!
-//! A position may come from a mapped summary, of which only the head was verified. So the label of each record that is read
-//! has to confirm group, index and term, and an address that leads astray is reported as damage of the index that gave it.
+//! A position may come from a mapped summary, of which only the head was verified. So the label of each record must
+//! confirm group, index and term, and a wrong address is reported as damage to the index it came from.
 
 use std::ops::{ControlFlow, Range};
 
@@ -13,11 +13,10 @@ use super::store::Store;
 use crate::error::{Corruption, CorruptionReason};
 use crate::{Lsn, Reader, Record, StreamRange};
 
-/// This many positions are looked up under one lock.
+/// Number of positions looked up under one lock.
 const STRIDE: usize = 256;
 
-/// The record of an entry is fetched from memory this many entries ahead: where groups interleave, each lies on a page of its
-/// own.
+/// Number of entries by which records are prefetched: where groups interleave, each lies on a different page.
 const AHEAD: usize = 4;
 
 /// An entry whose record was verified.
@@ -29,7 +28,7 @@ pub(crate) struct ReadEntry {
     pub(crate) record: Record,
 }
 
-/// Reads one group.
+/// A reader for one group.
 pub(crate) struct Entries<'a> {
     store: &'a Store,
     slot: &'a Slot,
@@ -40,7 +39,7 @@ impl<'a> Entries<'a> {
         Entries { store, slot }
     }
 
-    /// Hands the entries of `range`, which the log has, to `each` one after the other, until it says that this is enough.
+    /// Passes the existing entries of `range` to `each`, one by one, until `each` stops it.
     #[inline]
     pub(crate) fn read<E: From<Error>>(
         &self,
@@ -66,7 +65,7 @@ impl<'a> Entries<'a> {
         Ok(())
     }
 
-    /// The positions and terms of the next entries of `range`, as many as fit into a stride; at least one.
+    /// Positions and terms of the next entries of `range`: up to one stride, at least one entry.
     fn look_up(&self, range: Range<u64>, lsns: &mut Vec<Lsn>, terms: &mut Vec<u64>) -> Result<()> {
         lsns.clear();
         terms.clear();
@@ -92,18 +91,18 @@ impl<'a> Entries<'a> {
         if index < first { Err(Error::BelowFirst { group, index, first }) } else { Ok(()) }
     }
 
-    /// What is at `lsn` is not the entry at `index` that an index says is there. The file named is the index's own, for
-    /// the address that a damaged one gives may lie anywhere; the log's directory, where no file can be told.
+    /// The error if the record at `lsn` is not the entry `index` that an index promises. It names the file of that
+    /// index, because a damaged one may give any address; if the file is unknown, the log's directory.
     fn corruption(&self, index: u64, lsn: Lsn, summary: Option<Lsn>) -> Error {
         misplaced(self.store, self.slot.id, index, lsn, summary)
     }
 
-    /// Whether `lsn` lies in the segment that begins at `first`, as everything does that its summary leads to.
+    /// Whether `lsn` lies in the segment that begins at `first`, as every address in its summary must.
     fn lies_in(&self, first: Lsn, lsn: Lsn) -> bool {
         self.store.wal.segments().iter().any(|s| s.first_lsn == first && (first..s.end_lsn).contains(&lsn))
     }
 
-    /// The entry at `index`, whose record should lie at `lsn`.
+    /// The entry at `index`, whose record should be at `lsn`.
     #[inline]
     fn entry_at(&self, reader: &mut Reader, index: u64, term: u64, lsn: Lsn) -> Result<ReadEntry> {
         match reader.read(lsn) {
@@ -127,7 +126,7 @@ impl<'a> Entries<'a> {
         self.corruption(index, lsn, summary)
     }
 
-    /// The entry at `index`, whose record lay at `lsn` a moment ago and cannot be read there, for this reason.
+    /// Handles an entry whose record was at `lsn` a moment ago and cannot be read there, for this reason.
     #[cold]
     fn moved(
         &self,
@@ -141,7 +140,7 @@ impl<'a> Entries<'a> {
             let contents = self.slot.contents.read();
             self.check_range(index, &contents)?;
             match contents.positions.lsn(index) {
-                // Relocated, and its old place released, since the position was looked up.
+                // It was relocated, and its old place released, since the position was looked up.
                 Some(now) if now != lsn && contents.terms.get(index) == Some(term) => lsn = now,
                 Some(now) if now == lsn => {
                     let summary = contents.positions.summarized_in(index);
@@ -153,7 +152,7 @@ impl<'a> Entries<'a> {
                     let wrong = astray || nothing;
                     return Err(if wrong { self.corruption(index, lsn, summary) } else { error.into() });
                 }
-                // It was overwritten meanwhile.
+                // It was overwritten in the meantime.
                 _ => return Err(error.into()),
             }
             drop(contents);
@@ -165,7 +164,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// The kind of the entry that this record is, if its label says that it is this one.
+/// The kind of the entry if the record's label identifies it as this entry.
 #[inline]
 pub(crate) fn entry_kind(record: &Record, group: u64, index: u64, term: u64) -> Option<EntryKind> {
     let label = record.label()?;
@@ -173,7 +172,8 @@ pub(crate) fn entry_kind(record: &Record, group: u64, index: u64, term: u64) -> 
     if is_it { Kind::entry(label.kind) } else { None }
 }
 
-/// What is at `lsn` is not the entry that an index says is there: the index of the segment that begins at `summary`, if it
+/// The error if the record at `lsn` is not the entry that an index promises; `summary` is the beginning of the
+/// segment whose mapped summary was used, if any.
 /// was a mapped one.
 pub(crate) fn misplaced(store: &Store, group: u64, index: u64, lsn: Lsn, summary: Option<Lsn>) -> Error {
     let wal = &store.wal;

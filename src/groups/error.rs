@@ -1,4 +1,4 @@
-//! What can go wrong with a log of groups, each case named with the group and the index it is about.
+//! Errors of a log of groups; each names the group and the index concerned.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use crate::Lsn;
 /// The result of everything in this layer that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong with a log of groups.
+/// Errors of a log of groups.
 ///
-/// All but [`Error::Log`], [`Error::Content`] and [`Error::Incomplete`] are refusals: the operation was checked before
-/// anything was staged, and nothing changed.
+/// All except [`Error::Log`], [`Error::Content`] and [`Error::Incomplete`] are refusals: the operation was checked
+/// before anything was staged, and nothing changed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,7 +25,7 @@ pub enum Error {
         group: u64,
     },
 
-    /// The group is there already.
+    /// The group already exists.
     #[error("group {group} exists; open it with `group`, or remove it first")]
     GroupExists {
         /// The group.
@@ -43,8 +43,8 @@ pub enum Error {
     #[error("the batch was made by another log: submit it to the one whose `batch` made it")]
     ForeignBatch,
 
-    /// An entry would leave a gap in the log, or a log would be truncated behind its end.
-    #[error("group {group}: entry {index} would leave a gap: append from {expected} on")]
+    /// An entry would leave a gap in the log, or a truncation would start beyond its end.
+    #[error("group {group}: entry {index} would leave a gap: append from {expected}")]
     Gap {
         /// The group.
         group: u64,
@@ -54,9 +54,9 @@ pub enum Error {
         expected: u64,
     },
 
-    /// An index lies in the part of the log that was purged.
+    /// An index lies in the purged part of the log.
     #[error(
-        "group {group}: entry {index} is below the first index {first}: what lies there was purged. \
+        "group {group}: entry {index} is below the first index {first}: entries there were purged. \
          Continue from {first}"
     )]
     BelowFirst {
@@ -68,10 +68,10 @@ pub enum Error {
         first: u64,
     },
 
-    /// An index after which there is no other. A log counts to the one after its last index.
+    /// An index that has no successor. A log needs the number after its last index.
     #[error(
-        "group {group}: index {index} is the highest number there is, the log needs one after its \
-         last: refuse what it came with"
+        "group {group}: index {index} is the highest possible number, but the log needs the one after its \
+         last index: reject its source"
     )]
     IndexExhausted {
         /// The group.
@@ -80,24 +80,24 @@ pub enum Error {
         index: u64,
     },
 
-    /// The entries of one call do not follow one another.
+    /// The entries of one call are not consecutive.
     #[error(
-        "group {group}: entry {index} follows where {expected} was due: entries of one call are \
-         consecutive, split it"
+        "group {group}: entry {index} follows where {expected} was expected: entries of one call must be \
+         consecutive, so split it"
     )]
     NotContiguous {
         /// The group.
         group: u64,
         /// The entry's index.
         index: u64,
-        /// The index that was due.
+        /// The expected index.
         expected: u64,
     },
 
-    /// A term given with an index is not the one that the log has there.
+    /// A term given with an index differs from the one in the log.
     #[error(
         "group {group}: index {index} has term {expected}, not {term}: take the term from the log, or \
-         check what it came with"
+         check its source"
     )]
     TermMismatch {
         /// The group.
@@ -110,10 +110,10 @@ pub enum Error {
         expected: u64,
     },
 
-    /// Stored bytes verify but do not mean anything to this build.
+    /// Stored bytes verify but cannot be interpreted by this build.
     #[error(
-        "the record at LSN {lsn} (group {group}, index {index}) cannot be understood: {problem}. \
-         Nothing was changed: open it with the release that wrote it; if that refuses too, restore this node from a \
+        "the record at LSN {lsn} (group {group}, index {index}) cannot be interpreted: {problem}. \
+         Nothing was changed: open it with the release that wrote it; if that also refuses, restore this node from a \
          replica or a backup"
     )]
     Content {
@@ -127,15 +127,15 @@ pub enum Error {
         problem: ContentProblem,
     },
 
-    /// After replay a group's log is not whole. Nothing was changed.
+    /// After replay a group's log is incomplete. Nothing was changed.
     #[error(
-        "group {group} is not whole: {what} at index {index}. Nothing was changed: \
-         keep the directory as it is and restore this node from a replica or a backup"
+        "group {group} is incomplete: {what} at index {index}. Nothing was changed: \
+         keep the directory as it is, and restore this node from a replica or a backup"
     )]
     Incomplete {
         /// The group.
         group: u64,
-        /// Where the first thing is missing.
+        /// The index at which something is first missing.
         index: u64,
         /// What is missing.
         what: Missing,
@@ -143,29 +143,29 @@ pub enum Error {
 }
 
 impl Error {
-    /// An invariant of this layer does not hold.
+    /// An invariant of this layer was violated.
     pub(crate) fn internal(what: impl Into<Arc<str>>) -> Error {
         Error::Log(crate::Error::internal(what))
     }
 }
 
-/// Why stored bytes cannot be understood.
+/// Why stored bytes cannot be interpreted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContentProblem {
-    /// The record's kind is not one of this format.
+    /// The record's kind does not exist in this format.
     #[error("its kind {0:#04x} is unknown; it may come from a newer release")]
     UnknownKind(u8),
-    /// The payload's version is not one of this format.
+    /// The payload's version does not exist in this format.
     #[error("its version {0} is unknown; it comes from a newer release")]
     UnknownVersion(u32),
-    /// The payload ends before what it announces.
+    /// The payload ends before its declared length.
     #[error("it is cut short")]
     Short,
     /// There are bytes after the payload's end.
     #[error("it is too long")]
     Trailing,
-    /// A field has a value that it cannot have.
+    /// A field has an invalid value.
     #[error("its field \"{0}\" is out of range")]
     Field(&'static str),
     /// The order of records within one segment is impossible.
@@ -177,7 +177,7 @@ pub enum ContentProblem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Missing {
-    /// There are records of the group but no State record to base them on.
+    /// There are records of the group but no State record for them to build on.
     #[error("its State record is missing")]
     State,
     /// Entries between two others, or right after the purged part.

@@ -1,4 +1,4 @@
-//! The handle on one group.
+//! The handle on a group.
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};
@@ -25,14 +25,14 @@ pub struct Entry {
     pub term: u64,
     /// Its kind.
     pub kind: EntryKind,
-    /// Its payload, verified; a slice of the mapped file where that is possible.
+    /// Its payload, verified; where possible a slice of the mapped file.
     pub payload: Bytes,
 }
 
-/// One group of a [`GroupLog`](super::GroupLog).
+/// A group of a [`GroupLog`](super::GroupLog).
 ///
-/// A clone is another handle on the same group. When the group is removed, its handles answer [`Error::NoSuchGroup`], also
-/// when the id is used anew.
+/// A clone is another handle on the same group. Once the group is removed, its handles return [`Error::NoSuchGroup`],
+/// even if the id is used again.
 #[derive(Clone)]
 pub struct Group {
     shared: Shared,
@@ -63,7 +63,7 @@ impl Group {
         &self.shared
     }
 
-    /// The indexes that have an entry, durable or not: from the first to the one before the end.
+    /// The indexes that have an entry, durable or not.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`].
@@ -72,7 +72,7 @@ impl Group {
         Ok(contents.first_index()..contents.end_index())
     }
 
-    /// The last entry, or the last one that was purged when there is none; none in a log that is empty and begins at 0.
+    /// The last entry, or the last purged one if there are no entries; `None` in an empty log that begins at 0.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`].
@@ -80,7 +80,7 @@ impl Group {
         Ok(self.read()?.last())
     }
 
-    /// The term of an entry, or of the last one that was purged; none elsewhere.
+    /// The term of an entry or of the last purged one; `None` elsewhere.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`].
@@ -96,7 +96,7 @@ impl Group {
         Ok(self.read()?.root.state.clone())
     }
 
-    /// The index after the last entry that, with all before it, is on the device.
+    /// The index after the last entry that is on the device together with all entries before it.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`].
@@ -105,11 +105,12 @@ impl Group {
         Ok(self.read()?.durable_end(durable))
     }
 
-    /// Appends entries of term 0 and kind 0 at the end, in one batch, and says which indexes they got. They can be read when
-    /// this returns, and are durable when the ticket says so. Other threads may append at the same time.
+    /// Appends entries of term 0 and kind 0 at the end in one batch, and returns their indexes. They are readable
+    /// when this returns, and durable when the ticket says so. Other threads may append concurrently.
     ///
     /// # Errors
-    /// [`Error::NoSuchGroup`], [`Error::IndexExhausted`]; [`Error::Log`] as [`GroupLog::submit`](super::GroupLog::submit) has it.
+    /// [`Error::NoSuchGroup`], [`Error::IndexExhausted`]; [`Error::Log`] as for
+    /// [`GroupLog::submit`](super::GroupLog::submit).
     pub fn append<P: AsRef<[u8]>>(&self, payloads: &[P]) -> Result<(Range<u64>, Ticket)> {
         loop {
             let mut batch = WriteBatch::new(Arc::clone(self.shared.store()));
@@ -121,19 +122,19 @@ impl Group {
             let end = appender.next_index();
             match self.shared.submit(batch, Flush::Now) {
                 Ok(ticket) => return Ok((first..end, ticket)),
-                // Somebody else appended first.
+                // Another thread appended first.
                 Err(Error::BatchConflict { .. }) => {}
                 Err(e) => return Err(e),
             }
         }
     }
 
-    /// The entries of `range`, verified, as many as have no more than `max_bytes` of payload together; the first one always.
-    /// An entry can be read as soon as it is submitted, durable or not.
+    /// The entries of `range`, verified: as many as fit into `max_bytes` of payload, but at least one. Entries are
+    /// readable as soon as they are submitted, durable or not.
     ///
     /// # Errors
-    /// [`Error::BelowFirst`]; [`Error::Gap`] for a range that goes beyond the end; [`Error::NoSuchGroup`]; [`Error::Log`]
-    /// when an entry cannot be read.
+    /// [`Error::BelowFirst`]; [`Error::Gap`] for a range beyond the end; [`Error::NoSuchGroup`]; [`Error::Log`] when
+    /// an entry cannot be read.
     pub fn entries(&self, range: Range<u64>, max_bytes: u64) -> Result<Vec<Entry>> {
         let end = {
             let contents = self.read()?;
@@ -159,7 +160,7 @@ impl Group {
         Ok(entries)
     }
 
-    /// Waits until an entry with this index is durable. `false` when the log was closed before.
+    /// Waits until an entry with this index is durable. `false` if the log was closed first.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`]; [`Error::Log`] when the log is poisoned.
@@ -186,14 +187,14 @@ impl Group {
 }
 
 impl Contents {
-    /// The index after the last entry that, with all before it, lies below `durable`.
+    /// The index after the last entry that lies below `durable` together with all entries before it.
     pub(crate) fn durable_end(&self, durable: Lsn) -> u64 {
         let (first, end) = (self.first_index(), self.end_index());
         if self.reset_lsn.is_some_and(|reset| reset >= durable) {
             return 0;
         }
-        // A record lies whole below the durable address or whole above it. Addresses rise with the index among entries
-        // that stayed where they were appended, and those that did not were durable before they were relocated.
+        // A record lies entirely below or entirely above the durable address. Among entries that stayed where they
+        // were appended, addresses rise with the index; the others were durable before they were relocated.
         let (mut lo, mut hi) = (first.max(self.durable_below).min(end), end);
         while lo < hi {
             let middle = lo + (hi - lo) / 2;

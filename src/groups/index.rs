@@ -1,6 +1,6 @@
-//! Where a group's entries lie.
+//! The positions of a group's entries.
 //!
-//! The positions of a group are a row of runs, ascending by index:
+//! They are kept as a sequence of runs, ascending by index:
 //!
 //! ```text
 //!   index   101 .. 180  | 181 .. 350 | 351 .. 360 | 361 ..
@@ -9,18 +9,18 @@
 //!           (relocated)
 //! ```
 //!
-//! Within a memory run the LSNs rise. From run to run they need not: entries that were relocated lie behind younger ones.
-//! While a log is replayed there may be gaps between runs, which relocated entries close further on.
+//! Within a memory run the LSNs rise. From run to run they need not: relocated entries lie after younger ones. During
+//! replay there may be gaps between runs, which later relocated entries close.
 //!
 //! A *mapped* run is a slice of the position array in a sealed segment's summary, used in place: it costs the same
-//! whatever it covers. A *memory* run keeps four bytes an entry. When a segment's summary becomes available, what
-//! memory runs hold of that segment is replaced by a mapped run ([`Positions::adopt`]); entries that were overwritten or
-//! purged in between are no longer in any run and stay out.
+//! whatever it covers. A *memory* run keeps four bytes per entry. When a segment's summary becomes available, a
+//! mapped run replaces what memory runs hold of that segment ([`Positions::adopt`]); entries that were overwritten or
+//! purged in the meantime are in no run any more and stay out.
 //!
-//! A run knows how many bytes its records take, unless it was cut since; then their size is read from their
+//! A run knows the total size of its records unless it was cut since; then the sizes are read from the record
 //! headers, once ([`Positions::measure`]).
 //!
-//! Mapped bytes are not trusted: the label of a record that is read at a position is compared with what was looked for.
+//! Mapped bytes are not trusted: the label of a record read at a position is compared with what was looked up.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,42 +31,42 @@ use super::run::Run;
 pub(crate) use super::run::{SegmentPositions, Slice, Width, Written};
 use crate::Lsn;
 
-/// Where the entries of one group lie, from its first index to its last.
+/// The positions of a group's entries, from its first index to its last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Positions {
     runs: ThinVec<Run>,
 }
 
 impl Positions {
-    /// The index of the first entry, when there is any.
+    /// The index of the first entry, if any.
     pub(crate) fn first(&self) -> Option<u64> {
         self.runs.first().map(|run| run.first)
     }
 
-    /// The index after the last entry, when there is any.
+    /// The index after the last entry, if any.
     pub(crate) fn end(&self) -> Option<u64> {
         self.runs.last().map(Run::end)
     }
 
-    /// The first index between the first and the last that has no entry.
+    /// The first missing index between the first and the last entry.
     pub(crate) fn gap(&self) -> Option<u64> {
         let pairs = self.runs.iter().zip(self.runs.iter().skip(1));
         pairs.map(|(a, b)| (a.end(), b.first)).find(|(end, first)| end != first).map(|(end, _)| end)
     }
 
-    /// Which of the indexes in `[lo, hi)` have an entry.
+    /// The indexes in `[lo, hi)` that have an entry.
     pub(crate) fn overlaps(&self, lo: u64, hi: u64) -> impl Iterator<Item = Range<u64>> + '_ {
         let start = self.run_of(lo).unwrap_or(0);
         let runs = self.runs.iter().skip(start).take_while(move |run| run.first < hi);
         runs.map(move |run| run.first.max(lo)..run.end().min(hi)).filter(|range| !range.is_empty())
     }
 
-    /// Where the entry at `index` lies.
+    /// The position of the entry at `index`.
     pub(crate) fn lsn(&self, index: u64) -> Option<Lsn> {
         self.run_of(index).and_then(|n| self.runs.get(n)).and_then(|run| run.lsn(index))
     }
 
-    /// The first address of the segment whose mapped summary says where the entry at `index` is.
+    /// The first address of the segment whose mapped summary has the position of the entry at `index`.
     pub(crate) fn summarized_in(&self, index: u64) -> Option<Lsn> {
         self.run_of(index).and_then(|n| self.runs.get(n)).and_then(Run::summarized_in)
     }
@@ -76,7 +76,7 @@ impl Positions {
         self.runs.iter().filter_map(Run::lowest).min()
     }
 
-    /// Appends to `out` the positions of the entries in `[lo, hi)`, stopping at the first that is not there.
+    /// Appends to `out` the positions of the entries in `[lo, hi)`, up to the first missing one.
     pub(crate) fn copy(&self, lo: u64, hi: u64, out: &mut Vec<Lsn>) {
         let Some(start) = self.run_of(lo) else { return };
         let mut next = lo;
@@ -91,7 +91,7 @@ impl Positions {
         }
     }
 
-    /// The entries whose records lie in `lsns`: index and position, ascending by index.
+    /// The entries with records in `lsns`: index and position, ascending by index.
     pub(crate) fn within(&self, lsns: &Range<Lsn>) -> Vec<(u64, Lsn)> {
         let runs = self.runs.iter().filter(|run| run.touches(lsns));
         let all = runs.flat_map(|run| {
@@ -100,9 +100,9 @@ impl Positions {
         all.filter(|(_, lsn)| lsns.contains(lsn)).collect()
     }
 
-    /// How many bytes the records take, by segment: for each piece an address in its segment, and the bytes.
-    /// `bounds` are the segments' first addresses, ascending; `size` tells a record's size where no run knows it. If it does
-    /// not know either, the result is the addresses of all records whose sizes are needed.
+    /// The sizes of the records by segment: for each piece an address in its segment, and the bytes. `bounds` are the
+    /// first addresses of the segments, ascending; `size` returns a record's size where no run knows it. If that does
+    /// not know it either, the result is the addresses of all records whose sizes are needed.
     pub(crate) fn measure(
         &mut self,
         bounds: &[Lsn],
@@ -123,7 +123,7 @@ impl Positions {
         if unknown.is_empty() { Ok(pieces) } else { Err(unknown) }
     }
 
-    /// Makes two runs of one that goes over the end of a segment.
+    /// Splits runs that extend over the end of a segment.
     fn split_at(&mut self, bounds: &[Lsn]) {
         let crosses = |run: &Run| {
             let from = bounds.partition_point(|bound| run.lsn(run.first).is_some_and(|lsn| *bound <= lsn));
@@ -143,8 +143,8 @@ impl Positions {
         }
     }
 
-    /// Adds a run behind the others. Most groups have one, and what a vector would keep ready for three more is more than
-    /// all else that a group takes.
+    /// Adds a run after the others. Most groups have one, and the spare capacity of a vector for three more would
+    /// exceed everything else that a group takes.
     fn add(&mut self, run: Run) {
         if self.runs.is_empty() {
             self.runs.reserve_exact(1);
@@ -163,14 +163,14 @@ impl Positions {
         }
     }
 
-    /// Adds the entries after the last one, whose positions a segment's array holds.
+    /// Adds the entries after the last one whose positions are in a segment's array.
     pub(crate) fn push_mapped(&mut self, slice: Slice, from: &Arc<SegmentPositions>) {
         if slice.count > 0 {
             self.add(Run::mapped(slice, from));
         }
     }
 
-    /// These entries lie there now. Those that follow each other are kept together.
+    /// Sets new positions of existing entries. Consecutive ones are kept together.
     pub(crate) fn relocate(&mut self, entries: &[Written]) {
         let mut run: Option<Run> = None;
         for entry in entries {
@@ -185,7 +185,7 @@ impl Positions {
         }
     }
 
-    /// These entries lie where a segment's array says now, whether they were known before or not.
+    /// Sets the positions of entries, known or not, to those in a segment's array.
     pub(crate) fn place_mapped(&mut self, slice: Slice, from: &Arc<SegmentPositions>) {
         if slice.count > 0 {
             self.place(Run::mapped(slice, from));
@@ -204,7 +204,7 @@ impl Positions {
         }
     }
 
-    /// Forgets `index` and all after it.
+    /// Removes `index` and everything after it.
     pub(crate) fn cut_from(&mut self, index: u64) {
         while self.runs.last().is_some_and(|run| run.first >= index) {
             self.runs.pop();
@@ -216,7 +216,7 @@ impl Positions {
         }
     }
 
-    /// Forgets all before `index`.
+    /// Removes everything before `index`.
     pub(crate) fn drop_below(&mut self, index: u64) {
         let gone = self.runs.iter().take_while(|run| run.end() <= index).count();
         self.runs.drain(..gone);
@@ -232,8 +232,8 @@ impl Positions {
         self.runs.clear();
     }
 
-    /// Replaces what is kept of one segment by the segment's own array, of which this is a slice. Positions of the
-    /// segment that the array does not confirm stay as they are.
+    /// Replaces the positions kept of one segment by a slice of the segment's own array. Positions that the array
+    /// does not confirm stay as they are.
     pub(crate) fn adopt(&mut self, slice: Slice, from: &Arc<SegmentPositions>) {
         let array = Run::mapped(slice, from);
         let start = self.run_of(slice.first).unwrap_or(0);
@@ -261,8 +261,8 @@ impl Positions {
             self.runs.extend(run.part(hi, u64::MAX));
         }
         self.runs.extend(after);
-        // All of it was joined again: the summary knows its size. Entries that were relocated since may form a run of the
-        // same indexes, which is another one.
+        // All of it was joined again, and the summary knows its size. Entries relocated since may form a different
+        // run with the same indexes.
         if let Some(run) = self.run_of(slice.first).and_then(|n| self.runs.get_mut(n))
             && (run.first, run.len()) == (slice.first, u64::from(slice.count))
             && run.is_mapped_from(from)
@@ -271,7 +271,7 @@ impl Positions {
         }
     }
 
-    /// Adds a mapped run, as a part of the one before it where they adjoin in the same array.
+    /// Adds a mapped run, joining it with the previous one if they are adjacent in the same array.
     fn push_joined(&mut self, mapped: Run) {
         if self.runs.last_mut().is_some_and(|before| before.join(&mapped)) {
             return;
@@ -279,7 +279,7 @@ impl Positions {
         self.add(mapped);
     }
 
-    /// How many runs keep their positions in memory, and how many positions those are.
+    /// Number of runs that keep their positions in memory, and number of those positions.
     #[cfg(test)]
     pub(crate) fn in_memory(&self) -> (usize, usize) {
         let memory = self.runs.iter().filter_map(Run::in_memory);
@@ -314,12 +314,12 @@ mod tests {
         Slice { first, count, at: 0, bytes: None }
     }
 
-    /// Records of these tests have sizes that tell them apart.
+    /// The records in these tests have distinct sizes.
     fn size_at(lsn: Lsn) -> u64 {
         1 + lsn.get() % 1009
     }
 
-    /// What is measured is the sum over the entries, in each segment of `span` bytes.
+    /// Checks that the measured size is the sum over the entries, in each segment of `span` bytes.
     fn check_sizes(p: &mut Positions, span: u64) {
         let bounds: Vec<Lsn> = (0..100_000 / span).map(|n| Lsn::new(n * span)).collect();
         let mut measured = BTreeMap::new();
@@ -410,8 +410,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Entries are appended, cut, compacted and relocated; segments end every `span` bytes, and each is adopted at
-        /// some later point, as what it held when it ended.
+        /// Entries are appended, cut, compacted and relocated; segments end every `span` bytes, and each is adopted
+        /// at some later point with what it held when it ended.
         #[test]
         fn positions_are_those_of_a_plain_list(
             ops in proptest::collection::vec((0u8..9, 0u64..40), 1..120),
@@ -494,7 +494,7 @@ mod tests {
         }
     }
 
-    /// The consecutive parts of what a segment holds, as its summary lists them.
+    /// The consecutive parts of a segment's contents, as its summary lists them.
     fn slices(held: &BTreeMap<u64, u64>) -> Vec<Slice> {
         let mut slices: Vec<Slice> = Vec::new();
         for (at, (index, lsn)) in held.iter().enumerate() {

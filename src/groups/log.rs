@@ -16,10 +16,10 @@ use super::state::{Position, State};
 use crate::io::Disk;
 use crate::{BackupReport, Flush, Lsn, Ticket, Wal};
 
-/// Many logs in one: the entries of any number of groups become durable together, with one sync.
+/// Many logs in one: the entries of any number of groups become durable together with one sync.
 ///
-/// Everything is written through a [`WriteBatch`]; a [`Group`] reads one group, and appends to it where nothing else is to
-/// happen in the same commit. A clone is another handle on the same log.
+/// Everything is written through a [`WriteBatch`]. A [`Group`] reads one group, and appends to it if nothing else has
+/// to happen in the same commit. A clone is another handle on the same log.
 #[derive(Clone)]
 pub struct GroupLog {
     shared: Shared,
@@ -32,7 +32,7 @@ impl fmt::Debug for GroupLog {
 }
 
 impl GroupLog {
-    /// Opens the log in this directory with the default options, making it when it is missing.
+    /// Opens the log in this directory with the default options, creating it if it is missing.
     ///
     /// # Errors
     /// As [`GroupOptions::open`].
@@ -40,8 +40,8 @@ impl GroupLog {
         GroupOptions::new().open(dir)
     }
 
-    /// Makes a group whose log begins at index 0, or behind the entry `after`; with nothing in its state. It is durable when
-    /// this returns.
+    /// Creates a group with an empty state whose log begins at index 0, or after the entry `after`. It is durable
+    /// when this returns.
     ///
     /// # Errors
     /// [`Error::GroupExists`]; [`Error::IndexExhausted`]; [`Error::Log`].
@@ -72,7 +72,7 @@ impl GroupLog {
         WriteBatch::new(Arc::clone(self.shared.store()))
     }
 
-    /// Puts a batch into the log and waits until it is durable. Returns the address of its first record.
+    /// Commits a batch: submits it and waits until it is durable. Returns the address of its first record.
     ///
     /// # Errors
     /// As [`GroupLog::submit`]; and [`Error::Log`] when it cannot be made durable.
@@ -80,19 +80,19 @@ impl GroupLog {
         Ok(self.submit_with(batch, Flush::ByCaller)?.wait()?)
     }
 
-    /// Puts a batch into the log. When this returns its order is fixed and its entries can be read, but nothing is
-    /// durable before the ticket says so.
+    /// Submits a batch. When this returns, its order is fixed and its entries are readable, but nothing is durable
+    /// before the ticket says so.
     ///
     /// # Errors
-    /// [`Error::BatchConflict`] when another batch changed one of the groups since this one was checked,
-    /// [`Error::NoSuchGroup`] when one was removed, [`Error::GroupExists`] when one was made, [`Error::ForeignBatch`] for a
-    /// batch of another log; [`Error::Log`]: `RecordTooLarge`, `BatchTooLarge`, `Poisoned`, `Closed`. In all these cases
-    /// nothing of the batch was done.
+    /// [`Error::BatchConflict`] when another batch changed one of the groups after this one was checked,
+    /// [`Error::NoSuchGroup`] when one was removed, [`Error::GroupExists`] when one was created,
+    /// [`Error::ForeignBatch`] for a batch of another log; [`Error::Log`]: `RecordTooLarge`, `BatchTooLarge`,
+    /// `Poisoned`, `Closed`. In all these cases nothing in the batch was done.
     pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
         self.submit_with(batch, Flush::Now)
     }
 
-    /// As [`GroupLog::submit`], with a say in who makes the batch durable.
+    /// Like [`GroupLog::submit`], with a choice of who makes the batch durable.
     ///
     /// # Errors
     /// As [`GroupLog::submit`].
@@ -100,7 +100,7 @@ impl GroupLog {
         self.shared.submit(batch, flush)
     }
 
-    /// Removes a group and all it has, durably. The id can be used again.
+    /// Durably removes a group and everything it has. The id can be used again.
     ///
     /// # Errors
     /// As [`WriteBatch::remove_group`] and [`GroupLog::commit`].
@@ -110,24 +110,24 @@ impl GroupLog {
         self.commit(batch).map(|_| ())
     }
 
-    /// Frees the segments that no group needs. What is still live in the oldest ones is relocated, that is written again
-    /// at the end of the log, where that is worth it and a bounded number of bytes at a time; so no group can pin
-    /// segments by lagging. Call it regularly, say whenever a segment's worth was written, or have it called
-    /// ([`GroupOptions::purge_in_background`]): then the segments' files
-    /// (without their footers) take at most twice the live bytes and three segments more.
+    /// Frees the segments that no group needs. Where it is worth it, live records in the oldest segments are
+    /// relocated: they are written again at the end of the log, a bounded number of bytes at a time. So a lagging
+    /// group cannot pin segments. Call this regularly, for example after each segment's worth of writes, or have it
+    /// called ([`GroupOptions::purge_in_background`]). Then the segment files, without their footers, take at most
+    /// twice the live bytes plus three segments.
     ///
     /// Appends and reads continue meanwhile.
     ///
     /// # Errors
-    /// [`Error::Log`] when the log below fails, or finds damage in what is to be relocated. Nothing is freed before what
-    /// replaces it is durable.
+    /// [`Error::Log`] when the log below fails or finds damage in records to be relocated. Nothing is freed before
+    /// its replacement is durable.
     pub fn purge(&self) -> Result<PurgeReport> {
         self.shared.store().check_opener()?;
         purge::purge(self.shared.store())
     }
 
-    /// Why the last purge by [`GroupOptions::purge_in_background`] failed, if it did. Nothing is lost by it: what was to be
-    /// freed is still there, and it is tried again.
+    /// Why the last purge by [`GroupOptions::purge_in_background`] failed, if it did. Nothing is lost: what should
+    /// have been freed is still there, and it will be retried.
     #[must_use]
     pub fn background_purge_error(&self) -> Option<Error> {
         if let Err(elsewhere) = self.shared.store().check_opener() {
@@ -136,8 +136,8 @@ impl GroupLog {
         self.shared.purger().and_then(|purger| purger.last_error())
     }
 
-    /// What the segments hold: live and dead bytes of each, and what each group pins. Looks at each group, but at no
-    /// entry whose size is known.
+    /// Space usage: live and dead bytes of each segment, and what each group pins. Visits each group, but no entry
+    /// whose size is known.
     ///
     /// # Errors
     /// [`Error::Log`] when a record's header cannot be read.
@@ -146,8 +146,8 @@ impl GroupLog {
         Ok(account(self.wal(), self.shared.store().slots.all())?.space())
     }
 
-    /// The same as [`GroupLog::space`], counted anew from the headers of all records instead of what is remembered about
-    /// them, as of one moment during the call: to check the other. Copies what memory holds of all groups.
+    /// The same as [`GroupLog::space`], but recounted from the headers of all records instead of remembered sizes, as
+    /// of one moment during the call; for checking. Copies the in-memory data of all groups.
     ///
     /// # Errors
     /// [`Error::Log`] when the log below fails, or a header does not verify.
@@ -159,7 +159,7 @@ impl GroupLog {
     /// Copies the log into this directory, which must be empty or missing: all groups as they are at one moment, with
     /// everything verified on the way.
     ///
-    /// A replica that is restored from a backup has forgotten what it acknowledged since. See the guide before you start one.
+    /// A replica restored from a backup has forgotten what it acknowledged since. See the guide before you start one.
     ///
     /// # Errors
     /// As [`Wal::backup`].
@@ -169,7 +169,7 @@ impl GroupLog {
     }
 
     /// The log below. Other users may append to it: records without a label, or with kinds below 0x80, are theirs.
-    /// [`GroupLog::purge`] releases what no group needs, so they hold what they need with [`Wal::hold`].
+    /// [`GroupLog::purge`] releases what no group needs, so other users must hold what they need with [`Wal::hold`].
     #[must_use]
     pub fn wal(&self) -> &Wal {
         &self.shared.store().wal
@@ -189,17 +189,17 @@ impl GroupLog {
 }
 
 impl GroupOptions {
-    /// Opens the log in this directory, making it when it is missing.
+    /// Opens the log in this directory, creating it if it is missing.
     ///
     /// # Errors
-    /// [`Error::Log`] with what the log below says: `Locked`, `Corruption`, and so on; [`Error::Incomplete`] when a group
-    /// lacks something; [`Error::Content`] for a record of a newer release.
+    /// [`Error::Log`] with an error of the log below: `Locked`, `Corruption`, and so on; [`Error::Incomplete`] when a
+    /// group is incomplete; [`Error::Content`] for a record of a newer release.
     pub fn open(self, dir: impl AsRef<Path>) -> Result<GroupLog> {
         let disk = self.below().disk(dir.as_ref())?;
         self.open_on(disk)
     }
 
-    /// Opens the log in this directory of any file system.
+    /// Opens the log in this directory on any file system.
     ///
     /// # Errors
     /// As [`GroupOptions::open`].
@@ -209,7 +209,7 @@ impl GroupOptions {
 }
 
 impl Group {
-    /// The log that the group is in.
+    /// The log that holds the group.
     #[must_use]
     pub fn log(&self) -> GroupLog {
         GroupLog { shared: self.shared().clone() }

@@ -1,9 +1,10 @@
 //! Many logs in one: groups of entries, for any protocol or none.
 //!
-//! A [`GroupLog`] keeps any number of groups in one write-ahead log. A group is a contiguous run of entries, each with an
-//! index and a term, an opaque kind and payload, and a small [`State`] of a protocol above. A [`WriteBatch`] changes any
-//! number of groups, and is durable whole or not at all, with one sync. Several streams without any protocol use it
-//! directly: partitions of a broker, an outbox for each receiver. The Raft layer of this crate stands on it.
+//! A [`GroupLog`] keeps any number of groups in one write-ahead log. A group is a contiguous run of entries, each
+//! with an index and a term, an opaque kind and payload, and a small [`State`] for a protocol above. A [`WriteBatch`]
+//! changes any number of groups and becomes durable as a whole or not at all, with one sync. Streams without a
+//! protocol use it directly: partitions of a broker, or an outbox per receiver. This crate's Raft layer is built on
+//! it.
 //!
 //! ```text
 //!   WriteBatch ── submit ──> Wal              one block, one sync, any number of groups
@@ -29,7 +30,7 @@
 //! assert_eq!(indexes, 0..2);
 //! assert_eq!(orders.entries(0..2, u64::MAX)?[1].payload, "order 18");
 //!
-//! // What was consumed can go.
+//! // Drop what was consumed.
 //! let mut batch = log.batch();
 //! batch.purge(1, orders.last()?.unwrap())?;
 //! log.commit(batch)?;
@@ -40,28 +41,28 @@
 //!
 //! # Order
 //!
-//! A batch is checked without a lock. At the moment when it gets its place in the log, the groups are compared with what was
-//! checked, and change: so they change in the order of the log, and what is read is what a restart would find. Entries can
-//! be read as soon as they are submitted. That they are durable is known from the ticket alone.
+//! A batch is checked without a lock. At the moment it gets its place in the log, the groups are compared with the
+//! state that was checked, and updated. So they change in log order, and readers see what a restart would find.
+//! Entries are readable as soon as they are submitted. Only the ticket tells when they are durable.
 //!
 //! # Layers
 //!
-//! Each knows those above it in this list, and none below:
+//! Each module knows those above it in this list, and none below:
 //!
 //! | | |
 //! |---|---|
-//! | `error`, `bytes`, `state`, `stored` | what can go wrong; reading and writing fields; positions, fields, where a log begins |
-//! | `codec` | bytes and values of records |
-//! | `terms`, `run`, `index` | where a group's entries lie, and their terms |
+//! | `error`, `bytes`, `state`, `stored` | errors; encoding of fields; positions, fields, the beginning of a log |
+//! | `codec` | encoding of records |
+//! | `terms`, `run`, `index` | positions and terms of a group's entries |
 //! | `summary` | what a segment does to each group, kept in its footer |
 //! | `contents` | one group in memory |
 //! | `replay`, `slots` | from segments to groups; all groups |
-//! | `store` | the log and its groups: what all below share |
+//! | `store` | the log and its groups, shared by everything below |
 //! | `draft`, `batch`, `entries` | changing and reading groups |
-//! | `space`, `recount` | what is live |
+//! | `space`, `recount` | which bytes are live |
 //! | `relocate`, `purge`, `purger` | what is freed, and when |
-//! | `shared`, `group`, `log` | what the handles share, and the handles |
-//! | `view`, `verify`, `repair` | looking at a log that is not open, and mending it |
+//! | `shared`, `group`, `log` | the shared part of the handles, and the handles |
+//! | `view`, `verify`, `repair` | reading and repairing a log that is not open |
 
 mod batch;
 pub(crate) mod bytes;

@@ -1,18 +1,18 @@
-//! How a log of groups is opened.
+//! Options for opening a log of groups.
 
 use crate::Options;
 
-/// The default of how many bytes are relocated by one purge.
+/// Default limit on the bytes relocated by one purge.
 const RELOCATE: u64 = 8 << 20;
 
-/// The limits of a purge.
+/// Limits of a purge.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PurgeLimits {
-    /// One call relocates this many bytes, and more only to keep pace with what is appended.
+    /// Bytes relocated by one call; more only to keep pace with appends.
     pub(crate) relocate: u64,
-    /// A group with more live bytes than this is named.
+    /// A group with more live bytes than this is reported.
     pub(crate) group: u64,
-    /// A thread purges whenever this many bytes were appended.
+    /// A thread purges each time this many bytes were appended.
     pub(crate) every: Option<u64>,
 }
 
@@ -36,33 +36,35 @@ impl GroupOptions {
         GroupOptions::default()
     }
 
-    /// Options of the log below. Its summarizer is set by the log of groups.
+    /// Options of the log below. The log of groups sets its summarizer.
     #[must_use]
     pub fn wal(mut self, options: Options) -> Self {
         self.wal = options;
         self
     }
 
-    /// How many bytes one [`GroupLog::purge`](super::GroupLog::purge) relocates at most (8 MiB), unless more than a quarter of that was appended
-    /// since the call before: then up to four times as much as was appended, so that space does not run away from it.
-    /// 0 turns relocation off: a group that lags then pins segments, and is named.
+    /// Maximum bytes relocated by one [`GroupLog::purge`](super::GroupLog::purge) (8 MiB). If more than a quarter of
+    /// that was appended since the previous call, it is up to four times the appended bytes, so that disk usage does
+    /// not run away. 0 turns relocation off: then a lagging group pins segments and is reported.
     #[must_use]
     pub fn relocate_bytes(mut self, bytes: u64) -> Self {
         self.purge.relocate = bytes;
         self
     }
 
-    /// [`GroupLog::purge`](super::GroupLog::purge) names the groups that have more live bytes than this in the log. By default none is.
+    /// [`GroupLog::purge`](super::GroupLog::purge) reports groups with more live bytes than this. By default there is
+    /// no limit.
     #[must_use]
     pub fn group_limit(mut self, bytes: u64) -> Self {
         self.purge.group = bytes;
         self
     }
 
-    /// Starts a thread that purges: whenever `bytes` were appended (a segment's size is a good measure, and more than that
-    /// widens the bound by as much), and half a second after entries were purged or groups removed. By default segments are
-    /// freed by [`GroupLog::purge`](super::GroupLog::purge) alone. Its errors are in [`GroupLog::background_purge_error`](super::GroupLog::background_purge_error). A log without threads
-    /// (a simulation) has none for this either.
+    /// Starts a thread that purges each time `bytes` were appended, and half a second after entries were purged or
+    /// groups removed. A segment's size is a good value; anything above it widens the space bound by the excess. By
+    /// default only [`GroupLog::purge`](super::GroupLog::purge) frees segments. Errors are available from
+    /// [`GroupLog::background_purge_error`](super::GroupLog::background_purge_error). A log without threads (a
+    /// simulation) has no such thread either.
     #[must_use]
     pub fn purge_in_background(mut self, bytes: u64) -> Self {
         self.purge.every = Some(bytes);

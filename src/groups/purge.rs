@@ -1,35 +1,35 @@
-//! Giving segments back.
+//! Purging: returns segments to the file system.
 //!
-//! A group needs its newest State record and its entries from the first index on. The log below frees whole segments
-//! from the oldest on, so the lowest address that any group needs decides.
+//! A group needs its newest State record and its entries from the first index on. The log below frees whole segments,
+//! oldest first, so the lowest address that any group needs decides.
 //!
 //! ```text
 //!  segment   | 1      | 2      | 3      | 4      | 5 (written) |
 //!  group 7     S                 x x x    x x x    e e
-//!  group 8     e e      S                   x x    x e              a group that lags
-//!  group 9     S                                                    an idle group: a State and nothing else
+//!  group 8     e e      S                   x x    x e              a lagging group
+//!  group 9     S                                                    an idle group: only a State
 //!              \_______________________________/
-//!               S of 7 and 9, e of 8, then S of 8 are written again in 5: after that, 1 to 4 can go
+//!               S of 7 and 9, e of 8, then S of 8 are rewritten in 5: after that, 1 to 4 can be freed
 //! ```
 //!
-//! What is live in the oldest segments is relocated (`relocate`), oldest segment first, so that what can be released is
-//! always a prefix. That costs writes, so it is done only
+//! Live records in the oldest segments are relocated (`relocate`), oldest segment first, so that what can be released
+//! is always a prefix. That costs writes, so it is done only
 //!
-//! * where little of a segment is left: an eighth or less is written again to free the whole, or
-//! * while the files take more than twice the live bytes and two segments, less what is appended while relocation goes
-//!   on (a quarter of the live bytes at most).
+//! * where little of a segment is live: an eighth or less is rewritten to free the whole, or
+//! * while the files take more than twice the live bytes plus two segments, less what is appended while relocation is
+//!   under way (at most a quarter of the live bytes).
 //!
-//! **Why the bound holds.** Say a group that lags has L live bytes, and others append and purge. Relocation has L bytes
-//! to write before the dead segments behind them come free; a segment full of live bytes that is written again frees as
-//! much as it costs. If a call may write b bytes and a are appended from call to call, others append L a/b until it is
-//! through. So it begins that much earlier, and the disk takes 2 L at most; the segments that are begun at either end are
-//! in the three on top. As b is at least 4 a, that is L/4 at most. Then what others appended up to there is free. In a
-//! round they append 3/4 L to L, so 1 to 4/3 bytes are relocated for each one appended; less, as the two segments on top
-//! count for more; more, as packed records come with headers and padding. It is capped besides, at 3/2 and one round,
-//! for logs that cannot be packed: records that fill half a segment and a little more.
+//! **Why the bound holds.** Say a lagging group has L live bytes while others append and purge. Relocation must write
+//! L bytes before the dead segments after them can be freed; rewriting a segment full of live bytes frees as much as
+//! it costs. If a call may write b bytes and a bytes are appended between calls, others append L a/b until it is
+//! done. So it begins that much earlier, and the disk takes at most 2 L; the partial segments at either end are in
+//! the three on top. As b is at least 4 a, that is at most L/4. Then everything others appended up to there is free.
+//! In one round they append 3/4 L to L, so 1 to 4/3 bytes are relocated per appended byte: less, because the two
+//! segments on top count for more; more, because packed records come with headers and padding. It is also capped, at
+//! 3/2 plus one round, for logs that cannot be packed, with records that fill slightly more than half a segment.
 //!
-//! What memory says may not be durable yet: a purge that a crash undoes needs its entries again, and what was
-//! relocated needs its old place. So nothing is released before everything submitted up to the decision is durable.
+//! The state in memory may not be durable yet: a purge undone by a crash needs its entries again, and a relocated
+//! record needs its old place. So nothing is released before everything submitted up to the decision is durable.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,49 +43,49 @@ use crate::mutation::or_fault;
 use crate::trace::span;
 use crate::{Batch, Lsn, SegmentInfo};
 
-/// A segment is worth relocating at any time when no more than this fraction of it is live.
+/// A segment is always worth relocating if at most this fraction of it is live.
 const CHEAP: u64 = 8;
 
-/// This many times what was appended is relocated.
+/// Relocated bytes per appended byte.
 const PACE: u64 = 4;
 
-/// What a purge did.
+/// The result of a purge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeReport {
     /// Records below this address are no longer kept.
     pub released_to: Lsn,
-    /// How many segments were freed.
+    /// Number of segments freed.
     pub segments_freed: usize,
-    /// The bytes of their files.
+    /// Total size of their files in bytes.
     pub bytes_freed: u64,
-    /// How many groups' State records were written again to let segments go.
+    /// Number of State records rewritten to free segments.
     pub states_rewritten: usize,
-    /// How many entries were written again to let segments go.
+    /// Number of entries rewritten to free segments.
     pub entries_relocated: usize,
-    /// How many bytes those States and entries take.
+    /// Bytes of those States and entries.
     pub bytes_relocated: u64,
-    /// The bytes of log appended since it was opened, headers and padding included, what was relocated not.
+    /// Bytes appended to the log since it was opened, headers and padding included, without relocation.
     pub total_appended: u64,
-    /// The bytes of all records relocated since the log was opened.
+    /// Bytes of all records relocated since the log was opened.
     pub total_relocated: u64,
-    /// The bytes that some group needs.
+    /// Bytes that some group needs.
     pub live_bytes: u64,
-    /// The bytes of the segments' files, their footers not counted.
+    /// Bytes of the segment files, without footers.
     pub disk_bytes: u64,
-    /// The groups that need the oldest segment that is left, those with the most bytes in it first; empty when that is
-    /// the one being written.
+    /// The groups that need the oldest remaining segment, those with the most bytes in it first; empty if that
+    /// segment is the one being written.
     pub pinned_by: Vec<Pin>,
-    /// The lowest address that another user of the log holds ([`Wal::hold`](crate::Wal::hold)), if one does.
+    /// The lowest address held by another user of the log ([`Wal::hold`](crate::Wal::hold)), if any.
     pub held_from: Option<Lsn>,
-    /// The groups whose log exceeds [`GroupOptions::group_limit`](super::GroupOptions::group_limit), the largest first.
+    /// The groups whose log exceeds [`GroupOptions::group_limit`](super::GroupOptions::group_limit), largest first.
     pub over_limit: Vec<GroupSpace>,
-    /// Relocation ended early, because the disk is full. What was free is freed all the same.
+    /// Relocation ended early because the disk is full. What could be freed was freed anyway.
     pub no_room: bool,
 }
 
 impl PurgeReport {
-    /// How many bytes were relocated for each byte appended, since the log was opened.
+    /// Bytes relocated per byte appended since the log was opened.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // a ratio for people
     pub fn write_amplification(&self) -> f64 {
@@ -93,17 +93,17 @@ impl PurgeReport {
     }
 }
 
-/// A group that keeps the oldest segment from being freed.
+/// A group that prevents the oldest segment from being freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pin {
     /// The group.
     pub group: u64,
-    /// The lowest address that it needs, or the beginning of the segment that it is in.
+    /// The lowest address that it needs, or the beginning of that address's segment.
     pub lsn: Lsn,
-    /// How many bytes of log lie from there to the end.
+    /// Bytes of log from there to the end.
     pub bytes: u64,
-    /// How many bytes of the oldest segment it needs.
+    /// Bytes of the oldest segment that it needs.
     pub live_bytes: u64,
 }
 
@@ -122,30 +122,29 @@ pub(crate) fn purge(store: &Store) -> Result<PurgeReport> {
     Ok(report)
 }
 
-/// Releases what nobody needs; says up to where.
+/// Releases what nothing needs; returns up to where.
 ///
-/// The lowest address that a group needs never falls: its records are written ever further up. So it does not matter that
-/// groups change while they are looked at one after the other. A group that is made meanwhile lies above where the log
-/// ended before.
+/// The lowest address that a group needs never falls, because its records are always rewritten further up. So groups
+/// may change while they are examined one by one. A group created meanwhile lies above the earlier end of the log.
 fn release(store: &Store) -> Result<Lsn> {
     let end = store.wal.next_lsn();
     let slots = store.slots.all();
     let lowest = slots.iter().filter_map(|slot| slot.contents.read().lowest_lsn()).min();
     let to = lowest.map_or(end, |lowest| lowest.min(end));
-    // What memory said may not be durable yet. An empty batch is as durable as everything before it.
+    // The state in memory may not be durable yet. An empty batch is as durable as everything before it.
     let everything = store.wal.submit(Batch::new())?;
     or_fault!(everything.wait()?, RelocationOrder => everything.lsn());
     store.wal.release(to)?;
     Ok(to)
 }
 
-/// How many bytes one purge may relocate.
+/// The number of bytes that one purge may relocate.
 struct Budget {
-    /// In all.
+    /// In total.
     all: u64,
     /// Where it is not cheap.
     expensive: u64,
-    /// What is appended until all that is live was relocated, at the present rate.
+    /// Bytes appended until everything live is relocated, at the present rate.
     ahead: u64,
 }
 
@@ -160,27 +159,29 @@ impl Budget {
         let all = if limit == 0 { 0 } else { limit.max(pace) };
         let most = (appended / 2).saturating_mul(3).saturating_add(live);
         let expensive = all.min(most.saturating_sub(written.relocated.get()));
-        // At most a call's, or where it takes several calls, what is appended between them.
+        // At most the share of one call or, if several calls are needed, what is appended between them.
         let calls = live.checked_div(all).unwrap_or(0);
         Budget { all, expensive, ahead: calls.saturating_mul(recent).min(live / PACE) }
     }
 }
 
-/// Relocates what is live in the oldest segments, as long as that is worth it and the budget lasts, and releases them.
+/// Relocates live records of the oldest segments, as long as that is worth it and the budget lasts, and releases the
+/// segments.
 fn relocate_and_release(store: &Store, account: &Account, report: &mut PurgeReport) -> Result<()> {
     let Some(size) = account.segments.last().map(|s| s.file_bytes) else { return Ok(()) };
     let live = account.live_bytes();
     let budget = Budget::new(store, live);
     let aim = live.saturating_mul(2).saturating_add(2 * size).saturating_sub(budget.ahead);
     let mut relocation = Relocation::new(store, size);
-    // Relocated, but not released yet, because each release waits for the disk: files, and what replaces them.
+    // Relocated but not yet released, because each release waits for the disk: number of files, and bytes of their
+    // replacements.
     let (mut waiting, mut released_at) = (0, 0);
     for (n, segment) in account.segments.iter().enumerate().filter(|(_, s)| s.sealed) {
         let now = store.wal.segments();
         if !now.iter().any(|s| s.id == segment.id) {
             continue;
         }
-        // What others hold comes free for nobody.
+        // A segment held by another user cannot be freed.
         if store.wal.lowest_hold().is_some_and(|held| held < segment.end_lsn) {
             break;
         }
@@ -201,7 +202,7 @@ fn relocate_and_release(store: &Store, account: &Account, report: &mut PurgeRepo
         }
     }
     relocation.flush()?;
-    // Also when nothing comes free yet: what was moved is durable when the purge is over, or the purge failed.
+    // Done even if nothing can be freed yet: after the purge, moved records are durable, or the purge failed.
     if waiting > 0 || relocation.bytes() > released_at {
         report.released_to = release(store)?;
     }
@@ -211,7 +212,7 @@ fn relocate_and_release(store: &Store, account: &Account, report: &mut PurgeRepo
     Ok(())
 }
 
-/// How things are now.
+/// Describes the present state.
 fn describe(store: &Store, before: &[SegmentInfo], report: &mut PurgeReport) -> Result<()> {
     let account = account(&store.wal, store.slots.all())?;
     let is_freed = |s: &&SegmentInfo| !account.segments.iter().any(|now| now.id == s.id);
@@ -227,7 +228,7 @@ fn describe(store: &Store, before: &[SegmentInfo], report: &mut PurgeReport) -> 
     Ok(())
 }
 
-/// Who needs the oldest segment, if it is not the one being written.
+/// The groups that need the oldest segment, unless it is the one being written.
 fn pins(account: &Account, next: Lsn) -> Vec<Pin> {
     if !account.segments.first().is_some_and(|s| s.sealed) {
         return Vec::new();

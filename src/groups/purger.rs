@@ -2,14 +2,13 @@
 //!
 //! ```text
 //!   submit ── a segment's worth appended since the last purge ─────────────> purge
-//!        └─── the batch purges or removes: room can be freed ──── DELAY ───> purge
+//!        └─── the batch purges or removes: space can be freed ─── DELAY ───> purge
 //!   close, or the last handle is dropped ──> stop, join
 //! ```
 //!
-//! **Invariants.** Every handle that the program has keeps the [`Purger`]; the thread has a handle without one. So the
-//! thread does not keep the log open, and it has ended before the last handle closes the log: the next open does
-//! not find it locked. No appender waits for it: a submit compares two numbers and, when a purge is due, sets a
-//! flag.
+//! **Invariants.** Every handle of the program keeps the [`Purger`]; the thread has a handle without one. So the
+//! thread does not keep the log open, and it has ended before the last handle closes the log: the next open does not
+//! find it locked. Appends never wait for it: a submit compares two numbers and, if a purge is due, sets a flag.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,10 +23,10 @@ use crate::io::Opener;
 use crate::trace::event;
 use crate::{Lsn, Wal};
 
-/// Delay between a batch that frees room and the purge it triggers; batches that come in the meantime share it.
+/// Delay between a batch that frees space and the purge it triggers; batches in between share the purge.
 const DELAY: Duration = Duration::from_millis(500);
 
-/// The thread, as seen from those who append. It ends when this is dropped. `E` is how a purge fails.
+/// The thread, as seen by appenders. It ends when this is dropped. `E` is the error of a purge.
 #[derive(Debug)]
 pub(crate) struct Purger<E> {
     opener: Opener,
@@ -40,7 +39,7 @@ pub(crate) struct Purger<E> {
 struct Schedule<E> {
     /// Bytes appended between two purges.
     step: u64,
-    /// The address at which the next one is due; the highest of all while one is due already.
+    /// The address at which the next one is due; the maximum while one is already due.
     due: AtomicU64,
     state: Mutex<State<E>>,
     wake: Condvar,
@@ -51,13 +50,13 @@ struct State<E> {
     stop: bool,
     /// Enough was appended.
     appended: bool,
-    /// Something was purged or removed: free its room at this time.
+    /// Something was purged or removed: free its space at this time.
     freed: Option<Instant>,
     last_error: Option<E>,
 }
 
 impl<E: Clone + fmt::Display + Send + 'static> Purger<E> {
-    /// Starts a thread that purges this log, with `purge`, whenever `step` bytes were appended.
+    /// Starts a thread that purges this log with `purge` each time `step` bytes were appended.
     pub(crate) fn start(
         wal: &Wal,
         step: u64,
@@ -81,7 +80,7 @@ impl<E: Clone + fmt::Display + Send + 'static> Purger<E> {
 }
 
 impl<E> Purger<E> {
-    /// The log ends there now; the batch that was submitted `frees` room or does not.
+    /// Reports the new end of the log; `frees` says whether the submitted batch frees space.
     pub(crate) fn submitted(&self, end: Lsn, frees: bool) {
         let schedule = &*self.schedule;
         let appended = end.get() >= schedule.due.load(Ordering::Relaxed);
@@ -100,12 +99,12 @@ impl<E> Purger<E> {
         schedule.wake.notify_one();
     }
 
-    /// Ends the thread, after the purge that it is at.
+    /// Stops the thread after its current purge.
     pub(crate) fn stop(&self) {
         self.schedule.state.lock().stop = true;
         self.schedule.wake.notify_one();
         if let Some(thread) = self.thread.lock().take() {
-            // A panic of the thread would be a defect here; it has been reported by the thread itself.
+            // A panic of the thread would be a defect here; the thread itself has reported it.
             drop(thread.join());
         }
     }
@@ -124,7 +123,7 @@ impl<E> Drop for Purger<E> {
         if self.opener.is_here() {
             self.stop();
         } else {
-            // The thread is the opener's; in this process there is nothing to join, or to let go.
+            // The thread belongs to the opener; in this process there is nothing to join or release.
             std::mem::forget(self.thread.get_mut().take());
         }
     }
@@ -135,7 +134,7 @@ impl<E: fmt::Display> Schedule<E> {
         while self.wait_until_due() {
             let purged = purge();
             if let Err(e) = &purged {
-                event!(warn, target: "seawall::groups", error = e.to_string(), "purge failed, nothing is lost by it");
+                event!(warn, target: "seawall::groups", error = e.to_string(), "purge failed; nothing is lost");
             }
             let mut state = self.state.lock();
             let next = wal.next_lsn().get().saturating_add(self.step);
@@ -144,7 +143,7 @@ impl<E: fmt::Display> Schedule<E> {
         }
     }
 
-    /// Waits for something to do; false when the thread is to end.
+    /// Waits for something to do; `false` when the thread should end.
     fn wait_until_due(&self) -> bool {
         let mut state = self.state.lock();
         while !state.stop {

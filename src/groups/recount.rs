@@ -1,8 +1,8 @@
-//! Live bytes counted record by record, to check the account.
+//! Counts live bytes record by record, to check the account.
 //!
-//! [`account`](super::space) follows from the groups' positions and from sizes that runs and summaries remember. Here
-//! nothing is remembered: every record header of the log is read, and each is compared with what the groups need. The two
-//! share the definition of what is live, and nothing else.
+//! [`account`](super::space) is computed from the groups' positions and from sizes that runs and summaries remember.
+//! Here nothing is remembered: every record header in the log is read and compared with what the groups need. Only
+//! the definition of what is live is shared.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use super::space::{Account, GroupLive};
 use super::store::Store;
 use crate::{Batch, Lsn, SubmitOptions};
 
-/// A group as it was at one moment.
+/// A group at one moment.
 struct Copied {
     slot: Arc<Slot>,
     contents: Contents,
     by_segment: BTreeMap<usize, u64>,
 }
 
-/// The same account as [`super::space::account`], made the long way, as of one moment during the call.
+/// The same account as [`super::space::account`], recounted from all records, as of one moment during the call.
 pub(crate) fn recount(store: &Store) -> Result<Account> {
-    // What a purge frees would be missed here.
+    // What a purge frees would be missing here.
     let purging = store.hold_purges();
     let (end, mut groups) = copy_groups(store)?;
     let mut segments = store.wal.segments();
@@ -47,10 +47,10 @@ pub(crate) fn recount(store: &Store) -> Result<Account> {
     Ok(Account { segments, groups })
 }
 
-/// The groups as they are at one place in the order of the log, below which everything is durable; and that place.
+/// The groups as of one point in the order of the log, below which everything is durable; and that point.
 fn copy_groups(store: &Store) -> Result<(Lsn, HashMap<u64, Copied>)> {
     let mut copied = HashMap::new();
-    // An empty batch is as durable as everything before it, and only what is durable can be walked.
+    // An empty batch is as durable as everything before it, and only durable records can be walked.
     let ticket = store.wal.submit_with(
         Batch::new(),
         SubmitOptions::new(),

@@ -1,4 +1,4 @@
-//! Writing live records again at the end of the log, so that the segment they lie in can go.
+//! Relocation: rewrites live records at the end of the log, so that their old segment can be freed.
 //!
 //! ```text
 //!  list, read, frame a batch of records ── submit ── nothing changed since? ── placed: note the new places
@@ -6,39 +6,39 @@
 //!                                             └── frame again ──┘
 //! ```
 //!
-//! # Why a relocated entry can be believed
+//! # Why a relocated entry is correct
 //!
-//! When a relocated entry (i, t) gets its place in the log, the group still has its entry i at the address that was read:
-//! this is checked at that moment. So the record states a fact of its place in the log: *here the group has entry i
-//! with term t and this content.* It changes nothing but where the entry lies. It need not say which group of that id it
-//! means either, because it lies between the records that begin and end it.
+//! When a relocated entry (i, t) gets its place in the log, the group still has its entry i at the address that was
+//! read: this is checked at that moment. So the record states a fact about its place in the log: *here the group has
+//! entry i with term t and this content.* It changes only the entry's position. It need not say which group with that
+//! id it means, because it lies between the records that begin and end the group.
 //!
-//! Replay sees the log from an address B on, below which everything was released; B never lies above a record that is
-//! live. Let "held" be what replay has of a group at some address L, and "true" what the group had when L was written.
+//! Replay sees the log from an address B on, below which everything was released; B never lies above a live record.
+//! Let "held" be what replay has of a group at some address L, and "true" what the group had when L was written.
 //!
-//! 1. *What is held is true.* An entry is held because of a record at or above B. Whatever ended it (an append or truncation at
-//!    or below its index, a purge, a reset, a removal) lies above that record, and was seen as well. A relocated
-//!    entry adds only what is true where it lies.
-//! 2. *What is true, and whose newest record lies at or above B, is held.* By the same argument, from that record on.
-//! 3. So at a relocated (i, t) either (i, t) is held, or nothing is held at i, because the newest record before this one
-//!    went with a released segment. Another term at i is impossible, and is reported as a contradiction.
-//! 4. At the end of the log everything true has its newest record at or above B, because that is where B may lie. So
-//!    every group is whole, or something is missing that was promised. In between there may be gaps.
+//! 1. *What is held is true.* An entry is held because of a record at or above B. Whatever ended it (an append or
+//!    truncation at or below its index, a purge, a reset, a removal) lies above that record and was seen as well. A
+//!    relocated entry adds only what is true where it lies.
+//! 2. *What is true and has its newest record at or above B is held.* By the same argument, from that record on.
+//! 3. So at a relocated (i, t) either (i, t) is held, or nothing is held at i because the newest record before this
+//!    one was in a released segment. Another term at i is impossible and is reported as a contradiction.
+//! 4. At the end of the log everything true has its newest record at or above B, by the choice of B. So either every
+//!    group is complete, or something promised is missing. In between there may be gaps.
 //!
-//! A crash before the relocating batch is durable leaves the entry where it was: releasing waits until everything
-//! submitted is durable. A crash after it leaves both records; the newer one wins, as it does in memory. What was
-//! relocated several times lies where the newest record says. An append after a relocation that overwrites the entry lies
-//! above it, and replaces it in replay as any entry.
+//! A crash before the relocating batch is durable leaves the entry where it was: a release waits until everything
+//! submitted is durable. A crash after it leaves both records; the newer one wins, as it does in memory. An entry
+//! relocated several times is where its newest record says. An append after a relocation that overwrites the entry
+//! lies above it, and replaces it in replay like any entry.
 //!
-//! # Why a relocated entry finds room
+//! # Why a relocated entry fits
 //!
-//! Its payload is decoded, and encoded by the codec of the day, so that a log gets rid of an old codec. That may make it
-//! longer than it was, and a batch of many with it; and the limit on records may be lower by now. So a batch that is refused
-//! for its size is halved, and a single entry is written as it is stored: it had room once. Only a log whose segments were
-//! made smaller since may have none for it.
+//! Its payload is decoded and encoded with the present codec, so that a log can move away from an old codec. That may
+//! make it longer, and with it a batch of many; and the limit on records may have been lowered. So a batch refused
+//! for its size is halved, and a single entry is written as it is stored: it fitted before. Only a log whose segments
+//! were made smaller since may have no space for it.
 //!
-//! A State that is written again states a fact of its place in the same way; it stands for itself and for all records
-//! before it that change a part of it.
+//! A rewritten State states a fact about its place in the same way; it stands for itself and for all earlier records
+//! that change a part of it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -57,14 +57,14 @@ use crate::Error as LogError;
 use crate::size::{in_header, in_memory};
 use crate::{Batch, Lsn, Placement, Record, RecordOffset, SegmentInfo, StoredRecord, SubmitOptions, Ticket};
 
-/// Batches are of this size at most, unless a single record is larger: commits wait for none of them long.
+/// Maximum batch size, unless a single record is larger: no commit waits long for one of them.
 const MOST_BATCH: u64 = 256 << 10;
 
-/// Blocks are padded to this by default. A batch is as large as just fits, with the block's header.
+/// Blocks are padded to this by default. A batch is as large as just fits together with the block's header.
 const PAGE: u64 = 4 << 10;
 const BLOCK_HEADER: u64 = 40;
 
-/// What a relocation did.
+/// The result of a relocation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Moved {
     pub(crate) entries: usize,
@@ -72,45 +72,44 @@ pub(crate) struct Moved {
     pub(crate) bytes: u64,
 }
 
-/// An entry on its way.
+/// An entry being relocated.
 struct Piece {
     slot: Arc<Slot>,
     index: u64,
     term: u64,
     kind: EntryKind,
-    /// Where it lay when it was read.
+    /// Its position when it was read.
     from: Lsn,
     content: Content,
 }
 
-/// How an entry is written again.
+/// How an entry is rewritten.
 enum Content {
-    /// By the codec of the day.
+    /// Encoded with the present codec.
     Decoded(Record),
-    /// As it was, because it found no room otherwise.
+    /// As stored, because it did not fit otherwise.
     Stored(StoredRecord),
 }
 
-/// Relocates segment after segment. What is left of several goes into one batch, because a block costs as much as its
-/// padding; it is written when there is enough of it, and by [`Relocation::flush`].
+/// Relocates segment by segment. The remains of several segments share a batch, because a block costs its padding. A
+/// batch is written when it is large enough, and by [`Relocation::flush`].
 pub(crate) struct Relocation<'a> {
     store: &'a Store,
-    /// Batches are of this size: several fit into a segment, so little is lost where one does not fit into its rest.
+    /// Batch size: several fit into a segment, so little is lost if one does not fit into the rest.
     batch_bytes: u64,
     pub(crate) moved: Moved,
     pieces: Vec<Piece>,
-    /// The groups whose State is to be written again, and where it lies now.
+    /// The groups whose State must be rewritten, and its present position.
     states: Vec<(Arc<Slot>, Lsn)>,
     /// The bytes of both.
     staged: u64,
     state_size: StateSize,
-    /// The batch that was submitted last. The next one waits for it, so that a commit meanwhile has at most one of
-    /// them ahead in the flush.
+    /// The batch submitted last. The next one waits for it, so that a commit has at most one of them ahead of it.
     ahead: Option<Ticket>,
 }
 
 impl<'a> Relocation<'a> {
-    /// Into segments whose files have `segment_bytes`.
+    /// Relocates into segments whose files have `segment_bytes`.
     pub(crate) fn new(store: &'a Store, segment_bytes: u64) -> Self {
         let block = (segment_bytes / 8).clamp(PAGE, MOST_BATCH) / PAGE * PAGE;
         let batch_bytes = block - BLOCK_HEADER;
@@ -126,13 +125,13 @@ impl<'a> Relocation<'a> {
         }
     }
 
-    /// How many bytes were moved, or are about to be.
+    /// Bytes moved or about to be moved.
     pub(crate) fn bytes(&self) -> u64 {
         self.moved.bytes + self.staged
     }
 
-    /// Relocates what these groups have in a segment that has ended, up to `limit` bytes of this relocation in all. Says
-    /// whether that was everything.
+    /// Relocates what these groups have in an ended segment, up to `limit` bytes for this relocation in total.
+    /// Returns whether that was everything.
     pub(crate) fn segment(
         &mut self,
         segment: &SegmentInfo,
@@ -168,7 +167,7 @@ impl<'a> Relocation<'a> {
         Ok(true)
     }
 
-    /// Makes room for a record in the batch, if the limit allows it.
+    /// Makes space for a record in the batch, if the limit allows it.
     fn make_room(&mut self, size: u64, limit: u64) -> Result<bool> {
         if self.bytes() + size > limit {
             return Ok(false);
@@ -195,7 +194,7 @@ impl<'a> Relocation<'a> {
             done => return done,
         };
         if pieces.len() + states.len() > 1 {
-            // Each half has fewer: where there is one of each, the piece goes first and by itself.
+            // Each half has fewer; with one of each, the piece goes first, alone.
             let rest = pieces.split_off(pieces.len().div_ceil(2));
             let (states, other_states) = states.split_at(states.len() / 2);
             self.write(pieces, states)?;
@@ -210,7 +209,7 @@ impl<'a> Relocation<'a> {
         }
     }
 
-    /// Submits what of these is still current, in one batch.
+    /// Submits those of these that are still current, in one batch.
     fn submit(&mut self, pieces: &mut Vec<Piece>, states: &[(Arc<Slot>, Lsn)]) -> Result<()> {
         if let Some(ahead) = self.ahead.take() {
             ahead.wait()?;
@@ -224,7 +223,8 @@ impl<'a> Relocation<'a> {
             if batch.is_empty() {
                 return Ok(());
             }
-            // What was overwritten, purged or changed since is framed again; that somebody changes it is progress.
+            // What was overwritten, purged or changed since is left out when the batch is framed again; that someone
+            // changes it is progress.
             let admit = || {
                 let current = pieces.iter().all(is_current) && restated.iter().all(Restated::is_current);
                 if current { Ok(()) } else { Err(Refused::Changed) }
@@ -248,7 +248,7 @@ impl<'a> Relocation<'a> {
         }
     }
 
-    /// The record at `lsn`, which is kept until everything live in its segment was written again.
+    /// The record at `lsn`, which is kept until everything live in its segment was rewritten.
     fn stored(&self, lsn: Lsn) -> Result<StoredRecord> {
         let wal = &self.store.wal;
         let segment = wal.segments().into_iter().find(|s| (s.first_lsn..s.end_lsn).contains(&lsn));
@@ -259,7 +259,7 @@ impl<'a> Relocation<'a> {
 
 /// Why a batch got no place.
 enum Refused {
-    /// Something in it is no longer as it was.
+    /// Something in it has changed.
     Changed,
     Log(LogError),
 }
@@ -270,25 +270,25 @@ impl From<LogError> for Refused {
     }
 }
 
-/// The size of the record when it is written again, as far as it can be told: decoded and encoded, and the codec may be
-/// another by then. How much it is, is known when it is framed.
+/// Estimated size of the rewritten record, decoded and encoded again, possibly with another codec. The exact size is
+/// known when it is framed.
 fn likely_bytes(record: &Record) -> u64 {
     let payload = record.payload().len() as u64;
     Batch::record_size(payload.max(record.stored_len().into()), true)
 }
 
-/// A State that was framed, as it was then.
+/// A State that was framed, as it was at that time.
 struct Restated<'s> {
     slot: &'s Slot,
-    /// Where the newest State record lay.
+    /// Where the newest State record was.
     from: Lsn,
     root: Root,
     at: RecordOffset,
     bytes: u64,
 }
 
-/// Frames the State of a group that has none newer. It says nothing new, so no batch that was checked before has to be
-/// refused for it; and it gets its place only if it is still what the group is.
+/// Frames the State of a group that has no newer one. It adds no information, so no batch checked earlier has to be
+/// refused for it; and it gets its place only if it still describes the group.
 fn restate<'s>(batch: &mut Batch, (slot, from): &'s (Arc<Slot>, Lsn)) -> Option<Restated<'s>> {
     let contents = slot.contents.read();
     if contents.gone || contents.record.map(|record| record.lsn) != Some(*from) {
@@ -310,7 +310,7 @@ impl Restated<'_> {
     }
 
     fn note(&self, at: &Placement) {
-        // A batch that was accepted is no larger than a block can be.
+        // An accepted batch is no larger than a block.
         let record = Stored { lsn: at.lsn_of(self.at), bytes: in_header(in_memory(self.bytes)) };
         self.slot.contents.write().record = Some(record);
     }
@@ -326,7 +326,7 @@ fn live_entries(slot: &Slot, lsns: &Range<Lsn>) -> Vec<(u64, u64, Lsn)> {
     found.filter_map(|(index, lsn)| Some((index, group.terms.get(index)?, lsn))).collect()
 }
 
-/// Where in its batch an entry is, and how many bytes it takes.
+/// An entry's place in its batch, and its size.
 struct Framed {
     at: RecordOffset,
     size: u64,

@@ -1,12 +1,12 @@
-//! From the segments to the groups, at open.
+//! Replay: from segments to groups, at open.
 //!
-//! Each segment is taken as its summary: the footer's, or one made from its records when there is none. To a group,
-//! summaries are applied oldest first. Older segments may have been released; what is left of the groups that they held
-//! is either made whole by a later State record, or belongs to a group that is removed further on. Nothing else is
-//! tolerated: every group has to be whole in the end.
+//! Each segment is represented by its summary: the footer's, or one made from its records if there is none. For each
+//! group, summaries are applied oldest first. Older segments may have been released; what remains of the groups in
+//! them is either completed by a later State record, or belongs to a group that is removed later. Nothing else is
+//! tolerated: in the end every group must be complete.
 //!
-//! A summary lists its groups by ascending id, so all of them are read side by side, and one group after another is made,
-//! from beginning to end: with many groups, that is what the processor's caches are grateful for.
+//! A summary lists its groups by ascending id, so all summaries are read in parallel and groups are built one after
+//! the other. With many groups this suits the processor's caches.
 //!
 //! ```text
 //!   segment 5:   1   3   4       7           |
@@ -14,8 +14,8 @@
 //!   segment 8:       3   4           9       v
 //! ```
 //!
-//! A removed group leaves no residue: the record of its removal is younger than all its other records, and releasing
-//! frees the oldest first. As long as one of those is left, so is the removal.
+//! A removed group leaves no residue: the record of its removal is younger than all its other records, and a release
+//! frees the oldest first. As long as any of those is left, so is the removal.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -31,10 +31,10 @@ use super::summary::{Before, Effect, Effects, Suffix, builder};
 use crate::cores::Cores;
 use crate::{Lsn, SegmentReader, Summary, Wal};
 
-/// What a segment without a footer holds is read by one core when it is less than twice this.
+/// A segment without a footer that holds less than twice this is read by one core.
 const LEAST_PIECE: u64 = 2 << 20;
 
-/// Fills `slots` with what the log holds.
+/// Fills `slots` with the contents of the log.
 pub(crate) fn replay(wal: &Wal, slots: &Slots, cores: Cores) -> Result<()> {
     let mut parts = parts_of(wal, cores)?;
     let merged = merge_trusting(&mut parts)?;
@@ -45,7 +45,7 @@ pub(crate) fn replay(wal: &Wal, slots: &Slots, cores: Cores) -> Result<()> {
     Ok(())
 }
 
-/// Puts the summaries together; a footer's that does not read is replaced by one from the records.
+/// Merges the summaries; a footer's summary that cannot be decoded is replaced by one made from the records.
 fn merge_trusting(parts: &mut [Part]) -> Result<Merged> {
     loop {
         let halt = match merge(parts) {
@@ -61,7 +61,7 @@ fn merge_trusting(parts: &mut [Part]) -> Result<Merged> {
     }
 }
 
-/// The groups of these segments, oldest first, by the summaries of those that have one of which every byte verifies.
+/// The groups of these segments, oldest first, using the summaries in which every byte verifies.
 pub(crate) fn of_segments(segments: &[SegmentReader]) -> Result<Merged> {
     let parts =
         segments.iter().filter(|s| s.first_lsn() < s.end_lsn()).map(|segment| match segment.summary() {
@@ -76,8 +76,7 @@ pub(crate) fn of_segments(segments: &[SegmentReader]) -> Result<Merged> {
 pub(crate) struct Part {
     segment: SegmentReader,
     summary: Summary,
-    /// It may have been written by another version of this crate. What does not read is as good as
-    /// none.
+    /// It may have been written by another version of this crate. If it cannot be decoded, it counts as missing.
     from_footer: bool,
 }
 
@@ -87,12 +86,12 @@ impl Part {
         Part { segment: segment.clone(), summary, from_footer: true }
     }
 
-    /// Made from the segment's records.
+    /// Makes a part from the segment's records.
     pub(crate) fn of_records(segment: &SegmentReader) -> Result<Part> {
         Part::of_piece(segment, &(segment.first_lsn()..segment.end_lsn()))
     }
 
-    /// Made from those of the segment's records that can be read.
+    /// Makes a part from the readable records of the segment.
     fn of_rest(segment: &SegmentReader, wrong: &mut Vec<Error>) -> Result<Part> {
         let (summary, found) = builder::summarize_rest(segment)?;
         wrong.extend(found);
@@ -105,18 +104,18 @@ impl Part {
     }
 }
 
-/// What a part is made of.
+/// What a part is made from.
 enum Source {
     Footer(Summary),
     Records(Range<Lsn>),
 }
 
-/// The segments that hold anything, oldest first. One without a footer is read by all cores, and then is several parts.
+/// The non-empty segments, oldest first. One without a footer is read by all cores, and then is several parts.
 fn parts_of(wal: &Wal, cores: Cores) -> Result<Vec<Part>> {
     let mut sources = Vec::new();
     for segment in wal.segments().into_iter().filter(|s| s.first_lsn < s.end_lsn) {
         let segment = wal.segment_reader(segment.id)?;
-        // Of a footer's summary only the head was verified. What positions lead to is checked where it is read.
+        // Of a footer's summary only the head was verified. What positions lead to is checked when it is read.
         if let Some(summary) = wal.summary(segment.id())? {
             sources.push((segment, Source::Footer(summary)));
             continue;
@@ -131,45 +130,46 @@ fn parts_of(wal: &Wal, cores: Cores) -> Result<Vec<Part>> {
     })
 }
 
-/// What the summaries of a log make together: groups by ascending id. Whether they are whole was not looked at.
+/// The result of merging the summaries of a log: groups by ascending id. Completeness is not checked.
 pub(crate) type Merged = Vec<(u64, Contents)>;
 
-/// Why no groups can be made.
+/// Why no groups can be built.
 #[derive(Debug)]
 pub(crate) enum Halt {
-    /// The summary with this number does not read.
+    /// The summary with this number cannot be decoded.
     Unreadable { part: usize, problem: ContentProblem },
-    /// The summaries read, and contradict each other.
+    /// The summaries can be decoded but contradict each other.
     Contradiction(Error),
 }
 
 impl Halt {
     pub(crate) fn into_error(self) -> Error {
         match self {
-            // A footer that does not read is replaced by what its segment's records say, so this is one made just now.
+            // A footer that cannot be decoded is replaced by what its segment's records say, so this one was made
+            // just now.
             Halt::Unreadable { problem, .. } => {
-                Error::internal(format!("the summary of a segment's records does not read: {problem}"))
+                Error::internal(format!("the summary of a segment's records cannot be decoded: {problem}"))
             }
             Halt::Contradiction(error) => error,
         }
     }
 }
 
-/// A summary that is being read.
+/// A summary being read.
 struct Reading<'a> {
     part: usize,
     array: Arc<SegmentPositions>,
     effects: Effects<'a>,
-    /// What was read and is not applied yet.
+    /// Read but not applied yet.
     next: Effect,
 }
 
-/// The groups of these segments as far as they can be read, and what is wrong: damage, and what does not follow from what was
-/// read before. Of a group the first thing is told, and the group is as it was before it.
+/// The groups of these segments as far as they can be read, and the problems: damage, and contradictions to what was
+/// read before. For each group only the first problem is reported, and the group is as it was before it.
 pub(crate) fn of_rest(segments: &[SegmentReader]) -> Result<(Merged, Vec<Error>)> {
     let (mut parts, mut wrong) = (Vec::new(), Vec::new());
     for segment in segments.iter().filter(|s| s.first_lsn() < s.end_lsn()) {
-        // Where there is a good footer, it says what the segment held, damaged or not.
+        // Where there is a good footer, it describes what the segment held, damaged or not.
         let part = match segment.summary() {
             Some(summary) => Part::of_footer(segment, summary),
             None => Part::of_rest(segment, &mut wrong)?,
@@ -199,12 +199,12 @@ pub(crate) fn of_rest(segments: &[SegmentReader]) -> Result<(Merged, Vec<Error>)
     }
 }
 
-/// Puts the summaries of segments together, oldest first.
+/// Merges the summaries of segments, oldest first.
 pub(crate) fn merge(parts: &[Part]) -> std::result::Result<Merged, Halt> {
     merge_with(parts, &mut |_, error| Err(Halt::Contradiction(error)))
 }
 
-/// As [`merge`]. What a summary contradicts is told, and from there on nothing of that group counts, until it is gone.
+/// Like [`merge`]. A contradiction is reported, and from there on the group is ignored until it is removed.
 fn merge_with(
     parts: &[Part],
     contradiction: &mut dyn FnMut(u64, Error) -> std::result::Result<(), Halt>,
@@ -223,7 +223,7 @@ fn merge_with(
     while let Some(mut first) = queue.peek_mut() {
         let Reverse((id, part)) = *first;
         let Some(reading) = readings.get_mut(part) else {
-            return Err(Halt::Contradiction(Error::internal("a summary is queued that is not read")));
+            return Err(Halt::Contradiction(Error::internal("a summary is queued that is not being read")));
         };
         if made.as_ref().is_none_or(|(of, _)| *of != id) {
             keep(&mut merged, made.replace((id, None)));
@@ -245,7 +245,7 @@ fn merge_with(
     Ok(merged)
 }
 
-/// Adds the group that was made, if there is one.
+/// Adds the group that was built, if any.
 fn keep(merged: &mut Merged, made: Option<(u64, Option<Contents>)>) {
     if let Some((id, Some(contents))) = made {
         merged.push((id, contents));
@@ -253,7 +253,7 @@ fn keep(merged: &mut Merged, made: Option<(u64, Option<Contents>)>) {
 }
 
 impl Reading<'_> {
-    /// Reads what the segment did to its next group, and says which that is.
+    /// Reads what the segment did to its next group; returns that group.
     fn advance(&mut self) -> std::result::Result<Option<u64>, Halt> {
         match self.effects.next() {
             Some(Ok((group, effect))) => {
@@ -266,7 +266,7 @@ impl Reading<'_> {
     }
 }
 
-/// Adds what one segment did to one group, which is there or not.
+/// Applies what one segment did to one group, existing or not.
 fn apply(
     group: &mut Option<Contents>,
     id: u64,
@@ -286,7 +286,7 @@ fn apply(
             Before::Stands | Before::Gone => group.restate(root.clone(), *record),
         }
     }
-    // What was appended replaces nothing that was relocated into the same segment: see `summary`.
+    // Appended entries replace nothing that was relocated into the same segment: see `summary`.
     for range in &effect.relocated {
         group.replay_relocated(range, array).map_err(|index| Error::Content {
             group: id,
@@ -307,7 +307,7 @@ fn apply(
         group.purge(to);
     }
     group.change(&effect.state);
-    // A State in the middle of the segment may have said that some of its entries are purged.
+    // A State in the middle of the segment may have purged some of its entries.
     group.trim();
     // What is found at open is durable.
     group.reset_lsn = None;
@@ -322,7 +322,7 @@ mod tests {
     use crate::groups::stored::Stored;
     use crate::groups::{GroupLog, GroupOptions};
 
-    /// All that replay knows of a group: State, where it lies, terms, positions.
+    /// Everything replay knows about a group: State, its position, terms, positions.
     type Shape = (u64, Root, Option<Stored>, Vec<(u64, u64)>, Option<u64>, Vec<Lsn>);
 
     fn shapes(merged: Merged) -> Vec<Shape> {

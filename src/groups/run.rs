@@ -9,10 +9,10 @@ use bytes::Bytes;
 use crate::size::{in_header, in_memory};
 use crate::{Lsn, SegmentId};
 
-/// The number of entries that share one allocation of a memory run; bounds both the copying when it grows and what it wastes.
+/// Entries per allocation of a memory run; bounds both the copying when it grows and the wasted space.
 const CHUNK: usize = 1024;
 
-/// How wide the positions of a segment are: four bytes unless the segment is longer than they reach.
+/// Width of the positions of a segment: four bytes, unless the segment is too long for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Width {
     Four,
@@ -51,7 +51,7 @@ impl SegmentPositions {
         Some(self.first_lsn.plus(distance))
     }
 
-    /// Appends to `out` the positions `range` of the array; nothing when it is not as long.
+    /// Appends the positions `range` of the array to `out`; nothing if the array is shorter.
     fn copy(&self, range: Range<usize>, out: &mut Vec<Lsn>) {
         let width = self.width.bytes();
         let bytes = range.start.checked_mul(width).zip(range.end.checked_mul(width));
@@ -76,24 +76,24 @@ pub(crate) struct Slice {
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) at: u32,
-    /// How many bytes the records take, when that is known.
+    /// Bytes of the records, if known.
     pub(crate) bytes: Option<u64>,
 }
 
-/// An entry that was written, and where.
+/// A written entry and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) index: u64,
     pub(crate) lsn: Lsn,
-    /// How many bytes its record takes.
+    /// Size of its record in bytes.
     pub(crate) size: u64,
 }
 
-/// Entries of one group, consecutive by index.
+/// Entries of one group with consecutive indexes.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) first: u64,
-    /// How many bytes its records take; none when it was cut since that was known.
+    /// Bytes of its records; `None` if it was cut since that was known.
     pub(crate) bytes: Option<u64>,
     place: Place,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Run {
 enum Place {
     /// `count` positions from number `at` of a segment's array.
     Mapped { count: u32, at: u32, from: Arc<SegmentPositions> },
-    /// Rising distances from `base`, the first entry's own LSN when the run was begun.
+    /// Rising distances from `base`, the LSN of the first entry when the run was started.
     Memory { base: Lsn, distances: Vec<u32> },
 }
 
@@ -122,7 +122,7 @@ impl Run {
         Run { first: entry.index, bytes: Some(entry.size), place }
     }
 
-    /// Takes one more entry, if it follows and there is room.
+    /// Adds one more entry if it is the next one and there is room.
     pub(crate) fn take(&mut self, entry: Written) -> bool {
         let follows = entry.index == self.end();
         let Place::Memory { base, distances } = &mut self.place else { return false };
@@ -159,7 +159,7 @@ impl Run {
         }
     }
 
-    /// Appends to `out` the positions of the entries of the run in `[lo, hi)`; says how many.
+    /// Appends the positions of the run's entries in `[lo, hi)` to `out`; returns their number.
     pub(crate) fn copy(&self, lo: u64, hi: u64, out: &mut Vec<Lsn>) -> u64 {
         let (lo, hi) = (lo.max(self.first), hi.min(self.end()));
         let (from, to) = (in_memory(lo.saturating_sub(self.first)), in_memory(hi.saturating_sub(self.first)));
@@ -176,7 +176,7 @@ impl Run {
         (out.len() - before) as u64
     }
 
-    /// The first address of the segment whose summary is the run's index, if one is.
+    /// The first address of the segment whose summary is the run's index, if any.
     pub(crate) fn summarized_in(&self) -> Option<Lsn> {
         match &self.place {
             Place::Mapped { from, .. } => Some(from.first_lsn),
@@ -187,7 +187,7 @@ impl Run {
     /// An address at or below all of the run's records, in the segment of the lowest.
     pub(crate) fn lowest(&self) -> Option<Lsn> {
         match &self.place {
-            // The array itself is not verified, but what it belongs to is.
+            // The array itself is not verified, but the segment it belongs to is.
             Place::Mapped { from, .. } => Some(from.first_lsn),
             Place::Memory { .. } => self.lsn(self.first),
         }
@@ -229,14 +229,14 @@ impl Run {
         }
     }
 
-    /// The first index whose record lies at or behind `lsn`, if the run has records on both sides.
+    /// The first index whose record lies at or after `lsn`, if the run has records on both sides.
     pub(crate) fn crossing(&self, lsn: Lsn) -> Option<u64> {
         let Place::Memory { base, distances } = &self.place else { return None };
         let below = distances.partition_point(|d| base.plus(u64::from(*d)) < lsn);
         (0 < below && below < distances.len()).then_some(self.first + below as u64)
     }
 
-    /// The indexes whose records lie in the segment of `from`: one range, because LSNs rise within a memory self.
+    /// The indexes whose records lie in the segment of `from`: one range, because LSNs rise within a memory run.
     pub(crate) fn indexes_in(&self, from: &SegmentPositions) -> Option<(u64, u64)> {
         match &self.place {
             Place::Mapped { from: old, .. } => {
@@ -252,7 +252,7 @@ impl Run {
         }
     }
 
-    /// Forgets `index`, which is in the run and not its first, and all after it.
+    /// Removes `index`, which is in the run but not its first, and everything after it.
     pub(crate) fn cut_from(&mut self, index: u64) {
         self.bytes = None;
         let keep = index.saturating_sub(self.first);
@@ -265,7 +265,7 @@ impl Run {
         }
     }
 
-    /// Takes over a mapped run that continues where this one ends, in the same array.
+    /// Joins a mapped run that continues this one in the same array.
     pub(crate) fn join(&mut self, next: &Run) -> bool {
         if let Place::Mapped { count, at, from } = &next.place
             && self.end() == next.first
@@ -281,7 +281,7 @@ impl Run {
         false
     }
 
-    /// How many positions are kept in memory; none if they are mapped.
+    /// Number of positions kept in memory; `None` if they are mapped.
     #[cfg(test)]
     pub(crate) fn in_memory(&self) -> Option<usize> {
         match &self.place {

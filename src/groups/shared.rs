@@ -1,4 +1,4 @@
-//! What the handles on a log of groups share: the store, and the thread that purges.
+//! The shared part of the handles on a log of groups: the store, and the purge thread.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::store::Store;
 use crate::io::Disk;
 use crate::{Flush, Options, Ticket};
 
-/// Kept by every handle that the program has. A clone is another one on the same log.
+/// Owned by every handle of the program. A clone is another handle on the same log.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    /// Dropped before `store`; joins the purge thread, which has the store alone.
+    /// Dropped before `store`; joins the purge thread, which holds only the store.
     purger: Option<Arc<Purger<Error>>>,
     store: Arc<Store>,
 }
@@ -30,7 +30,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Puts a batch into the log.
+    /// Submits a batch to the log.
     pub(super) fn submit(&self, batch: WriteBatch, flush: Flush) -> Result<Ticket> {
         self.store.check_opener()?;
         if !Arc::ptr_eq(&self.store, batch.store()) {

@@ -1,9 +1,9 @@
 //! All groups of a log in memory, and the summaries of its sealed segments.
 //!
-//! When a segment is sealed, its summary says where its entries lie, and what memory holds of their positions is replaced by
-//! the summary's. A batch is shown in its groups under the log's own lock, at the moment when it gets its place; a segment
-//! is sealed after all that it holds was placed. So when a summary comes, everything in it is in the groups already. Only
-//! while the log is being opened it is not: summaries that come then wait until the groups are there.
+//! When a segment is sealed, its summary has the positions of its entries, and replaces the positions kept in memory.
+//! A batch is applied to its groups under the log's own lock when it gets its place, and a segment is sealed after
+//! everything in it was placed. So when a summary arrives, everything in it is already in the groups. The exception
+//! is while the log is being opened: summaries that arrive then wait until the groups are built.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::{SegmentId, SegmentReader, StreamRange, Summarizer, Summary};
 #[derive(Debug)]
 pub(crate) struct Slots {
     slots: RwLock<HashMap<u64, Arc<Slot>>>,
-    /// Summaries that came before the groups were there; none once they are.
+    /// Summaries that arrived before the groups were built; `None` afterwards.
     early: Mutex<Option<Vec<(SegmentId, Summary)>>>,
 }
 
@@ -30,7 +30,7 @@ impl Slots {
         Slots { slots: RwLock::default(), early: Mutex::new(Some(Vec::new())) }
     }
 
-    /// The groups are there: takes over what came in the meantime.
+    /// The groups are built: adopts the summaries that arrived in the meantime.
     pub(crate) fn filled(&self) {
         let early = self.early.lock().take();
         for (segment, summary) in early.into_iter().flatten() {
@@ -62,7 +62,7 @@ impl Slots {
         self.slots.write().remove(&id);
     }
 
-    /// By ascending id: what is done for one group after another is done in the same order each time.
+    /// By ascending id, so that work on one group after another is always done in the same order.
     pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
         let mut all: Vec<Arc<Slot>> = self.slots.read().values().cloned().collect();
         all.sort_unstable_by_key(|slot| slot.id);
@@ -86,7 +86,7 @@ impl Slots {
     }
 
     fn adopt(&self, segment: SegmentId, summary: &Summary) {
-        // What does not decode is left alone: memory has the positions, and the next open judges the footer.
+        // A summary that cannot be decoded is ignored: memory has the positions, and the next open judges the footer.
         let Ok(summary) = SegmentSummary::decode(segment, summary) else { return };
         for (id, effect) in &summary.effects {
             let Some(slot) = self.get(*id) else { continue };
@@ -98,7 +98,7 @@ impl Slots {
     }
 }
 
-/// Makes the summaries of sealed segments, and has their positions taken over.
+/// Makes the summaries of sealed segments and adopts their positions.
 #[derive(Debug)]
 pub(crate) struct GroupSummarizer {
     slots: Arc<Slots>,
@@ -124,7 +124,8 @@ impl Summarizer for GroupSummarizer {
     }
 }
 
-/// The log below knows no groups; to it, a record that means nothing is content that contradicts itself.
+/// The log below knows nothing of groups; to it, a record that cannot be interpreted is content that contradicts
+/// itself.
 fn as_corruption(segment: &SegmentReader, error: &Error) -> crate::Error {
     let lsns = segment.first_lsn()..segment.end_lsn();
     let corruption = |lsns| Corruption::new(segment.path(), 0, lsns, CorruptionReason::Content);

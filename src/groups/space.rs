@@ -1,8 +1,8 @@
-//! Which bytes of the log are live, by segment and by group.
+//! Space accounting: which bytes of the log are live, by segment and by group.
 //!
-//! Live are the records of the entries from a group's first index to its last, each at its newest place, and one State
-//! record a group. Records that change a part of a State count as nothing: writing the State again makes all of them
-//! superfluous. What else a segment holds is dead: entries that were purged, overwritten or relocated, old States,
+//! Live are the records of the entries from a group's first index to its last, each at its newest place, and one
+//! State record per group. Records that change a part of a State do not count: rewriting the State makes all of them
+//! superfluous. Everything else in a segment is dead: entries that were purged, overwritten or relocated, old States,
 //! removed groups, block headers and padding.
 //!
 //! ```text
@@ -10,9 +10,9 @@
 //!               group 7    purged      8   overwritten
 //! ```
 //!
-//! Nothing of this is kept twice: it follows from the groups' positions. A run of positions knows how many bytes its
-//! records take, from the batch that wrote them or from the summary in the segment's footer; a run that was cut since
-//! looks at its records' headers once. A test counts the records of whole logs and compares.
+//! None of this is stored twice: it follows from the groups' positions. A run of positions knows the size of its
+//! records, from the batch that wrote them or from the summary in the segment's footer; a run that was cut since
+//! reads its records' headers once. A test counts the records of whole logs and compares.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +23,7 @@ use super::contents::{Contents, Slot};
 use super::error::Result;
 use crate::{Batch, Label, Lsn, SegmentId, SegmentInfo, SegmentReader, Wal};
 
-/// What the log's segments hold. See [`GroupLog::space`](super::GroupLog::space).
+/// Space usage of a log. See [`GroupLog::space`](super::GroupLog::space).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Space {
@@ -31,15 +31,15 @@ pub struct Space {
     pub segments: Vec<SegmentSpace>,
     /// The groups, those with the most live bytes first.
     pub groups: Vec<GroupSpace>,
-    /// The bytes of the segments' files, their footers not counted.
+    /// Bytes of the segment files, without footers.
     pub disk_bytes: u64,
-    /// How many of them are live; and those that are submitted and on their way into a segment to come.
+    /// Live bytes, including those submitted and on their way into the next segment.
     pub live_bytes: u64,
-    /// Of the live bytes, those that lie in no segment yet: the one that they go to has no durable block.
+    /// Live bytes not yet in a segment: their segment has no durable block.
     pub pending_bytes: u64,
 }
 
-/// What a segment holds.
+/// Space usage of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SegmentSpace {
@@ -47,27 +47,27 @@ pub struct SegmentSpace {
     pub id: SegmentId,
     /// The address of its first byte.
     pub first_lsn: Lsn,
-    /// Whether nothing is appended to it any more.
+    /// Whether it is complete: nothing is appended to it any more.
     pub sealed: bool,
-    /// The bytes of records that some group needs.
+    /// Bytes of records that some group needs.
     pub live_bytes: u64,
-    /// The bytes of everything else, up to the end of the last durable block.
+    /// All other bytes up to the end of the last durable block.
     pub dead_bytes: u64,
 }
 
-/// What a group has in the log.
+/// Space usage of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupSpace {
     /// The group.
     pub group: u64,
-    /// The bytes of its entries and its State.
+    /// Bytes of its entries and its State.
     pub live_bytes: u64,
-    /// How many of them lie in which segment, oldest first.
+    /// Their distribution over segments, oldest first.
     pub pins: Vec<(SegmentId, u64)>,
 }
 
-/// The account of a log: what lies where, and of whom.
+/// The account of a log: live bytes by segment and group.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     pub(crate) segments: Vec<SegmentInfo>,
@@ -78,7 +78,7 @@ pub(crate) struct Account {
 #[derive(Debug)]
 pub(crate) struct GroupLive {
     pub(crate) slot: Arc<Slot>,
-    /// By number of the segment in the account; those behind the last are of segments that have no durable block yet.
+    /// By number of the segment in the account; numbers beyond the last stand for segments without a durable block.
     pub(super) by_segment: BTreeMap<usize, u64>,
 }
 
@@ -88,9 +88,9 @@ impl GroupLive {
     }
 }
 
-/// Says how many bytes a group's State takes when it is written again.
+/// Computes the size of a group's State when it is rewritten.
 pub(crate) struct StateSize {
-    /// Of the log, for its codec decides.
+    /// A batch of the log, because its codec matters.
     batch: Batch,
 }
 
@@ -110,7 +110,7 @@ impl StateSize {
 struct Sizes<'a> {
     wal: &'a Wal,
     segments: &'a [SegmentInfo],
-    /// The segment looked at last.
+    /// The segment examined last.
     reader: Option<SegmentReader>,
 }
 
@@ -133,7 +133,7 @@ impl Sizes<'_> {
     }
 }
 
-/// Accounts for the groups one after the other, so it is exact when nothing is written meanwhile.
+/// Accounts for the groups one after the other, so it is exact if nothing is written meanwhile.
 pub(crate) fn account(wal: &Wal, slots: Vec<Arc<Slot>>) -> Result<Account> {
     let to_come = wal.segments_to_come();
     let segments = wal.segments();
@@ -154,7 +154,8 @@ pub(crate) fn account(wal: &Wal, slots: Vec<Arc<Slot>>) -> Result<Account> {
     Ok(Account { segments, groups })
 }
 
-/// What the records of a group take, and where; none of a group that is gone. The log is asked for sizes without the group's
+/// Sizes and positions of a group's records; `None` for a group that is gone. The log is asked for sizes without
+/// holding the group's lock: a batch that gets its place holds the log's lock and waits for the group's.
 /// lock: a batch that gets its place has the log's own, and waits for that one.
 fn pieces_of(slot: &Slot, bounds: &[Lsn], sizes: &mut Sizes<'_>) -> Result<Option<Vec<(Lsn, u64)>>> {
     let mut known: HashMap<Lsn, u64> = HashMap::new();
@@ -190,7 +191,7 @@ impl Account {
         self.groups.iter().filter_map(|group| group.by_segment.get(&n)).sum()
     }
 
-    /// Who has how much in segment number `n`, most first.
+    /// The groups with live bytes in segment number `n`, most first.
     pub(crate) fn holders(&self, n: usize) -> Vec<(&Arc<Slot>, u64)> {
         let held = |group: &GroupLive| group.by_segment.get(&n).copied();
         let mut holders: Vec<_> =
@@ -199,7 +200,7 @@ impl Account {
         holders
     }
 
-    /// The groups that have more than `limit` live bytes, most first.
+    /// The groups with more than `limit` live bytes, most first.
     pub(crate) fn groups_above(&self, limit: u64) -> Vec<GroupSpace> {
         let id = |n: usize| self.segments.get(n).map(|s| s.id);
         let of = |group: &GroupLive| GroupSpace {
@@ -233,12 +234,12 @@ impl Account {
     }
 }
 
-/// How many bytes of log a segment holds.
+/// Bytes of log in a segment.
 pub(crate) fn span(segment: &SegmentInfo) -> u64 {
     segment.end_lsn.distance_from(segment.first_lsn).unwrap_or(0)
 }
 
-/// What the segments' files take but for their footers: those are an index, a few bytes an entry and a group.
+/// Size of the segment files without their footers, which are an index: a few bytes per entry and group.
 pub(crate) fn disk_bytes(segments: &[SegmentInfo]) -> u64 {
     segments.iter().map(|s| s.file_bytes.saturating_sub(s.footer_bytes)).sum()
 }

@@ -1,8 +1,8 @@
-//! What is known of a group apart from its entries.
+//! The state of a group: everything except its entries.
 //!
-//! A protocol keeps what it must remember in a group's [`State`]: up to twelve numbered fields, each a position and a few bytes
-//! whose meaning is the protocol's. A field is replaced as a whole. So this layer can carry a state along, put it together
-//! from the records that changed it, and show it, without knowing the protocol.
+//! A protocol keeps what it must remember in a group's [`State`]: up to twelve numbered fields, each a position and a
+//! few bytes that only the protocol interprets. A field is replaced as a whole. So this layer can carry a state
+//! along, assemble it from the records that changed it, and show it, without knowing the protocol.
 //!
 //! ```text
 //!  packed, by ascending number:   number u8 | index varint | term varint | length varint | bytes
@@ -15,7 +15,7 @@ use thin_vec::ThinVec;
 use super::bytes::{Cursor, Put};
 use super::error::ContentProblem;
 
-/// An entry's place in its group: its index, and the term of the leader that made it.
+/// An entry's position in its group: its index, and the term of the leader that created it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The index.
@@ -24,7 +24,7 @@ pub struct Position {
     pub term: u64,
 }
 
-/// What kind of entry it is: a number from 0 to 31 with a meaning of the protocol's.
+/// The kind of an entry: a number from 0 to 31 defined by the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryKind(u8);
 
@@ -53,16 +53,16 @@ impl EntryKind {
 
 /// A field of a group's state.
 ///
-/// There are twelve, in three sets of four. Two batches that were built side by side conflict when both change fields of one
-/// set: the first set goes with the entries (appending, truncating), the second one with purging, the third stands for
-/// itself. So threads that each have a concern of their own do not get into each other's way.
+/// There are twelve, in three sets of four. Two batches built concurrently conflict if both change fields of one set:
+/// the first set belongs with the entries (appending, truncating), the second with purging, the third is independent.
+/// So threads with separate concerns do not get in each other's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Field(u8);
 
 const FIELDS: u8 = 12;
 
 impl Field {
-    /// All of them: fields 0 to 3 change with the entries, 4 to 7 with purging, 8 to 11 by themselves.
+    /// All fields: 0 to 3 change with the entries, 4 to 7 with purging, 8 to 11 independently.
     pub const ALL: [Field; FIELDS as usize] = [
         Field(0),
         Field(1),
@@ -94,11 +94,11 @@ impl Field {
 /// The state of a group: what its protocol keeps in each [`Field`].
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct State {
-    /// As described above; every change keeps it so, and nothing else gets in.
+    /// Encoded as above; every change preserves that.
     packed: ThinVec<u8>,
 }
 
-/// Where in `packed` a field lies.
+/// The location of a field in `packed`.
 struct Found<'a> {
     field: Field,
     at: Position,
@@ -114,14 +114,14 @@ impl State {
         State::default()
     }
 
-    /// The same with this field set.
+    /// The same state with this field set.
     #[must_use]
     pub fn with(mut self, field: Field, at: Position, bytes: &[u8]) -> State {
         self.set(field, at, bytes);
         self
     }
 
-    /// What is kept in a field.
+    /// The content of a field.
     #[must_use]
     pub fn get(&self, field: Field) -> Option<(Position, &[u8])> {
         self.walk().find(|found| found.field == field).map(|found| (found.at, found.bytes))
@@ -143,7 +143,7 @@ impl State {
         self.put(field, Head::of(field, at, bytes.len()).as_bytes(), bytes);
     }
 
-    /// Sets a field whose encoding is `head` and `bytes`, one after the other.
+    /// Sets a field whose encoding is `head` followed by `bytes`.
     fn put(&mut self, field: Field, head: &[u8], bytes: &[u8]) {
         let (mut from, mut to) = (self.packed.len(), self.packed.len());
         for found in self.walk() {
@@ -184,7 +184,7 @@ impl State {
         &self.packed
     }
 
-    /// The state of these bytes. Numbers ascend, and every number has one spelling.
+    /// Decodes a state. Numbers ascend, and every number has a single encoding.
     pub(crate) fn decode(bytes: &[u8]) -> Result<State, ContentProblem> {
         let (mut cursor, mut last) = (Cursor::new(bytes), None);
         while !cursor.is_empty() {
@@ -221,7 +221,7 @@ impl fmt::Debug for State {
     }
 }
 
-/// The encoding of a field up to its bytes.
+/// The encoding of a field before its bytes.
 struct Head {
     buffer: [u8; Head::MOST],
     len: usize,
@@ -263,14 +263,14 @@ fn take<'a>(cursor: &mut Cursor<'a>) -> Result<(Field, Position, &'a [u8]), Cont
 /// Where a group's log begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Start {
-    /// The first index that has an entry, or would have.
+    /// The first index that has or would have an entry.
     pub(crate) first: u64,
-    /// The term of the entry before it; 0 when there is none.
+    /// The term of the entry before it; 0 if there is none.
     pub(crate) term_before: u64,
 }
 
 impl Start {
-    /// Right behind this entry, or at index 0 if there is none. The entry's index is not the highest number there is.
+    /// Right after this entry, or at index 0 if there is none. The entry's index is not the highest number.
     pub(crate) fn after(last: Option<Position>) -> Start {
         last.map_or_else(Start::default, |last| Start {
             first: last.index.saturating_add(1),
@@ -278,18 +278,18 @@ impl Start {
         })
     }
 
-    /// The last entry that is gone.
+    /// The last removed entry.
     pub(crate) fn before(self) -> Option<Position> {
         self.first.checked_sub(1).map(|index| Position { index, term: self.term_before })
     }
 
-    /// How it stands in a label.
+    /// Its form in a label.
     pub(crate) fn as_position(self) -> Position {
         Position { index: self.first, term: self.term_before }
     }
 }
 
-/// Everything about a group but its entries; what a State record holds.
+/// Everything about a group except its entries; the content of a State record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Root {
     pub(crate) start: Start,

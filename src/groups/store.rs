@@ -1,8 +1,8 @@
-//! What batches, purges, relocation and the handles on a log of groups share.
+//! The shared core of batches, purges, relocation and the handles on a log of groups.
 //!
-//! **Order.** A batch is checked without a lock. When it is submitted, the log calls back at the moment when the batch gets
-//! its place: the groups are compared with what was checked, and change. So they change in the order of the log, and what
-//! is read is what a restart would find.
+//! **Order.** A batch is checked without a lock. When it is submitted, the log calls back at the moment the batch
+//! gets its place: the groups are compared with the state that was checked, and updated. So they change in log order,
+//! and readers see what a restart would find.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,25 +18,25 @@ use crate::counter::Counter;
 use crate::io::Disk;
 use crate::{Lsn, Options, Wal};
 
-/// The groups of a log, and the log.
+/// The log and its groups.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) wal: Wal,
     pub(crate) slots: Arc<Slots>,
     pub(crate) limits: PurgeLimits,
     pub(crate) written: Written,
-    /// Held during a purge: two at a time would relocate the same records.
+    /// Held during a purge: two concurrent ones would relocate the same records.
     purging: Mutex<()>,
 }
 
-/// How much was written since the log was opened.
+/// Bytes written since the log was opened.
 #[derive(Debug)]
 pub(crate) struct Written {
-    /// Where the log ended then.
+    /// The end of the log at that time.
     opened_at: Lsn,
-    /// The bytes of records that were relocated.
+    /// Bytes of relocated records.
     pub(crate) relocated: Counter,
-    /// What was appended when the log was last purged.
+    /// Bytes appended as of the last purge.
     pub(crate) at_last_purge: AtomicU64,
 }
 
@@ -56,7 +56,7 @@ impl Store {
         Ok(Arc::new(Store { wal, slots, limits, written, purging: Mutex::new(()) }))
     }
 
-    /// Whether this is the process that opened the log. Elsewhere no lock may be taken.
+    /// Whether the current process opened the log. In another process no lock may be taken.
     pub(crate) fn is_here(&self) -> bool {
         self.wal.opener().is_here()
     }
@@ -70,7 +70,7 @@ impl Store {
         self.purging.lock()
     }
 
-    /// How many bytes of log were appended on behalf of others since it was opened, headers and padding included.
+    /// Bytes of log appended by others since it was opened, headers and padding included.
     pub(crate) fn appended(&self) -> u64 {
         let grown = self.wal.next_lsn().distance_from(self.written.opened_at).unwrap_or(0);
         grown.saturating_sub(self.written.relocated.get())

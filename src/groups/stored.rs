@@ -1,8 +1,8 @@
-//! Where records lie.
+//! Positions of records.
 
 use crate::Lsn;
 
-/// Where a record lies, and how many bytes it takes.
+/// A record's position and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) lsn: Lsn,

@@ -2,15 +2,15 @@
 
 use thin_vec::ThinVec;
 
-/// Where each run of entries with one term begins. The range itself is kept by the owner, who asks only for indexes inside
-/// it.
+/// The beginning of each run of entries with the same term. The owner keeps the range itself and asks only for
+/// indexes in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
     runs: ThinVec<(u64, u64)>,
 }
 
 impl Terms {
-    /// The entry after the last one has this term.
+    /// Sets the term of the entry after the last one.
     pub(crate) fn push(&mut self, index: u64, term: u64) {
         if self.runs.last().is_none_or(|(_, last)| *last != term) {
             if self.runs.is_empty() {
@@ -20,8 +20,8 @@ impl Terms {
         }
     }
 
-    /// The entries in `[first, end)` have the terms of these runs, the first of which begins at `first`; what is said
-    /// of all others stands. While a log is replayed there may be gaps between entries, of whose terms nothing is said.
+    /// Sets the terms of the entries in `[first, end)` to these runs, the first of which begins at `first`; all
+    /// others keep theirs. During replay there may be gaps between entries, where no term is known.
     pub(crate) fn put(&mut self, first: u64, end: u64, runs: &[(u64, u64)]) {
         let after = self.get(end);
         let mut merged = Terms::default();
@@ -48,14 +48,14 @@ impl Terms {
         self.runs.last().map(|(_, term)| *term)
     }
 
-    /// Forgets `index` and all after it.
+    /// Removes `index` and everything after it.
     pub(crate) fn cut_from(&mut self, index: u64) {
         while self.runs.last().is_some_and(|(first, _)| *first >= index) {
             self.runs.pop();
         }
     }
 
-    /// Forgets all before `index`, which is in the range or the one after its end.
+    /// Removes everything before `index`, which is in the range or right after its end.
     pub(crate) fn drop_below(&mut self, index: u64) {
         let gone = self.runs.iter().skip(1).take_while(|(first, _)| *first <= index).count();
         self.runs.drain(..gone);

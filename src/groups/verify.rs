@@ -1,7 +1,8 @@
-//! Checking a log of groups without opening it: what [`seawall::verify`](crate::verify) checks, and that every group is whole.
+//! Verifies a log of groups without opening it: everything that [`seawall::verify`](crate::verify) checks, and that
+//! every group is complete.
 //!
-//! The verdict stands to an open as that of a log stands to its open: what it calls whole opens and can be read to the end,
-//! what the open refuses it calls damaged.
+//! The verdicts correspond to those of a plain log: what it calls whole can be opened and read to the end, and what
+//! an open would refuse, it calls damaged.
 
 use std::fmt;
 use std::path::Path;
@@ -14,20 +15,20 @@ use crate::io::{Disk, open_directory};
 use crate::retry::{Fault, Place, Sure, unsettled, until_sure};
 use crate::{LogView, Options, SegmentId, Verdict, VerifyProgress, VerifyReport, verify_on_with};
 
-/// What [`verify`] found.
+/// The result of [`verify`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GroupVerifyReport {
-    /// What is to be said of the log itself.
+    /// The result for the log itself.
     pub log: VerifyReport,
-    /// How many groups there are, whole or not.
+    /// Number of groups, complete or not.
     pub groups: usize,
-    /// What is wrong with groups.
+    /// Problems of groups.
     pub problems: Vec<Error>,
 }
 
 impl GroupVerifyReport {
-    /// What all this comes to.
+    /// The overall result.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if self.problems.is_empty() { self.log.verdict() } else { Verdict::Damaged }
@@ -44,7 +45,8 @@ impl fmt::Display for GroupVerifyReport {
     }
 }
 
-/// Reads and verifies everything in the log of groups in `dir`, also beside a running writer. Takes no lock and changes nothing.
+/// Reads and verifies everything in the log of groups in `dir`, also beside a running writer. Takes no lock and
+/// changes nothing.
 ///
 /// # Errors
 /// As [`crate::verify`].
@@ -52,8 +54,8 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<GroupVerifyReport> {
     verify_on(&open_directory(dir.as_ref())?, &Options::new(), |_| {})
 }
 
-/// As [`verify`], for a directory of a given disk; tells how far it is with the log, which is most of it. Of `options`, the
-/// owner is compared, and the codecs are used.
+/// Like [`verify`], for a directory on the given disk, with reports of the progress in the log, which is most of the
+/// work. Uses the owner and the codecs of `options`.
 ///
 /// # Errors
 /// As [`verify`]; `OwnerMismatch` for a directory of another owner.
@@ -74,7 +76,7 @@ pub fn verify_on(
     Ok(GroupVerifyReport { log, groups: looked.seen, problems: looked.problems })
 }
 
-/// Verifies the log itself, and whose it is.
+/// Verifies the log itself and its owner.
 pub(crate) fn verify_log(
     disk: &Arc<dyn Disk>,
     options: &Options,
@@ -89,7 +91,7 @@ pub(crate) fn verify_log(
     }
 }
 
-/// The log, damaged or not; what is wrong when not even which log it is can be known.
+/// The log, damaged or not; the problem if not even its identity is known.
 pub(crate) fn damaged_view(
     disk: &Arc<dyn Disk>,
     options: &Options,

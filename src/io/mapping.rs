@@ -1,17 +1,17 @@
-//! Segment files in memory: the only place with `unsafe`.
+//! Memory mappings of segment files; contains `unsafe` code.
 //!
-//! A mapping is shared and read-only, made from an open file that this process writes with `pwrite` alone; on the
-//! platforms supported the two are coherent. What is handed out are [`Bytes`] that keep the mapping alive, so a record
-//! may outlive the log it was read from.
+//! A mapping is shared and read-only, made from an open file that this process writes only with `pwrite`; on the
+//! supported platforms the two are coherent. It hands out [`Bytes`] that keep the mapping alive, so a record may
+//! outlive the log it was read from.
 //!
-//! Three things could make handed-out bytes change or vanish, and each is prevented where it would happen:
+//! Three things could make handed-out bytes change or vanish. Each is prevented at its source:
 //!
-//! * *written again*: within a generation of a file no address is written twice, and readers ask only for addresses that were
-//!   completely written before;
-//! * *cut off*: a file is shortened only behind its last block and footer, where nothing is handed out;
-//! * *recycled*: a file starts another generation only when [`Watch::unused`] says that nobody holds a byte of any of its
-//!   mappings, the footer's included, nor could make another; else it is unlinked, and the inode stays for those who
-//!   hold bytes of it.
+//! * *rewriting*: within one generation of a file no address is written twice, and readers ask only for addresses
+//!   that were completely written before;
+//! * *truncation*: a file is shortened only after its last block and footer, where nothing is handed out;
+//! * *recycling*: a file starts another generation only when [`Watch::unused`] shows that no one holds a byte of any
+//!   of its mappings, the footer's included, or could make another one. Otherwise it is unlinked, and the inode
+//!   remains for those who hold bytes of it.
 
 #![allow(unsafe_code)]
 
@@ -32,7 +32,7 @@ pub(crate) struct Mapping {
     bytes: Bytes,
 }
 
-/// One generation of a file, held by each reader that may map it and by each of its mappings.
+/// Counts the users of one generation of a file: the readers that may map it, and its mappings.
 #[derive(Debug, Default)]
 pub(crate) struct UseCount(Arc<()>);
 
@@ -42,17 +42,17 @@ impl UseCount {
     }
 }
 
-/// Tells whether a generation of a file, any of its mappings, or any bytes of one, is still held.
+/// Tells whether a generation of a file, any of its mappings, or any bytes of them are still held.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch(Weak<()>);
 
 impl Watch {
-    /// Of a file that nobody has opened.
+    /// For a file that no one has opened.
     pub(crate) fn nobody() -> Self {
         Watch(Weak::new())
     }
 
-    /// Whether all mappings and all that was handed out of them are gone.
+    /// Whether all mappings and everything handed out from them are gone.
     pub(crate) fn unused(&self) -> bool {
         self.0.strong_count() == 0
     }
@@ -64,10 +64,11 @@ struct Owner {
     _counted: Counted,
 }
 
-/// One of the mappings that a process may have. The rest of the process needs some too: stacks, memory, libraries.
+/// Counts one mapping against the limit per process. The rest of the process needs some too: stacks, memory,
+/// libraries.
 struct Counted;
 
-/// How many there are.
+/// Current number of mappings.
 static MAPPED: AtomicUsize = AtomicUsize::new(0);
 
 impl Counted {
@@ -86,7 +87,7 @@ impl Drop for Counted {
     }
 }
 
-/// Three quarters of what the system allows a process.
+/// Three quarters of the system's limit per process.
 fn most() -> usize {
     const USUAL: usize = 65_530;
     static MOST: OnceLock<usize> = OnceLock::new();
@@ -106,18 +107,18 @@ impl Mapping {
     /// Maps `len` bytes of `file` at `offset`, which must be within the file.
     ///
     /// # Errors
-    /// Whatever the system reports; a file that is too short; [`io::ErrorKind::OutOfMemory`] before the process has used up
-    /// its mappings. What cannot be mapped can still be read.
+    /// Any error of the system; a file that is too short; [`io::ErrorKind::OutOfMemory`] before the process has used
+    /// up its mappings. A file that cannot be mapped can still be read.
     pub(crate) fn new(file: &File, offset: u64, len: usize, generation: &UseCount) -> io::Result<Self> {
         let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidInput)?;
         if file.metadata()?.len() < end {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let counted = Counted::one()?;
-        // SAFETY: the range lies within the file, as just checked. The file is private to the log's directory, which is
-        // locked; its bytes change under the mapping only where the module's three rules say that nobody looks. Another
-        // process that writes to or truncates the files of a locked log breaks those rules; that is stated to be out of
-        // scope, as with every mapped file.
+        // SAFETY: the range lies within the file, as just checked. The file is private to the log's directory, which
+        // is locked; its bytes change under the mapping only where the module's three rules guarantee that no one
+        // reads them. Another process that writes to or truncates the files of a locked log breaks those rules; that
+        // is documented as out of scope, as with every mapped file.
         let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
         Ok(Mapping {
             bytes: Bytes::from_owner(Owner {
@@ -128,28 +129,28 @@ impl Mapping {
         })
     }
 
-    /// The bytes from `start` to `end`, borrowed; `None` when they are not all mapped.
+    /// The bytes from `start` to `end`, borrowed; `None` unless all of them are mapped.
     #[inline]
     pub(crate) fn get(&self, start: usize, end: usize) -> Option<&[u8]> {
         self.bytes.get(start..end)
     }
 
-    /// The bytes from `start` to `end`, kept alive by what is returned; `None` when they are not all mapped.
+    /// The bytes from `start` to `end`, which keep the mapping alive; `None` unless all of them are mapped.
     #[inline]
     pub(crate) fn slice(&self, start: usize, end: usize) -> Option<Bytes> {
         (start <= end && end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
     }
 
-    /// Lets the processor fetch these bytes while it does something else. What is not mapped, or not in memory, stays
-    /// where it is.
+    /// Lets the processor fetch these bytes in the background. Bytes that are not mapped or not in memory are not
+    /// fetched.
     #[inline]
     pub(crate) fn prefetch(&self, start: usize, end: usize) {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         if let Some(bytes) = self.get(start, end) {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             for line in bytes.chunks(CACHE_LINE) {
-                // SAFETY: the instruction is a hint. It faults on no address, and here it gets one within a live slice; it
-                // belongs to SSE, which every x86_64 has.
+                // SAFETY: the instruction is a hint. It faults on no address, and here the address lies within a live
+                // slice. It belongs to SSE, which every x86_64 has.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
             }
         }

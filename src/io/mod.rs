@@ -1,18 +1,19 @@
-//! The file system, as far as a log needs one.
+//! The file system, as far as a log needs it.
 //!
 //! Everything that decides durability goes through two small traits: [`Disk`], one directory, and [`File`], one file
-//! in it. The real disk ([`RealDisk`]) maps them to system calls; with the feature `sim`, a simulated disk stands in
-//! their place and yields every state that a crash may leave behind.
+//! in it. The real disk ([`RealDisk`]) maps them to system calls. With the feature `sim`, a simulated disk takes
+//! their place and produces every state that a crash may leave.
 //!
-//! The rules are POSIX's, taken at their weakest:
+//! The rules are those of POSIX, read as weakly as possible:
 //!
-//! * bytes given to [`File::write_at`] are durable when a later [`File::sync_data`] of that file returned `Ok`, and
+//! * bytes passed to [`File::write_at`] are durable when a later [`File::sync_data`] of that file has returned `Ok`;
 //!   until then any subset of their sectors may survive a crash;
 //! * a file's size is durable after [`File::sync_all`] (`sync_data` covers it where it is needed to read the bytes);
-//! * a name that was created, renamed or removed is durable when a later [`Disk::sync`] of its directory returned `Ok`;
-//! * a sync that failed says nothing about what is on the device, and trying it again says nothing either.
+//! * a name that was created, renamed or removed is durable when a later [`Disk::sync`] of its directory has returned
+//!   `Ok`;
+//! * a failed sync says nothing about what is on the device, and neither does retrying it.
 //!
-//! This module knows no format.
+//! This module does not know the format.
 
 pub(crate) mod mapping;
 pub(crate) mod process;
@@ -45,113 +46,113 @@ pub enum Access {
 ///
 /// # To be correct
 ///
-/// * All calls are about the directory that was opened, whatever its path leads to meanwhile.
-/// * A call that a signal interrupts is made again. The log takes [`io::ErrorKind::Interrupted`] for a failure, but for
-///   [`File::read_at`] and [`File::write_at`], which it repeats itself.
-/// * What is no regular file is refused by [`Disk::open`], neither followed nor waited for.
+/// * All calls apply to the directory that was opened, even if its path leads elsewhere by now.
+/// * A call interrupted by a signal is retried. The log treats [`io::ErrorKind::Interrupted`] as a failure, except
+///   from [`File::read_at`] and [`File::write_at`], which it retries itself.
+/// * [`Disk::open`] refuses anything that is not a regular file; it neither follows it nor waits for it.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
-    /// The directory's absolute path as it was when it was opened, for messages.
+    /// The directory's absolute path at the time it was opened, for messages.
     fn path(&self) -> &Path;
 
-    /// Makes a new, empty file open for reading and writing.
+    /// Creates a new, empty file, open for reading and writing.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when the name is taken; whatever the system reports.
+    /// [`io::ErrorKind::AlreadyExists`] when the name is taken; any error of the system.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
 
     /// Opens an existing file.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is none; [`io::ErrorKind::IsADirectory`] and
-    /// [`io::ErrorKind::InvalidInput`] when this is no regular file; whatever the system reports.
+    /// [`io::ErrorKind::NotFound`] when it does not exist; [`io::ErrorKind::IsADirectory`] and
+    /// [`io::ErrorKind::InvalidInput`] when it is not a regular file; any error of the system.
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>>;
 
-    /// Gives a file another name, atomically replacing a file that has it.
+    /// Renames a file, atomically replacing a file that has the new name.
     ///
     /// # Errors
-    /// Whatever the system reports.
+    /// Any error of the system.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a name.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is none; whatever the system reports.
+    /// [`io::ErrorKind::NotFound`] when it does not exist; any error of the system.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// The names of the files in this directory, in no order; subdirectories are left out.
+    /// The names of the files in this directory, in no particular order, without subdirectories.
     ///
     /// # Errors
-    /// Whatever the system reports.
+    /// Any error of the system.
     fn list(&self) -> io::Result<Vec<String>>;
 
     /// Makes all names created, renamed and removed in this directory so far durable.
     ///
     /// # Errors
-    /// Whatever the system reports; after an error nothing is known.
+    /// Any error of the system; after an error the state is unknown.
     fn sync(&self) -> io::Result<()>;
 
-    /// The directory below this one with this name, made (and its name made durable) when it is missing.
+    /// The subdirectory with this name. If missing, it is created and its name made durable.
     ///
     /// # Errors
-    /// Whatever the system reports.
+    /// Any error of the system.
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>>;
 
-    /// The directory below this one with this name; nothing is made.
+    /// The subdirectory with this name; it is not created.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is none; whatever the system reports.
+    /// [`io::ErrorKind::NotFound`] when it does not exist; any error of the system.
     fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>>;
 
-    /// Takes the exclusive lock that this name stands for. It ends with the returned value, or with the process that
-    /// took it, whatever others inherited from it.
+    /// Takes the exclusive lock with this name. It ends when the returned value is dropped, or with the process that
+    /// took it, even if other processes inherited a descriptor.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when somebody holds it; whatever the system reports.
+    /// [`io::ErrorKind::WouldBlock`] when it is already held; any error of the system.
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>>;
 
     /// Bytes that this process may still allocate on the file system.
     ///
     /// # Errors
-    /// Whatever the system reports.
+    /// Any error of the system.
     fn free_space(&self) -> io::Result<u64>;
 }
 
-/// A held lock; dropping it gives it up, in the process that took it.
+/// A held lock. Dropping it releases it, in the process that took it.
 pub trait Lock: fmt::Debug + Send + Sync {
-    /// Gives the lock up now. Does nothing in a process that did not take it.
+    /// Releases the lock now. Does nothing in a process that did not take it.
     ///
     /// # Errors
-    /// Whatever the system reports. The lock ends with the process then, if not before.
+    /// Any error of the system. Then the lock ends with the process at the latest.
     fn release(&mut self) -> io::Result<()>;
 }
 
-/// What [`File::allocate`] could do.
+/// The result of [`File::allocate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allocated {
-    /// The space is reserved: a write into it does not find the disk full.
+    /// The space is reserved: a write into it cannot fail because the disk is full.
     Reserved,
-    /// The file has the size, and this file system cannot reserve the space.
+    /// The file has the size, but this file system cannot reserve space.
     SizeOnly,
 }
 
 /// One open file: positioned reads and writes, and the durability of bytes.
 pub trait File: fmt::Debug + Send + Sync + 'static {
-    /// Reads up to `buf.len()` bytes at `offset`; fewer only at the end of the file or when the system gave fewer.
+    /// Reads up to `buf.len()` bytes at `offset`; fewer only at the end of the file or if the system returned fewer.
     ///
     /// # Errors
-    /// Whatever the system reports. `EIO` is an error, never the end of the file.
+    /// Any error of the system. `EIO` is an error, never the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes up to `buf.len()` bytes at `offset` and says how many.
+    /// Writes up to `buf.len()` bytes at `offset`; returns how many.
     ///
     /// # Errors
-    /// Whatever the system reports.
+    /// Any error of the system.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
 
     /// Makes written bytes, and the size needed to read them, durable (`fdatasync`).
     ///
     /// # Errors
-    /// Whatever the system reports; after an error nothing is known of the bytes written before.
+    /// Any error of the system; after an error the state of the bytes written before is unknown.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Makes bytes and all metadata durable (`fsync`).
@@ -163,10 +164,10 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     /// The file's size in bytes.
     ///
     /// # Errors
-    /// Whatever the system reports.
+    /// Any error of the system.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether the file has no bytes.
+    /// Whether the file is empty.
     ///
     /// # Errors
     /// As [`File::len`].
@@ -174,44 +175,45 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
         Ok(self.len()? == 0)
     }
 
-    /// Cuts the file or extends it with zeros.
+    /// Truncates the file or extends it with zeros.
     ///
     /// # Errors
-    /// Whatever the system reports.
+    /// Any error of the system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Reserves space for the first `len` bytes, where the file system can, and extends the file to at least that size.
+    /// Reserves space for the first `len` bytes, if the file system can, and extends the file to at least that size.
     ///
     /// # Errors
-    /// [`io::ErrorKind::StorageFull`] when the space is not there; whatever else the system reports. That the file system
-    /// cannot reserve space is no error.
+    /// [`io::ErrorKind::StorageFull`] when there is not enough space; any other error of the system. It is not an
+    /// error if the file system cannot reserve space.
     fn allocate(&self, len: u64) -> io::Result<Allocated>;
 
-    /// The operating system's file, when there is one that can be mapped into memory.
+    /// The operating system's file, if it can be mapped into memory.
     fn as_std(&self) -> Option<&std::fs::File>;
 }
 
 /// Makes the names in a directory durable.
 ///
 /// # Errors
-/// [`Error::Io`] that names this call.
+/// [`Error::Io`] with the name of this call.
 pub fn sync_names(disk: &dyn Disk) -> crate::error::Result<()> {
     disk.sync().map_err(|e| Error::io(SYNC_NAMES, disk.path(), e))
 }
 
-/// Reads exactly `buf.len()` bytes at `offset`, going on after short and interrupted reads.
+/// Reads exactly `buf.len()` bytes at `offset`, continuing after short and interrupted reads.
 ///
 /// # Errors
-/// [`io::ErrorKind::UnexpectedEof`] when the file ends first; whatever the system reports.
+/// [`io::ErrorKind::UnexpectedEof`] when the file ends first; any error of the system.
 pub fn read_exact_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<()> {
     let got = read_full_at(file, buf, offset)?;
     if got == buf.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// Reads until `buf` is full or the file ends, going on after short and interrupted reads; says how many bytes.
+/// Reads until `buf` is full or the file ends, continuing after short and interrupted reads; returns the number of
+/// bytes.
 ///
 /// # Errors
-/// Whatever the system reports.
+/// Any error of the system.
 pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
@@ -226,15 +228,15 @@ pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<
     Ok(done)
 }
 
-/// An implementation of [`File`] is wrong; what it read or wrote is not known.
+/// The error for a faulty implementation of [`File`]; what it read or wrote is unknown.
 fn too_much() -> io::Error {
-    io::Error::other("the file says that more bytes were read or written than it was given")
+    io::Error::other("the file reported more bytes read or written than requested")
 }
 
-/// Writes all of `buf` at `offset`, going on after short and interrupted writes.
+/// Writes all of `buf` at `offset`, continuing after short and interrupted writes.
 ///
 /// # Errors
-/// [`io::ErrorKind::WriteZero`] when the system takes no more; whatever it reports.
+/// [`io::ErrorKind::WriteZero`] when the system accepts no more bytes; any error of the system.
 pub fn write_all_at(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
     while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
@@ -249,13 +251,13 @@ pub fn write_all_at(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> 
     Ok(())
 }
 
-/// How much is read or written at a time, where there is much of it.
+/// Size of a single read or write in large transfers.
 pub(crate) const PIECE: usize = 1 << 20;
 
-/// Copies the first `len` bytes of one file into another, a piece at a time.
+/// Copies the first `len` bytes of one file to another, piece by piece.
 ///
 /// # Errors
-/// [`io::ErrorKind::UnexpectedEof`] when the first file ends before; whatever the system reports.
+/// [`io::ErrorKind::UnexpectedEof`] when the source ends first; any error of the system.
 pub fn copy_first(from: &dyn File, to: &dyn File, len: u64) -> io::Result<()> {
     let mut buffer = vec![0; at_most(PIECE, len)];
     let mut at = 0;

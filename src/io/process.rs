@@ -1,23 +1,24 @@
-//! Which process a handle belongs to.
+//! Tells which process a handle belongs to.
 //!
-//! A child made by `fork(2)` has its parent's memory and descriptors and none of its threads. A handle that it inherits
-//! must do nothing there: its blocks would land on those of the parent, its locks may be held by threads that do not
-//! exist, and the descriptor of the lock file keeps an `flock` alive when the parent is gone.
+//! A child made by `fork(2)` has its parent's memory and descriptors but none of its threads. An inherited handle
+//! must do nothing there: its blocks would overwrite those of the parent, its locks may be held by threads that do
+//! not exist, and the descriptor of the lock file keeps an `flock` alive after the parent is gone.
 //!
 //! ```text
-//!  parent   token 1 in a page ──fork──> child   the page is cleared: 0, and the next token is 2
-//!  handle   opened by 1       ──fork──> handle  opened by 1: not this process's
+//!  parent   token 1 in a page ──fork──> child   the page is cleared: 0; the next token is 2
+//!  handle   opened by 1       ──fork──> handle  opened by 1: belongs to another process
 //!  lock     descriptor        ──fork──> closed by a handler that runs in the child
 //! ```
 //!
-//! **Telling.** The kernel clears a page marked `MADV_WIPEONFORK` in the child, whatever made the child, so asking costs
-//! a load and no system call. The child draws its own token when it first asks: one higher than the last one among its
-//! ancestors, so no handle that it can hold has it. A kernel that does not know the advice (before 4.14) is asked for the
-//! process id each time.
+//! **Detection.** The kernel clears a page marked `MADV_WIPEONFORK` in the child, however the child was made, so the
+//! check costs a load and no system call. The child draws its own token at its first check: one higher than the last
+//! token of its ancestors, so no inherited handle has it. On a kernel that does not know this advice (before 4.14),
+//! each check asks for the process id.
 //!
-//! **The lock.** An `flock` belongs to the open file that parent and child share. The opener gives it up explicitly
-//! ([`Lock::release`](super::Lock::release)); and so that it also ends with an opener that is killed, a handler registered
-//! with `pthread_atfork(3)` closes the descriptor in each child made by `fork(3)`. A child made by a raw `clone(2)` keeps it.
+//! **The lock.** An `flock` belongs to the open file that parent and child share. The opener releases it explicitly
+//! ([`Lock::release`](super::Lock::release)). So that it also ends with an opener that is killed, a handler
+//! registered with `pthread_atfork(3)` closes the descriptor in each child made by `fork(3)`. A child made by a raw
+//! `clone(2)` keeps it.
 
 #![allow(unsafe_code)]
 
@@ -35,16 +36,16 @@ use rustix::mm::{Advice, madvise};
 use crate::error::{Error, Result};
 use crate::mutation::or_fault;
 
-/// A process, as far as handles are concerned.
+/// Identifies a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
     token: u64,
-    /// Where the token of the process that asks is; `None` where that is its id.
+    /// The location of the current process's token; `None` if the token is the process id.
     place: Option<&'static AtomicU64>,
 }
 
 impl Process {
-    /// The process that asks.
+    /// The current process.
     #[must_use]
     pub fn current() -> Self {
         match PAGE.get_or_init(Page::new) {
@@ -53,7 +54,7 @@ impl Process {
         }
     }
 
-    /// Whether this is the process that asks.
+    /// Whether this is the current process.
     #[inline]
     #[must_use]
     pub fn is_current(self) -> bool {
@@ -65,8 +66,7 @@ impl Process {
     }
 }
 
-/// The process that opened a log, to which all handles on it belong. A child made by `fork` is another process. To ask costs no
-/// system call.
+/// The process that opened a log.
 #[derive(Clone, Debug)]
 pub struct Opener {
     dir: Arc<Path>,
@@ -74,7 +74,7 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// This process, of the log in `dir`.
+    /// The current process, as the opener of the log in `dir`.
     pub(crate) fn of(dir: &Path) -> Self {
         Opener { dir: dir.into(), process: Process::current() }
     }
@@ -85,15 +85,15 @@ impl Opener {
         &self.dir
     }
 
-    /// Whether this is the process that opened the log.
+    /// Whether the current process opened the log.
     #[inline]
     #[must_use]
     pub fn is_here(&self) -> bool {
         self.process.is_current()
     }
 
-    /// Refuses what is asked of a handle in another process. To be called before a lock is taken: the thread that held it when
-    /// the process was forked will not give it up here.
+    /// Refuses the use of a handle in another process. Must be called before a lock is taken: the thread that held it
+    /// at the time of the fork will not release it here.
     ///
     /// # Errors
     /// [`Error::OtherProcess`].
@@ -106,25 +106,25 @@ impl Opener {
 /// `None` on a kernel that cannot clear a page on `fork`.
 static PAGE: OnceLock<Option<Page>> = OnceLock::new();
 
-/// The last token that this process or an ancestor drew. An ordinary word: a child inherits its value.
+/// The last token drawn by this process or an ancestor. An ordinary word: a child inherits its value.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// A page that reads as zeros in a child of the process that wrote to it.
+/// A page that reads as zeros in a child of the process that wrote it.
 struct Page(MmapRaw);
 
 impl Page {
     fn new() -> Option<Self> {
         let map = MmapRaw::from(MmapMut::map_anon(size_of::<AtomicU64>()).ok()?);
-        // SAFETY: the range is a mapping of our own, private and anonymous, and nothing else refers to it. The advice
-        // changes what a child finds there, zeros, which are a valid `AtomicU64`.
+        // SAFETY: the range is our own private, anonymous mapping, and nothing else refers to it. The advice changes
+        // what a child finds there to zeros, which are a valid `AtomicU64`.
         let marked = unsafe { madvise(map.as_mut_ptr().cast(), map.len(), Advice::LinuxWipeOnFork) };
         marked.ok().map(|()| Page(map))
     }
 
     fn word(&self) -> &AtomicU64 {
-        // SAFETY: a mapping begins at a page, so it is aligned for the word, and it is at least as long; it lives as long
-        // as `self`; and it is only ever read and written through this atomic, or cleared by the kernel before the child
-        // has run.
+        // SAFETY: a mapping begins at a page boundary, so it is aligned for the word, and it is large enough; it
+        // lives as long as `self`; and it is only accessed through this atomic, or cleared by the kernel before the
+        // child has run.
         unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().cast()) }
     }
 
@@ -145,7 +145,7 @@ impl Page {
     }
 }
 
-/// An open file of which a forked child has no descriptor.
+/// An open file whose descriptor forked children do not keep.
 #[derive(Debug)]
 pub(crate) struct NotInherited {
     file: ManuallyDrop<File>,
@@ -154,11 +154,11 @@ pub(crate) struct NotInherited {
 }
 
 impl NotInherited {
-    /// Takes care of this file's descriptor from now on.
+    /// Closes this file's descriptor in children forked from now on.
     pub(crate) fn new(file: File) -> io::Result<Self> {
         static HANDLER: OnceLock<i32> = OnceLock::new();
-        // SAFETY: the handler is a function without arguments that stays for ever, and does only what POSIX allows in a
-        // child of a program with threads: atomic operations and `close`.
+        // SAFETY: the handler is a function without arguments that exists forever, and does only what POSIX allows in
+        // a child of a multi-threaded program: atomic operations and `close`.
         let failed =
             *HANDLER.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) });
         if failed != 0 {
@@ -168,7 +168,7 @@ impl NotInherited {
         Ok(NotInherited { file: ManuallyDrop::new(file), slot, process: Process::current() })
     }
 
-    /// The file, to the process that opened it.
+    /// The file, if the current process opened it.
     pub(crate) fn file(&self) -> Option<&File> {
         self.process.is_current().then_some(&self.file)
     }
@@ -176,16 +176,16 @@ impl NotInherited {
 
 impl Drop for NotInherited {
     fn drop(&mut self) {
-        // In a child the number is closed already, and may be another file's by now.
+        // In a child the descriptor is already closed, and the number may belong to another file by now.
         if self.process.is_current() {
             self.slot.fd.store(FREE, Ordering::SeqCst);
-            // SAFETY: not used again, for the value ends here.
+            // SAFETY: not used again, because the value ends here.
             unsafe { ManuallyDrop::drop(&mut self.file) };
         }
     }
 }
 
-/// A descriptor to be closed in a child. Slots are never freed, so the handler can walk them without a lock.
+/// A descriptor to close in children. Slots are never freed, so the handler can walk them without a lock.
 #[derive(Debug)]
 struct Slot {
     fd: AtomicI32,
@@ -212,7 +212,7 @@ extern "C" fn close_in_child() {
     while let Some(here) = slot {
         let fd = here.fd.swap(FREE, Ordering::SeqCst);
         if fd != FREE {
-            // SAFETY: the descriptor is the child's own copy. Who owns it, a `NotInherited` of the parent, neither uses
+            // SAFETY: the descriptor is the child's own copy. Its owner, a `NotInherited` of the parent, neither uses
             // nor closes it here.
             unsafe { libc::close(fd) };
         }
@@ -230,7 +230,7 @@ mod tests {
         let page = Page::new().unwrap();
         let first = page.token();
         assert_eq!(page.token(), first);
-        // What the kernel does in a child.
+        // This is what the kernel does in a child.
         page.word().store(0, Ordering::Relaxed);
         assert!(page.token() > first);
     }

@@ -1,11 +1,12 @@
 //! The operating system's file system behind the [`Disk`](super::Disk) and [`File`](super::File) traits.
 //!
-//! A directory is the one that was opened: every name in it is looked up by its handle (`openat(2)` and its like), so
-//! that neither `chdir` nor renaming, replacing or mounting over the path leads a call elsewhere. What has a name of the
-//! log's and is no regular file (a symbolic link, a FIFO, a socket) is refused, not followed and not waited for.
+//! A handle refers to the directory that was opened: every name in it is looked up relative to the handle
+//! (`openat(2)` and similar), so neither `chdir` nor renaming, replacing or mounting over the path redirects a call.
+//! Something with a name of the log that is not a regular file (a symbolic link, a FIFO, a socket) is refused, not
+//! followed and not waited for.
 //!
-//! A call that a signal interrupted is made again. What was opened belongs to the process that opened it: in a forked
-//! child nothing is changed through it.
+//! A call interrupted by a signal is retried. Handles belong to the process that opened them: in a forked child
+//! nothing is changed through them.
 
 use std::fs;
 use std::io;
@@ -24,17 +25,17 @@ use crate::error::{Error, OPEN_DIRECTORY};
 /// A directory of the operating system.
 #[derive(Debug)]
 pub struct RealDisk {
-    /// Absolute, as it was when the directory was opened; for messages.
+    /// Absolute path at the time the directory was opened; for messages.
     path: PathBuf,
     handle: OwnedFd,
     process: Process,
 }
 
-/// What files and directories are made with, less the process's mask.
+/// Mode of new files and directories, before the process's umask.
 const NEW_FILE: Mode = Mode::from_raw_mode(0o666);
 const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o777);
 
-/// A name that was replaced by a link, a FIFO or a device must not lead elsewhere, nor keep the caller waiting.
+/// A name that was replaced by a link, a FIFO or a device must not lead elsewhere or block the caller.
 const CAREFUL: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
 
 /// The directory at this path, as the disk that a log in it is kept on.
@@ -47,31 +48,31 @@ pub fn open_directory(dir: &Path) -> crate::error::Result<Arc<dyn Disk>> {
 }
 
 impl RealDisk {
-    /// Opens a directory that must exist.
+    /// Opens an existing directory.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`], [`io::ErrorKind::NotADirectory`], or whatever else the system reports.
+    /// [`io::ErrorKind::NotFound`], [`io::ErrorKind::NotADirectory`], or any other error of the system.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty()))?;
         Ok(RealDisk { path: std::path::absolute(path)?, handle, process: Process::current() })
     }
 
-    /// Opens a directory, making it and those above it when they are missing, each name durable in its parent.
+    /// Opens a directory. It and missing parents are created, each name durable in its parent.
     ///
     /// # Errors
-    /// Whatever the system reports.
+    /// Any error of the system.
     pub fn open_or_create(path: &Path) -> io::Result<Self> {
         make_durable_dir(path)?;
         Self::open(path)
     }
 
-    /// Opens what must be a regular file.
+    /// Opens a file that must be a regular file.
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
         let opened = retry_on_intr(|| rustix::fs::openat(&self.handle, name, flags | CAREFUL, NEW_FILE));
         let file = match opened {
             Ok(fd) => fs::File::from(fd),
-            // A symbolic link; a socket, or a FIFO that nobody reads.
+            // A symbolic link, a socket, or a FIFO without a reader.
             Err(Errno::LOOP | Errno::NXIO) => return Err(not_a_file()),
             Err(e) => return Err(e.into()),
         };
@@ -102,16 +103,12 @@ impl RealDisk {
 }
 
 fn not_a_file() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "this is not a regular file")
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
-/// The last line of defence: handles refuse before they get here.
+/// The last line of defence: handles refuse before a call gets here.
 fn only_in(process: Process) -> io::Result<()> {
-    if process.is_current() {
-        Ok(())
-    } else {
-        Err(io::Error::other("opened by the process that this one was forked from"))
-    }
+    if process.is_current() { Ok(()) } else { Err(io::Error::other("opened by the parent of this process")) }
 }
 
 fn make_durable_dir(path: &Path) -> io::Result<()> {
@@ -161,7 +158,7 @@ impl Disk for RealDisk {
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        // A directory stream of its own: its position is nobody else's.
+        // A separate directory stream, so that its position is not shared.
         let mut entries = retry_on_intr(|| Dir::read_from(&self.handle))?;
         while let Some(entry) = entries.read() {
             let entry = match entry {
@@ -172,7 +169,7 @@ impl Disk for RealDisk {
             if matches!(name.to_bytes(), b"." | b"..") || self.is_directory(name, entry.file_type())? {
                 continue;
             }
-            // A name that is not UTF-8 is none of ours.
+            // A name that is not UTF-8 is not the log's.
             if let Ok(name) = name.to_str() {
                 names.push(name.to_owned());
             }
@@ -203,7 +200,7 @@ impl Disk for RealDisk {
         let held = NotInherited::new(self.open_file(name, OFlags::RDWR | OFlags::CREATE)?)?;
         let file = held.file().ok_or(io::ErrorKind::Other)?;
         loop {
-            // The trait is named so that the standard library's method of the same name is not taken instead.
+            // The trait is named explicitly; otherwise the standard library's method of the same name would be used.
             match fs2::FileExt::try_lock_exclusive(file) {
                 Ok(()) => return Ok(Box::new(RealLock(held))),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -221,8 +218,8 @@ impl Disk for RealDisk {
     }
 }
 
-/// An `flock`. The system drops it with the last descriptor, so a killed process leaves none behind; a process that lives
-/// gives it up itself, for a child that is about to call `exec` may have a descriptor too.
+/// An `flock`. The system drops it with the last descriptor, so a killed process leaves none behind. A living process
+/// releases it explicitly, because a child about to call `exec` may have a descriptor too.
 #[derive(Debug)]
 struct RealLock(NotInherited);
 
@@ -240,7 +237,7 @@ impl Lock for RealLock {
 
 impl Drop for RealLock {
     fn drop(&mut self) {
-        // Closing the last descriptor, which comes next, does it as well.
+        // Closing the last descriptor, which comes next, has the same effect.
         drop(self.release());
     }
 }
@@ -282,14 +279,14 @@ impl File for RealFile {
         only_in(self.process)?;
         match retry_on_intr(|| rustix::fs::fallocate(self.file.as_fd(), FallocateFlags::empty(), 0, len)) {
             Ok(()) => Ok(Allocated::Reserved),
-            // A file system, or a system, that cannot reserve: the size is all there is to be had.
+            // The file system, or the system, cannot reserve space: only the size can be set.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
                 if self.len()? < len {
                     self.file.set_len(len)?;
                 }
                 Ok(Allocated::SizeOnly)
             }
-            // What tmpfs says when its limit or the machine's memory is reached.
+            // The error of tmpfs when its limit or the machine's memory is reached.
             Err(e @ Errno::NOMEM) => Err(io::Error::new(io::ErrorKind::StorageFull, io::Error::from(e))),
             Err(e) => Err(e.into()),
         }

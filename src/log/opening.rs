@@ -1,4 +1,4 @@
-//! Putting an open log together: recovery, its parts, and its threads.
+//! Assembles an open log: recovery, its parts, and its threads.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::stats::Counters;
 use crate::trace::{event, span};
 
 impl Log {
-    /// Opens the log in `disk`, whose lock is held.
+    /// Opens the log on `disk`, whose lock is held.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         lock: Box<dyn Lock>,
@@ -41,7 +41,7 @@ impl Log {
         Ok(Arc::new(log))
     }
 
-    /// Puts the parts together, and starts the segment manager if the log has threads.
+    /// Assembles the parts, and starts the segment manager if the log has threads.
     fn assemble(
         disk: Arc<dyn Disk>,
         lock: Box<dyn Lock>,
@@ -96,11 +96,11 @@ impl Log {
     }
 }
 
-/// What the segment manager is asked for first.
+/// The first tasks of the segment manager.
 struct ToDo {
     /// Where the next segment begins.
     next_segment: Lsn,
-    /// Ended segments without a footer: where each ended, and the digest of its last block.
+    /// Ended segments without a footer: where each one ended, and the digest of its last block.
     footers: Vec<(SegmentId, Lsn, u32)>,
 }
 

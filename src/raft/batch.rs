@@ -1,7 +1,7 @@
-//! A batch: what one commit does to any number of groups.
+//! Batches: the changes that one commit makes to any number of groups.
 //!
-//! What raft's rules demand is checked here, on a view of the group's state; what holds for any log, by the batch below, which
-//! also frames the records as operations are staged, outside any lock.
+//! Raft's rules are checked here, on a view of the group's state. Rules that hold for any log are checked by the
+//! batch below, which also frames the records while operations are staged, outside any lock.
 
 use ::raft::Ready;
 use ::raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
@@ -19,21 +19,22 @@ use crate::{Flush, Lsn, Ticket};
 
 /// Operations on groups that become durable together or not at all.
 ///
-/// Each call is checked against the group as it is and what the batch did to it before. A call that returns an error
-/// staged nothing, and the batch can be used on. Nothing is visible to anybody before [`RaftLog::submit`](super::RaftLog::submit) or
-/// [`RaftLog::commit`](super::RaftLog::commit); a batch that is dropped never was.
+/// Each call is checked against the group as it is, including what the batch has already done to it. A call that
+/// returns an error stages nothing, and the batch stays usable. Nothing is visible before
+/// [`RaftLog::submit`](super::RaftLog::submit) or [`RaftLog::commit`](super::RaftLog::commit); a dropped batch has no
+/// effect.
 ///
-/// Two batches may be built side by side. If both concern the same side of the same group (its entries and HardState;
-/// or its applied index, ConfState and compaction), the second to be submitted gets [`Error::BatchConflict`].
+/// Two batches may be built concurrently. If both concern the same side of the same group (its entries and HardState;
+/// or its applied index, ConfState and compaction), the one submitted second gets [`Error::BatchConflict`].
 #[derive(Debug)]
 pub struct WriteBatch {
     shared: Shared,
     groups: groups::WriteBatch,
-    /// The groups' states as the batch sees them, by their places in the batch below.
+    /// The groups' states as the batch sees them, by their position in the batch below.
     views: Vec<View>,
-    /// Whether a group refers to another snapshot afterwards, or to none.
+    /// Whether the batch changes which snapshot a group refers to.
     changes_snapshots: bool,
-    /// Snapshot files written for this batch, which nobody needs if it is not submitted.
+    /// Snapshot files written for this batch; not needed if it is not submitted.
     files: Vec<(u64, SnapshotRef)>,
 }
 
@@ -54,23 +55,24 @@ impl WriteBatch {
         self.groups.is_empty()
     }
 
-    /// Stages what a Ready asks to be persisted: its snapshot, its entries and its HardState, as one.
+    /// Stages what a Ready must persist: its snapshot, entries and HardState, as one unit.
     ///
     /// A snapshot's data is written to its file here, before this returns.
     ///
     /// # Errors
-    /// As [`WriteBatch::install_snapshot`] (but a snapshot at the commit index is taken: raft asks for one after
-    /// `request_snapshot`), [`WriteBatch::append`] and [`WriteBatch::set_hard_state`].
+    /// As [`WriteBatch::install_snapshot`] (except that a snapshot at the commit index is accepted: raft asks for one
+    /// after `request_snapshot`), [`WriteBatch::append`] and [`WriteBatch::set_hard_state`].
     pub fn ready(&mut self, group: u64, rd: &Ready) -> Result<()> {
         self.stage_ready(group, rd, None)
     }
 
-    /// As [`WriteBatch::ready`], for a Ready with a snapshot whose data came beside it
-    /// ([`GroupStorage::snapshot_receiver`](super::GroupStorage::snapshot_receiver)); those in the Ready are not looked at.
+    /// Like [`WriteBatch::ready`], for a Ready whose snapshot data was received separately
+    /// ([`GroupStorage::snapshot_receiver`](super::GroupStorage::snapshot_receiver)); any data in the Ready is
+    /// ignored.
     ///
     /// # Errors
-    /// As [`WriteBatch::ready`]; [`Error::OtherSnapshot`] when the Ready's snapshot is not the one that was received. What
-    /// was received is removed then.
+    /// As [`WriteBatch::ready`]; [`Error::OtherSnapshot`] when the Ready's snapshot is not the one that was received.
+    /// The received data is removed then.
     pub fn ready_received(&mut self, group: u64, rd: &Ready, received: ReceivedSnapshot) -> Result<()> {
         self.stage_ready(group, rd, Some(received))
     }
@@ -105,7 +107,7 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Stages entries. Where they overlap with entries that are there, those and all after them are replaced.
+    /// Stages entries. Existing entries from the first new one on are replaced.
     ///
     /// `Entry::sync_log` is deprecated in raft and is not kept.
     ///
@@ -134,7 +136,7 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Stages a ConfState that holds from `index` on: what `RawNode::apply_conf_change` returned for the entry there.
+    /// Stages a ConfState that holds from `index` on: the result of `RawNode::apply_conf_change` for the entry there.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`], [`Error::ConfStateFalls`], [`Error::ConfStateBeyondCommit`].
@@ -146,7 +148,7 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Stages how far the state machine has come. It may lag behind the truth: entries after it are applied again.
+    /// Stages the progress of the state machine. It may lag behind: later entries are applied again.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`], [`Error::AppliedFalls`], [`Error::AppliedBeyondCommit`], [`Error::TermMismatch`].
@@ -159,10 +161,10 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Stages a snapshot from the leader: it takes the place of the whole log. Commit, applied, ConfState and, where it
-    /// is higher, the term follow it.
+    /// Stages a snapshot from the leader: it replaces the whole log. Commit, applied, ConfState and, if the
+    /// snapshot's is higher, the term follow it.
     ///
-    /// The data is written to its file, and synced, before this returns. If the batch is not submitted, the file is
+    /// The data is written to its file and synced before this returns. If the batch is not submitted, the file is
     /// removed later.
     ///
     /// # Errors
@@ -179,7 +181,7 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Stages the removal of the entries up to and including `index`. Removing what is gone already does nothing.
+    /// Stages the removal of the entries up to and including `index`. Removing what is already gone does nothing.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`], [`Error::CompactBeyondApplied`], [`Error::CompactBeyondSnapshot`].
@@ -192,7 +194,7 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Stages the removal of a group with all it has. The id can be used for another group afterwards.
+    /// Stages the removal of a group and everything it has. Afterwards the id can be used for another group.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`].
@@ -217,8 +219,8 @@ impl WriteBatch {
         Ok(self.groups.set(group, fields::HARD, value.at, &value.bytes)?)
     }
 
-    /// The only staging that can fail: it writes the snapshot's file, if it was not received as one, before it stages
-    /// anything.
+    /// The only staging step that can fail: it writes the snapshot's file, unless it was received as one, before it
+    /// stages anything.
     fn stage_install(
         &mut self,
         group: u64,
@@ -237,19 +239,19 @@ impl WriteBatch {
         Ok(file)
     }
 
-    /// The group's place in the batch below, and its view to try an operation on.
+    /// The group's position in the batch below, and its view for trying out an operation.
     fn view(&mut self, group: u64) -> Result<(usize, View), Error> {
         let place = self.groups.existing(group)?;
         if let Some(view) = self.views.get(place) {
             return Ok((place, *view));
         }
-        // Read after the versions were: what changes in between makes the batch conflict.
+        // Read after the versions: a change in between makes the batch conflict.
         let view = View::of(group, &self.groups.draft(place)?.slot.contents.read());
         self.views.push(view);
         Ok((place, view))
     }
 
-    /// The operation is staged: the view it was tried on is the group's from now on.
+    /// The operation is staged: the view it was tried on becomes the group's.
     fn settle(&mut self, place: usize, view: View) {
         if let Some(settled) = self.views.get_mut(place) {
             *settled = view;
@@ -260,7 +262,7 @@ impl WriteBatch {
         self.shared.is_same(shared)
     }
 
-    /// Puts the batch into the log. Snapshots that it replaces are removed once it is durable.
+    /// Submits the batch to the log. Snapshots that it replaces are removed once it is durable.
     pub(crate) fn submit(mut self, flush: Flush) -> Result<Ticket> {
         let mut replaced = Vec::new();
         let frees = self.groups.frees_room();

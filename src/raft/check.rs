@@ -1,8 +1,8 @@
-//! What raft's rules allow a batch to do, judged before anything is staged.
+//! Raft's rules for batches, checked before anything is staged.
 //!
-//! A [`View`] is what a batch sees of a group's state: as it was when the batch first touched the group, changed by what the
-//! batch did since. Each method either refuses, and changes nothing, or changes the view as the group will change. Of the
-//! group's log it asks the batch's draft.
+//! A [`View`] is a group's state as a batch sees it: its state when the batch first touched the group, plus the
+//! changes of the batch. Each method either refuses and changes nothing, or changes the view exactly as the group
+//! will change. Questions about the group's log go to the batch's draft.
 
 use ::raft::eraftpb::{ConfState, Entry};
 
@@ -24,13 +24,13 @@ pub(crate) struct View {
     last: Position,
 }
 
-/// How new a snapshot has to be.
+/// How new a snapshot must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Newer {
-    /// Beyond the commit index.
+    /// After the commit index.
     ThanCommit,
-    /// Beyond the commit index, or at it. Raft itself restores a snapshot at its commit index after
-    /// `request_snapshot` (`raft.rs`, `restore`: only a lower one is dropped), and its Ready has to be stored.
+    /// At or after the commit index. Raft itself restores a snapshot at its commit index after `request_snapshot`
+    /// (`raft.rs`, `restore`: only a lower one is dropped), and its Ready must be stored.
     OrAtCommit,
 }
 
@@ -49,19 +49,20 @@ impl View {
         self.fixed.hard
     }
 
-    /// The snapshot that was installed lies in this file.
+    /// The installed snapshot is in this file.
     pub(crate) fn installed(&mut self, file: SnapshotRef) {
         self.fixed.snapshot = Some(file);
     }
 
-    /// The term at an index from the compacted one to the last; `draft` is of the same group, before the operation that is
+    /// The term at an index from the compacted one to the last; `draft` is of the same group, before the operation
     /// being checked.
     fn term(&self, draft: &Draft, index: u64) -> u64 {
         let known = [self.compacted, self.last].into_iter().find(|known| known.index == index);
         known.map(|known| known.term).or_else(|| draft.term(index)).unwrap_or(0)
     }
 
-    /// Entries are consecutive, neither leave a gap nor touch what is compacted or committed, and terms never fall.
+    /// Entries must be consecutive, leave no gap, not touch what is compacted or committed, and terms must never
+    /// fall.
     pub(crate) fn append(&mut self, draft: &Draft, entries: &[Entry]) -> Result<()> {
         let Some(first) = entries.first().map(|e| e.index) else { return Ok(()) };
         let group = self.group;
@@ -82,7 +83,7 @@ impl View {
         Ok(())
     }
 
-    /// Entries that follow `before` one by one; the last of them.
+    /// Checks that entries follow `before` without gaps; returns the last of them.
     fn check_run(&self, before: Position, entries: &[Entry]) -> Result<Position> {
         let group = self.group;
         let mut last = before;
@@ -107,11 +108,11 @@ impl View {
         Ok(last)
     }
 
-    /// Term and commit never fall, a vote stays for its term, and what is committed is there: raft refuses to start on
-    /// a commit index beyond the last one (`raft.rs`, `load_state`).
+    /// Term and commit must never fall, a vote must not change within its term, and committed entries must exist:
+    /// raft refuses to start with a commit index beyond the last one (`raft.rs`, `load_state`).
     ///
-    /// Whether the terms of entries stay below the HardState's is not checked: raft may hand out an entry and the
-    /// HardState of its term in one Ready, and they come here one after the other.
+    /// Whether the terms of entries stay at or below the HardState's is not checked: raft may return an entry and the
+    /// HardState of its term in one Ready, and they arrive here one after the other.
     pub(crate) fn set_hard(&mut self, hard: Hard) -> Result<()> {
         let (group, now) = (self.group, self.fixed.hard);
         if hard.term < now.term {
@@ -131,7 +132,7 @@ impl View {
         Ok(())
     }
 
-    /// Applied never falls and never passes commit, and names an entry that the log has.
+    /// Applied must never fall or exceed commit, and must name an entry in the log.
     pub(crate) fn set_applied(&mut self, draft: &Draft, applied: Position) -> Result<()> {
         let (group, Position { index, term }) = (self.group, applied);
         if index < self.fixed.applied.index {
@@ -160,7 +161,7 @@ impl View {
         Ok(())
     }
 
-    /// The entry that becomes the last compacted one; none when all of it is gone already.
+    /// The entry that becomes the last compacted one; `None` if everything is already gone.
     pub(crate) fn compact(&mut self, draft: &Draft, index: u64) -> Result<Option<Position>> {
         let group = self.group;
         if index <= self.compacted.index {
@@ -178,7 +179,7 @@ impl View {
         Ok(Some(to))
     }
 
-    /// A snapshot names members, lies beyond what is committed, and its term does not contradict the log.
+    /// A snapshot must name members, lie beyond what is committed, and have a term that does not contradict the log.
     pub(crate) fn install(
         &mut self,
         draft: Option<&Draft>,
@@ -202,7 +203,7 @@ impl View {
             return Err(Error::SnapshotTermFalls { group, index, term, previous });
         }
         let hard = self.fixed.hard;
-        // Which file holds it is known when it is staged; until then only its place counts.
+        // Its file is known only when it is staged; until then only its position counts.
         self.fixed = Fixed::from_snapshot(hard, SnapshotRef { at, serial: 0 });
         self.compacted = at;
         self.last = at;
@@ -210,18 +211,18 @@ impl View {
     }
 }
 
-/// The last entry that is gone. Raft's logs begin at index 1, so there is one.
+/// The last compacted entry. Raft's logs begin at index 1, so there is one.
 pub(crate) fn compacted(contents: &Contents) -> Position {
     contents.root.start.before().unwrap_or_default()
 }
 
-/// Whether a group may begin behind this entry: as an empty one may install a snapshot there.
+/// Checks whether a group may begin after this entry, by the rule for installing a snapshot in an empty group.
 pub(crate) fn begin_behind(id: u64, at: Position, conf: &ConfState) -> Result<()> {
     let mut empty = View::of(id, &Contents::default());
     empty.install(None, at, conf, Newer::ThanCommit)
 }
 
-/// Whether the application may save a snapshot here; the entry it stands for.
+/// Checks whether the application may save a snapshot here; returns the entry it stands for.
 pub(crate) fn save_snapshot(id: u64, contents: &Contents, index: u64, conf: &ConfState) -> Result<Position> {
     let Fixed { applied, snapshot, .. } = fields::fixed_of(&contents.root.state);
     let current = snapshot.map_or(0, |s| s.at.index);
@@ -237,13 +238,13 @@ pub(crate) fn save_snapshot(id: u64, contents: &Contents, index: u64, conf: &Con
     if index <= current {
         return Err(Error::SnapshotNotNewer { group: id, index, current });
     }
-    // Below the first index there is no term: the group began behind it, and has no snapshot yet.
+    // Below the first index there is no term: the group began after it and has no snapshot yet.
     let below = Error::BelowFirst { group: id, index, first: contents.first_index() };
     let term = contents.term(index).ok_or(below)?;
     Ok(Position { index, term })
 }
 
-/// Whether replay ended with a group that raft can be started on.
+/// Checks that replay produced a group that raft can be started with.
 pub(crate) fn verify_whole(group: u64, contents: &Contents) -> Result<()> {
     let missing = |index, what| Err(Error::Incomplete { group, index, what });
     let lsn = contents.record.map_or(Lsn::ZERO, |record| record.lsn);

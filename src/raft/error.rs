@@ -1,4 +1,4 @@
-//! What can go wrong with a Raft log, each case named with the group and the index it is about.
+//! Errors of a Raft log; each names the group and the index concerned.
 
 use std::io;
 
@@ -12,10 +12,10 @@ pub use crate::groups::ContentProblem;
 /// The result of everything in the Raft layer that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong with a Raft log.
+/// Errors of a Raft log.
 ///
-/// All but [`Error::Log`], [`Error::Content`] and [`Error::Incomplete`] are refusals: the operation was checked before
-/// anything was staged, and nothing changed.
+/// All except [`Error::Log`], [`Error::Content`] and [`Error::Incomplete`] are refusals: the operation was checked
+/// before anything was staged, and nothing changed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,7 +23,7 @@ pub enum Error {
     #[error(transparent)]
     Log(#[from] crate::Error),
 
-    /// Zero is raft's word for "nobody" and no node's id.
+    /// Node id 0 is invalid: raft uses it for "nobody".
     #[error("node id 0 is invalid: raft uses it for \"nobody\"; number the nodes from 1")]
     InvalidNodeId,
 
@@ -34,7 +34,7 @@ pub enum Error {
         group: u64,
     },
 
-    /// The group is there already.
+    /// The group already exists.
     #[error("group {group} exists; open it with `group`, or remove it first")]
     GroupExists {
         /// The group.
@@ -53,7 +53,7 @@ pub enum Error {
     ForeignBatch,
 
     /// An entry would leave a gap in the log.
-    #[error("group {group}: entry {index} would leave a gap: append from {expected} on")]
+    #[error("group {group}: entry {index} would leave a gap: append from {expected}")]
     Gap {
         /// The group.
         group: u64,
@@ -63,10 +63,10 @@ pub enum Error {
         expected: u64,
     },
 
-    /// An entry lies in the part of the log that was compacted away.
+    /// An entry lies in the compacted part of the log.
     #[error(
-        "group {group}: entry {index} is below the first index {first}: what lies there was compacted. \
-         Go on from {first}, or from a snapshot"
+        "group {group}: entry {index} is below the first index {first}: entries there were compacted. \
+         Continue from {first}, or from a snapshot"
     )]
     BelowFirst {
         /// The group.
@@ -77,10 +77,10 @@ pub enum Error {
         first: u64,
     },
 
-    /// An index after which there is no other. Raft counts to the one after its last index.
+    /// An index that has no successor. Raft needs the number after its last index.
     #[error(
-        "group {group}: index {index} is the highest number there is, the log needs one after its \
-         last: refuse what it came with"
+        "group {group}: index {index} is the highest possible number, but the log needs the one after its \
+         last index: reject its source"
     )]
     IndexExhausted {
         /// The group.
@@ -89,24 +89,24 @@ pub enum Error {
         index: u64,
     },
 
-    /// The entries of one call do not follow one another.
+    /// The entries of one call are not consecutive.
     #[error(
-        "group {group}: entry {index} follows where {expected} was due: entries of one call are \
-         consecutive, split it"
+        "group {group}: entry {index} follows where {expected} was expected: entries of one call must be \
+         consecutive, so split it"
     )]
     NotContiguous {
         /// The group.
         group: u64,
         /// The entry's index.
         index: u64,
-        /// The index that was due.
+        /// The expected index.
         expected: u64,
     },
 
     /// An entry's term is lower than that of the entry before it.
     #[error(
-        "group {group}: entry {index} has term {term}, the one before it has {previous}. Terms never \
-         fall: refuse the message that it came with"
+        "group {group}: entry {index} has term {term}, but the one before it has {previous}. Terms must never \
+         fall: reject the message that contained it"
     )]
     TermFalls {
         /// The group.
@@ -121,8 +121,8 @@ pub enum Error {
 
     /// An entry would overwrite one that is committed.
     #[error(
-        "group {group}: entry {index} would overwrite a committed one (commit is {commit}): refuse the \
-         message that it came with, and check that this directory is the node's own"
+        "group {group}: entry {index} would overwrite a committed one (commit is {commit}): reject the \
+         message that contained it, and check that this directory is the node's own"
     )]
     OverwritesCommitted {
         /// The group.
@@ -135,7 +135,7 @@ pub enum Error {
 
     /// A `HardState` has a lower term than the one stored.
     #[error(
-        "group {group}: HardState term {term} is below the stored {current}. Terms never fall: store \
+        "group {group}: HardState term {term} is below the stored {current}. Terms must never fall: store \
          the HardStates in raft's order"
     )]
     HardStateTermFalls {
@@ -149,7 +149,7 @@ pub enum Error {
 
     /// A `HardState` has a lower commit index than the one stored.
     #[error(
-        "group {group}: HardState commit {index} is below the stored {current}. It never falls: store \
+        "group {group}: HardState commit {index} is below the stored {current}. It must never fall: store \
          the HardStates in raft's order"
     )]
     CommitFalls {
@@ -177,9 +177,9 @@ pub enum Error {
         current: u64,
     },
 
-    /// A `HardState` commits entries that the log does not hold. Raft would refuse to start with it.
+    /// A `HardState` commits entries that the log does not have. Raft would refuse to start with it.
     #[error(
-        "group {group}: HardState commit {index} is beyond the last index {last}; append the entries first"
+        "group {group}: HardState commit {index} is beyond the last index {last}: append the entries first"
     )]
     CommitBeyondLast {
         /// The group.
@@ -190,8 +190,8 @@ pub enum Error {
         last: u64,
     },
 
-    /// A snapshot does not lie beyond what is committed, so it has nothing new.
-    #[error("group {group}: snapshot at {index} is out of date, commit is {commit}: ignore it")]
+    /// A snapshot is not beyond what is committed, so it contains nothing new.
+    #[error("group {group}: snapshot at {index} is out of date because commit is {commit}: ignore it")]
     SnapshotOutOfDate {
         /// The group.
         group: u64,
@@ -204,7 +204,7 @@ pub enum Error {
     /// A snapshot's term contradicts the log.
     #[error(
         "group {group}: snapshot at {index} has term {term}, which is below {previous}, the term \
-         before it: refuse it, it is of another history"
+         before it: reject it, because it belongs to another history"
     )]
     SnapshotTermFalls {
         /// The group.
@@ -217,10 +217,10 @@ pub enum Error {
         previous: u64,
     },
 
-    /// A snapshot names no member. A group restored from it could never elect anybody.
+    /// A snapshot names no members. A group restored from it could never elect a leader.
     #[error(
-        "group {group}: snapshot at {index} has an empty ConfState, and nobody could be elected from \
-         it: make it with the members of that index"
+        "group {group}: snapshot at {index} has an empty ConfState, so no leader could be elected from \
+         it: create it with the members at that index"
     )]
     EmptyConfState {
         /// The group.
@@ -229,23 +229,23 @@ pub enum Error {
         index: u64,
     },
 
-    /// The snapshot that was received is not the one that is to be installed.
+    /// The received snapshot is not the one to be installed.
     #[error(
-        "group {group}: the snapshot to be installed is at {index}, what was received at {received} differs in index, term \
-         or members, or is another group's; receive that one"
+        "group {group}: the snapshot to be installed is at {index}; the one received at {received} differs in index, term \
+         or members, or belongs to another group: receive the right one"
     )]
     OtherSnapshot {
         /// The group.
         group: u64,
-        /// The index of the snapshot to be installed, 0 when there is none.
+        /// The index of the snapshot to be installed; 0 if there is none.
         index: u64,
-        /// The index of the one that was received.
+        /// The index of the received one.
         received: u64,
     },
 
-    /// A snapshot of a state that was not applied yet.
+    /// A snapshot of a state that is not applied yet.
     #[error(
-        "group {group}: snapshot at {index} is beyond the applied index {applied}; record what is \
+        "group {group}: snapshot at {index} is beyond the applied index {applied}: record what is \
          applied first"
     )]
     SnapshotBeyondApplied {
@@ -257,18 +257,18 @@ pub enum Error {
         applied: u64,
     },
 
-    /// A snapshot that is not newer than the one there.
+    /// A snapshot that is not newer than the present one.
     #[error("group {group}: snapshot at {index} is not newer than the one at {current}: keep that one")]
     SnapshotNotNewer {
         /// The group.
         group: u64,
         /// The snapshot's index.
         index: u64,
-        /// The index of the snapshot there.
+        /// The index of the present snapshot.
         current: u64,
     },
 
-    /// Compaction of entries that the state machine has not applied.
+    /// Compaction would remove entries that the state machine has not applied.
     #[error(
         "group {group}: compaction to {index} is beyond the applied index {applied}: apply first, or \
          compact less"
@@ -276,29 +276,29 @@ pub enum Error {
     CompactBeyondApplied {
         /// The group.
         group: u64,
-        /// The last index to go.
+        /// The last index to be removed.
         index: u64,
         /// The applied index.
         applied: u64,
     },
 
-    /// Compaction of entries that no durable snapshot covers: a follower that lags could not be caught up.
+    /// Compaction would remove entries that no durable snapshot covers: a lagging follower could not catch up.
     #[error(
-        "group {group}: compaction to {index} is beyond the newest snapshot ({snapshot}, 0 = none); \
+        "group {group}: compaction to {index} is beyond the newest snapshot ({snapshot}, 0 = none): \
          save a snapshot first"
     )]
     CompactBeyondSnapshot {
         /// The group.
         group: u64,
-        /// The last index to go.
+        /// The last index to be removed.
         index: u64,
-        /// The newest snapshot's index, 0 when there is none.
+        /// The newest snapshot's index; 0 if there is none.
         snapshot: u64,
     },
 
-    /// An applied index beyond the commit index. Raft would refuse to start with it.
+    /// An applied index is beyond the commit index. Raft would refuse to start with it.
     #[error(
-        "group {group}: applied {index} is beyond commit {commit}; store the HardState first or in the \
+        "group {group}: applied {index} is beyond commit {commit}: store the HardState first or in the \
          same batch"
     )]
     AppliedBeyondCommit {
@@ -310,9 +310,9 @@ pub enum Error {
         commit: u64,
     },
 
-    /// An applied index below the one stored.
+    /// An applied index is below the stored one.
     #[error(
-        "group {group}: applied {index} is below the stored {current}. It never falls: report what is \
+        "group {group}: applied {index} is below the stored {current}. It must never fall: report what is \
          applied in order"
     )]
     AppliedFalls {
@@ -324,10 +324,10 @@ pub enum Error {
         current: u64,
     },
 
-    /// A term given with an index is not the one that the log has there.
+    /// A term given with an index differs from the one in the log.
     #[error(
         "group {group}: index {index} has term {expected}, not {term}: take the term from the log, or \
-         check what it came with"
+         check its source"
     )]
     TermMismatch {
         /// The group.
@@ -340,9 +340,9 @@ pub enum Error {
         expected: u64,
     },
 
-    /// A `ConfState` for an index below the one that the stored `ConfState` holds from.
+    /// A `ConfState` for an index below that of the stored one.
     #[error(
-        "group {group}: ConfState of index {index} is older than the stored one of {current}: store \
+        "group {group}: ConfState of index {index} is older than the stored one of index {current}: store \
          them in the order of their changes"
     )]
     ConfStateFalls {
@@ -356,7 +356,7 @@ pub enum Error {
 
     /// A `ConfState` for an index that is not committed.
     #[error(
-        "group {group}: ConfState of index {index} is beyond commit {commit}; store the HardState first or in \
+        "group {group}: ConfState of index {index} is beyond commit {commit}: store the HardState first or in \
          the same batch"
     )]
     ConfStateBeyondCommit {
@@ -368,10 +368,10 @@ pub enum Error {
         commit: u64,
     },
 
-    /// Stored bytes verify but do not mean anything to this build.
+    /// Stored bytes verify but cannot be interpreted by this build.
     #[error(
-        "the record at LSN {lsn} (group {group}, index {index}) cannot be understood: {problem}. \
-         Nothing was changed: open it with the release that wrote it; if that refuses too, restore this node from a \
+        "the record at LSN {lsn} (group {group}, index {index}) cannot be interpreted: {problem}. \
+         Nothing was changed: open it with the release that wrote it; if that also refuses, restore this node from a \
          replica or a backup"
     )]
     Content {
@@ -385,15 +385,15 @@ pub enum Error {
         problem: ContentProblem,
     },
 
-    /// After replay a group's log is not whole. Nothing was changed.
+    /// After replay a group's log is incomplete. Nothing was changed.
     #[error(
-        "group {group} is not whole: {what} at index {index}. Nothing was changed: \
-         keep the directory as it is and restore this node from a replica or a backup"
+        "group {group} is incomplete: {what} at index {index}. Nothing was changed: \
+         keep the directory as it is, and restore this node from a replica or a backup"
     )]
     Incomplete {
         /// The group.
         group: u64,
-        /// Where the first thing is missing.
+        /// The index at which something is first missing.
         index: u64,
         /// What is missing.
         what: Missing,
@@ -404,7 +404,7 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Missing {
-    /// There are records of the group but no State record to base them on.
+    /// There are records of the group but no State record for them to build on.
     #[error("its State record is missing")]
     State,
     /// Entries between two others, or right after the compacted part.
@@ -418,7 +418,7 @@ pub enum Missing {
     Applied,
 }
 
-/// What the layer below refuses, this one refuses under the same name.
+/// Refusals of the layer below keep their names here.
 impl From<groups::Error> for Error {
     fn from(e: groups::Error) -> Self {
         use groups::Error as Below;
@@ -449,8 +449,8 @@ impl From<groups::Error> for Error {
     }
 }
 
-/// What [`SnapshotSink`](super::SnapshotSink) and [`SnapshotSource`](super::SnapshotSource) report: the system's class of
-/// the failure, `InvalidData` for damage, and this error inside (`io::Error::get_ref`).
+/// The error of [`SnapshotSink`](super::SnapshotSink) and [`SnapshotSource`](super::SnapshotSource): the system's
+/// error kind, `InvalidData` for damage, with this error inside (`io::Error::get_ref`).
 impl From<Error> for io::Error {
     fn from(e: Error) -> Self {
         let kind = match &e {
@@ -462,10 +462,10 @@ impl From<Error> for io::Error {
     }
 }
 
-/// What raft 0.7 wants to hear of a failed call of its `Storage`.
+/// The error that raft 0.7 expects from a failed call of its `Storage`.
 ///
 /// Raft gives a meaning to `Compacted`, `Unavailable` and `SnapshotTemporarilyUnavailable`, which `GroupStorage`
-/// answers directly; it stops at any other error (`raft_log.rs`, `slice` and `term`).
+/// returns directly; it stops at any other error (`raft_log.rs`, `slice` and `term`).
 impl From<Error> for ::raft::Error {
     fn from(e: Error) -> Self {
         ::raft::Error::Store(match e {

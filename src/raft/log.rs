@@ -22,10 +22,10 @@ use crate::groups::{self, Position};
 use crate::io::Disk;
 use crate::{BackupReport, Flush, Lsn, Options, Ticket, Wal};
 
-/// The Raft groups of one node, in one log.
+/// All Raft groups of one node, in one log.
 ///
-/// Everything is written through a [`WriteBatch`]: the Readys of any number of groups become durable together, with one
-/// sync. A [`GroupStorage`] is the view of one group that raft reads from.
+/// Everything is written through a [`WriteBatch`]: the Readys of any number of groups become durable together with
+/// one sync. Raft reads one group through a [`GroupStorage`].
 ///
 /// A clone is another handle on the same log.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ impl fmt::Debug for RaftLog {
 }
 
 impl RaftLog {
-    /// Opens the log in this directory with the default options, making it when it is missing.
+    /// Opens the log in this directory with the default options, creating it if it is missing.
     ///
     /// # Errors
     /// As [`RaftOptions::open`].
@@ -51,13 +51,13 @@ impl RaftLog {
         RaftOptions::new().open(dir)
     }
 
-    /// The raft node that the directory belongs to, once one was given.
+    /// The raft node that the directory belongs to, if one was set.
     #[must_use]
     pub fn node_id(&self) -> Option<u64> {
         self.wal().owner()
     }
 
-    /// Makes a group that starts at index 0 with these members; all members of a new group start alike. A node that
+    /// Creates a group that starts at index 0 with these members; all members of a new group start alike. A node that
     /// joins a group later starts with an empty `ConfState` and learns it from its first snapshot.
     ///
     /// The group is durable when this returns.
@@ -68,19 +68,19 @@ impl RaftLog {
         self.create(id, Position::default(), &Fixed::default(), &conf_state)
     }
 
-    /// Makes a group whose log begins behind an entry that the state machine holds already: index, term and members are
-    /// the metadata's. For a node whose state and earlier log were kept elsewhere.
+    /// Creates a group whose log begins after an entry that the state machine already contains; `metadata` has index,
+    /// term and members. For a node whose state and earlier log were kept elsewhere.
     ///
-    /// The log has no snapshot of the group then. `Storage::snapshot` answers `SnapshotTemporarilyUnavailable`, and nothing
-    /// can be compacted, until one is saved ([`GroupStorage::save_snapshot`]). The HardState has the metadata's term, no
-    /// vote, and its index as the commit index: a node that has one brings it with [`WriteBatch::set_hard_state`] before
-    /// it runs.
+    /// The log has no snapshot of the group then. `Storage::snapshot` returns `SnapshotTemporarilyUnavailable`, and
+    /// nothing can be compacted, until one is saved ([`GroupStorage::save_snapshot`]). The HardState has the
+    /// metadata's term, no vote, and its index as the commit index: a node with a HardState of its own stores it with
+    /// [`WriteBatch::set_hard_state`] before it runs.
     ///
     /// The group is durable when this returns.
     ///
     /// # Errors
-    /// [`Error::GroupExists`]; [`Error::EmptyConfState`]; [`Error::SnapshotOutOfDate`] for index 0, behind which
-    /// [`RaftLog::create_group`] makes a group; [`Error::IndexExhausted`]; [`Error::Log`].
+    /// [`Error::GroupExists`]; [`Error::EmptyConfState`]; [`Error::SnapshotOutOfDate`] for index 0, for which
+    /// [`RaftLog::create_group`] exists; [`Error::IndexExhausted`]; [`Error::Log`].
     pub fn create_group_behind(&self, id: u64, metadata: &SnapshotMetadata) -> Result<GroupStorage> {
         let (at, conf) = (Position { index: metadata.index, term: metadata.term }, metadata.get_conf_state());
         check::begin_behind(id, at, conf)?;
@@ -116,7 +116,7 @@ impl RaftLog {
         WriteBatch::new(self.shared.clone())
     }
 
-    /// Puts a batch into the log and waits until it is durable. Returns the address of its first record.
+    /// Commits a batch: submits it and waits until it is durable. Returns the address of its first record.
     ///
     /// # Errors
     /// As [`RaftLog::submit`]; and [`Error::Log`] when it cannot be made durable.
@@ -124,13 +124,14 @@ impl RaftLog {
         Ok(self.put(batch, Flush::ByCaller)?.wait()?)
     }
 
-    /// Puts a batch into the log. When this returns its order is fixed and its entries can be read, but nothing is
-    /// durable before the ticket says so, and no message that depends on it may leave before that.
+    /// Submits a batch. When this returns, its order is fixed and its entries are readable, but nothing is durable
+    /// before the ticket says so, and no message that depends on it may be sent before that.
     ///
     /// # Errors
-    /// [`Error::BatchConflict`] when another batch changed one of the groups since this one was checked,
-    /// [`Error::NoSuchGroup`] when one was removed, [`Error::ForeignBatch`] for a batch of another log; [`Error::Log`]:
-    /// `RecordTooLarge`, `BatchTooLarge`, `Poisoned`, `Closed`. In all these cases nothing of the batch was done.
+    /// [`Error::BatchConflict`] when another batch changed one of the groups after this one was checked,
+    /// [`Error::NoSuchGroup`] when one was removed, [`Error::ForeignBatch`] for a batch of another log;
+    /// [`Error::Log`]: `RecordTooLarge`, `BatchTooLarge`, `Poisoned`, `Closed`. In all these cases nothing in the
+    /// batch was done.
     pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
         self.put(batch, Flush::Now)
     }
@@ -143,7 +144,7 @@ impl RaftLog {
         batch.submit(flush)
     }
 
-    /// Removes a group and all it has, durably. The id can be used again.
+    /// Durably removes a group and everything it has. The id can be used again.
     ///
     /// # Errors
     /// As [`WriteBatch::remove_group`] and [`RaftLog::commit`].
@@ -155,31 +156,31 @@ impl RaftLog {
         Ok(())
     }
 
-    /// Frees the segments that no group needs. What is still live in the oldest ones is relocated, that is written again
-    /// at the end of the log, where that is worth it and a bounded number of bytes at a time; so no group can pin
-    /// segments by lagging. Call it regularly, say whenever a segment's worth was written, or have it called
-    /// ([`RaftOptions::purge_in_background`]): then the segments' files
-    /// (without their footers) take at most twice the live bytes and three segments more.
+    /// Frees the segments that no group needs. Where it is worth it, live records in the oldest segments are
+    /// relocated: they are written again at the end of the log, a bounded number of bytes at a time. So a lagging
+    /// group cannot pin segments. Call this regularly, for example after each segment's worth of writes, or have it
+    /// called ([`RaftOptions::purge_in_background`]). Then the segment files, without their footers, take at most
+    /// twice the live bytes plus three segments.
     ///
-    /// Appends and reads go on meanwhile.
+    /// Appends and reads continue meanwhile.
     ///
     /// # Errors
-    /// [`Error::Log`] when the log below fails, or finds damage in what is to be relocated. Nothing is freed before what
-    /// replaces it is durable.
+    /// [`Error::Log`] when the log below fails or finds damage in records to be relocated. Nothing is freed before
+    /// its replacement is durable.
     pub fn purge(&self) -> Result<PurgeReport> {
         self.shared.check_opener()?;
         self.shared.purge()
     }
 
-    /// Removes obsolete snapshot files, and says how many are left: those whose replacement is not durable yet, and those that
-    /// could not be removed. [`RaftLog::purge`] does the same.
+    /// Removes obsolete snapshot files; returns the number left: those whose replacement is not durable yet, and
+    /// those that could not be removed. [`RaftLog::purge`] does the same.
     #[must_use]
     pub fn obsolete_snapshots(&self) -> usize {
         self.shared.sweep_snapshots()
     }
 
-    /// Why the last purge by [`RaftOptions::purge_in_background`] failed, if it did. Nothing is lost by it: what was to be
-    /// freed is still there, and it is tried again.
+    /// Why the last purge by [`RaftOptions::purge_in_background`] failed, if it did. Nothing is lost: what should
+    /// have been freed is still there, and it will be retried.
     #[must_use]
     pub fn background_purge_error(&self) -> Option<Error> {
         if let Err(elsewhere) = self.shared.check_opener() {
@@ -188,8 +189,8 @@ impl RaftLog {
         self.shared.purger().and_then(|purger| purger.last_error())
     }
 
-    /// What the segments hold: live and dead bytes of each, and what each group pins. Looks at each group, but at no
-    /// entry whose size is known.
+    /// Space usage: live and dead bytes of each segment, and what each group pins. Visits each group, but no entry
+    /// whose size is known.
     ///
     /// # Errors
     /// [`Error::Log`] when a record's header cannot be read.
@@ -198,8 +199,8 @@ impl RaftLog {
         Ok(account(self.wal(), self.shared.store().slots.all())?.space())
     }
 
-    /// The same as [`RaftLog::space`], counted anew from the headers of all records instead of what is remembered about
-    /// them: for tests, and for those who doubt. Batches wait meanwhile.
+    /// The same as [`RaftLog::space`], but recounted from the headers of all records instead of remembered sizes; for
+    /// checking. Batches wait meanwhile.
     ///
     /// # Errors
     /// [`Error::Log`] when the log below fails, or a header does not verify.
@@ -208,13 +209,13 @@ impl RaftLog {
         Ok(recount(self.shared.store())?.space())
     }
 
-    /// Copies the log and the snapshots that its groups refer to into this directory, which must be empty or missing: all
-    /// groups as they are at one moment, with everything verified on the way. Batches that install or remove snapshots wait for one
-    /// sync while that moment is captured; all others do not wait.
+    /// Copies the log and the snapshots that its groups refer to into this directory, which must be empty or missing:
+    /// all groups as they are at one moment, with everything verified on the way. Batches that install or remove
+    /// snapshots wait for one sync while that moment is captured; others do not wait.
     ///
-    /// A replica that is restored from a backup has forgotten votes and entries that it acknowledged since. Raft does not
-    /// survive that: remove it from its groups and add it as a new one, or restore all replicas of a group from backups and
-    /// start from there.
+    /// A replica restored from a backup has forgotten votes and entries that it acknowledged since. Raft does not
+    /// survive that: remove it from its groups and add it as a new one, or restore all replicas of a group from
+    /// backups and start from there.
     ///
     /// # Errors
     /// As [`Wal::backup`]; [`Error::Log`] also when a snapshot does not verify.
@@ -223,7 +224,7 @@ impl RaftLog {
         self.backup_on(Options::new().disk(dir.as_ref())?)
     }
 
-    /// As [`RaftLog::backup`], into a directory of any file system.
+    /// Like [`RaftLog::backup`], into a directory on any file system.
     ///
     /// # Errors
     /// As [`RaftLog::backup`].
@@ -249,14 +250,14 @@ impl RaftLog {
 
     /// The log below.
     ///
-    /// Other users may append to it: records without a label, or with kinds below 0x80, are theirs. [`RaftLog::purge`]
-    /// releases what no group needs, so they hold what they need with [`Wal::hold`].
+    /// Other users may append to it: records without a label, or with kinds below 0x80, are theirs.
+    /// [`RaftLog::purge`] releases what no group needs, so other users must hold what they need with [`Wal::hold`].
     #[must_use]
     pub fn wal(&self) -> &Wal {
         self.shared.wal()
     }
 
-    /// Makes everything submitted durable and closes the log; what is asked of any handle after that fails.
+    /// Makes everything submitted durable and closes the log; later calls on any handle fail.
     ///
     /// # Errors
     /// [`Error::Log`] when the last writes fail.
@@ -268,7 +269,7 @@ impl RaftLog {
         Ok(self.wal().close()?)
     }
 
-    /// Whether this is the process that opened the log.
+    /// Whether the current process opened the log.
     pub(crate) fn is_here(&self) -> bool {
         self.shared.is_here()
     }
@@ -279,18 +280,18 @@ impl RaftLog {
 }
 
 impl RaftOptions {
-    /// Opens the log in this directory, making it when it is missing.
+    /// Opens the log in this directory, creating it if it is missing.
     ///
     /// # Errors
-    /// [`Error::InvalidNodeId`] for node 0. [`Error::Log`] with what the log below says: `Locked`, `OwnerMismatch`,
+    /// [`Error::InvalidNodeId`] for node 0. [`Error::Log`] with an error of the log below: `Locked`, `OwnerMismatch`,
     /// `Corruption`, and so on; `Corruption` also when a snapshot that a group refers to is missing or damaged.
-    /// [`Error::Incomplete`] when a group lacks something; [`Error::Content`] for a record of a newer release.
+    /// [`Error::Incomplete`] when a group is incomplete; [`Error::Content`] for a record of a newer release.
     pub fn open(self, dir: impl AsRef<Path>) -> Result<RaftLog> {
         let disk = self.below()?.disk(dir.as_ref())?;
         self.open_on(disk)
     }
 
-    /// Opens the log in this directory of any file system.
+    /// Opens the log in this directory on any file system.
     ///
     /// # Errors
     /// As [`RaftOptions::open`].
@@ -301,7 +302,7 @@ impl RaftOptions {
 }
 
 impl GroupStorage {
-    /// The log that the group is in.
+    /// The log that holds the group.
     #[must_use]
     pub fn log(&self) -> RaftLog {
         RaftLog { shared: self.shared().clone() }

@@ -1,8 +1,8 @@
 //! tikv/raft 0.7 on [`groups`](crate::groups): all groups of one node in one log.
 //!
 //! A [`RaftLog`] keeps the entries, HardState, ConfState and snapshots of any number of groups. A [`GroupStorage`] is
-//! one group's view and implements `raft::Storage` of raft 0.7. Everything is written through a [`WriteBatch`], which is
-//! checked against what is stored before anything is staged, and is durable whole or not at all.
+//! the view of one group and implements `raft::Storage` of raft 0.7. Everything is written through a [`WriteBatch`],
+//! which is checked against the stored state before anything is staged, and becomes durable as a whole or not at all.
 //!
 //! ```text
 //!   raft ── Ready ──> WriteBatch ── submit ──> Wal            one block, one sync, any number of groups
@@ -47,15 +47,16 @@
 //!
 //! # Order
 //!
-//! A batch is checked without a lock. At the moment when it gets its place in the log, the groups are compared with
-//! what was checked, and change: so they change in the order of the log, and what is read is what a restart would find. Entries can be read as soon as they are submitted. That they are
-//! durable is known from the ticket alone.
+//! A batch is checked without a lock. At the moment it gets its place in the log, the groups are compared with the
+//! state that was checked, and updated. So they change in log order, and readers see what a restart would find.
+//! Entries are readable as soon as they are submitted. Only the ticket tells when they are durable.
 //!
 //! # Layers
 //!
-//! Entries, positions, space, purging, replay and the view of a log that is not open are of [`crate::groups`]; here are raft's rules
-//! (`check`), what stands in a group's fields (`codec`), snapshot files (`snapshot`, `sink`, `receiver`), what the handles share
-//! (`store`), and the handles: [`WriteBatch`], [`GroupStorage`], [`RaftLog`], and above them [`Node`].
+//! Entries, positions, space, purging, replay and the view of a log that is not open belong to [`crate::groups`].
+//! This module has raft's rules (`check`), the content of a group's fields (`codec`), snapshot files (`snapshot`,
+//! `sink`, `receiver`), the shared part of the handles (`store`), and the handles: [`WriteBatch`], [`GroupStorage`],
+//! [`RaftLog`], and above them [`Node`].
 
 mod batch;
 mod check;

@@ -1,10 +1,10 @@
-//! How a Raft log is opened.
+//! Options for opening a Raft log.
 
 use super::error::{Error, Result};
 use crate::Options;
 use crate::groups::options::PurgeLimits;
 
-/// Snapshot data is checksummed in pieces of this size.
+/// Default size of the pieces in which snapshot data is checksummed.
 const SNAPSHOT_CHUNK: u32 = 1 << 20;
 
 /// Options for opening a [`RaftLog`](super::RaftLog).
@@ -34,49 +34,50 @@ impl RaftOptions {
         }
     }
 
-    /// The id of the raft node that this directory belongs to. The first one given is pinned to the directory;
-    /// opening it as another node is an error from then on.
+    /// The id of the raft node that this directory belongs to. The first one given is pinned to the directory; from
+    /// then on, opening it as another node is an error.
     #[must_use]
     pub fn node_id(mut self, id: u64) -> Self {
         self.node_id = Some(id);
         self
     }
 
-    /// Options of the log below. Its owner and its summarizer are set by the Raft log.
+    /// Options of the log below. The Raft log sets its owner and its summarizer.
     #[must_use]
     pub fn wal(mut self, options: Options) -> Self {
         self.wal = options;
         self
     }
 
-    /// How much snapshot data stands under one checksum, in bytes (1 MiB).
+    /// Bytes of snapshot data under one checksum (1 MiB).
     #[must_use]
     pub fn snapshot_chunk(mut self, bytes: u32) -> Self {
         self.snapshot_chunk = bytes;
         self
     }
 
-    /// How many bytes one [`RaftLog::purge`](super::RaftLog::purge) relocates at most (8 MiB), unless more than a quarter of that was appended
-    /// since the call before: then up to four times as much as was appended, so that space does not run away from it.
-    /// 0 turns relocation off: a group that lags then pins segments, and is named.
+    /// Maximum bytes relocated by one [`RaftLog::purge`](super::RaftLog::purge) (8 MiB). If more than a quarter of
+    /// that was appended since the previous call, it is up to four times the appended bytes, so that disk usage does
+    /// not run away. 0 turns relocation off: then a lagging group pins segments and is reported.
     #[must_use]
     pub fn relocate_bytes(mut self, bytes: u64) -> Self {
         self.purge.relocate = bytes;
         self
     }
 
-    /// [`RaftLog::purge`](super::RaftLog::purge) names the groups that have more live bytes than this in the log, so that they can be made to
-    /// compact. By default none is.
+    /// [`RaftLog::purge`](super::RaftLog::purge) reports groups with more live bytes than this, so that they can be
+    /// made to compact. By default there is no limit.
     #[must_use]
     pub fn group_limit(mut self, bytes: u64) -> Self {
         self.purge.group = bytes;
         self
     }
 
-    /// Has a thread purge: whenever `bytes` were appended (a segment's size is a good measure, and more than that widens the
-    /// bound by as much), and half a second after groups were compacted or removed. By default nobody purges but who calls
-    /// [`RaftLog::purge`](super::RaftLog::purge). What goes wrong is in [`RaftLog::background_purge_error`](super::RaftLog::background_purge_error). A log without threads
-    /// (a simulation) has none for this either.
+    /// Starts a thread that purges each time `bytes` were appended, and half a second after groups were compacted or
+    /// removed. A segment's size is a good value; anything above it widens the space bound by the excess. By default
+    /// only [`RaftLog::purge`](super::RaftLog::purge) frees segments. Errors are available from
+    /// [`RaftLog::background_purge_error`](super::RaftLog::background_purge_error). A log without threads (a
+    /// simulation) has no such thread either.
     #[must_use]
     pub fn purge_in_background(mut self, bytes: u64) -> Self {
         self.purge.every = Some(bytes);
@@ -96,7 +97,7 @@ impl RaftOptions {
         self.purge
     }
 
-    /// How much snapshot data stands under one checksum; not 0.
+    /// Bytes of snapshot data under one checksum; not 0.
     pub(crate) fn checked_chunk(&self) -> Result<usize> {
         match self.snapshot_chunk {
             0 => Err(Error::Log(crate::Error::InvalidOptions {

@@ -1,8 +1,8 @@
-//! A leader's snapshot that comes beside raft's message, piece by piece.
+//! Receives a leader's snapshot separately from raft's message, piece by piece.
 //!
-//! Raft looks at a snapshot's metadata only. So a program that drives raft itself can let the message carry no data, stream
-//! them on a way of its own, and install what came together with the Ready that restores it. The guide's chapter on Raft
-//! says how; nothing is on disk that would not be if the message had carried all of it.
+//! Raft reads only a snapshot's metadata. So a program that drives raft itself can send the message without data,
+//! stream the data separately, and install the result together with the Ready that restores it. The guide's chapter
+//! on Raft explains how. The result on disk is the same as if the message had carried everything.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -19,11 +19,11 @@ use crate::groups::Position;
 use crate::groups::contents::Slot;
 use crate::groups::draft::Draft;
 
-/// Takes the data of a leader's snapshot, of any size, with memory for one chunk of it.
+/// Receives the data of a leader's snapshot, of any size, with memory for one chunk.
 ///
-/// As [`SnapshotSink`](super::SnapshotSink), but what comes of it is installed by a batch:
+/// Like [`SnapshotSink`](super::SnapshotSink), but a batch installs the result:
 /// [`WriteBatch::ready_received`](crate::raft::WriteBatch::ready_received).
-#[must_use = "a snapshot is received by `finish`"]
+#[must_use = "a snapshot is only received by calling `finish`"]
 pub struct SnapshotReceiver {
     writer: FileWriter,
     slot: Arc<Slot>,
@@ -48,23 +48,23 @@ impl SnapshotReceiver {
             return Err(Error::NoSuchGroup { group: slot.id });
         }
         let (draft, mut view) = (Draft::of(Arc::clone(slot), &contents), View::of(slot.id, &contents));
-        // The draft asks the group for terms.
+        // The draft reads terms from the group.
         drop(contents);
         view.install(Some(&draft), at, conf, Newer::OrAtCommit)?;
         let writer = FileWriter::create(shared.snapshots(), &Meta { group: slot.id, at, conf })?;
         Ok(SnapshotReceiver { writer, slot: Arc::clone(slot), conf: conf.clone(), shared: shared.clone() })
     }
 
-    /// How many bytes of data it was given.
+    /// Bytes of data received so far.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.writer.written()
     }
 
-    /// Ends the data. They are durable when this returns, and the group is as it was.
+    /// Ends the data. It is durable when this returns, and the group is unchanged.
     ///
     /// # Errors
-    /// What made an earlier write fail, if one did; [`Error::Log`] when it cannot be written.
+    /// The error of an earlier failed write; [`Error::Log`] when the file cannot be written.
     pub fn finish(self) -> Result<ReceivedSnapshot> {
         let SnapshotReceiver { writer, slot, conf, shared } = self;
         let file = writer.finish()?;
@@ -83,11 +83,11 @@ impl Write for SnapshotReceiver {
     }
 }
 
-/// A leader's snapshot, whole and durable, that waits for being installed. Dropped, it is removed.
-#[must_use = "a snapshot that was received has to be installed"]
+/// A complete and durable snapshot from a leader, waiting to be installed. It is removed if dropped.
+#[must_use = "a received snapshot must be installed"]
 pub struct ReceivedSnapshot {
     file: SnapshotRef,
-    /// The file belongs to a batch.
+    /// The file now belongs to a batch.
     installing: bool,
     slot: Arc<Slot>,
     conf: ConfState,
@@ -105,7 +105,7 @@ impl fmt::Debug for ReceivedSnapshot {
 }
 
 impl ReceivedSnapshot {
-    /// Whether this is the snapshot that this group is to be given.
+    /// Whether this is the snapshot that the group is to install.
     pub(crate) fn check(&self, slot: &Arc<Slot>, at: Position, conf: &ConfState) -> Result<()> {
         if Arc::ptr_eq(slot, &self.slot) && at == self.file.at && *conf == self.conf {
             return Ok(());
@@ -113,7 +113,7 @@ impl ReceivedSnapshot {
         Err(Error::OtherSnapshot { group: slot.id, index: at.index, received: self.file.at.index })
     }
 
-    /// The file, which the caller installs or removes from now on.
+    /// Hands over the file; the caller must install or remove it.
     pub(crate) fn take(mut self) -> SnapshotRef {
         self.installing = true;
         self.file

@@ -1,11 +1,11 @@
-//! Giving up the groups that need something unreadable, and no other: an entry ([`crate::groups::repair`]), or the snapshot that
-//! the group refers to.
+//! Drops the groups that need something unreadable, and no others: an entry ([`crate::groups::repair`]), or the
+//! snapshot that the group refers to.
 //!
-//! What a group has besides entries (HardState, ConfState, applied index, the snapshot that it refers to) stands in the
-//! summaries of segments, so a record of it that cannot be read costs nothing.
+//! What a group has besides entries (HardState, ConfState, applied index, the snapshot that it refers to) is in the
+//! summaries of segments, so an unreadable record of that kind costs nothing.
 //!
-//! **A replica that was dropped must not continue under its old id**: it has acknowledged entries and given votes that nobody
-//! remembers. Remove it from the group, and add this node again under a new one.
+//! **A dropped replica must not continue under its old id**: it has acknowledged entries and given votes that are now
+//! forgotten. Remove it from the group, and add this node again under a new id.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +16,7 @@
 //! let disk = Options::new().create_if_missing(false).disk("/var/lib/node-1".as_ref())?;
 //! let plan = DropPlan::of(&disk, &RaftOptions::new())?;
 //! for dropped in plan.dropped() {
-//!     println!("group {} cannot go on: {:?} {:?}", dropped.group, dropped.entries, dropped.snapshot);
+//!     println!("group {} cannot continue: {:?} {:?}", dropped.group, dropped.entries, dropped.snapshot);
 //! }
 //! let done = plan.apply(None)?;
 //! println!("the copies are in {:?}", done.undo_dir);
@@ -42,34 +42,34 @@ use crate::repair::{Layer, OfflineLog, Repaired};
 
 pub use crate::groups::repair::LostEntries;
 
-/// What dropping groups would do. Making one changes nothing.
+/// What dropping groups would do. Making a plan changes nothing.
 #[derive(Debug)]
 pub struct DropPlan {
     disk: Arc<dyn Disk>,
     options: RaftOptions,
     damage: Damage,
-    /// What does not verify, in segments and in snapshots.
+    /// Everything that does not verify, in segments and in snapshots.
     problems: Vec<Corruption>,
     dropped: Vec<Dropped>,
     survivors: BTreeMap<u64, Recovered>,
     accepted: bool,
 }
 
-/// A group that needs something unreadable. All else that it has goes as well.
+/// A group that needs something unreadable. Everything else it has is dropped as well.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Dropped {
     /// The group.
     pub group: u64,
-    /// What is known of it.
+    /// What is known about it.
     pub state: Recovered,
-    /// The entries that it needs and that cannot be read, ascending.
+    /// The unreadable entries that it needs, ascending.
     pub entries: Vec<LostEntries>,
-    /// Its snapshot, if that cannot be read.
+    /// Its snapshot, if that is unreadable.
     pub snapshot: Option<LostSnapshot>,
 }
 
-/// A snapshot that cannot be read.
+/// An unreadable snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LostSnapshot {
@@ -82,16 +82,15 @@ pub struct LostSnapshot {
 }
 
 impl DropPlan {
-    /// Looks at the Raft log in `disk` and says which groups would be dropped. Takes no lock and changes nothing.
-    /// Of `options`, the node id is compared, and the codecs are used.
+    /// Examines the Raft log in `disk` and determines which groups would be dropped. Takes no lock and changes
+    /// nothing. Uses the node id and the codecs of `options`.
     ///
     /// # Errors
-    /// [`Error::Log`](super::Error::Log) with [`LogError::Repair`] when there is damage of which nobody can know whom it
-    /// hits: its problem says why, and what else can be done. With `Corruption` when both slots of the superblock are damaged,
-    /// with `Io` when something cannot be read: copy the directory to a device that can be read, and repair the copy.
-    /// With `OwnerMismatch` for another node's directory.
-    /// [`Error::Incomplete`](super::Error::Incomplete) when a group lacks something that is not damaged but gone, as after
-    /// a cut; [`Error::Content`](super::Error::Content).
+    /// [`Error::Log`](super::Error::Log) with [`LogError::Repair`] when the affected groups cannot be determined: its
+    /// problem says why, and what else can be done. With `Corruption` when both slots of the superblock are damaged,
+    /// with `Io` when something cannot be read: copy the directory to a healthy device, and repair the copy. With
+    /// `OwnerMismatch` for another node's directory. [`Error::Incomplete`](super::Error::Incomplete) when a group
+    /// lacks something that is not damaged but missing, as after a cut; [`Error::Content`](super::Error::Content).
     pub fn of(disk: &Arc<dyn Disk>, options: &RaftOptions) -> Result<DropPlan> {
         let damage = Damage::of(disk, &options.below()?)?;
         for (id, contents) in &damage.groups {
@@ -127,7 +126,7 @@ impl DropPlan {
         self.dropped.is_empty()
     }
 
-    /// What does not verify, in segments and in the snapshots that groups refer to.
+    /// Everything that does not verify, in segments and in the snapshots that groups refer to.
     #[must_use]
     pub fn problems(&self) -> &[Corruption] {
         &self.problems
@@ -139,31 +138,32 @@ impl DropPlan {
         &self.dropped
     }
 
-    /// The groups that would stay, with all they have, and what is known of each.
+    /// The groups that would stay, with everything they have, and what is known about each.
     #[must_use]
     pub fn survivors(&self) -> &BTreeMap<u64, Recovered> {
         &self.survivors
     }
 
-    /// Whether an open takes the log as it is, and only reading what is damaged fails.
+    /// Whether an open accepts the log as it is, so that only reads of the damaged parts fail.
     #[must_use]
     pub fn opens_as_it_is(&self) -> bool {
         self.accepted
     }
 
-    /// Where the log ends. Dropping groups gives up nothing behind the damage.
+    /// Where the log ends. Dropping groups gives up nothing after the damage.
     #[must_use]
     pub fn end_lsn(&self) -> Lsn {
         self.damage.view.end_lsn()
     }
 
-    /// Does it: copies into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in the log's, and then removes
-    /// the groups. [`undo`](crate::repair::undo) puts back what was there, as long as the log has released nothing that was
-    /// not copied.
+    /// Performs the repair: copies files into `undo_dir`, which must be empty, or into a new directory `repair-<n>`
+    /// in the log's directory, then removes the groups. [`undo`](crate::repair::undo) restores the earlier state, as
+    /// long as the log has not released anything that was not copied.
     ///
     /// # Errors
-    /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since, or `undo_dir` is in use:
-    /// nothing was changed then. [`LogError::Io`]: do it again, or undo it; until the copies are complete, nothing was changed.
+    /// [`LogError::Locked`] beside a writer; [`LogError::Repair`] when the log has changed since the plan was made,
+    /// or `undo_dir` is in use: nothing was changed. [`LogError::Io`]: run it again, or undo it; nothing was changed
+    /// if the copies were not complete yet.
     pub fn apply(&self, undo_dir: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
         let log = OfflineLog::lock(&self.disk)?;
         let again = DropPlan::of(&self.disk, &self.options)?;
@@ -177,15 +177,15 @@ impl DropPlan {
     }
 }
 
-/// A snapshot that a group refers to and that cannot be read.
+/// An unreadable snapshot that a group refers to.
 struct Unreadable {
     what: LostSnapshot,
     problem: Corruption,
-    /// Whether an open of the log takes the file for whole, as it reads the beginning only.
+    /// Whether an open of the log accepts the file, because it reads only the beginning.
     opens: bool,
 }
 
-/// The snapshots that cannot be read, by group. All others were read to their end.
+/// The unreadable snapshots, by group. All others were read to their end.
 fn lost_snapshots(disk: &Arc<dyn Disk>, damage: &Damage) -> Result<BTreeMap<u64, Unreadable>> {
     let of = |(id, c): (&u64, &Contents)| Some((*id, fields::fixed_of(&c.root.state).snapshot?));
     let referred: Vec<_> = damage.groups.iter().filter_map(of).collect();

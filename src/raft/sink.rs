@@ -1,4 +1,4 @@
-//! A snapshot as it is written, one piece after the other.
+//! Writes a snapshot piece by piece.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,21 +12,21 @@ use super::snapshot::{FileWriter, Meta};
 use super::store::Shared;
 use crate::groups::contents::Slot;
 
-/// Writes a snapshot of the application's state, of any size, with memory for one chunk of it
+/// Writes a snapshot of the application's state, of any size, with memory for one chunk
 /// (`RaftOptions::snapshot_chunk`).
 ///
-/// Nothing is durable, and nothing refers to it, before [`SnapshotSink::finish`] returns. A sink that is dropped without
-/// it leaves nothing; what a process that ends leaves goes at the next open.
+/// Nothing is durable or referred to before [`SnapshotSink::finish`] returns. A sink dropped without it leaves
+/// nothing; remnants of a killed process are removed at the next open.
 ///
-/// The log stays open as long as a sink does. Nothing else waits for it: groups are written, compacted and purged
-/// meanwhile. What [`Write::write`] reports has the [`Error`] inside (`io::Error::get_ref`) and the operating system's kind:
-/// `StorageFull` when the disk is full, and then the log, which keeps a reserve, is in no danger. After an error a sink
-/// takes nothing more.
+/// A sink keeps the log open. Nothing else waits for it: groups are written, compacted and purged meanwhile. Errors
+/// from [`Write::write`] have the [`Error`] inside (`io::Error::get_ref`) and the operating system's kind:
+/// `StorageFull` when the disk is full, which does not endanger the log because it keeps a reserve. After an error a
+/// sink accepts no more data.
 ///
 /// An example is at [`SnapshotSource`](super::SnapshotSource).
-#[must_use = "a snapshot is saved by `finish`"]
+#[must_use = "a snapshot is only saved by calling `finish`"]
 pub struct SnapshotSink {
-    /// Dropped before `shared`: while the log is open, nobody else cleans its directory up.
+    /// Dropped before `shared`: while the log is open, no other process cleans its directory up.
     writer: FileWriter,
     slot: Arc<Slot>,
     index: u64,
@@ -51,13 +51,13 @@ impl SnapshotSink {
         Ok(SnapshotSink { writer, slot: Arc::clone(slot), index, conf: conf.clone(), shared: shared.clone() })
     }
 
-    /// The index that the data must be as of.
+    /// The index at which the data must have been taken.
     #[must_use]
     pub fn index(&self) -> u64 {
         self.index
     }
 
-    /// How many bytes of data it was given.
+    /// Bytes of data written so far.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.writer.written()
@@ -67,13 +67,14 @@ impl SnapshotSink {
         Ok(self.writer.take_all(bytes)?)
     }
 
-    /// Ends the snapshot. It is durable when this returns, and the group's newest; older ones are removed. Afterwards the
-    /// log can be compacted up to its index.
+    /// Ends the snapshot. When this returns it is durable and the group's newest; older ones are removed. Afterwards
+    /// the log can be compacted up to its index.
     ///
     /// # Errors
-    /// What made an earlier write fail, if one did. [`Error::SnapshotNotNewer`] when a newer one was saved or installed
-    /// meanwhile, [`Error::BelowFirst`] when the group went on from another snapshot, [`Error::NoSuchGroup`] when it was
-    /// removed; [`Error::Log`] when it cannot be written. The group is as it was then, and the file is removed.
+    /// The error of an earlier failed write. [`Error::SnapshotNotNewer`] when a newer one was saved or installed
+    /// meanwhile, [`Error::BelowFirst`] when the group has continued from another snapshot, [`Error::NoSuchGroup`]
+    /// when it was removed; [`Error::Log`] when the file cannot be written. The group is then unchanged, and the file
+    /// is removed.
     pub fn finish(self) -> Result<()> {
         let SnapshotSink { writer, slot, index: _, conf, shared } = self;
         let file = writer.finish()?;

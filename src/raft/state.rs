@@ -1,4 +1,4 @@
-//! What the Raft layer knows of a group apart from its entries.
+//! The Raft state of a group, without its entries.
 
 use ::raft::eraftpb::HardState;
 
@@ -25,8 +25,8 @@ impl Hard {
         hs
     }
 
-    /// The HardState once a snapshot at `at` is in place: what the snapshot holds is committed, and its term has been
-    /// seen. A vote belongs to its term, so it goes when the term rises.
+    /// The HardState once a snapshot at `at` is in place: the snapshot's contents are committed, and its term has
+    /// been seen. A vote belongs to its term, so it is cleared when the term rises.
     pub(crate) fn raised_to(self, at: Position) -> Self {
         Hard {
             term: self.term.max(at.term),
@@ -36,15 +36,15 @@ impl Hard {
     }
 }
 
-/// Which file holds a group's snapshot.
+/// Identifies the file of a group's snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SnapshotRef {
     pub(crate) at: Position,
-    /// Never used twice in a log, so two snapshots of the same index are two files.
+    /// Never reused within a log, so two snapshots at the same index are two files.
     pub(crate) serial: u64,
 }
 
-/// The part of a group's state that has a fixed size: all but the ConfState.
+/// The fixed-size part of a group's state: everything except the ConfState.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fixed {
     pub(crate) hard: Hard,
@@ -55,12 +55,12 @@ pub(crate) struct Fixed {
 }
 
 impl Fixed {
-    /// The state of a group whose log begins behind this entry, without a snapshot of it.
+    /// The state of a group whose log begins after this entry, without a snapshot of it.
     pub(crate) fn behind(at: Position) -> Self {
         Fixed { hard: Hard::default().raised_to(at), applied: at, conf_index: at.index, snapshot: None }
     }
 
-    /// The state of a group that starts over from a snapshot.
+    /// The state of a group that restarts from a snapshot.
     pub(crate) fn from_snapshot(hard: Hard, snapshot: SnapshotRef) -> Self {
         let at = snapshot.at;
         Fixed { hard: hard.raised_to(at), applied: at, conf_index: at.index, snapshot: Some(snapshot) }

@@ -1,8 +1,8 @@
 //! One group, as raft reads it.
 //!
 //! Raft 0.7 gives a meaning to three errors of its `Storage`: `Compacted`, `Unavailable` and
-//! `SnapshotTemporarilyUnavailable`; any other stops it (`raft_log.rs`). So the methods here answer from memory, but for
-//! `entries` and `snapshot`, which read what they return and can meet damage.
+//! `SnapshotTemporarilyUnavailable`; any other stops it (`raft_log.rs`). So these methods answer from memory, except
+//! `entries` and `snapshot`, which read what they return and can encounter damage.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use super::store::Shared;
 use crate::groups::contents::{Contents, Slot};
 use crate::groups::entries::Entries;
 
-/// Room is made for this many entries before they are read, and for more as they come.
+/// Initial capacity for entries to be read; it grows as they come.
 const CAPACITY: usize = 256;
 
-/// What a group was when it was last written: what a node starts raft and its state machine with.
+/// The state of a group as last written: what a node needs to start raft and its state machine.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Recovered {
@@ -39,20 +39,20 @@ pub struct Recovered {
     pub term: u64,
     /// The vote of the HardState.
     pub vote: u64,
-    /// The first index that has an entry, or would have.
+    /// The first index that has or would have an entry.
     pub first_index: u64,
-    /// The last index; one below the first when there are no entries.
+    /// The last index; one below the first if there are no entries.
     pub last_index: u64,
     /// The members.
     pub conf_state: ConfState,
-    /// The index from which that ConfState holds: changes of members up to it are applied in it.
+    /// The index from which that ConfState holds: membership changes up to it are included.
     pub conf_state_index: u64,
     /// Index and term of the newest snapshot.
     pub snapshot: Option<(u64, u64)>,
 }
 
 impl Recovered {
-    /// Of a group whose fields were checked.
+    /// For a group whose fields were checked.
     pub(crate) fn of(contents: &Contents) -> Recovered {
         let state = &contents.root.state;
         let Fixed { hard, applied, conf_index, snapshot } = fields::fixed_of(state);
@@ -71,11 +71,11 @@ impl Recovered {
     }
 }
 
-/// One group of a [`RaftLog`](super::RaftLog); raft's `Storage`.
+/// A group of a [`RaftLog`](super::RaftLog); raft's `Storage`.
 ///
-/// A clone is another handle on the same group. When the group is removed, its handles answer
-/// [`Error::NoSuchGroup`] (or empty values where nothing can fail), also when the id is used anew. So they do, with
-/// [`OtherProcess`](crate::Error::OtherProcess), in a process that did not open the log.
+/// A clone is another handle on the same group. Once the group is removed, its handles return [`Error::NoSuchGroup`]
+/// (or empty values where nothing can fail), even if the id is used again. In a process that did not open the log
+/// they return [`OtherProcess`](crate::Error::OtherProcess).
 #[derive(Clone, Debug)]
 pub struct GroupStorage {
     shared: Shared,
@@ -97,7 +97,7 @@ impl GroupStorage {
         &self.shared
     }
 
-    /// What a node needs to know to start on this group.
+    /// What a node needs to start with this group.
     #[must_use]
     pub fn recover(&self) -> Recovered {
         self.here().map_or_else(|| Recovered::of(&Contents::default()), |group| Recovered::of(&group))
@@ -124,8 +124,8 @@ impl GroupStorage {
         (applied.index, applied.term)
     }
 
-    /// The last index whose entry, and all before it, is on the device; at most the last index. It is 0 while a
-    /// snapshot that replaced the log is not durable itself.
+    /// The last index whose entry is on the device together with all before it; at most the last index. It is 0 while
+    /// a snapshot that replaced the log is not durable itself.
     #[must_use]
     pub fn durable_index(&self) -> u64 {
         let durable = self.shared.wal().durable_lsn();
@@ -144,27 +144,27 @@ impl GroupStorage {
         sink.finish()
     }
 
-    /// Begins a snapshot of the application's state at an applied index that is written piece by piece, for one that
-    /// does not fit into memory or should not. [`SnapshotSink::finish`] makes it durable and the group's newest.
+    /// Starts a snapshot of the application's state at an applied index, written piece by piece; for one that does
+    /// not or should not fit into memory. [`SnapshotSink::finish`] makes it durable and the group's newest.
     ///
     /// # Errors
-    /// As [`GroupStorage::save_snapshot`]; nothing is changed then.
+    /// As [`GroupStorage::save_snapshot`]; nothing is changed.
     pub fn snapshot_sink(&self, index: u64, conf_state: &ConfState) -> Result<SnapshotSink> {
         self.shared.check_opener()?;
         SnapshotSink::begin(&self.shared, &self.slot, index, conf_state)
     }
 
-    /// Begins a leader's snapshot whose data come piece by piece, beside the message with this metadata. What comes of it
-    /// is installed by [`WriteBatch::ready_received`](super::WriteBatch::ready_received).
+    /// Starts receiving a leader's snapshot whose data comes piece by piece, separately from the message with this
+    /// metadata. [`WriteBatch::ready_received`](super::WriteBatch::ready_received) installs the result.
     ///
     /// # Errors
-    /// As [`WriteBatch::install_snapshot`](super::WriteBatch::install_snapshot); nothing is changed then.
+    /// As [`WriteBatch::install_snapshot`](super::WriteBatch::install_snapshot); nothing is changed.
     pub fn snapshot_receiver(&self, metadata: &SnapshotMetadata) -> Result<SnapshotReceiver> {
         self.shared.check_opener()?;
         SnapshotReceiver::begin(&self.shared, &self.slot, metadata)
     }
 
-    /// The newest snapshot, to be read piece by piece; none when the group has none.
+    /// The newest snapshot, to be read piece by piece; `None` if the group has none.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`]; [`Error::Log`] when the file cannot be opened, or its header is damaged.
@@ -173,14 +173,14 @@ impl GroupStorage {
             let Some(file) = self.snapshot_ref()? else { return Ok(None) };
             match self.shared.snapshots().open(self.slot.id, file) {
                 Ok(source) => return Ok(Some(source)),
-                // A newer one has taken its place, and the file is gone or about to go.
+                // A newer one has replaced it, and the file is gone or about to be removed.
                 Err(_) if self.snapshot_ref()? != Some(file) => {}
                 Err(e) => return Err(e.into()),
             }
         }
     }
 
-    /// The newest snapshot with its data, to restore the state machine from at start; none when the group has none.
+    /// The newest snapshot with its data, for restoring the state machine at start; `None` if the group has none.
     ///
     /// # Errors
     /// [`Error::NoSuchGroup`]; [`Error::Log`] when the file cannot be read or is damaged.
@@ -197,7 +197,7 @@ impl GroupStorage {
         Ok(Some(snapshot))
     }
 
-    /// The group, for what cannot fail: `None` in a process that did not open the log.
+    /// The group, for methods that cannot fail: `None` in a process that did not open the log.
     fn here(&self) -> Option<RwLockReadGuard<'_, Contents>> {
         self.shared.is_here().then(|| self.slot.contents.read())
     }
@@ -216,7 +216,7 @@ impl GroupStorage {
         Ok(fields::fixed_of(&self.read()?.root.state).snapshot)
     }
 
-    /// Entries of a range that is in the log, as many as raft's limit lets through.
+    /// Entries of a range in the log, as many as raft's limit allows.
     fn collect(&self, range: Range<u64>, max_size: Option<u64>) -> Result<Vec<Entry>> {
         let mut limit = SizeLimit::new(max_size);
         let most = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(CAPACITY).min(CAPACITY);
@@ -236,8 +236,8 @@ impl GroupStorage {
     }
 }
 
-/// Which entries raft wants of those it asked for, as `util.rs`, `limit_size`, counts them: the first one always, and
-/// then as long as the sum of their protobuf sizes stays within the limit.
+/// Selects the entries that raft wants, counted as in `util.rs`, `limit_size`: always the first, then as long as the
+/// sum of their protobuf sizes stays within the limit.
 #[derive(Debug)]
 struct SizeLimit {
     max: u64,
@@ -266,8 +266,8 @@ impl Storage for GroupStorage {
         Ok(RaftState::new(hard.to_raft(), fields::checked_conf_of(&group.root.state)))
     }
 
-    /// `Compacted` below the first index. A `high` beyond the last index plus one is a broken promise of the caller, and
-    /// is answered with `Unavailable`. Entries are read at once, never asynchronously.
+    /// `Compacted` below the first index. A `high` beyond the last index plus one violates the caller's contract and
+    /// returns `Unavailable`. Entries are read immediately, never asynchronously.
     fn entries(
         &self,
         low: u64,
@@ -304,7 +304,7 @@ impl Storage for GroupStorage {
         Ok(group.last().unwrap_or(compacted(&group)).index)
     }
 
-    /// The newest snapshot. If the group has none, or only one below `request_index`, the application has to save one
+    /// The newest snapshot. If the group has none, or only one below `request_index`, the application must save one
     /// first ([`GroupStorage::save_snapshot`]); raft asks again.
     fn snapshot(&self, request_index: u64, _to: u64) -> ::raft::Result<Snapshot> {
         let newest = self.snapshot_ref()?;
@@ -378,7 +378,7 @@ mod tests {
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        panic!("the footers are not written");
+        panic!("the footers were not written");
     }
 
     #[test]
@@ -387,7 +387,7 @@ mod tests {
         let log = log(&dir);
         fill(&log, 5, 2000);
         wait_for_footers(&log);
-        // The summarizer is told after the footer is there, so the last segment's may still be on its way.
+        // The summarizer is called after the footer is written, so the last segment's call may still be pending.
         let open_ended = 3 * (64 << 10) / 100;
         assert!(in_memory(&log) < open_ended, "{} of 10000", in_memory(&log));
         drop(log);

@@ -1,4 +1,4 @@
-//! What the handles on a Raft log share: the groups below, the snapshots beside them, and the thread that purges.
+//! The shared part of the handles on a Raft log: the groups below, the snapshots beside them, and the purge thread.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::groups::store::Store;
 use crate::io::Disk;
 use crate::{Flush, Lsn, Options, Ticket, Wal};
 
-/// Kept by every handle that the program has. A clone is another one on the same log.
+/// Owned by every handle of the program. A clone is another handle on the same log.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    /// Dropped before `files`; joins the purge thread. The thread itself has a handle without one.
+    /// Dropped before `files`; joins the purge thread, which has a handle without a purger.
     purger: Option<Arc<Purger<Error>>>,
     files: Arc<Files>,
 }
@@ -32,8 +32,8 @@ pub(crate) struct Shared {
 struct Files {
     store: Arc<Store>,
     snapshots: Arc<Snapshots>,
-    /// Read by what changes which snapshot a group refers to, until that has its place in the log; written by a backup, which
-    /// copies the log and the files that it refers to.
+    /// Read-locked by a change of a group's snapshot until the change has its place in the log; write-locked by a
+    /// backup, which copies the log and the files that it refers to.
     referring: RwLock<()>,
 }
 
@@ -79,7 +79,7 @@ impl Shared {
         self.purger.as_deref()
     }
 
-    /// Whether this is the process that opened the log. Elsewhere no lock may be taken.
+    /// Whether the current process opened the log. In another process no lock may be taken.
     pub(crate) fn is_here(&self) -> bool {
         self.files.store.is_here()
     }
@@ -88,12 +88,12 @@ impl Shared {
         Ok(self.files.store.check_opener()?)
     }
 
-    /// Held until a change of which snapshot a group refers to has its place in the log.
+    /// Held until a change of a group's snapshot has its place in the log.
     pub(crate) fn referring(&self) -> RwLockReadGuard<'_, ()> {
         self.files.referring.read()
     }
 
-    /// No group refers to another snapshot while this is held.
+    /// No group changes its snapshot while this is held.
     pub(crate) fn hold_references(&self) -> RwLockWriteGuard<'_, ()> {
         self.files.referring.write()
     }
@@ -104,14 +104,14 @@ impl Shared {
         Ok(report)
     }
 
-    /// Removes obsolete snapshot files; says how many have to wait: for their replacement to be durable, or for a directory that
-    /// lets them go.
+    /// Removes obsolete snapshot files; returns the number that must wait, because their replacement is not durable
+    /// yet or because they cannot be removed.
     pub(crate) fn sweep_snapshots(&self) -> usize {
         self.files.snapshots.sweep(self.wal().durable_lsn())
     }
 
-    /// Makes a file that is whole the group's newest snapshot, or removes it. Its record changes nothing that a batch
-    /// checks, so none is refused for it.
+    /// Makes a complete file the group's newest snapshot, or removes it. Its record changes nothing that a batch
+    /// checks, so no batch is refused for it.
     pub(crate) fn refer_durably(&self, slot: &Slot, conf: &ConfState, file: SnapshotRef) -> Result<()> {
         let saved = self.refer_to_snapshot(slot, conf, file);
         if saved.is_err() {
@@ -129,11 +129,11 @@ impl Shared {
         loop {
             let mut batch = groups::WriteBatch::new(Arc::clone(&self.files.store));
             batch.set(slot.id, fields::SNAPSHOT, value.at, &value.bytes)?;
-            // A newer one may have been installed or saved while the file was being written. If one is from here on, the
-            // batch is refused, and this is looked at again.
+            // A newer one may have been installed or saved while the file was being written. If that happens from
+            // here on, the batch is refused and this check is repeated.
             check::save_snapshot(slot.id, &slot.contents.read(), file.at.index, conf)?;
             let old = snapshot_of(slot);
-            // On a full disk too: without a snapshot nothing can be compacted.
+            // Also on a full disk: without a snapshot nothing can be compacted.
             match batch.submit(Flush::Now, true, &mut |_, _| {}) {
                 Ok(ticket) => {
                     if let Some(old) = old {

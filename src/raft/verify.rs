@@ -1,13 +1,14 @@
-//! Checking a Raft log without opening it: what [`seawall::verify`](crate::verify) checks, and what the groups need on top.
+//! Verifies a Raft log without opening it: everything that [`seawall::verify`](crate::verify) checks, and what the
+//! groups need in addition.
 //!
-//! | found | by |
+//! | finding | source |
 //! |---|---|
 //! | damage in the log | [`crate::verify`] |
-//! | a group that is not whole, as after a cut | the groups, put together as an open does it |
-//! | a snapshot that a group refers to, missing or damaged | reading it to its end; an open reads the beginning |
+//! | an incomplete group, as after a cut | the groups, built as an open would build them |
+//! | a snapshot that a group refers to, missing or damaged | reading it to its end; an open reads only the beginning |
 //!
-//! So the verdict stands to [`RaftOptions::open`] as that of a log stands to its open: what it calls whole opens and can be
-//! read to the end, what the open refuses it calls damaged.
+//! The verdicts correspond to [`RaftOptions::open`] as those of a plain log do to its open: what it calls whole can
+//! be opened and read to the end, and what an open would refuse, it calls damaged.
 
 use std::fmt;
 use std::path::Path;
@@ -22,22 +23,22 @@ use crate::groups::verify::{Found, Looked, damaged_view, look_until_sure, verify
 use crate::io::{Disk, open_directory};
 use crate::{Verdict, VerifyProgress, VerifyReport};
 
-/// What [`verify`] found.
+/// The result of [`verify`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RaftVerifyReport {
-    /// What is to be said of the log itself. Files in `snapshots` that are not the log's are among its foreign ones.
+    /// The result for the log itself. Foreign files in `snapshots` are included in its list.
     pub log: VerifyReport,
-    /// How many groups there are, whole or not.
+    /// Number of groups, complete or not.
     pub groups: usize,
-    /// How many snapshots verify to their end.
+    /// Number of snapshots that verify to their end.
     pub snapshots: usize,
-    /// What is wrong with groups and with snapshots that they refer to.
+    /// Problems of groups and of the snapshots that they refer to.
     pub problems: Vec<Error>,
 }
 
 impl RaftVerifyReport {
-    /// What all this comes to.
+    /// The overall result.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if self.problems.is_empty() { self.log.verdict() } else { Verdict::Damaged }
@@ -54,7 +55,8 @@ impl fmt::Display for RaftVerifyReport {
     }
 }
 
-/// Reads and verifies everything in the Raft log in `dir`, also beside a running writer. Takes no lock and changes nothing.
+/// Reads and verifies everything in the Raft log in `dir`, also beside a running writer. Takes no lock and changes
+/// nothing.
 ///
 /// # Errors
 /// As [`crate::verify`].
@@ -62,8 +64,8 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<RaftVerifyReport> {
     verify_on(&open_directory(dir.as_ref())?, &RaftOptions::new(), |_| {})
 }
 
-/// As [`verify`], for a directory of a given disk; tells how far it is with the log, which is most of it. Of `options`, the
-/// node id is compared, and the codecs are used.
+/// Like [`verify`], for a directory on the given disk, with reports of the progress in the log, which is most of the
+/// work. Uses the node id and the codecs of `options`.
 ///
 /// # Errors
 /// As [`verify`]; `OwnerMismatch` for another node's directory.
@@ -97,7 +99,7 @@ pub fn verify_on(
     Ok(RaftVerifyReport { log, groups, snapshots, problems: looked.problems })
 }
 
-/// What one look saw.
+/// The result of one look.
 #[derive(Default)]
 struct Seen {
     groups: usize,

@@ -1,5 +1,5 @@
-//! Looking at the Raft groups of a log without opening it: no lock, no change, also beside a running writer. See
-//! [`GroupView`], which puts the groups together.
+//! Reads the Raft groups of a log without opening it: no lock, no change, also beside a running writer. See
+//! [`GroupView`], which builds the groups.
 
 use super::check;
 use super::codec::fields;
@@ -9,7 +9,7 @@ use super::storage::Recovered;
 use crate::groups::GroupView;
 use crate::{LogView, RecordHead};
 
-/// The groups of a log as they were at one moment.
+/// The groups of a log at one moment.
 #[derive(Debug)]
 pub struct RaftView {
     /// Their fields were checked.
@@ -20,18 +20,18 @@ impl RaftView {
     /// The groups of this log. Reads the headers of all its records.
     ///
     /// # Errors
-    /// As [`RaftOptions::open`](super::RaftOptions::open), but for the lock and the snapshots' files, which are not
-    /// looked at.
+    /// As [`RaftOptions::open`](super::RaftOptions::open), except for the lock and the snapshot files, which are not
+    /// examined.
     pub fn of(log: &LogView) -> Result<RaftView> {
         let (view, incomplete) = RaftView::with_incomplete(log)?;
         incomplete.into_iter().next().map_or(Ok(view), Err)
     }
 
-    /// As [`RaftView::of`], for a log that may lack something, as one that a repair cut does: the groups that are whole,
-    /// and for each of the others an error that says what it lacks. An open refuses a log with such a group.
+    /// Like [`RaftView::of`], for a log with possible gaps, such as one after a repair cut: the complete groups, and
+    /// for each of the others an error that says what it lacks. An open refuses a log with such a group.
     ///
     /// # Errors
-    /// As [`RaftView::of`], but for [`Error::Incomplete`].
+    /// As [`RaftView::of`], except for [`Error::Incomplete`].
     pub fn with_incomplete(log: &LogView) -> Result<(RaftView, Vec<Error>)> {
         let (groups, incomplete) = GroupView::with_incomplete(log)?;
         let mut incomplete: Vec<Error> = incomplete.into_iter().map(Error::from).collect();
@@ -43,18 +43,18 @@ impl RaftView {
         }
     }
 
-    /// As [`RaftView::of`], of a damaged log ([`LogView::open_damaged`]), past what cannot be read: the groups as far as they
-    /// can be known, and everything that is wrong, damage first. Where a segment has a good footer, that says what lay in
-    /// it; behind damage in any other one a group may be older than it was.
+    /// Like [`RaftView::of`], for a damaged log ([`LogView::open_damaged`]), skipping what cannot be read: the groups
+    /// as far as they can be known, and all problems, damage first. A good footer describes what its segment held;
+    /// after damage in any other segment, a group may be older than it was.
     ///
     /// # Errors
-    /// As [`RaftView::of`], but for what is wrong with the log and its groups.
+    /// As [`RaftView::of`], except for problems of the log and its groups.
     pub fn salvage(log: &LogView) -> Result<(RaftView, Vec<Error>)> {
         let (groups, wrong) = GroupView::salvage(log)?;
         let mut wrong: Vec<Error> = wrong.into_iter().map(Error::from).collect();
         let (view, more) = RaftView::checked(groups, false);
         for e in more {
-            // A group that lacks something was named already.
+            // An incomplete group was already reported.
             let named =
                 |known: &Error| incomplete_group(known).is_some_and(|id| incomplete_group(&e) == Some(id));
             if !wrong.iter().any(named) {
@@ -64,8 +64,8 @@ impl RaftView {
         Ok((view, wrong))
     }
 
-    /// Without the groups whose fields mean nothing, and without those that raft could not be started on, if they are to be
-    /// `whole`; and what is wrong with them.
+    /// Removes the groups whose fields cannot be interpreted and, if `whole` is set, those that raft could not be
+    /// started with; returns the problems too.
     fn checked(mut groups: GroupView, whole: bool) -> (RaftView, Vec<Error>) {
         let wrong = |(id, contents)| check::verify_whole(id, contents).err().map(|e| (id, e));
         let wrong: Vec<(u64, Error)> = groups.contents().filter_map(wrong).collect();
@@ -103,7 +103,7 @@ impl RaftView {
         self.groups.is_live(record)
     }
 
-    /// Whether this record is an entry that was written again to let its old segment be released.
+    /// Whether this record is an entry that was rewritten so that its old segment can be released.
     #[must_use]
     pub fn is_relocated(record: &RecordHead) -> bool {
         GroupView::is_relocated(record)

@@ -1,8 +1,8 @@
-//! Which files are segments of the log, and in which order.
+//! The catalog: which files are segments of the log, and in which order.
 //!
-//! A file is part of the log when its header page verifies. The chain is followed from the newest segment back, each
-//! header naming its predecessor, to the oldest one that the superblock says is kept. What the chain or the superblock
-//! names must be there; what they do not name must claim nothing.
+//! A file is part of the log if its header page verifies. The chain is followed from the newest segment back, each
+//! header naming its predecessor, to the oldest segment that the superblock says is kept. Files that the chain or the
+//! superblock names must exist; files they do not name must not claim to be part of the log.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,14 +19,14 @@ use crate::segment::{Segment, Sighting, Window, look_around};
 use super::ownership::{First, is_given, is_junk, is_temporary};
 use super::verdict::{Facts, Found, Proof, decide};
 
-/// A file with a segment's name.
+/// A file with the name of a segment.
 pub(super) struct Candidate {
     pub(super) name: String,
     pub(super) file: Arc<dyn File>,
     first_lsn: Lsn,
     pub(super) generation: std::result::Result<Generation, Invalid>,
     pub(super) header: std::result::Result<SegmentHeader, Invalid>,
-    /// Whether what it begins with is a segment's at all.
+    /// Whether it begins like a segment file at all.
     ours: bool,
 }
 
@@ -37,42 +37,42 @@ pub(crate) struct Member {
     pub(crate) header: SegmentHeader,
 }
 
-/// A file that has no valid header, yet holds blocks of its own generation.
+/// A file without a valid header that nevertheless holds blocks of its own generation.
 #[derive(Debug)]
 pub(crate) struct Stray {
     pub(crate) segment: Arc<Segment>,
-    /// The first one's address and the address behind it.
+    /// Address of the first one, and the address after it.
     pub(crate) block: (Lsn, Lsn),
-    /// What the blocks in it prove.
+    /// What its blocks prove.
     pub(crate) witness: Witness,
 }
 
-/// The files of a log, sorted out.
+/// The files of a log, classified.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     /// Oldest first.
     pub(crate) members: Vec<Member>,
-    /// Files beyond the newest segment in which something was written.
+    /// Files after the newest segment in which something was written.
     pub(crate) strays: Vec<Stray>,
-    /// Files that are no part of the log and can be used again.
+    /// Files that do not belong to the log and can be reused.
     pub(crate) junk: Vec<String>,
-    /// Files that took part in the log once, and have been replaced. They can go; under another name they would claim to
-    /// be what they were.
+    /// Files that once belonged to the log and have been replaced. They may be removed, but not renamed: under
+    /// another name they would still claim to be what they were.
     pub(crate) replaced: Vec<String>,
-    /// Files that an interrupted open did not finish.
+    /// Unfinished files of an interrupted open.
     pub(crate) temporaries: Vec<String>,
-    /// Files that are not the log's, whatever they are called.
+    /// Files that do not belong to the log, whatever their names.
     pub(crate) foreign: Vec<String>,
-    /// No number up to this one is free.
+    /// All numbers up to this one may be taken.
     pub(crate) highest_id: SegmentId,
     /// The directory, for messages.
     pub(super) dir: PathBuf,
 }
 
-/// A segment that must be there, and what says so.
+/// A segment that must exist, and the evidence for it.
 struct Promise {
     id: SegmentId,
-    /// The file that names it, and where in it.
+    /// The file that names it, and the position in that file.
     by: PathBuf,
     at: u64,
     witness: Witness,
@@ -84,14 +84,14 @@ impl Promise {
         Promise { id, by: disk.path().join(superblock::FILE_NAME), at: 0, witness }
     }
 
-    /// What the header of a segment says of the one before it.
+    /// What a segment's header says about the preceding segment.
     fn of_successor(member: &Member) -> Option<Self> {
         let p = member.header.predecessor?;
         let witness = Witness { source: WitnessSource::Successor, durable: p.end };
         Some(Promise { id: p.id, by: member.segment.path.clone(), at: PAGE as u64, witness })
     }
 
-    /// The segment is not there.
+    /// The segment is missing.
     fn broken(self) -> Result<()> {
         let Promise { id, by, at, witness } = self;
         decide(Facts::of_files(Found::Missing))
@@ -109,7 +109,7 @@ pub(crate) fn segment_names(disk: &Arc<dyn Disk>) -> Result<Vec<(SegmentId, Lsn,
 }
 
 impl Catalog {
-    /// Sorts the directory out. Changes nothing.
+    /// Classifies the files of the directory. Changes nothing.
     pub(crate) fn read(disk: &Arc<dyn Disk>, sb: &Superblock, access: Access, mmap: bool) -> Result<Self> {
         let names = segment_names(disk)?;
         let all = disk.list().map_err(|e| Error::io("list", disk.path(), e))?;
@@ -151,13 +151,13 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// The segments that a successor ends, with what it says of their end.
+    /// The segments that a successor ends, with what the successor says about their end.
     pub(crate) fn sealed(&self) -> impl Iterator<Item = (&Member, Predecessor)> {
         let pairs = self.members.iter().zip(self.members.iter().skip(1));
         pairs.filter_map(|(member, next)| Some((member, next.header.predecessor?)))
     }
 
-    /// Takes the members out of `candidates`, newest first.
+    /// Moves the members out of `candidates`, newest first.
     fn follow_chain(
         &mut self,
         disk: &Arc<dyn Disk>,
@@ -180,7 +180,7 @@ impl Catalog {
             wanted = Promise::of_successor(&member).filter(|promise| promise.id >= sb.oldest);
             self.members.push(member);
         }
-        // It has a durable block and is not released, so no chain of this log passes it by.
+        // It has a durable block and is not released, so every chain of this log includes it.
         let is_member = |id: &SegmentId| self.members.iter().any(|m| m.segment.id() == *id);
         if let Some(id) = sb.newest.filter(|id| !is_member(id)) {
             Promise::of_superblock(disk, sb, id).broken()?;
@@ -190,14 +190,14 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether a member took the place of this file: recovery writes a tail of which nothing is proven into a file with a
-    /// higher number and the same predecessor, and then removes the old one, which a crash may bring back.
+    /// Whether a member replaced this file. Recovery writes a tail of which nothing is proven into a file with a
+    /// higher number and the same predecessor, then removes the old file, which a crash may bring back.
     fn supersedes(&self, id: SegmentId, candidate: &Candidate) -> bool {
         let Ok(header) = candidate.header else { return false };
         self.members.iter().any(|m| m.segment.id() > id && m.header.predecessor == header.predecessor)
     }
 
-    /// What is left is no part of the log: it is junk, unless it claims to be.
+    /// The remaining files are not part of the log: they are junk unless they claim to be part of it.
     fn sort_rest(
         &mut self,
         disk: &Arc<dyn Disk>,
@@ -227,9 +227,9 @@ impl Catalog {
     }
 }
 
-/// What the superblock says is ready was complete before it said so, and so was what was made ready before it: a file
-/// that is gone since, or has lost its first page, may have held acknowledged blocks. From where headers tell on, the chain
-/// decides.
+/// The segment that the superblock names as ready was complete before it was named, and so was the one prepared
+/// before it. If such a file is gone or has lost its first page, it may have held acknowledged blocks. Where headers
+/// exist, the chain decides.
 fn check_ready(
     disk: &Arc<dyn Disk>,
     sb: &Superblock,
@@ -251,7 +251,7 @@ fn check_ready(
     Ok(())
 }
 
-/// Of two files with one number, one may be somebody else's.
+/// Of two files with the same number, one may be foreign.
 fn add_candidate(
     disk: &Arc<dyn Disk>,
     candidates: &mut BTreeMap<SegmentId, Candidate>,
@@ -294,11 +294,12 @@ pub(super) fn open_candidate(
     }
     let header = SegmentHeader::decode(&first.header, sb.uuid);
     check_name(disk, sb, &header, (id, first_lsn), name)?;
-    // A recycled file still carries its earlier generation until the new one's page is written: then the name disagrees.
+    // A recycled file still carries its earlier generation until the page of the new one is written: until then the
+    // name disagrees.
     let generation = generation
         .and_then(|l| if l.id == id && l.first_lsn == first_lsn { Ok(l) } else { Err(Invalid::Field) });
     let header = header.and_then(|h| {
-        // A generation page that does not verify contradicts nothing; that it does not is found out later.
+        // A generation page that does not verify contradicts nothing; that it does not verify is found later.
         let salt_fits = generation.as_ref().ok().is_none_or(|l| l.salt == h.salt);
         let same = h.id == id && h.first_lsn == first_lsn && salt_fits;
         if same { Ok(h) } else { Err(Invalid::Field) }
@@ -306,7 +307,7 @@ pub(super) fn open_candidate(
     Ok(Candidate { name: name.to_owned(), file, first_lsn, generation, header, ours: first.is_ours() })
 }
 
-/// A file is recycled once its segment is below the oldest one kept: a segment that is kept has its own name.
+/// A file is recycled only when its segment is below the oldest kept one, so a kept segment has its own name.
 fn check_name(
     disk: &Arc<dyn Disk>,
     sb: &Superblock,
@@ -321,7 +322,7 @@ fn check_name(
 }
 
 impl Candidate {
-    /// The segment that this file must be, as the witness says.
+    /// The segment that this file must be according to the witness.
     fn into_member(self, disk: &Arc<dyn Disk>, witness: Witness, mmap: bool) -> Result<Option<Member>> {
         let path = disk.path().join(&self.name);
         let (generation, header) = match (self.generation, self.header) {
@@ -333,7 +334,7 @@ impl Candidate {
                 };
                 let lsns = self.first_lsn..witness.durable.max(self.first_lsn);
                 let damage = Corruption::new(&path, offset, lsns, reason).witnessed(Some(witness));
-                // What is named has a durable block.
+                // A segment named as a predecessor has a durable block.
                 let facts = match witness.source {
                     WitnessSource::Successor => Facts::of_sealed(Found::Torn),
                     _ => Facts { proof: Some(Proof::Below), ..Facts::of_files(Found::Torn) },
@@ -347,8 +348,9 @@ impl Candidate {
     }
 }
 
-/// Whether a segment and the one that names it as its predecessor can both be right. A segment begins where its predecessor
-/// ended, if that was when the log was opened, and else where the predecessor could reach to: an empty one ended at an open.
+/// Whether a segment and the one that names it as its predecessor are consistent. A segment begins where its
+/// predecessor ended, if that was when the log was opened; otherwise at the limit of the predecessor. An empty
+/// predecessor ended at an open.
 pub(super) fn check_neighbours(earlier: &Member, later: &Member) -> Result<()> {
     let Some(p) = later.header.predecessor else { return Ok(()) };
     let fits = p.id < later.segment.id()
@@ -366,8 +368,8 @@ pub(super) fn check_neighbours(earlier: &Member, later: &Member) -> Result<()> {
         .refuse(|| Corruption::new(&later.segment.path, PAGE as u64, lsns, reason))
 }
 
-/// Blocks, or a footer, in a file whose header page does not verify: the page was lost with the crash, or damaged since.
-/// The first block may be damaged as well; whatever verifies testifies.
+/// Finds blocks or a footer in a file whose header page does not verify: the page was lost in the crash or damaged
+/// since. The first block may be damaged as well; anything that verifies counts as evidence.
 fn find_stray(
     disk: &Arc<dyn Disk>,
     generation: Generation,
@@ -377,7 +379,7 @@ fn find_stray(
     let path = disk.path().join(&candidate.name);
     let io = |e| Error::io("read", &path, e);
     let end = candidate.file.len().map_err(io)?;
-    // Blocks are written from the start on. A fresh file that begins with this many zeros was never written to.
+    // Blocks are written from the start. A fresh file that begins with this many zeros was never written to.
     let mut window = Window::new(&*candidate.file, end);
     if !generation.recycled && is_zero(window.get(DATA_START, 1 << 20).map_err(io)?) {
         return Ok(None);
@@ -402,7 +404,7 @@ fn find_stray(
     Ok(Some(Stray { segment, block, witness }))
 }
 
-/// A file claims a place in the log that another one has.
+/// A file claims addresses that another one has.
 fn overlap(disk: &Arc<dyn Disk>, name: &str, lsn: Lsn) -> Result<()> {
     decide(Facts::of_files(Found::Overlap))
         .refuse(|| Corruption::new(disk.path().join(name), 0, lsn..lsn, CorruptionReason::SegmentChain))

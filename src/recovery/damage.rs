@@ -1,7 +1,7 @@
-//! All that is damaged in a segment, not only the first of it, and how much verifies.
+//! Finds all damage in a segment, not only the first, and counts what verifies.
 //!
-//! Checksums are independent of each other: behind a damaged block the next one that verifies can be found, and in a block
-//! of which one record is damaged the others can be read.
+//! Checksums are independent of each other: after a damaged block the next valid one can be found, and in a block
+//! with one damaged record the others can be read.
 
 use crate::cores::Cores;
 use crate::error::{Corruption, CorruptionReason, Error, Result, Witness};
@@ -15,19 +15,19 @@ use crate::size::in_memory;
 use super::scan::scan;
 use super::survey::streams;
 
-/// What a segment holds.
+/// The contents of a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
-    /// Blocks that verify whole.
+    /// Blocks that verify completely.
     pub(crate) blocks: u64,
-    /// Records that verify, those in damaged blocks too.
+    /// Records that verify, including those in damaged blocks.
     pub(crate) records: u64,
     /// Everything that does not verify, ascending.
     pub(crate) damage: Vec<Corruption>,
 }
 
-/// Reads the segment from its first block up to `end`; `previous` is the digest of the block before, where it is known.
-/// All of it was durable: `witness` says so.
+/// Reads the segment from its first block up to `end`; `previous` is the digest of the preceding block, if known. All
+/// of it was durable according to `witness`.
 pub(crate) fn walk(
     segment: &Segment,
     previous: Option<u32>,
@@ -81,14 +81,15 @@ impl Walker<'_> {
         self.found.damage.push(damage.witnessed(self.witness));
     }
 
-    /// Bytes of which no header says what they are.
+    /// Bytes that no header describes.
     fn stretch(&mut self, from: Lsn, to: Lsn, reason: CorruptionReason) -> Result<()> {
         let hit = streams(self.segment, from, to)?;
         self.add(self.segment.damage(from, to, reason).hitting(hit));
         Ok(())
     }
 
-    /// The records of a block, which begin behind its header. Where the file ends before the block does, that is said once.
+    /// The records of a block, which begin after its header. If the file ends before the block does, that is reported
+    /// once.
     fn block(&mut self, bytes: &[u8], header: &BlockHeader, len: usize) -> Result<()> {
         let (start, body_end) = (header.lsn, BLOCK_HEADER + header.body_len as usize);
         let (behind, is_short) = (start.plus(len as u64), bytes.len() < len);
@@ -102,7 +103,7 @@ impl Walker<'_> {
                     at = at.saturating_add(in_memory(record.padded_len()));
                 }
                 Err(_) if is_short => break,
-                // Without a record's header nobody knows where the next one begins.
+                // Without a record's header it is unknown where the next one begins.
                 Err(_) => return self.stretch(lsn, behind, CorruptionReason::RecordHeader),
             }
         }
@@ -119,7 +120,7 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// A record whose header verifies.
+    /// A record with a valid header.
     fn record(&mut self, bytes: &[u8], record: &RecordHeader, lsn: Lsn) {
         let start = record.header_len();
         let end = start + record.payload_len as usize;
@@ -141,9 +142,9 @@ impl Walker<'_> {
     }
 }
 
-/// The highest address that something in the segment proves durable.
+/// The highest address that anything in the segment proves durable.
 pub(crate) fn proven_by(segment: &Segment, previous: Option<u32>) -> Result<Lsn> {
-    // Where it is not known which block came before, the scan may stop at the first: what lies behind testifies all the same.
+    // If the preceding block is unknown, the scan may stop at the first one; what follows is evidence all the same.
     let found = scan(segment, previous.unwrap_or(0), None, Cores::ONE)?;
     Ok(found.witness.map_or(Lsn::ZERO, |w| w.durable))
 }

@@ -1,8 +1,8 @@
-//! The segments of a log whose chain is broken, each taken by itself.
+//! The segments of a log whose chain is broken, each taken separately.
 //!
-//! [`Catalog`](super::Catalog) refuses at the first contradiction, and [`Prefix`](super::Prefix) ends there. Who wants to
-//! know *all* that is damaged, or to read whatever can be read, takes each file for what it says it is: its own first page
-//! says where it lies in the log, and any other segment that names it as its predecessor says where it ended.
+//! [`Catalog`](super::Catalog) refuses at the first contradiction, and [`Prefix`](super::Prefix) ends there. To find
+//! *all* damage, or to read whatever can be read, each file is taken at its word: its first page says where it
+//! belongs in the log, and any segment that names it as its predecessor says where it ended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,29 +16,29 @@ use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::segment::{Segment, last_block_end};
 
-/// A file that says what it is.
+/// A file that identifies itself.
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub(crate) segment: Arc<Segment>,
-    /// None when its header page is damaged.
+    /// `None` if its header page is damaged.
     pub(crate) header: Option<SegmentHeader>,
     /// Where a later segment says that this one ended.
     pub(crate) sealed: Option<Predecessor>,
-    /// Behind the last thing in it that may be read.
+    /// The address after its last readable content.
     pub(crate) end: Lsn,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Loose {
-    /// By ascending number.
+    /// In ascending order of number.
     pub(crate) pieces: Vec<Piece>,
-    /// What is wrong with pages and names; what blocks hold was not looked at.
+    /// Damage in pages and names; the contents of blocks were not examined.
     pub(crate) damage: Vec<Corruption>,
 }
 
 impl Loose {
-    /// Takes the files apart. Changes nothing.
+    /// Examines the files. Changes nothing.
     pub(crate) fn read(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<Loose> {
         let mut loose = Loose { pieces: Vec::new(), damage: Vec::new() };
         let mut candidates: Vec<(SegmentId, Lsn, Candidate)> = Vec::new();
@@ -60,7 +60,7 @@ impl Loose {
         Ok(loose)
     }
 
-    /// What others name must be there.
+    /// Segments that other files name must exist.
     fn add_missing(
         &mut self,
         disk: &Arc<dyn Disk>,
@@ -92,7 +92,7 @@ impl Loose {
             self.damage.push(damage.witnessed(sealed.map(witness)));
         };
         let Ok(generation) = candidate.generation else {
-            // A file that nobody names and that says nothing is one that is being made.
+            // A file that nothing names and that identifies nothing is one that was being prepared.
             if header.is_some() || sealed.is_some() {
                 damaged(0, CorruptionReason::GenerationPage);
             }
@@ -116,7 +116,7 @@ impl Loose {
 }
 
 impl Piece {
-    /// The digest of the block before the first one, where it is known.
+    /// The digest of the block before the first one, if known.
     pub(crate) fn previous(&self) -> Option<u32> {
         self.header.map(|h| h.previous_digest())
     }
@@ -126,17 +126,17 @@ pub(crate) fn witness(sealed: Predecessor) -> Witness {
     Witness { source: WitnessSource::Successor, durable: sealed.end }
 }
 
-/// What says that a segment must be there.
+/// Evidence that a segment must exist.
 struct Promised {
-    /// The file that names it, and where in it.
+    /// The file that names it, and the position in that file.
     by: String,
     at: u64,
     /// Where it ended, if it has a successor.
     sealed: Option<Predecessor>,
 }
 
-/// The segments that must be there. Of two files with one predecessor the one
-/// with the higher number was written in the place of the other.
+/// The segments that must exist. Of two files with the same predecessor, the one with the higher number replaced the
+/// other.
 fn promises(sb: &Superblock, candidates: &[(SegmentId, Lsn, Candidate)]) -> BTreeMap<SegmentId, Promised> {
     let mut promised = BTreeMap::new();
     let by = superblock::FILE_NAME.to_owned();

@@ -1,18 +1,18 @@
-//! Opening: from a directory in any state to a log that can be trusted, or an error that says why not.
+//! Recovery: turns a directory in any state into a log that can be trusted, or into an error that says why not.
 //!
 //! ```text
 //! superblock -> files -> chain -> sealed segments: footer, else scan   -> newest: scan -> X
 //!                                                                         evidence     -> D
 //!      X below D ------------------------------> corruption, nothing changed
 //!      X at or above D, something torn there --> cut (reported), or refused: TailPolicy
-//!      blocks from D to X ---------------------> written again into a fresh segment, synced
+//!      blocks from D to X ---------------------> rewritten into a fresh segment, synced
 //! ```
 //!
-//! **Invariants.** Nothing is changed before the verdict. What is exposed is on the device. A crash at any point can be
-//! recovered again with the same result: the only step that changes what the log is, is one rename.
+//! **Invariants.** Nothing is changed before the verdict. What is exposed is on the device. A crash at any point can
+//! be recovered from with the same result: a single rename is the only step that changes what the log is.
 //!
-//! A reopened log never appends to an old tail: the segment that was newest is ended where its last good block ends, and the
-//! reopened log writes into another file.
+//! A reopened log never appends to an old tail: the segment that was newest ends after its last good block, and new
+//! blocks go to another file.
 
 mod catalog;
 mod damage;
@@ -56,25 +56,25 @@ pub(crate) struct Opened {
     pub(crate) superblock: SuperblockFile,
     /// Oldest first; all but `current` have ended.
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// Where the log continues.
+    /// The current end of the log.
     pub(crate) tip: Tip,
-    /// The segment that the tip is in, when it can be appended to.
+    /// The segment of the tip, if it can be appended to.
     pub(crate) current: Option<Arc<Segment>>,
-    /// The next number that no file ever had.
+    /// The next number never used by any file.
     pub(crate) next_id: SegmentId,
     pub(crate) report: Recovery,
     pub(crate) leftovers: Leftovers,
-    /// The segments that a successor ends: where, and the digest of the last block.
+    /// The segments that a successor ends: each with its end and the digest of its last block.
     ends: Vec<(Arc<Segment>, Lsn, u32)>,
 }
 
-/// Segment files that are no part of the log. What is to be done about them may be done at leisure: should a crash keep
-/// them, the next open finds them to be just that.
+/// Segment files that are not part of the log. They can be dealt with later: if a crash keeps them, the next open
+/// classifies them the same way.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
-    /// Spares that were never used, and files that were released: they can start another generation.
+    /// Unused spares and released files: they can start another generation.
     pub(crate) spare: Vec<String>,
-    /// Files with a header that was valid: they are to be removed, and not to be found under another name before.
+    /// Files whose header was valid: they must be removed, without being renamed first.
     pub(crate) replaced: Vec<String>,
 }
 
@@ -85,8 +85,8 @@ impl Leftovers {
 }
 
 impl Opened {
-    /// The ended segments that have no footer and may get one: segment, end, and digest of the last block. A footer says that
-    /// the successor has a durable block, so one whose successor is empty gets none.
+    /// The ended segments that lack a footer and may get one: segment, end, and digest of the last block. A footer
+    /// implies that the successor has a durable block, so a segment with an empty successor gets none.
     pub(crate) fn without_footer(&self) -> Vec<(SegmentId, Lsn, u32)> {
         let successors = self.segments.iter().skip(1);
         self.ends
@@ -98,10 +98,10 @@ impl Opened {
     }
 }
 
-/// Draws the random numbers of a log; a parameter so that tests can repeat them.
+/// Draws the random numbers of a log. A parameter, so that tests are repeatable.
 pub(crate) type Random<'a> = &'a mut dyn FnMut() -> u64;
 
-/// Recovers the log in `disk`, or makes one. The lock must be held.
+/// Recovers the log in `disk`, or creates one. The lock must be held.
 pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) -> Result<Opened> {
     let _span = span!(INFO, "recovery");
     let start = Instant::now();
@@ -114,14 +114,14 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     let cores = Cores::available(options.threads);
     let look = Look { policy: options.tail_policy, mmap: options.mmap, cores, newest_only: false };
     let survey = survey(&catalog, &sb, look)?;
-    // A file below the oldest kept number is junk to the next open.
+    // The next open treats a file below the oldest kept number as junk.
     let next_id = catalog.highest_id.next().max(sb.oldest);
     if !has_room(next_id.next(), survey.tip.end, 0) {
         return Err(Error::Exhausted { dir: disk.path().to_owned(), lsn: survey.tip.end, id: next_id });
     }
     survey.fill(&mut report, &catalog);
 
-    // From here on the directory is changed.
+    // The directory is changed from here on.
     let mut opened = Opened {
         superblock,
         segments: catalog.members.iter().map(|m| Arc::clone(&m.segment)).collect(),
@@ -133,7 +133,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
         ends: catalog.sealed().map(|(m, p)| (Arc::clone(&m.segment), p.end, p.digest)).collect(),
     };
     if !created {
-        // A process that was killed may have left its names in the cache only; what follows relies on them.
+        // A killed process may have left its names in the cache only; the following steps depend on them.
         sync_names(&**disk)?;
     }
     opened.superblock.repair()?;
@@ -149,7 +149,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Checked, random: Random<'_>) 
     }
     opened.report.leftovers = opened.leftovers.all();
     let durable = opened.tip.end;
-    // Only one that has a durable block is named: it is evidence.
+    // Only a segment with a durable block is named, because the name is evidence.
     let newest = opened.segments.last().filter(|s| !s.ended_empty()).map(|s| s.id());
     opened.superblock.update(|sb| {
         sb.durable = sb.durable.max(durable);
@@ -189,7 +189,7 @@ fn check_owner(disk: &Arc<dyn Disk>, options: &Checked, sb: &Superblock) -> Resu
     }
 }
 
-/// What an interrupted open left unfinished: its name may be wanted again.
+/// Removes what an interrupted open left unfinished: the names may be needed again.
 fn remove_temporaries(disk: &Arc<dyn Disk>, names: &[String]) -> Result<()> {
     if names.is_empty() { Ok(()) } else { remove_files(disk, names) }
 }
@@ -202,7 +202,7 @@ fn remove_files(disk: &Arc<dyn Disk>, names: &[String]) -> Result<()> {
 }
 
 impl Tail {
-    /// Ends the segment, and writes what is unproven of it again.
+    /// Ends the segment and rewrites its unproven part.
     fn settle(
         self,
         disk: &Arc<dyn Disk>,
@@ -233,11 +233,11 @@ impl Tail {
         };
         let (segment, digest) = match rewrite.run(SpacePool::Ordinary) {
             Err(e) if e.is_full() => {
-                // Among them is what was ready: it must not be missed by the next open.
+                // One of them is the segment that was ready: the next open must not miss it.
                 opened.superblock.update(|sb| sb.ready = None)?;
                 remove_files(disk, &std::mem::take(&mut opened.leftovers).all())?;
                 match rewrite.run(SpacePool::Ordinary) {
-                    // Why the reserve did not help says less than that the disk is full.
+                    // Why the reserve did not help matters less than that the disk is full.
                     Err(e) if e.is_full() => rewrite.run(SpacePool::Reserve).map_err(|_| e)?,
                     done => done?,
                 }

@@ -1,11 +1,11 @@
-//! Which files in the directory are the log's own.
+//! Ownership: which files in the directory are the log's own.
 //!
-//! Only what has a name that the log gives, and content that is the log's, is ever used again or removed. All else in
-//! the directory is somebody else's, whatever it is called: it is left alone, and named by `verify`.
+//! Only a file with a name that the log uses and with content of the log is ever reused or removed. All other files
+//! are foreign, whatever their names: they are left alone, and `verify` lists them.
 //!
-//! What a crash leaves of a file that was being made ready reads as zeros or as an earlier generation's pages, both of which
-//! are the log's own. A file whose first sector the device filled with something else cannot be told from a foreign one,
-//! and is left too.
+//! After a crash, a file that was being prepared reads as zeros or as pages of an earlier generation, both of which
+//! are the log's own. A file whose first sector the device filled with something else cannot be told from a foreign
+//! one, so it is left alone too.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use crate::format::superblock::FILE_NAME;
 use crate::io::{Access, Disk, File, read_full_at};
 use crate::segment::RESERVE_FILE;
 
-/// The name of the file whose lock stands for the log.
+/// The name of the log's lock file.
 pub(crate) const LOCK: &str = "lock";
 
 /// The suffix of files that an interrupted open may leave.
 pub(crate) const TEMPORARY: &str = ".tmp";
 
-/// What comes before it in the names of an interrupted undo.
+/// The part before that suffix in the names that an interrupted undo leaves.
 pub(crate) const UNDO: &str = ".undo";
 
-/// Whether an interrupted open, or an interrupted undo of a repair, leaves files of this name.
+/// Whether an interrupted open, or an interrupted undo of a repair, leaves files with this name.
 pub(crate) fn is_temporary(name: &str) -> bool {
     let of_segment = |name: &str| parse_file_name(name).is_some();
     match name.strip_suffix(TEMPORARY) {
@@ -37,12 +37,12 @@ pub(crate) fn is_temporary(name: &str) -> bool {
     }
 }
 
-/// Whether the log gives its files such names. Segments' names are given to foreign files too: see [`First::is_ours`].
+/// Whether the log uses such names. Foreign files may have segment names too: see [`First::is_ours`].
 pub(crate) fn is_given(name: &str) -> bool {
     [LOCK, FILE_NAME, RESERVE_FILE].contains(&name) || parse_file_name(name).is_some() || is_temporary(name)
 }
 
-/// The two pages that a segment's file begins with.
+/// The first two pages of a segment file.
 pub(super) struct First {
     pub(super) generation: [u8; PAGE],
     pub(super) header: [u8; PAGE],
@@ -56,13 +56,13 @@ impl First {
         Ok(first)
     }
 
-    /// Whether a file that begins so is one of a log's segments, or was about to become one.
+    /// Whether a file that begins like this is one of a log's segments, or was about to become one.
     pub(super) fn is_ours(&self) -> bool {
         looks_like_a_segment(&self.generation, &self.header)
     }
 }
 
-/// Whether a file with the name of a segment that is no longer kept may be used again or removed. `uuid` is the log's.
+/// Whether a file with the name of a segment that is no longer kept may be reused or removed. `uuid` is the log's.
 pub(super) fn is_junk(disk: &Arc<dyn Disk>, name: &str, uuid: LogUuid) -> bool {
     let first = disk.open(name, Access::Read).and_then(|file| First::read(&*file));
     first.is_ok_and(|first| match Generation::decode(&first.generation) {
@@ -71,13 +71,13 @@ pub(super) fn is_junk(disk: &Arc<dyn Disk>, name: &str, uuid: LogUuid) -> bool {
     })
 }
 
-/// Whether a file that has a segment's name is somebody else's.
+/// Whether a file with a segment name is foreign.
 pub(crate) fn is_foreign(disk: &Arc<dyn Disk>, name: &str) -> bool {
     let first = disk.open(name, Access::Read).and_then(|file| First::read(&*file));
     parse_file_name(name).is_some() && !first.is_ok_and(|first| first.is_ours())
 }
 
-/// Refuses a directory in which something that cannot serve has the reserve's name.
+/// Refuses a directory in which something unusable has the reserve's name.
 pub(super) fn check_reserve(disk: &Arc<dyn Disk>) -> Result<()> {
     match disk.open(RESERVE_FILE, Access::Read) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

@@ -1,12 +1,12 @@
-//! What of a damaged log is whole: the longest run of segments, from the oldest on, in which everything verifies.
+//! The intact prefix of a damaged log: the longest run of segments, from the oldest on, in which everything verifies.
 //!
-//! [`Catalog`](super::Catalog) goes from the newest segment back and refuses at the first contradiction, for it must not
-//! lose anything. Here the way is the other one, from the oldest segment forward, and the first contradiction ends it:
-//! what lies behind is what a repair gives up.
+//! [`Catalog`](super::Catalog) goes from the newest segment back and refuses at the first contradiction, because it
+//! must not lose anything. Here the direction is reversed, and the first contradiction ends the prefix: what follows
+//! is what a repair gives up.
 //!
 //! ```text
-//!   oldest ──> ... ──> last, up to its first damage  |  the rest of it, its successors, whatever else claims addresses
-//!   \____________________ members _________________/ | \__________________________ beyond __________________________/
+//!   oldest ──> ... ──> last, up to its first damage  |  its rest, its successors, whatever else claims addresses
+//!   \____________________ members _________________/ | \______________________ beyond ______________________/
 //! ```
 //!
 //! Nothing is changed here.
@@ -23,18 +23,18 @@ use crate::io::{Access, Disk};
 use crate::lsn::{Lsn, SegmentId};
 use crate::segment::{Segment, load_footer, look_around};
 
-/// How a segment that stays stands with its footer.
+/// The state of a kept segment's footer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Footing {
-    /// It has one, which agrees with it.
+    /// It has a footer that agrees with it.
     Good,
-    /// It has none.
+    /// It has no footer.
     Missing,
-    /// It has one whose summary is damaged.
+    /// It has a footer with a damaged summary.
     Damaged,
 }
 
-/// A segment that is whole up to `end`.
+/// A segment that is intact up to `end`.
 #[derive(Debug)]
 pub(crate) struct KeptSegment {
     pub(crate) member: Member,
@@ -42,27 +42,27 @@ pub(crate) struct KeptSegment {
     pub(crate) footing: Footing,
 }
 
-/// A file that claims to be part of the log, and is behind the damage.
+/// A file after the damage that claims to be part of the log.
 #[derive(Debug)]
 pub(crate) struct Beyond {
     pub(crate) name: String,
-    /// `None` when not even the page that starts its generation verifies: nothing in it can be read.
+    /// `None` if not even its generation page verifies: then nothing in it can be read.
     pub(crate) segment: Option<Arc<Segment>>,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Prefix {
-    /// Oldest first; none of them is empty at the end of the list.
+    /// Oldest first; the last one is not empty.
     pub(crate) kept: Vec<KeptSegment>,
     /// By name.
     pub(crate) beyond: Vec<Beyond>,
-    /// No number up to this one is free.
+    /// All numbers up to this one may be taken.
     pub(crate) highest_id: SegmentId,
 }
 
 impl Prefix {
-    /// Reads and verifies all that is whole.
+    /// Reads and verifies everything that is intact.
     pub(crate) fn read(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<Self> {
         let mut candidates = Candidates::read(disk, sb)?;
         let mut kept: Vec<KeptSegment> = Vec::new();
@@ -88,7 +88,7 @@ impl Prefix {
         Ok(Prefix { kept, beyond: candidates.into_beyond(), highest_id })
     }
 
-    /// Where what is whole ends.
+    /// The end of the intact part.
     pub(crate) fn end(&self) -> Option<Lsn> {
         self.kept.last().map(|k| k.end)
     }
@@ -102,7 +102,7 @@ fn footing(member: &Member, end: Lsn, counted: (u64, u64)) -> Result<Footing> {
     })
 }
 
-/// The files that have not found their place yet.
+/// Files not yet assigned a place.
 struct Candidates {
     members: Vec<Member>,
     rest: Vec<Beyond>,
@@ -120,7 +120,7 @@ impl Candidates {
             }
             match open_candidate(disk, sb, id, first_lsn, &name, Access::Read) {
                 Ok(candidate) => candidates.sort(disk, candidate)?,
-                // Its header is valid and belongs to another name.
+                // Its header is valid but belongs to another name.
                 Err(Error::Corruption(_)) => candidates.rest.push(Beyond { name, segment: None }),
                 Err(e) => return Err(e),
             }
@@ -138,22 +138,21 @@ impl Candidates {
         let segment = Arc::new(Segment::new(generation, file, name.clone(), path, false)?);
         match header {
             Ok(header) => self.members.push(Member { segment, header }),
-            // A spare that was never used claims nothing.
+            // An unused spare claims nothing.
             Err(_) if !holds_something(&segment)? => {}
             Err(_) => self.rest.push(Beyond { name, segment: Some(segment) }),
         }
         Ok(())
     }
 
-    /// Where the log begins. Of two files that say so the one with the higher number was written in the place of the
-    /// other.
+    /// The first segment of the log. If two files claim to be it, the one with the higher number replaced the other.
     fn oldest(&mut self, oldest: SegmentId) -> Option<Member> {
         let begins = self.members.iter().filter(|m| m.header.predecessor.is_none_or(|p| p.id < oldest));
         let id = begins.map(|m| m.segment.id()).max()?;
         self.take(id)
     }
 
-    /// The segment that says that it follows `member`, and where it says that one ends.
+    /// The segment that claims to follow `member`, and where it says that `member` ends.
     fn successor(&self, member: &Member) -> Option<(SegmentId, Predecessor)> {
         let follows = |m: &&Member| {
             m.header.predecessor.is_some_and(|p| p.id == member.segment.id())
@@ -176,7 +175,7 @@ impl Candidates {
     }
 }
 
-/// Whether a block or a footer of this generation lies in a file without a valid header.
+/// Whether a file without a valid header holds a block or a footer of this generation.
 pub(super) fn holds_something(segment: &Segment) -> Result<bool> {
     let mut found = false;
     look_around(&*segment.file, &segment.generation, segment.first_lsn(), |_| found = true)

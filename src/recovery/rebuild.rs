@@ -1,21 +1,21 @@
-//! A superblock from the segments, for a log that has lost its own.
+//! Rebuilds a lost superblock from the segments.
 //!
-//! | what it says | how it is known |
+//! | field | source |
 //! |---|---|
-//! | which log | every segment's first page says it, and all must say the same |
-//! | newest segment | the highest number with a header that verifies, if a witness proves its first block |
-//! | oldest segment | where the chain of predecessors ends, from the newest one back |
+//! | log identity | the first page of every segment; all must agree |
+//! | newest segment | the highest number with a valid header, if a witness proves its first block |
+//! | oldest segment | the end of the chain of predecessors, starting from the newest |
 //! | durable LSN | the highest witness: headers, blocks, footers |
-//! | owner | from nothing: the operator gives it |
+//! | owner | none: the operator provides it |
 //!
-//! **The oldest segment** is where it may go wrong. A log that released segments has a first one whose predecessor is gone,
-//! and a log that lost a segment looks the same. So the chain is followed as far as there are files: a segment that was
-//! released and not removed yet comes back, which resurrects records that the log gave up and loses none. Where the chain
-//! ends and there are older segments before the gap, it is either way a guess: it is refused, unless the operator says
-//! which segment is to be the oldest one.
+//! **The oldest segment** can be wrong. In a log that released segments, the predecessor of the first one is gone; a
+//! log that lost a segment looks the same. So the chain is followed as far as there are files. A segment that was
+//! released but not yet removed comes back: that resurrects records that the log gave up, but loses none. If the
+//! chain ends and there are older segments before the gap, either choice would be a guess: it is refused unless the
+//! operator says which segment is the oldest.
 //!
-//! A newest segment that went together with the superblock is missed only if something in the others says that there was
-//! one. Nothing is changed here.
+//! If the newest segment was lost together with the superblock, this is noticed only if another segment shows that it
+//! existed. Nothing is changed here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,18 +31,18 @@ use crate::io::{Access, Disk, read_full_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::segment::Segment;
 
-/// What the segments tell.
+/// What the segments reveal.
 #[derive(Clone, Debug)]
 pub(crate) struct Rebuilt {
     pub(crate) superblock: Superblock,
-    /// The segment before the oldest one: it was released, or it is lost.
+    /// The segment before the oldest one: either released or lost.
     pub(crate) before: Option<SegmentId>,
 }
 
-/// Puts a superblock together. See the module's documentation.
+/// Builds a superblock. See the module's documentation.
 ///
 /// # Errors
-/// [`Error::Repair`] when the segments do not tell enough, or contradict each other.
+/// [`Error::Repair`] when the segments do not reveal enough or contradict each other.
 pub(crate) fn rebuild(
     disk: &Arc<dyn Disk>,
     oldest: Option<SegmentId>,
@@ -86,7 +86,7 @@ pub(crate) fn rebuild(
         }
         Some(_) => {}
         None => {
-            // A file that the oldest segment has replaced is not older than it.
+            // A file that the oldest segment replaced is not older than it.
             files.retain(|_, c| c.header.is_err() || c.header.is_ok_and(|h| h.predecessor != predecessor));
             no_older(disk, files, first)?;
         }
@@ -105,7 +105,7 @@ pub(crate) fn rebuild(
     }
 }
 
-/// As much as is needed to look at the segments of a log that has lost its superblock; none when no file says which log it
+/// The minimum needed to examine the segments of a log without a superblock; `None` if no file says which log it
 /// belongs to.
 pub(crate) fn assumed(disk: &Arc<dyn Disk>) -> Result<Option<Superblock>> {
     match rebuild(disk, None, None) {
@@ -134,7 +134,7 @@ fn identity(disk: &Arc<dyn Disk>) -> Result<Option<LogUuid>> {
     Ok(found)
 }
 
-/// By number. A file of which the header belongs to another name is one that was being given another generation.
+/// By number. A file whose header belongs to another name was being given another generation.
 fn files(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<BTreeMap<SegmentId, Candidate>> {
     let mut files = BTreeMap::new();
     for (id, first_lsn, name) in segment_names(disk)? {
@@ -147,7 +147,7 @@ fn files(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<BTreeMap<SegmentId, Ca
     Ok(files)
 }
 
-/// Older files that hold something may be what was released, or what the chain should lead to.
+/// Older files that hold something may be released segments, or segments that the chain should lead to.
 fn no_older(disk: &Arc<dyn Disk>, files: BTreeMap<SegmentId, Candidate>, first: SegmentId) -> Result<()> {
     for (_, candidate) in files.into_iter().filter(|(id, _)| *id < first).rev() {
         let (name, path) = (candidate.name.clone(), disk.path().join(&candidate.name));

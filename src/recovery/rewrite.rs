@@ -1,10 +1,11 @@
-//! Writing an unproven tail again.
+//! Rewrites an unproven tail.
 //!
-//! Blocks at or above the proven LSN verify, but nothing says that they are on the device: after a killed process they
-//! may be in the page cache only, and after a failed sync a clean page may be nowhere else. Syncing the file again would
-//! prove nothing. So they are copied, with their addresses, into a fresh segment under a temporary name; that is synced,
-//! renamed, and its name made durable. Until the rename is durable the old segment is what counts, afterwards the new
-//! one, whose header ends its predecessor where the copy begins. A crash at any point leaves one or the other.
+//! Blocks at or above the proven LSN verify, but nothing says that they are on the device: after a killed process
+//! they may exist only in the page cache, and so may a clean page after a failed sync. Syncing the file again would
+//! prove nothing. So they are copied with their addresses into a fresh segment under a temporary name, which is
+//! synced and renamed, and the new name is made durable. Until the rename is durable the old segment counts;
+//! afterwards the new one does, and its header ends its predecessor where the copy begins. A crash at any point
+//! leaves one or the other.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,15 +21,15 @@ use crate::lsn::{Lsn, SegmentId};
 use crate::segment::{RESERVE_FILE, Segment, SpacePool, check_block};
 use crate::size::in_memory;
 
-/// What is to be copied, and into what.
+/// What to copy, and into what.
 pub(crate) struct Rewrite<'a> {
     pub(crate) disk: &'a Arc<dyn Disk>,
     pub(crate) from: &'a Segment,
     /// The first block to copy.
     pub(crate) start: Lsn,
-    /// The address behind the last one.
+    /// The address after the last one.
     pub(crate) end: Lsn,
-    /// What the new segment's header names.
+    /// The predecessor named in the new segment's header.
     pub(crate) predecessor: Option<Predecessor>,
     /// The digest of the block before the first.
     pub(crate) previous: u32,
@@ -38,7 +39,7 @@ pub(crate) struct Rewrite<'a> {
 }
 
 impl Rewrite<'_> {
-    /// Makes the new segment; says also what the digest of its last block is. On a full disk it may be made out of the
+    /// Makes the new segment; also returns the digest of its last block. On a full disk it may be made from the
     /// reserve.
     pub(crate) fn run(&self, pool: SpacePool) -> Result<(Arc<Segment>, u32)> {
         let name = file_name(self.id, self.start);
@@ -54,11 +55,11 @@ impl Rewrite<'_> {
             id: self.id,
             salt: self.salt,
             first_lsn: self.start,
-            // Room for the copy and no more: an open is not to wait until a whole segment is filled.
+            // Space for the copy and no more: an open should not wait until a whole segment is filled.
             capacity: need,
             block_align: self.from.generation.block_align,
             recycled: false,
-            // It gets its name with a header, by which it is known.
+            // It gets its name together with a header that identifies it.
             before: None,
         };
         let file = match pool {
@@ -71,7 +72,7 @@ impl Rewrite<'_> {
         let digest = match self.fill(&*file, &generation, &path) {
             Ok(digest) => digest,
             Err(e) => {
-                // Best effort: what stays is removed by the next open.
+                // Best effort: the next open removes what remains.
                 drop(self.disk.remove(&temporary));
                 return Err(e);
             }
@@ -85,7 +86,7 @@ impl Rewrite<'_> {
 
     fn fill(&self, file: &dyn File, generation: &Generation, path: &Path) -> Result<u32> {
         let io = |op| move |e| Error::io(op, path, e);
-        // The reserve is longer; and it may be too short.
+        // The reserve may be longer, or too short.
         file.set_len(generation.file_len()).map_err(io("truncate"))?;
         file.allocate(generation.file_len()).map_err(io("allocate"))?;
         let (identity, mut previous, mut at) = (generation.identity(), self.previous, self.start);
@@ -109,7 +110,7 @@ impl Rewrite<'_> {
         Ok(previous)
     }
 
-    /// The block at `at`, verified once more: it is read a second time.
+    /// The block at `at`, read and verified a second time.
     fn block(&self, at: Lsn) -> Result<(Vec<u8>, BlockHeader)> {
         let io = |e| Error::io("read", &self.from.path, e);
         let header = self.from.read_block_header(at, self.end)?;
@@ -123,7 +124,7 @@ impl Rewrite<'_> {
     }
 }
 
-/// Binds a block to another generation; says its new digest.
+/// Binds a block to another generation; returns its new digest.
 fn move_block(
     bytes: &mut [u8],
     mut header: BlockHeader,
@@ -134,7 +135,7 @@ fn move_block(
     header.previous = previous;
     let encoded = header.encode(new);
     let body_end = BLOCK_HEADER + header.body_len as usize;
-    // `check_block` has found all of it there.
+    // `check_block` verified that all of it is there.
     let (block, _) = bytes.split_at_mut(body_end);
     let (start, body) = block.split_at_mut(BLOCK_HEADER);
     let records = reseal(body, header.lsn.plus(BLOCK_HEADER as u64), |lsn| old.seal(lsn) ^ new.seal(lsn));

@@ -1,4 +1,4 @@
-//! Reading a segment block by block until something does not verify, and looking for evidence behind that.
+//! Scans a segment block by block until something does not verify, then looks for evidence after that.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,39 +13,40 @@ use crate::segment::{
 };
 use crate::size::in_memory;
 
-/// What lies where the scan stopped.
+/// What was found where the scan stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The given end was reached, or the file's.
+    /// The given end, or the end of the file.
     End,
-    /// Bytes that were never written in this generation.
+    /// Bytes never written in this generation.
     Unwritten,
-    /// Something that does not verify; counted from the stop.
+    /// Something that does not verify; the position is relative to the stop.
     Torn(BlockDamage),
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug)]
 pub(crate) struct Scan {
-    /// The address behind the last block that verifies, and so X of the verdict table.
+    /// The address after the last valid block: X of the verdict table.
     pub(crate) end: Lsn,
     pub(crate) stop: Stop,
-    /// The address behind what was written at and beyond the stop, as far as can be told.
+    /// The end of what was written at and after the stop, as far as can be determined.
     pub(crate) written: Lsn,
-    /// The digest of the last block that verifies.
+    /// The digest of the last valid block.
     pub(crate) digest: u32,
     pub(crate) blocks: u64,
     pub(crate) records: u64,
-    /// The best evidence that this segment's blocks hold.
+    /// The best evidence in this segment's blocks.
     pub(crate) witness: Option<Witness>,
     /// The last block is a marker block.
     pub(crate) ends_with_marker: bool,
-    /// The blocks that no later block in the scan proves: address and the digest of the block before each.
+    /// The blocks that no later block in the scan proves: each with its address and the digest of the block before
+    /// it.
     pub(crate) unproven: VecDeque<(Lsn, u32)>,
 }
 
-/// Scans a segment from its first block to `end`, or to where nothing verifies. What lies behind that is looked at with
-/// as many cores as it may.
+/// Scans a segment from its first block to `end`, or to where nothing verifies. What follows is searched with all
+/// allowed cores.
 pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>, cores: Cores) -> Result<Scan> {
     let io = |e| Error::io("read", &segment.path, e);
     let file_end = segment.file.len().map_err(io)?;
@@ -86,7 +87,7 @@ pub(crate) fn scan(segment: &Segment, previous: u32, end: Option<Lsn>, cores: Co
 }
 
 impl Scan {
-    /// What looks as if it had never been written was written.
+    /// What looked unwritten was written after all.
     fn tear(&mut self, written: Lsn, reason: CorruptionReason) {
         self.stop = Stop::Torn(BlockDamage { at: 0, reason });
         self.written = self.written.max(written);
@@ -102,7 +103,7 @@ impl Scan {
         self.ends_with_marker = header.kind == BlockKind::Marker;
     }
 
-    /// Takes the evidence of a block that verifies.
+    /// Takes the evidence of a valid block.
     fn testify(&mut self, header: &BlockHeader) {
         if self.witness.is_none_or(|w| w.durable < header.durable) {
             self.witness =
@@ -127,7 +128,7 @@ fn next_block(window: &mut Window<'_>, segment: &Segment, at: Lsn, previous: u32
     let header = match BlockHeader::decode(head, &segment.identity, at) {
         Ok(header) => header,
         Err(Invalid::Unwritten) => return Ok(Err(Stop::Unwritten)),
-        // In a recycled file, an earlier generation's bytes lie where nothing was written yet; they cannot be told from damage.
+        // In a recycled file, unwritten places hold bytes of an earlier generation, which cannot be told from damage.
         Err(_) if segment.generation.recycled => return Ok(Err(Stop::Unwritten)),
         Err(_) => return torn(0, CorruptionReason::BlockHeader),
     };
@@ -145,11 +146,11 @@ fn next_block(window: &mut Window<'_>, segment: &Segment, at: Lsn, previous: u32
     })
 }
 
-/// Looks at everything behind the stop: for blocks and a footer that testify, and for how far something was written.
+/// Searches everything after the stop for blocks and a footer that are evidence, and for the end of what was written.
 fn look_beyond(scan: &mut Scan, segment: &Segment, cores: Cores) -> Result<()> {
     let align = segment.generation.block_align;
     let mut written = None;
-    // The block at the stop itself may have a header that verifies: it testifies too, and says how long it is.
+    // The block at the stop itself may have a valid header: it is evidence too, and gives its length.
     for (sightings, last) in
         cores.map(&stretches(segment, scan.end, cores), |lsns| seen_within(segment, lsns))?
     {
@@ -180,7 +181,7 @@ fn look_beyond(scan: &mut Scan, segment: &Segment, cores: Cores) -> Result<()> {
     Ok(())
 }
 
-/// Parts of what lies behind `at`: one for each core, unless there is little to be looked at.
+/// Divides what follows `at` into one part for each core, unless there is little to search.
 fn stretches(segment: &Segment, at: Lsn, cores: Cores) -> Vec<Range<Lsn>> {
     const LEAST: u64 = 2 << 20;
     let room = room_behind(&segment.generation, at);
@@ -202,8 +203,8 @@ fn seen_within(segment: &Segment, lsns: &Range<Lsn>) -> Result<Seen> {
     Ok((sightings, last))
 }
 
-/// Where the records end that lie behind `at`, which no block header leads to. In a recycled file a damaged block header
-/// looks like what an earlier generation left, but the records behind it are of this generation. A bounded look.
+/// The end of the records after `at` that no block header leads to. In a recycled file a damaged block header looks
+/// like a remnant of an earlier generation, but the records after it are of this one. A bounded search.
 fn records_behind(at: Lsn, segment: &Segment) -> Result<Option<Lsn>> {
     const MOST: usize = 256 << 10;
     let io = |e| Error::io("read", &segment.path, e);
@@ -223,7 +224,7 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
     use std::sync::Arc;
 
-    /// A segment of 16 MiB, so full that each stretch of it has blocks, and where those begin.
+    /// A segment of 16 MiB, full enough that each stretch has blocks, and where those begin.
     fn written(dir: &tempfile::TempDir) -> Vec<Lsn> {
         let options = Options::new().segment_size(16 << 20).tail_policy(TailPolicy::Truncate);
         let log: Wal = options.open(dir.path()).unwrap();

@@ -1,4 +1,4 @@
-//! Reading what must be read of every segment, and deciding about the newest one's tail. Nothing is changed here.
+//! Reads what must be read of every segment and decides about the tail of the newest one. Nothing is changed here.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use crate::report::{Cut, Recovery};
 use crate::segment::{Segment, Tip, find_streams, load_footer};
 use crate::size::at_most;
 
-/// What reading the log showed. Nothing has been changed yet.
+/// What reading the log revealed. Nothing has been changed yet.
 pub(crate) struct Survey {
     pub(super) tip: Tip,
     pub(super) tail: Option<Tail>,
-    /// The newest file, when nothing of it is proven and nothing of it can be used.
+    /// The newest file, if nothing in it is proven or usable.
     pub(super) dropped: Option<String>,
     cuts: Vec<Cut>,
     clean: bool,
@@ -32,14 +32,14 @@ pub(crate) struct Survey {
     newest: Option<(u64, u64)>,
 }
 
-/// The newest segment: where it ends, and what of it must be written again.
+/// The newest segment: its end, and what must be rewritten.
 pub(super) struct Tail {
     pub(super) segment: Arc<Segment>,
     pub(super) end: Lsn,
-    /// The first block that is not proven durable, and the digest of the one before it.
+    /// The first block that is not proven durable, and the digest of the preceding block.
     pub(super) unproven: Option<(Lsn, u32)>,
-    /// What the segment's own header says comes before it, when that header is not proven durable either: then what is
-    /// written again takes the segment's place.
+    /// What the segment's own header names as its predecessor, if that header is not proven durable either: then the
+    /// rewritten segment replaces it.
     pub(super) replaces: Option<SegmentHeader>,
 }
 
@@ -65,7 +65,7 @@ impl Survey {
         self.newest = Some((scan.blocks, scan.records));
     }
 
-    /// Says where the log ends, and what of its newest segment must be written again.
+    /// Determines where the log ends and what of its newest segment must be rewritten.
     fn settle_end(
         &mut self,
         newest: &Member,
@@ -92,7 +92,7 @@ impl Survey {
             Some(p) => Tip { segment: Some(p.id), end: p.end, digest: p.digest },
             None => Tip { segment: None, end: newest.segment.first_lsn(), digest: 0 },
         };
-        // Rotation leaves addresses out between two segments, and none of them was ever durable.
+        // Rotation skips addresses between two segments; none of them was ever durable.
         let (end, durable) = (self.tip.end, witness.durable);
         let proof = if end < durable { Proof::Below } else { Proof::Beyond };
         let facts =
@@ -113,12 +113,12 @@ impl Survey {
         self.newest
     }
 
-    /// Whether the log was closed, and not killed.
+    /// Whether the log was closed cleanly.
     pub(crate) fn was_closed(&self) -> bool {
         self.clean
     }
 
-    /// What has to be cut off.
+    /// The pieces to cut off.
     pub(crate) fn into_cuts(self) -> Vec<Cut> {
         self.cuts
     }
@@ -133,24 +133,24 @@ impl Survey {
         let mut bytes = 0;
         for member in &catalog.members {
             let end = member.segment.end().unwrap_or(self.tip.end);
-            // A newest segment that was dropped begins behind the end.
+            // A dropped newest segment begins after the end.
             bytes += end.distance_from(member.segment.first_lsn()).unwrap_or(0);
         }
         report.bytes = bytes;
     }
 }
 
-/// How a log is looked at.
+/// How to look at a log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     pub(crate) policy: TailPolicy,
     pub(crate) mmap: bool,
     pub(crate) cores: Cores,
-    /// The ended segments were read already, and those with a footer have it.
+    /// The ended segments were already read, and those with a footer have it.
     pub(crate) newest_only: bool,
 }
 
-/// Reads what must be read of every segment and decides about the newest one's tail. Changes nothing on the disk.
+/// Reads what must be read of every segment and decides about the tail of the newest one. Changes nothing on disk.
 pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<Survey> {
     let mut survey = Survey::nothing();
     let Some((newest, earlier)) = catalog.members.split_last() else {
@@ -170,7 +170,7 @@ pub(crate) fn survey(catalog: &Catalog, sb: &Superblock, look: Look) -> Result<S
     judge(newest, &scan, witness, look.policy, &mut survey)?;
     check_strays(catalog, scan.end, witness.durable, look.policy, &mut survey)?;
     survey.count_newest(&scan);
-    // Closing moves the superblock's durable LSN to the end of the log; nothing else moves it that far.
+    // Only a close moves the superblock's durable LSN to the end of the log.
     survey.clean = survey.cuts.is_empty() && sb.durable == scan.end;
     survey.settle_end(newest, before, &scan, witness)?;
     Ok(survey)
@@ -191,7 +191,7 @@ fn of_superblock(sb: &Superblock) -> Witness {
     Witness { source: WitnessSource::Superblock, durable: sb.durable }
 }
 
-/// The highest evidence of what was durable, and so D of the verdict table.
+/// The strongest evidence of durability: D of the verdict table.
 fn best_witness(newest: &Member, before: Option<&Member>, scan: &Scan, sb: &Superblock) -> Witness {
     let mut best = Witness { source: WitnessSource::Successor, durable: newest.header.durable };
     let others = [Some(of_superblock(sb)), scan.witness, first_block(newest, before, sb)];
@@ -203,15 +203,16 @@ fn best_witness(newest: &Member, before: Option<&Member>, scan: &Scan, sb: &Supe
     or_fault!(best, Witness => Witness { durable: Lsn::ZERO, ..best })
 }
 
-/// A footer is written only once a successor is durable: there was one.
+/// A footer is written only when a successor is durable, so there was one.
 fn successor_missing(segment: &Segment, end: Lsn) -> Result<()> {
     let witness = Witness { source: WitnessSource::Footer, durable: end };
     decide(Facts::of_files(Found::Missing))
         .refuse(|| segment.damage(end, end, CorruptionReason::MissingSegment).witnessed(Some(witness)))
 }
 
-/// That a segment's first block was durable: when the superblock names the segment as one that has such a block, or when the
-/// segment before it got its footer, which comes after; a file that is cut to its length is on the way to it.
+/// Evidence that a segment's first block was durable: the superblock names the segment as having one, or the
+/// preceding segment got its footer, which happens later. A file truncated to its final length is about to get its
+/// footer.
 fn first_block(member: &Member, before: Option<&Member>, sb: &Superblock) -> Option<Witness> {
     let durable = member.segment.first_lsn().plus(1);
     let source = if sb.newest == Some(member.segment.id()) {
@@ -224,13 +225,13 @@ fn first_block(member: &Member, before: Option<&Member>, sb: &Superblock) -> Opt
     Some(Witness { source, durable })
 }
 
-/// Whether a segment has a footer, or was about to get one: before that a file keeps its full length.
+/// Whether a segment has a footer or was about to get one: before that, a file keeps its full length.
 fn was_sealed(segment: &Segment) -> bool {
     segment.footer().is_some() || segment.file_bytes() < segment.offset(segment.limit())
 }
 
-/// A segment that its successor says is empty had no durable block. Should that successor be left out, this one is the
-/// newest, and the evidence would count against it then.
+/// A segment that its successor says is empty had no durable block. If that successor were left out, this one would
+/// be the newest, and the evidence would count against it.
 fn check_empty(catalog: &Catalog, sb: &Superblock) -> Result<()> {
     let mut before = None;
     for (member, end) in catalog.sealed() {
@@ -246,16 +247,16 @@ fn check_empty(catalog: &Catalog, sb: &Superblock) -> Result<()> {
     Ok(())
 }
 
-/// Whether the newest segment's header page is on the device. It goes out with the first block, so it is when that block is
-/// proven. And when it is all that is left of a longer log: what came before was released, and a log that forgot where it
-/// stood would begin again at 0.
+/// Whether the newest segment's header page is on the device. It is written with the first block, so it is durable if
+/// that block is proven. The same holds if it is all that remains of a longer log: what came before was released, and
+/// a log that forgot its position would begin again at 0.
 fn header_is_proven(newest: &Member, before: Option<&Member>, durable: Lsn) -> bool {
     let first = newest.segment.first_lsn();
     durable > first || (before.is_none() && first > Lsn::ZERO)
 }
 
-/// Where the log ends, and the digest there. A marker block at the very end that nothing proves holds nothing: rather than write
-/// it again, the log ends before it.
+/// Where the log ends, and the digest there. A marker block at the very end that nothing proves contains nothing:
+/// instead of rewriting it, the log ends before it.
 fn drop_unproven_marker(scan: &Scan, proven: Lsn) -> (Lsn, u32) {
     match scan.unproven.back() {
         Some((lsn, previous)) if scan.ends_with_marker && *lsn >= proven => (*lsn, *previous),
@@ -263,7 +264,7 @@ fn drop_unproven_marker(scan: &Scan, proven: Lsn) -> (Lsn, u32) {
     }
 }
 
-/// Sealed segments: by their footers, the others whole.
+/// Reads sealed segments by their footers, the others in full.
 fn read_sealed(catalog: &Catalog, look: Look, survey: &mut Survey) -> Result<()> {
     let mut without = Vec::new();
     for (member, end) in catalog.sealed() {
@@ -273,7 +274,7 @@ fn read_sealed(catalog: &Catalog, look: Look, survey: &mut Survey) -> Result<()>
                 survey.records += footer.footer.records;
                 member.segment.set_footer(footer);
             }
-            // Both verify, and they contradict each other about the segment's last block.
+            // Both verify, but they contradict each other about the segment's last block.
             Some(_) => {
                 let contradiction = member.segment.damage(end.end, end.end, CorruptionReason::Footer);
                 decide(Facts::of_sealed(Found::Torn)).refuse(|| contradiction)?;
@@ -289,7 +290,7 @@ fn read_sealed(catalog: &Catalog, look: Look, survey: &mut Survey) -> Result<()>
     Ok(())
 }
 
-/// Everything in a segment that a successor ends must verify, up to that end and to the digest it keeps.
+/// Everything in a segment that a successor ends must verify, up to that end and to the digest in the successor.
 pub(crate) fn scan_sealed(member: &Member, end: &Predecessor) -> Result<(u64, u64)> {
     let segment = &member.segment;
     let scan = scan(segment, member.header.previous_digest(), Some(end.end), Cores::ONE)?;
@@ -362,10 +363,10 @@ fn damaged(
     Ok(corruption)
 }
 
-/// The streams that record headers between two addresses name; a bounded look.
+/// The streams named by record headers between two addresses; a bounded search.
 pub(super) fn streams(segment: &Segment, from: Lsn, to: Lsn) -> Result<Vec<crate::lsn::StreamRange>> {
     const MOST: usize = 16 << 20;
-    // What is proven may lie before what is damaged: then there is nothing between.
+    // What is proven may lie before what is damaged: then there is nothing in between.
     let len = at_most(MOST, to.distance_from(from).unwrap_or(0));
     let file_len = segment.file.len().map_err(|e| Error::io("stat", &segment.path, e))?;
     let mut bytes = vec![0; at_most(len, file_len.saturating_sub(segment.offset(from)))];
@@ -375,7 +376,7 @@ pub(super) fn streams(segment: &Segment, from: Lsn, to: Lsn) -> Result<Vec<crate
     Ok(find_streams(&bytes, &segment.identity, from))
 }
 
-/// A file without a valid header that holds blocks: torn off with the crash, or damaged below what is proven.
+/// A file without a valid header that holds blocks: torn by the crash, or damaged below what is proven.
 fn check_strays(
     catalog: &Catalog,
     end: Lsn,

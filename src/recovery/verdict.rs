@@ -1,17 +1,17 @@
-//! What is to be done about the first position that does not verify: a table.
+//! The verdict about the first position that does not verify: a table.
 //!
-//! *X* is that position. *D* is the highest LSN that any surviving evidence proves durable: a later block, a footer, a
-//! successor's header, the superblock. A read that fails with an I/O error never gets here: it is that error, not the
-//! end of the log. Neither does a file of a newer version, or of another log.
+//! *X* is that position. *D* is the highest LSN that any surviving evidence proves durable: a later block, a footer,
+//! a successor's header, the superblock. A read that fails with an I/O error never gets here: the result is that
+//! error, not the end of the log. The same holds for a file of a newer version or of another log.
 //!
-//! Recovery asks here what a finding means, and says where it is: `catalog` about files that are missing or that
-//! contradict each other, `survey` about what is in them.
+//! Recovery asks here what a finding means and adds where it is: `catalog` for files that are missing or contradict
+//! each other, `survey` for their contents.
 
 use crate::error::{Corruption, Result};
 use crate::lsn::Lsn;
 use crate::options::TailPolicy;
 
-/// Where X lies.
+/// The segment that X lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In a segment that a successor ends, before that end.
@@ -20,7 +20,7 @@ pub(crate) enum Place {
     Newest,
 }
 
-/// How X lies to D.
+/// X relative to D.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// X is below D.
@@ -29,22 +29,23 @@ pub(crate) enum Proof {
     Beyond,
 }
 
-/// What is found at X.
+/// What was found at X.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Bytes that were never written in this generation of the file.
+    /// Bytes never written in this generation of the file.
     Unwritten,
-    /// Something that was written and is not whole.
+    /// Something that was written and is incomplete.
     Torn,
-    /// A segment that the chain or the superblock promises is not there.
+    /// A segment promised by the chain or the superblock is missing.
     Missing,
     /// A segment claims addresses that another one has.
     Overlap,
-    /// The file is shorter than it was before it had a block: no crash shortens a file.
+    /// The file is shorter than before it had a block: no crash shortens a file.
     Short,
 }
 
-/// What is known about X. What is not known, or cannot matter, is left out: only rows that ask for nothing else fit then.
+/// What is known about X. Facts that are unknown or irrelevant are left out; then only rows match that do not ask for
+/// them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) place: Option<Place>,
@@ -54,24 +55,24 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// A contradiction between files, whatever lies in them.
+    /// A contradiction between files, whatever they contain.
     pub(crate) const fn of_files(found: Found) -> Self {
         Facts { place: None, proof: None, found, policy: None }
     }
 
-    /// What is found in a segment that a successor ends, below that end.
+    /// Something found in a segment that a successor ends, below that end.
     pub(crate) const fn of_sealed(found: Found) -> Self {
         Facts { place: Some(Place::Sealed), proof: Some(Proof::Below), found, policy: None }
     }
 
-    /// What is found at X in the newest segment.
+    /// Something found at X in the newest segment.
     pub(crate) fn of_newest(x: Lsn, proven: Lsn, found: Found, policy: TailPolicy) -> Self {
         let proof = if x < proven { Proof::Below } else { Proof::Beyond };
         Facts { place: Some(Place::Newest), proof: Some(proof), found, policy: Some(policy) }
     }
 }
 
-/// What is done.
+/// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The log ends here, as it should.
@@ -80,7 +81,7 @@ pub(crate) enum Verdict {
     Cut,
     /// Corruption: refuse and change nothing.
     Refuse,
-    /// Nothing decides, and the policy is not to guess: refuse and change nothing.
+    /// The evidence does not decide, and the policy is not to guess: refuse and change nothing.
     RefuseUnproven,
 }
 
@@ -104,7 +105,7 @@ struct Row {
 
 const ANY: Row = Row { place: None, proof: None, found: None, policy: None, verdict: Verdict::Refuse };
 
-/// The first row that fits decides; where none fits, the log is refused.
+/// The first matching row decides; if none matches, the log is refused.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     Row { found: Some(Found::Missing), verdict: Verdict::Refuse, ..ANY },
@@ -117,7 +118,7 @@ const TABLE: &[Row] = &[
     Row { place: Some(Place::Newest), proof: Some(Proof::Beyond), found: Some(Found::Torn), policy: Some(TailPolicy::Refuse), verdict: Verdict::RefuseUnproven },
 ];
 
-/// Looks the verdict up.
+/// Looks up the verdict.
 pub(crate) fn decide(facts: Facts) -> Verdict {
     fn fits<T: PartialEq>(row: Option<T>, fact: Option<T>) -> bool {
         row.is_none() || row == fact
@@ -139,7 +140,7 @@ mod tests {
 
     const FOUND: [Found; 5] = [Found::Unwritten, Found::Torn, Found::Missing, Found::Overlap, Found::Short];
 
-    /// Every combination, against the design's sentences written down one by one.
+    /// Every combination, compared with the rules of the design, written down one by one.
     #[test]
     fn all_combinations() {
         let mut seen = 0;
@@ -157,7 +158,7 @@ mod tests {
                             // X below D.
                             Verdict::Refuse
                         } else if place.is_none() || proof.is_none() {
-                            // Of what is not known to be an unproven tail nothing is given up.
+                            // Nothing is given up that is not known to be an unproven tail.
                             Verdict::Refuse
                         } else if found == Found::Unwritten {
                             // Everything verifies, then unwritten or stale bytes.
@@ -180,7 +181,7 @@ mod tests {
         assert_eq!(seen, 135);
     }
 
-    /// No row is there for nothing: for each there is something that recovery asks about which it is the first to fit.
+    /// Every row is needed: for each one there is a question of recovery for which it is the first to match.
     #[test]
     fn every_row_is_reached() {
         let mut asked = FOUND.map(Facts::of_files).to_vec();

@@ -1,4 +1,4 @@
-//! What a cut gives up, as far as what is given up can still be read.
+//! What a cut gives up, as far as it can still be read.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,22 +15,22 @@ use crate::segment::{Segment, SegmentReader, last_block_end};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Loss {
-    /// From the first damage to the highest address that something was written at.
+    /// From the first damage to the highest address that was written.
     pub lsns: Range<Lsn>,
-    /// Records in it whose headers verify. There may have been more.
+    /// Records in it with valid headers. There may have been more.
     pub records: u64,
-    /// The bytes of their payloads.
+    /// Total size of their payloads in bytes.
     pub bytes: u64,
-    /// The streams that they belong to, with the lowest and the highest sequence number, ascending.
+    /// Their streams, ascending, with the lowest and the highest sequence number.
     pub streams: Vec<StreamRange>,
-    /// The stretches in which nothing verifies.
+    /// The ranges in which nothing verifies.
     pub damage: Vec<Corruption>,
-    /// Files of which nothing can be read, not even whose they are.
+    /// Files of which nothing can be read, not even which log they belong to.
     pub unreadable: Vec<String>,
 }
 
 impl Loss {
-    /// What lies in `last` behind its end, and in `beyond`.
+    /// The contents of `last` after its end, and of `beyond`.
     pub(super) fn behind(last: &KeptSegment, beyond: &[Beyond], sb: &Superblock) -> Result<Loss> {
         let mut tally = Tally {
             from: last.end,

@@ -1,4 +1,4 @@
-//! Repairing a damaged log: only what was chosen, only after what it changes was copied, and with a way back.
+//! Repairs a damaged log: only as requested, only after copying what will change, and with an undo.
 //!
 //! ```text
 //!  Plan::of ──> what would be lost; nothing is changed
@@ -7,19 +7,19 @@
 //!           \____ the log as it was, and refused ____/ \______ refused, or the new log; undo gives back the old ______/
 //! ```
 //!
-//! An open refuses a log of which something is damaged that was durable, because nobody but its owner can know what the
-//! loss means. Without a replica or a backup, this is the way to continue with what is left:
+//! An open refuses a log in which something durable is damaged, because only its owner can know what the loss means.
+//! Without a replica or a backup, this is how to continue with what is left:
 //!
-//! * [`Choice::Cut`] gives up everything from the first damage on. What is whole before it stays, with its addresses. The
-//!   last segment that stays is written again into a new file, up to the damage, so that nothing of what lies behind can
-//!   come back to life: neither as blocks nor as evidence that something is missing.
-//! * [`Choice::RebuildFooters`] takes away footers whose summary is damaged. The next open reads those segments whole, and
-//!   writes new ones. No record is lost.
-//! * [`Choice::RebuildSuperblock`] makes a superblock of what the segments say, when the file is gone or both of its slots are
-//!   damaged. No record is lost that is there.
+//! * [`Choice::Cut`] gives up everything from the first damage on. What is intact before it stays, with its
+//!   addresses. The last segment that stays is rewritten into a new file up to the damage, so that nothing after the
+//!   damage can come back, neither as blocks nor as evidence that something is missing.
+//! * [`Choice::RebuildFooters`] removes footers with a damaged summary. The next open reads those segments in full
+//!   and writes new ones. No record is lost.
+//! * [`Choice::RebuildSuperblock`] rebuilds the superblock from the segments if the file is gone or both of its slots
+//!   are damaged. No existing record is lost.
 //!
-//! **A Raft replica that lost entries it had acknowledged must not go on as the same node**: it may have voted, or counted
-//! towards a majority, with what is gone. Remove it from its groups and add it again under another id.
+//! **A Raft replica that lost acknowledged entries must not continue as the same node**: it may have voted with them,
+//! or counted towards a majority. Remove it from its groups and add it again under another id.
 
 mod loss;
 mod offline;
@@ -48,43 +48,43 @@ pub use undo::{Undone, undo};
 use undo_dir::copy_to_undo_dir;
 pub use undo_dir::{Layer, UNDO_DIR_PREFIX};
 
-/// What is to be done about the damage.
+/// How to repair the damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// Give up everything from the first damage on. Damaged footers before it are taken away too.
+    /// Give up everything from the first damage on. Damaged footers before it are removed too.
     Cut,
-    /// Take away damaged footers, so that they are written anew; nothing else.
+    /// Remove damaged footers so that they are rewritten; nothing else.
     RebuildFooters,
-    /// Make the superblock anew of what the segments say; nothing else. [`Plan::superblock`] is what it would say. Segments that
-    /// the log had released, and not removed yet, come back with it.
+    /// Rebuild the superblock from the segments; nothing else. [`Plan::superblock`] shows the result. Segments that
+    /// the log had released but not yet removed come back.
     RebuildSuperblock {
-        /// Whom the directory is pinned to ([`Options::owner`](crate::Options::owner); of a Raft log, the node id). No segment
-        /// says it: without it the log belongs to nobody, until it is opened with an owner.
+        /// The owner to pin the directory to ([`Options::owner`](crate::Options::owner); in a Raft log, the node id).
+        /// The segments do not record it: without it the log has no owner until it is opened with one.
         owner: Option<u64>,
-        /// The segment that the log begins with, where the segments do not tell. All older ones are given up.
+        /// The first segment of the log, if the segments do not determine it. All older ones are given up.
         oldest: Option<SegmentId>,
     },
 }
 
-/// A superblock as it would be written.
+/// The superblock that would be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewSuperblock {
     /// The log's identity.
     pub uuid: LogUuid,
-    /// The segment that the log begins with.
+    /// The first segment of the log.
     pub oldest: SegmentId,
-    /// The segment before that one, if there was one: it was released or it is lost, and nobody can tell which.
+    /// The segment before that one, if there was one. Whether it was released or lost is unknown.
     pub before: Option<SegmentId>,
     /// The newest segment that has a durable block.
     pub newest: Option<SegmentId>,
     /// Everything below is durable.
     pub durable: Lsn,
-    /// Whom the directory is pinned to.
+    /// The owner that the directory is pinned to.
     pub owner: Option<u64>,
 }
 
-/// What a repair would do. Making one changes nothing.
+/// What a repair would do. Making a plan changes nothing.
 #[derive(Debug)]
 pub struct Plan {
     disk: Arc<dyn Disk>,
@@ -100,12 +100,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Looks at the log in `disk` and says what the repair would do. Takes no lock and changes nothing.
+    /// Examines the log in `disk` and plans the repair. Takes no lock and changes nothing.
     ///
     /// # Errors
-    /// [`Error::Repair`] when nothing would be left, or when the segments do not tell what a superblock has to say;
-    /// [`Error::Corruption`] when the superblock is gone or damaged and the choice is another; [`Error::Io`] when something cannot be read: copy the directory to a device that can be
-    /// read, and repair the copy. [`Error::UnsupportedVersion`], [`Error::Foreign`].
+    /// [`Error::Repair`] when nothing would be left, or when the segments do not reveal enough for a superblock;
+    /// [`Error::Corruption`] when the superblock is missing or damaged and the choice is a different one;
+    /// [`Error::Io`] when something cannot be read: copy the directory to a healthy device and repair the copy.
+    /// [`Error::UnsupportedVersion`], [`Error::Foreign`].
     pub fn of(disk: &Arc<dyn Disk>, choice: Choice) -> Result<Plan> {
         let found = SuperblockFile::read(disk);
         let (superblock, rebuilt) = match (choice, found) {
@@ -146,8 +147,9 @@ impl Plan {
         })
     }
 
-    /// Copies also files of this directory in the log's, which the layer above keeps there and may remove once the log has
-    /// lost what refers to them: those whose names end so, or so with `.tmp` behind it. All others in it are left alone.
+    /// Also copies files in this subdirectory of the log's directory. A higher layer keeps them there and may remove
+    /// them once the log has lost the references to them. Only names with this ending are copied, or with this ending
+    /// followed by `.tmp`; other files are left alone.
     #[must_use]
     pub fn with_directory(mut self, name: impl Into<String>, ending: impl Into<String>) -> Self {
         self.directories.push(Layer { directory: name.into(), ending: ending.into() });
@@ -160,7 +162,7 @@ impl Plan {
         self.rebuilt.is_none() && self.loss.is_none() && self.footers().next().is_none()
     }
 
-    /// The superblock that would be written; `None` when none would be.
+    /// The superblock that would be written, if any.
     #[must_use]
     pub fn superblock(&self) -> Option<NewSuperblock> {
         let rebuilt = self.rebuilt.as_ref()?;
@@ -168,7 +170,7 @@ impl Plan {
         Some(NewSuperblock { uuid, oldest, before: rebuilt.before, newest, durable, owner })
     }
 
-    /// What would not verify under the new superblock: choices of what to do about that come after it.
+    /// What would not verify under the new superblock; it needs a further repair.
     #[must_use]
     pub fn problems_left(&self) -> &[Corruption] {
         &self.problems_left
@@ -180,33 +182,33 @@ impl Plan {
         &self.problems
     }
 
-    /// What would be given up; `None` when no record is.
+    /// What would be given up; `None` if no record would be.
     #[must_use]
     pub fn loss(&self) -> Option<&Loss> {
         self.loss.as_ref()
     }
 
-    /// Whether an open takes the log as it is: then only reading what is damaged fails, and a cut gives up more than
-    /// that.
+    /// Whether an open accepts the log as it is. Then only reads of the damaged parts fail, and a cut would give up
+    /// more than that.
     #[must_use]
     pub fn opens_as_it_is(&self) -> bool {
         self.accepted
     }
 
-    /// The log as it would be. What it shows can be read now.
+    /// The log as it would be after the repair, ready to be read.
     #[must_use]
     pub fn remaining(&self) -> LogView {
         let segment = |k: &KeptSegment| (Arc::clone(&k.member.segment), k.end);
         LogView::of(&self.disk, &self.superblock, self.prefix.kept.iter().map(segment).collect())
     }
 
-    /// The files whose footer would be taken away.
+    /// The files whose footer would be removed.
     #[must_use]
     pub fn footers_to_rebuild(&self) -> Vec<String> {
         self.footers().map(|k| k.member.segment.name.clone()).collect()
     }
 
-    /// The files that would be no longer part of the log; one of them is written again, up to the damage.
+    /// The files that would no longer be part of the log; one of them would be rewritten up to the damage.
     #[must_use]
     pub fn files_to_remove(&self) -> Vec<String> {
         match (&self.loss, self.prefix.kept.last()) {
@@ -218,13 +220,13 @@ impl Plan {
         }
     }
 
-    /// Does it: copies into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in the log's, and then changes
-    /// the log.
+    /// Performs the repair: copies files into `undo_dir`, which must be empty, or into a new directory `repair-<n>`
+    /// in the log's directory, then changes the log.
     ///
     /// # Errors
-    /// [`Error::Locked`] beside a writer; [`Error::Repair`] when the log has changed since, or `undo_dir` is in use: nothing
-    /// was changed then. [`Error::Io`]: until the copies are complete, nothing was changed; afterwards [`undo`] gives back
-    /// what was there.
+    /// [`Error::Locked`] beside a writer; [`Error::Repair`] when the log has changed since the plan was made, or
+    /// `undo_dir` is in use: nothing was changed. [`Error::Io`]: nothing was changed if the copies were not complete
+    /// yet; otherwise [`undo`] restores the earlier state.
     pub fn apply(&self, undo_dir: Option<&Arc<dyn Disk>>) -> Result<Repaired> {
         let lock = take_lock(&self.disk)?;
         let again = Plan { directories: self.directories.clone(), ..Plan::of(&self.disk, self.choice)? };
@@ -243,7 +245,7 @@ impl Plan {
         Ok(done)
     }
 
-    /// What decides about what a repair does.
+    /// Everything that determines what a repair does.
     fn key(&self) -> (Superblock, Option<Lsn>, Vec<String>, Vec<String>) {
         (self.superblock, self.prefix.end(), self.files_to_remove(), self.footers_to_rebuild())
     }
@@ -251,13 +253,13 @@ impl Plan {
     /// The segments that stay as they are, with a damaged footer.
     fn footers(&self) -> impl Iterator<Item = &KeptSegment> {
         let wanted = !matches!(self.choice, Choice::RebuildSuperblock { .. });
-        // The last one is written again without a footer.
+        // The last one is rewritten without a footer.
         let rewritten = self.loss.as_ref().and(self.prefix.kept.len().checked_sub(1));
         let kept = self.prefix.kept.iter().enumerate().filter(move |(n, _)| Some(*n) != rewritten);
         kept.map(|(_, k)| k).filter(move |k| wanted && k.footing == Footing::Damaged)
     }
 
-    /// The files that the log never writes to again: they may be released, that is all.
+    /// The files that the log never writes to again; at most they are released.
     fn untouched(&self) -> Vec<&str> {
         let ended = self.prefix.kept.split_last().map_or(&[][..], |(_, ended)| ended);
         let good = ended.iter().filter(|k| k.footing == Footing::Good);
@@ -268,10 +270,10 @@ impl Plan {
         copy_to_undo_dir(&self.disk, undo_dir, self.superblock.uuid, &self.untouched(), &self.directories)
     }
 
-    /// From here on the log is changed. Says which file the last segment was written into.
+    /// Changes the log. Returns the file that the last segment was rewritten into.
     fn change(&self) -> Result<Option<String>> {
         let disk = &self.disk;
-        // What follows relies on names that an earlier run may have left in the cache only.
+        // The following steps depend on names that an earlier run may have left in the cache only.
         sync_names(&**disk)?;
         for kept in self.footers() {
             let segment = &kept.member.segment;
@@ -280,7 +282,7 @@ impl Plan {
             clear_footer(&*file, segment, kept.end)?;
         }
         if self.rebuilt.is_some() {
-            // Half written it is as damaged as it was, and refused.
+            // Half written, it is as damaged as before, and refused.
             SuperblockFile::create(disk, self.superblock)?;
             return Ok(Some(crate::format::superblock::FILE_NAME.to_owned()));
         }
@@ -290,8 +292,9 @@ impl Plan {
         }
     }
 
-    /// Until the superblock is written, what it says and what lies behind are evidence that something is missing; the new
-    /// segment has the highest number of all, so whatever is removed in whichever order, the log is refused or cut.
+    /// Until the superblock is written, its content and the files after the damage are evidence that something is
+    /// missing. The new segment has the highest number, so in whichever order files are removed, the log is refused
+    /// or cut.
     fn cut(&self, last: &KeptSegment) -> Result<Arc<Segment>> {
         let disk = &self.disk;
         let segment = &last.member.segment;

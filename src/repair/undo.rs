@@ -1,8 +1,8 @@
-//! The way back: every file as it was before the repair, bit for bit.
+//! Undo: restores every file to its state before the repair, bit for bit.
 //!
-//! First everything is looked at: the copies against the manifest, and what was not copied against what it was. Then the
-//! copies are written under temporary names and synced; then they get their names, and what came since goes. Interrupted
-//! anywhere, it is finished by doing it again.
+//! First everything is checked: the copies against the manifest, and the files that were not copied against their
+//! earlier state. Then the copies are written under temporary names and synced, the files are renamed, and newer
+//! files are removed. After an interruption, run it again.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use crate::io::{Disk, sync_names};
 use crate::recovery::{TEMPORARY, UNDO, is_foreign};
 use crate::wal::take_lock;
 
-/// What an undo did.
+/// The result of an undo.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Undone {
-    /// The files that were put back.
+    /// The files that were restored.
     pub restored: Vec<String>,
-    /// The files that came since and were removed.
+    /// The newer files that were removed.
     pub removed: Vec<String>,
 }
 
-/// Puts back what [`Plan::apply`](super::Plan::apply) copied into `undo_dir`, and removes the segments that came since: what
-/// was written to the repaired log is lost. Afterwards `undo_dir` counts as used.
+/// Restores what [`Plan::apply`](super::Plan::apply) copied into `undo_dir`, and removes newer segments: whatever was
+/// written to the repaired log is lost. Afterwards `undo_dir` counts as used.
 ///
 /// # Errors
-/// [`Error::Locked`] beside a writer; [`Error::Repair`] when there is no complete copy, when it does not verify, or when a
-/// file that was not copied is not what it was, because the repaired log has released it; nothing was changed then.
-/// [`Error::Io`]: do it again.
+/// [`Error::Locked`] beside a writer; [`Error::Repair`] when there is no complete copy, when it does not verify, or
+/// when a file that was not copied has changed because the repaired log released it: nothing was changed.
+/// [`Error::Io`]: run it again.
 pub fn undo(disk: &Arc<dyn Disk>, undo_dir: &Arc<dyn Disk>) -> Result<Undone> {
     let lock = take_lock(disk)?;
     let manifest = Manifest::read(undo_dir)?;
@@ -61,7 +61,7 @@ fn check(disk: &Arc<dyn Disk>, undo_dir: &Arc<dyn Disk>, entry: &Entry) -> Resul
     }
 }
 
-/// One directory.
+/// Restores one directory.
 fn restore(
     disk: &Arc<dyn Disk>,
     undo_dir: &Arc<dyn Disk>,
@@ -73,7 +73,7 @@ fn restore(
     let here: Vec<&Entry> = manifest.entries.iter().filter(|e| e.directory.as_deref() == directory).collect();
     let (from, to) = match existing(undo_dir, directory)? {
         Some(from) => (from, place(disk, directory)?),
-        // There was no such directory, so there are no copies of it; what came into it since goes.
+        // There was no such directory, so there are no copies of it; files added since are removed.
         None => match existing(disk, directory)? {
             Some(to) => (Arc::clone(&to), to),
             None => return Ok(()),

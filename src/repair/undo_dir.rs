@@ -1,4 +1,4 @@
-//! What a repair copies before it changes anything, and the manifest that says what was there.
+//! The undo directory: copies of what a repair changes, and a manifest of the earlier state.
 //!
 //! ```text
 //! repair-1/
@@ -7,8 +7,8 @@
 //!   manifest              written last: with it, the copy is complete
 //! ```
 //!
-//! Ended segments with a good footer are not copied: nothing writes to them any more. The manifest has their length and
-//! checksum, so that an undo can tell whether they are still what they were.
+//! Ended segments with a good footer are not copied, because nothing writes to them any more. The manifest records
+//! their length and checksum, so that an undo can tell whether they are unchanged.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::format::superblock::FILE_NAME;
 use crate::io::{Access, Disk, File, PIECE, read_full_at, sync_names, write_all_at};
 use crate::recovery::{TEMPORARY, is_temporary};
 
-/// What the directories for copies are called, in the log's own; a number follows.
+/// Prefix of the names of undo directories in the log's directory; a number follows.
 pub const UNDO_DIR_PREFIX: &str = "repair-";
 
 /// The manifest's file name.
@@ -37,10 +37,10 @@ pub(super) struct Print {
     pub(super) crc: u32,
 }
 
-/// A file as it was before the repair.
+/// A file before the repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The directory in the log's; `None` for the log's own.
+    /// The subdirectory; `None` for the log's own directory.
     pub(super) directory: Option<String>,
     pub(super) name: String,
     pub(super) print: Print,
@@ -48,21 +48,21 @@ pub(super) struct Entry {
     pub(super) copied: bool,
 }
 
-/// What was there before the repair.
+/// The state before the repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) uuid: String,
-    /// The directories below the log's of which files were copied.
+    /// The subdirectories whose files were copied.
     pub(super) directories: Vec<Layer>,
     pub(super) entries: Vec<Entry>,
 }
 
-/// A directory below the log's in which the layer above keeps files.
+/// A subdirectory in which a higher layer keeps files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
     /// Its name.
     pub directory: String,
-    /// What the names of its files end in, if need be with the suffix of temporary ones behind it.
+    /// The ending of its files' names; temporary ones have a further suffix.
     pub ending: String,
 }
 
@@ -72,7 +72,7 @@ impl Layer {
     }
 }
 
-/// Whether a file of this name belongs to the log, and says something: in its own directory, or in that of the layer above.
+/// Whether a file of this name belongs to the log and matters, in its own directory or in that of a higher layer.
 pub(super) fn is_ours(layer: Option<&Layer>, name: &str) -> bool {
     match layer {
         None => name == FILE_NAME || parse_file_name(name).is_some() || is_temporary(name),
@@ -80,7 +80,7 @@ pub(super) fn is_ours(layer: Option<&Layer>, name: &str) -> bool {
     }
 }
 
-/// This directory, or the one in it, which is made if it is missing.
+/// This directory, or the given subdirectory, created if missing.
 pub(super) fn place(disk: &Arc<dyn Disk>, directory: Option<&str>) -> Result<Arc<dyn Disk>> {
     match directory {
         None => Ok(Arc::clone(disk)),
@@ -88,7 +88,7 @@ pub(super) fn place(disk: &Arc<dyn Disk>, directory: Option<&str>) -> Result<Arc
     }
 }
 
-/// This directory, or the one in it if there is one.
+/// This directory, or the given subdirectory if it exists.
 pub(super) fn existing(disk: &Arc<dyn Disk>, directory: Option<&str>) -> Result<Option<Arc<dyn Disk>>> {
     let Some(name) = directory else { return Ok(Some(Arc::clone(disk))) };
     match disk.open_dir(name) {
@@ -98,9 +98,9 @@ pub(super) fn existing(disk: &Arc<dyn Disk>, directory: Option<&str>) -> Result<
     }
 }
 
-/// Copies what is about to be changed, so that [`undo`](super::undo()) can put it back: every file of the log but the `untouched` ones, and
-/// these directories. Into `undo_dir`, which must be empty, or into a new directory in the log's; says where, and what. All of
-/// it is durable then. The lock must be held.
+/// Copies what will be changed, so that [`undo`](super::undo()) can restore it: every file of the log except the
+/// `untouched` ones, and these directories. Copies into `undo_dir`, which must be empty, or into a new directory in the
+/// log's. Returns that directory and the copied files; all of it is durable then. The lock must be held.
 pub(super) fn copy_to_undo_dir(
     disk: &Arc<dyn Disk>,
     undo_dir: Option<&Arc<dyn Disk>>,
@@ -113,7 +113,7 @@ pub(super) fn copy_to_undo_dir(
     Ok((undo_dir.path().to_owned(), copied))
 }
 
-/// The first directory `repair-1`, `repair-2`, ... in the log's that holds nothing; made if it is missing.
+/// The first of `repair-1`, `repair-2`, ... in the log's directory that is empty or missing; created if missing.
 fn fresh_undo_dir(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
     for number in 1..=u32::MAX {
         let name = format!("{UNDO_DIR_PREFIX}{number}");
@@ -129,7 +129,7 @@ fn fresh_undo_dir(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
     Err(Error::Repair { path: disk.path().to_owned(), problem: RepairProblem::UndoDirInUse })
 }
 
-/// Copies what a repair may change; says what. Where that fails, nothing is left of it.
+/// Copies what a repair may change; returns the files. On failure all copies are removed again.
 pub(super) fn save(
     disk: &Arc<dyn Disk>,
     undo_dir: &Arc<dyn Disk>,
@@ -148,7 +148,7 @@ pub(super) fn save(
         .and_then(|()| write(undo_dir, &manifest));
     if let Err(e) = saved {
         for (directory, name) in begun {
-            // That a copy could not be removed adds nothing to the reason for the failure.
+            // A failure to remove a copy adds nothing to the reason.
             drop(existing(undo_dir, directory.as_deref()).map(|d| d.map(|d| d.remove(&name))));
         }
         return Err(e);
@@ -183,7 +183,7 @@ fn copy_all(
         for name in names {
             let copied = directory.is_some() || !untouched.contains(&name.as_str());
             if copied {
-                // Noted before it is there, so that half a copy is removed too.
+                // Noted before it exists, so that half a copy is removed too.
                 begun.push((directory.clone(), name.clone()));
             }
             let print = if copied { copy(&from, &to, &name, &name)? } else { print_of(&from, &name)? };
@@ -205,7 +205,7 @@ pub(super) fn print_of(disk: &Arc<dyn Disk>, name: &str) -> Result<Print> {
     read_through(&*file, |_, _| Ok(())).map_err(|e| Error::io("read", path, e))
 }
 
-/// Copies a file to another name or directory, synced; the name is not. A file of that name is written over.
+/// Copies a file to another name or directory and syncs it, but not its name. Overwrites an existing file.
 pub(super) fn copy(from: &Arc<dyn Disk>, to: &Arc<dyn Disk>, name: &str, new_name: &str) -> Result<Print> {
     let path = from.path().join(name);
     let source = from.open(name, Access::Read).map_err(|e| Error::io("open", &path, e))?;
@@ -259,7 +259,7 @@ fn write(undo_dir: &Arc<dyn Disk>, manifest: &Manifest) -> Result<()> {
 }
 
 impl Manifest {
-    /// Lines that a person can read; the last one has the checksum of those before it.
+    /// Human-readable lines; the last one holds the checksum of the others.
     fn encode(&self) -> String {
         let mut text = format!("{TITLE}\nlog {}\n", self.uuid);
         for layer in &self.directories {

@@ -1,4 +1,4 @@
-//! The files that are kept beside the segments of the log.
+//! The files kept beside the segments of the log.
 
 use std::sync::Arc;
 
@@ -14,25 +14,26 @@ pub(super) struct Spare {
     pub(super) watch: Watch,
 }
 
-/// A file that is part of nothing and is to be removed; it is there because nobody has come to it yet, or could not.
+/// A file that belongs to nothing and should be removed. It is still there because its turn has not come yet, or
+/// because removing it failed.
 #[derive(Debug)]
 pub(super) struct Surplus {
     pub(super) name: String,
     pub(super) bytes: u64,
 }
 
-/// The segments that were made ready and have no durable block yet.
+/// The prepared segments that have no durable block yet.
 ///
-/// A segment is handed to the commit path only when the superblock names it, durably: a file that may hold acknowledged
-/// blocks never exists without a word about it elsewhere. As its generation page names the one made ready before, the newest
-/// name stands for all that may be in use and have no durable header yet.
+/// A segment is handed to the commit path only after the superblock names it durably: a file that may hold
+/// acknowledged blocks never exists without being mentioned elsewhere. As its generation page names the one prepared
+/// before, the newest name covers all segments that may be in use without a durable header.
 #[derive(Debug)]
 pub(super) struct Ready {
-    /// The one that was made ready last; at open, the newest of the log.
+    /// The segment prepared last; at open, the newest of the log.
     pub(super) last: Option<SegmentId>,
-    /// Named in the superblock, and handed out.
+    /// Named in the superblock and handed out.
     pub(super) named: Vec<Arc<Segment>>,
-    /// Made ready, and the superblock could not be written: what it says of the file is not known, so the file stays and
+    /// Prepared, but the superblock could not be written. Whether it names the file is unknown, so the file stays and
     /// is named before another one is made.
     pub(super) unnamed: Option<Arc<Segment>>,
 }
@@ -44,7 +45,7 @@ impl Ready {
 }
 
 impl Spare {
-    /// Whether nobody can read the file's present generation any more.
+    /// Whether the present generation of the file has no readers left.
     pub(super) fn unused(&self) -> bool {
         self.watch.unused()
     }

@@ -1,4 +1,4 @@
-//! Keeping records from being released, for several users of one log.
+//! Holds: protect records from being released, for several users of one log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,15 +9,16 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::io::Opener;
 use crate::lsn::Lsn;
 
-/// What the users of a log hold.
+/// All holds on a log.
 #[derive(Debug)]
 pub(crate) struct Holds {
     opener: Opener,
-    /// The lowest address that each of them needs. Locked during a release, so no hold is taken on what is being released.
+    /// The lowest address that each user needs. Locked during a release, so no hold is taken on what is being
+    /// released.
     all: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
-/// The lowest address that is held. No hold is taken as long as this is kept.
+/// The lowest held address. No hold can be taken while this exists.
 #[derive(Debug)]
 pub(crate) struct Lowest<'a> {
     _locked: MutexGuard<'a, Vec<Arc<AtomicU64>>>,
@@ -35,7 +36,7 @@ impl Holds {
         Lowest { _locked: locked, lsn: Lsn::new(lowest.unwrap_or(u64::MAX)) }
     }
 
-    /// Holds what lies at and above `lsn`, if `is_there` says that it was not released.
+    /// Holds everything at and above `lsn` if `is_there` confirms that it was not released.
     pub(crate) fn hold<E>(
         self: &Arc<Self>,
         lsn: Lsn,
@@ -49,10 +50,10 @@ impl Holds {
     }
 }
 
-/// Keeps records from being released, from [`Wal::hold`](crate::Wal::hold) until it is dropped.
+/// Protects records from being released, from [`Wal::hold`](crate::Wal::hold) until it is dropped.
 ///
-/// It lives in memory only: after a restart, a user of the log takes its hold again before anything is released.
-#[must_use = "records are held as long as this is kept"]
+/// A hold exists in memory only: after a restart, a user of the log must take it again before anything is released.
+#[must_use = "records are held until this is dropped"]
 pub struct Hold {
     lsn: Arc<AtomicU64>,
     holds: Arc<Holds>,
@@ -65,13 +66,13 @@ impl fmt::Debug for Hold {
 }
 
 impl Hold {
-    /// The lowest address that is held.
+    /// The lowest held address.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         Lsn::new(self.lsn.load(Ordering::Acquire))
     }
 
-    /// Lets go of the records below `lsn`. A hold never moves down: a lower address changes nothing.
+    /// Gives up the records below `lsn`. A hold never moves down: a lower address changes nothing.
     pub fn advance(&self, lsn: Lsn) {
         self.lsn.fetch_max(lsn.get(), Ordering::AcqRel);
     }
@@ -79,7 +80,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // In a forked child the lock may be held by a thread that is not there.
+        // In a forked child the lock may be held by a thread that does not exist there.
         if self.holds.opener.is_here() {
             self.holds.all.lock().retain(|held| !Arc::ptr_eq(held, &self.lsn));
         }

@@ -1,29 +1,29 @@
-//! What the segment manager has to do, and in which order.
+//! The jobs of the segment manager, and their order.
 
 use std::collections::VecDeque;
 
 use crate::lsn::{Lsn, SegmentId};
 use crate::segment::SpacePool;
 
-/// What there is to do. A commit may be waiting for a segment, so that goes first, as long as the rest is not far behind.
+/// Pending work. A commit may be waiting for a segment, so segments come first, unless the rest is far behind.
 #[derive(Debug)]
 pub(super) struct Jobs {
     pub(super) prepare: Option<(Lsn, SpacePool)>,
     pub(super) queue: VecDeque<Job>,
     next_id: SegmentId,
     pub(super) stop: bool,
-    /// The manager sleeps with no time limit.
+    /// The manager sleeps without a time limit.
     pub(super) asleep: bool,
-    /// Somebody began to work who may hang: the manager is to look after a while, also if it sees nobody at work by then, so
-    /// that it is not woken each time.
+    /// Work that may hang has begun: the manager must check after a while, even if it sees no work under way by then,
+    /// so that it is not woken each time.
     pub(super) watch: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum Job {
-    /// A segment has its first durable block: the superblock is to name it.
+    /// A segment has its first durable block: the superblock must name it.
     Started { newest: SegmentId, durable: Lsn },
-    /// There are files that are no part of the log.
+    /// There are files that do not belong to the log.
     RemoveSurplus,
     /// A segment has ended and its successor is durable.
     Seal { id: SegmentId, end: Lsn, digest: u32 },
@@ -56,11 +56,12 @@ impl Jobs {
     }
 }
 
-/// With more jobs than this the next segment waits for its turn, and commits may have to wait for it: a log that is written
-/// faster than its segments can be sealed would else be read whole when it opens after a crash. A rotation makes two jobs.
+/// With more jobs than this the next segment waits its turn, and commits may have to wait for it. Otherwise a log
+/// that is written faster than its segments can be sealed would be read whole when opened after a crash. A rotation
+/// makes two jobs.
 const MOST_BEHIND: usize = 4;
 
-/// What is done next.
+/// The next piece of work.
 #[derive(Debug)]
 pub(super) enum Work {
     Prepare(SegmentId, Lsn, SpacePool),

@@ -1,4 +1,4 @@
-//! What is kept, and what is released.
+//! The segment manager: decides what is kept and what is released.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,15 +21,15 @@ use super::files::{Ready, Spare, Surplus};
 use super::jobs::Jobs;
 use super::table::SegmentTable;
 
-/// What lies in the directory beside the segments of the log, in bytes.
+/// Bytes of the files beside the segments of the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BesideSegments {
-    /// Released files, the segment that is made ready, and files that are to be removed.
+    /// Released files, the prepared segment, and files to be removed.
     pub(crate) spare: u64,
     pub(crate) reserve: u64,
 }
 
-/// Keeps the segments of one log.
+/// Manages the segments of one log.
 pub(crate) struct SegmentManager {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) options: Checked,
@@ -40,12 +40,12 @@ pub(crate) struct SegmentManager {
     pub(super) spares: Mutex<Vec<Spare>>,
     pub(super) surplus: Mutex<Vec<Surplus>>,
     pub(super) ready: Mutex<Ready>,
-    /// How many bytes the reserve has, as far as this handle made or found it and did not use it.
+    /// Bytes in the reserve, as far as this handle made or found it and has not used it.
     pub(super) reserve: AtomicU64,
-    /// Held while segments are released, and while none may be.
+    /// Held during a release, and to prevent one.
     pub(super) releasing: Mutex<()>,
     pub(super) jobs: Mutex<Jobs>,
-    /// There is a job.
+    /// Signalled when there is a job.
     pub(super) work: Condvar,
     pub(super) progress: Arc<Progress>,
     pub(super) summarizer: Option<Arc<dyn Summarizer>>,
@@ -60,15 +60,15 @@ impl std::fmt::Debug for SegmentManager {
     }
 }
 
-/// What a segment manager starts with.
+/// The starting state of a segment manager.
 pub(crate) struct SegmentManagerParts {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) options: Checked,
     pub(crate) superblock: SuperblockFile,
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// Files that are no part of the log and can be used again.
+    /// Files that do not belong to the log and can be reused.
     pub(crate) spare: Vec<String>,
-    /// Files that are no part of the log and are to be removed.
+    /// Files that do not belong to the log and should be removed.
     pub(crate) replaced: Vec<String>,
     /// The newest segment of the log.
     pub(crate) newest: Option<SegmentId>,
@@ -126,17 +126,17 @@ impl SegmentManager {
         self.releasing.lock()
     }
 
-    /// How many files wait to be used again.
+    /// Number of files waiting for reuse.
     pub(crate) fn spare_files(&self) -> usize {
         self.spares.lock().len()
     }
 
-    /// Where the segments begin that have no durable block yet, ascending.
+    /// First addresses of the segments that have no durable block yet, ascending.
     pub(crate) fn segments_to_come(&self) -> Vec<Lsn> {
         self.ready.lock().named.iter().map(|segment| segment.first_lsn()).collect()
     }
 
-    /// What lies beside the segments of the log.
+    /// Sizes of the files beside the segments of the log.
     pub(crate) fn beside_segments(&self) -> BesideSegments {
         let spares: u64 = self.spares.lock().iter().map(|spare| spare.bytes).sum();
         let surplus: u64 = self.surplus.lock().iter().map(|surplus| surplus.bytes).sum();
@@ -154,7 +154,7 @@ impl SegmentManager {
         self.last_error.lock().clone()
     }
 
-    /// Gives up the segments that end at or below `lsn`, oldest first. Says how many.
+    /// Releases the segments that end at or below `lsn`, oldest first. Returns their number.
     pub(crate) fn release(&self, lsn: Lsn) -> Result<usize> {
         let _span = span!(DEBUG, "release", below = lsn.get());
         let released = self.release_segments(lsn);
@@ -165,8 +165,8 @@ impl SegmentManager {
         Ok(ids.len())
     }
 
-    /// As [`SegmentManager::release`], nobody being told. Says which segments are released, and whether all could be done that was to
-    /// be done about their files.
+    /// Like [`SegmentManager::release`], without reporting. Returns the released segments, and whether everything
+    /// that had to be done to their files succeeded.
     fn release_segments(&self, lsn: Lsn) -> Result<(Vec<SegmentId>, Result<()>)> {
         let one_at_a_time = self.hold_releases();
         let mut superblock = self.superblock.lock();
@@ -174,7 +174,7 @@ impl SegmentManager {
         let newest = self.table.newest_with_a_block().map(|(id, _)| id);
         let name_what_is_kept = |sb: &mut Superblock| {
             sb.oldest = oldest;
-            // What is kept may be all that says that there was a log.
+            // What stays may be the only evidence that there was a log.
             sb.newest = sb.newest.max(newest);
         };
         or_fault!(superblock.update(name_what_is_kept)?, ReleaseOrder => ());
@@ -183,7 +183,7 @@ impl SegmentManager {
         event!(debug, segments = count, oldest = oldest.get(), "segments released");
         self.counters.segments_released.add(count as u64);
         let ids: Vec<SegmentId> = released.iter().map(|segment| segment.id()).collect();
-        // All of them, whatever becomes of one: none is in the table any more.
+        // All of them, even if one fails: none is in the table any more.
         released.into_iter().for_each(|segment| self.reuse_or_discard(&segment));
         let removed = self.remove_surplus(&self.monitor.release);
         or_fault!(ReleaseOrder => self.superblock.lock().update(name_what_is_kept)?);
@@ -202,15 +202,15 @@ impl SegmentManager {
         self.surplus.lock().push(Surplus { name, bytes });
     }
 
-    /// Removes what is to be removed. What cannot be is tried again when a segment is prepared or released.
+    /// Removes the files that should be removed. What fails is retried when a segment is prepared or released.
     pub(super) fn remove_surplus(&self, caller: &Caller) -> Result<()> {
         let (mut left, mut result) = (Vec::new(), Ok(()));
-        // Taken out one by one: the lock is not held during a call to the disk.
+        // Taken out one by one: the lock is not held during a disk call.
         while let Some(file) = { self.surplus.lock().pop() } {
             let path = self.disk.path().join(&file.name);
             match caller.call("remove", &path, || self.disk.remove(&file.name)) {
                 Ok(()) => self.counters.segments_removed.add(1),
-                // Somebody else has done it.
+                // It is already gone.
                 Err(e) if e.io_kind() == Some(std::io::ErrorKind::NotFound) => {}
                 Err(e) => {
                     left.push(file);
@@ -222,27 +222,27 @@ impl SegmentManager {
         result
     }
 
-    /// The log is closed, and everything that was submitted is on the device.
+    /// Called after the log was closed and everything submitted is on the device.
     pub(crate) fn finish(&self) -> Result<()> {
         let durable = self.progress.durable();
         let newest = self.table.newest_with_a_block().map(|(id, _)| id);
         let finished = self.superblock.lock().update(|sb| {
             sb.durable = sb.durable.max(durable);
             sb.newest = sb.newest.max(newest);
-            // What is ready will not be used any more.
+            // The prepared segment will not be used any more.
             sb.ready = None;
         });
         self.monitor.tell_returned();
         finished
     }
 
-    /// Counts and keeps a failure. It is told ([`SegmentManager::tell_failure`]) when all is done that was to be done.
+    /// Counts and keeps a failure. It is reported ([`SegmentManager::tell_failure`]) after all the work is done.
     pub(super) fn note<T>(&self, result: &Result<T>) {
         if let Err(e) = result {
             event!(
                 warn,
                 error = e.to_string(),
-                "work off the commit path failed, nothing acknowledged is at risk"
+                "work off the commit path failed; nothing acknowledged is at risk"
             );
             self.counters.background_errors.add(1);
             *self.last_error.lock() = Some(e.clone());

@@ -1,4 +1,4 @@
-//! Making the next segment ready: out of a released file, a new one, or the reserve.
+//! Prepares the next segment from a released file, a new file, or the reserve.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +30,7 @@ impl SegmentManager {
         Ok(segment)
     }
 
-    /// The segment that was made ready and could not be named, or else a new one; named.
+    /// A prepared segment, named in the superblock: one that could not be named before, or else a new one.
     fn ready_segment(&self, id: SegmentId, first_lsn: Lsn, pool: SpacePool) -> Result<Arc<Segment>> {
         let unnamed = self.ready.lock().unnamed.clone();
         let segment = match unnamed {
@@ -52,7 +52,7 @@ impl SegmentManager {
         Ok(segment)
     }
 
-    /// Names a segment in the superblock, with what has become of the ones before it meanwhile.
+    /// Names a segment in the superblock, and records what has become of the earlier ones.
     fn name_ready(&self, segment: &Segment) -> Result<()> {
         let started = self.table.newest_with_a_block();
         self.superblock.lock().update(|sb| {
@@ -69,7 +69,7 @@ impl SegmentManager {
     fn prepare(&self, plan: &Plan, recycled: Option<&str>) -> Result<Segment> {
         prepare(&self.disk, plan, recycled, &self.progress, &self.monitor.background).map_err(
             |Unprepared { error, left }| {
-                // The reserve that is left is the reserve.
+                // What is left of the reserve stays the reserve.
                 if let Some((name, bytes)) = left.filter(|(name, _)| name != RESERVE_FILE) {
                     self.surplus.lock().push(Surplus { name, bytes });
                 }
@@ -78,7 +78,7 @@ impl SegmentManager {
         )
     }
 
-    /// As [`SegmentManager::prepare`], of a new file. A name that was taken since the log was opened is left alone.
+    /// Like [`SegmentManager::prepare`], with a new file. A name taken since the log was opened is left alone.
     fn prepare_new(&self, plan: &Plan) -> Result<Segment> {
         const ATTEMPTS: usize = 16;
         let mut plan = *plan;
@@ -97,7 +97,7 @@ impl SegmentManager {
 
     fn prepare_ordinary(&self, id: SegmentId, first_lsn: Lsn) -> Result<Segment> {
         let _span = span!(DEBUG, "prepare", segment = id.get());
-        // What is left over may be what fills the disk; that it cannot be removed is no reason not to go on.
+        // Leftover files may be what fills the disk. A failure to remove them is no reason to stop.
         let removed = self.remove_surplus(&self.monitor.background);
         self.note(&removed);
         self.replenish_reserve()?;
@@ -144,7 +144,7 @@ impl SegmentManager {
         at.map(|at| spares.swap_remove(at).name)
     }
 
-    /// Makes the reserve whole if it is not, out of a spare's space if need be.
+    /// Restores the reserve if necessary, with the space of a spare if it must.
     fn replenish_reserve(&self) -> Result<()> {
         let (want, caller) = (self.options.reserve, &self.monitor.background);
         let mut have = self.reserve.load(Ordering::Relaxed);
@@ -169,7 +169,8 @@ impl SegmentManager {
     }
 }
 
-/// A number that no earlier generation of any file drew: from the randomness the standard library seeds its maps with.
+/// A number not drawn by any earlier generation of any file; from the randomness that the standard library seeds its
+/// maps with.
 pub(crate) fn random_salt() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();

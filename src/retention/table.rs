@@ -1,4 +1,4 @@
-//! The segments of the log, in order.
+//! The table of the log's segments, in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +12,9 @@ use crate::segment::Segment;
 #[derive(Debug)]
 pub(crate) struct SegmentTable {
     segments: RwLock<Vec<Arc<Segment>>>,
-    /// Whether segments are to be mapped.
+    /// Whether segments should be mapped.
     mmap: bool,
-    /// How many of them should be mapped and are not.
+    /// Number of segments that should be mapped but are not.
     without_mapping: AtomicU64,
 }
 
@@ -28,7 +28,7 @@ impl SegmentTable {
         SegmentTable { segments: RwLock::new(segments), mmap, without_mapping }
     }
 
-    /// How many segments are read without a mapping although the options ask for one.
+    /// Number of segments read without a mapping although the options ask for one.
     pub(crate) fn without_mapping(&self) -> u64 {
         self.without_mapping.load(Ordering::Relaxed)
     }
@@ -45,7 +45,7 @@ impl SegmentTable {
         segments.push(segment);
     }
 
-    /// The segment that the byte at `lsn` would lie in.
+    /// The segment that the byte at `lsn` belongs to.
     #[inline]
     pub(crate) fn find(&self, lsn: Lsn) -> Option<Arc<Segment>> {
         let segments = self.segments.read();
@@ -53,7 +53,7 @@ impl SegmentTable {
         after.checked_sub(1).and_then(|i| segments.get(i)).map(Arc::clone)
     }
 
-    /// The first segment that begins behind `lsn`.
+    /// The first segment that begins after `lsn`.
     pub(crate) fn after(&self, lsn: Lsn) -> Option<Arc<Segment>> {
         let segments = self.segments.read();
         let after = segments.partition_point(|s| s.first_lsn() <= lsn);
@@ -68,8 +68,8 @@ impl SegmentTable {
         self.segments.read().first().map(Arc::clone)
     }
 
-    /// The newest segment that has a durable block, which is what the superblock may name, and where the one before it ended:
-    /// all below was durable before it had one.
+    /// The newest segment with a durable block, which the superblock may name, and where the one before it ended:
+    /// everything below was durable before it got one.
     pub(super) fn newest_with_a_block(&self) -> Option<(SegmentId, Option<Lsn>)> {
         let segments = self.segments.read();
         let (at, newest) = segments.iter().enumerate().rfind(|(_, segment)| !segment.ended_empty())?;
@@ -81,7 +81,8 @@ impl SegmentTable {
         self.segments.read().clone()
     }
 
-    /// How many of the oldest segments end at or below `lsn` and can go, and which one is the oldest then.
+    /// How many of the oldest segments end at or below `lsn` and can be released, and which one would then be the
+    /// oldest.
     pub(super) fn releasable(&self, lsn: Lsn) -> Option<(usize, SegmentId)> {
         let segments = self.segments.read();
         let ended = segments.iter().take_while(|s| s.end().is_some_and(|end| end <= lsn)).count();
@@ -92,14 +93,14 @@ impl SegmentTable {
 
     pub(super) fn remove_oldest(&self, count: usize) -> Vec<Arc<Segment>> {
         let mut segments = self.segments.write();
-        assert!(count < segments.len(), "{count} of {} segments are to be released", segments.len());
+        assert!(count < segments.len(), "{count} of {} segments would be released", segments.len());
         let removed: Vec<_> = segments.drain(..count).collect();
         self.without_mapping.fetch_sub(lacking(&removed, self.mmap), Ordering::Relaxed);
         removed
     }
 }
 
-/// How many of these should be mapped and are not.
+/// Number of these that should be mapped but are not.
 fn lacking(segments: &[Arc<Segment>], mmap: bool) -> u64 {
     if mmap { segments.iter().filter(|s| s.lacks_mapping()).count() as u64 } else { 0 }
 }
@@ -135,7 +136,7 @@ mod tests {
         let disk = RealDisk::open(dir.path()).unwrap();
         let segments = vec![segment(1, true, &disk), segment(2, false, &disk)];
         segments[0].set_end(Lsn::new(2 * 4096));
-        assert_eq!(SegmentTable::new(segments.clone(), false).without_mapping(), 0, "nobody asked");
+        assert_eq!(SegmentTable::new(segments.clone(), false).without_mapping(), 0, "not requested");
         let table = SegmentTable::new(segments, true);
         assert_eq!(table.without_mapping(), 1);
         table.push(segment(3, false, &disk), Lsn::new(3 * 4096));

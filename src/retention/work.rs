@@ -1,4 +1,4 @@
-//! Doing what there is to do: the segment manager as the commit path sees it.
+//! Carries out the jobs: the segment manager as the commit path sees it.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Supply for SegmentManager {
     }
 
     fn work(&self, offer: &dyn Fn(Result<Arc<Segment>>)) {
-        // Where the log has no threads, another caller may have done it meanwhile.
+        // In a log without threads another caller may have done it in the meantime.
         let Some(work) = self.jobs.lock().take() else { return };
         match work {
             Work::Prepare(id, first_lsn, pool) => {
@@ -80,18 +80,18 @@ impl Supply for SegmentManager {
 }
 
 impl SegmentManager {
-    /// An ended segment was found without a footer.
+    /// Requests a footer for an ended segment that was found without one.
     pub(crate) fn want_footer(&self, id: SegmentId, end: Lsn, digest: u32) {
         self.jobs.lock().queue.push_back(Job::Seal { id, end, digest });
         self.work.notify_all();
     }
 
-    /// Sleeps until there is a job, or a call of somebody else may have to be told of.
+    /// Sleeps until there is a job, or until another party's call may have to be reported.
     fn sleep(&self, jobs: &mut MutexGuard<'_, Jobs>) {
         let look = std::mem::take(&mut jobs.watch).then(|| self.monitor.limit());
         match self.monitor.next_look().or(look) {
             Some(time) => {
-                // Whatever ended the wait, everything is looked at again.
+                // Whatever ended the wait, everything is checked again.
                 let _timed_out = self.work.wait_for(jobs, time);
             }
             None => {
@@ -122,7 +122,7 @@ impl SegmentManager {
     }
 
     fn write_footer(&self, id: SegmentId, end: Lsn, digest: u32) -> Result<()> {
-        // Released meanwhile: its file may already be in another generation, which only this thread starts.
+        // If it was released meanwhile, its file may already be in another generation, which only this thread starts.
         let Some(segment) = self.table.get(id).filter(|s| s.footer().is_none()) else { return Ok(()) };
         let _span = span!(DEBUG, "seal", segment = id.get());
         let reader = SegmentReader::new(Arc::clone(&segment), end, self.options.decoder.clone());

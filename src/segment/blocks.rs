@@ -1,6 +1,6 @@
-//! Looking at blocks in a file whose content is not trusted yet: recovery and verification.
+//! Examines blocks in a file whose content is not trusted yet, for recovery and verification.
 //!
-//! Reads go through the file, not the mapping: there a failing device is an error that can be told from damage.
+//! Reads go through the file, not the mapping: there a failing device is an error distinct from damage.
 
 use std::ops::Range;
 
@@ -17,13 +17,13 @@ use crate::size::{at_most, in_memory};
 /// A sliding view of a file, filled by large reads.
 pub(crate) struct Window<'a> {
     file: &'a dyn File,
-    /// No byte at or behind this offset is looked at.
+    /// Bytes at or after this offset are not examined.
     end: u64,
     start: u64,
     buf: Vec<u8>,
 }
 
-/// How much is read at a time when less is asked for: what stays in a processor's own cache.
+/// Minimum size of a read: what fits a processor's own cache.
 const WINDOW: usize = 256 << 10;
 
 impl<'a> Window<'a> {
@@ -31,7 +31,7 @@ impl<'a> Window<'a> {
         Window { file, end, start: 0, buf: Vec::new() }
     }
 
-    /// Up to `len` bytes at `offset`; fewer only at the window's end or the file's.
+    /// Up to `len` bytes at `offset`; fewer only at the end of the window or the file.
     pub(crate) fn get(&mut self, offset: u64, len: usize) -> std::io::Result<&[u8]> {
         let room = in_memory(self.end.saturating_sub(offset));
         let len = len.min(room);
@@ -42,21 +42,22 @@ impl<'a> Window<'a> {
             let got = read_full_at(self.file, &mut self.buf, offset)?;
             self.buf.truncate(got);
         }
-        // Either it was there, or the buffer begins with it.
+        // Either it was already there, or the buffer now begins with it.
         let (_, rest) = self.buf.split_at(in_memory(offset - self.start));
         Ok(rest.split_at(len.min(rest.len())).0)
     }
 }
 
-/// Where in a block the first byte lies that does not verify.
+/// Position in a block of the first byte that does not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockDamage {
-    /// Counted from the block's first byte.
+    /// Relative to the block's first byte.
     pub(crate) at: u64,
     pub(crate) reason: CorruptionReason,
 }
 
-/// Verifies a whole block, `bytes`, whose header is `header`: every record's header and payload, every padding byte.
+/// Verifies a whole block, `bytes`, with the header `header`: the header and payload of every record, and all
+/// padding.
 pub(crate) fn check_block(
     bytes: &[u8],
     header: &BlockHeader,
@@ -69,7 +70,7 @@ pub(crate) fn check_block(
     };
     let mut at = BLOCK_HEADER;
     for _ in 0..header.records {
-        // Behind records that were found whole in it.
+        // After records that were found intact in it.
         let (_, rest) = block.split_at(at);
         let Ok(record) = RecordHeader::decode(rest, identity, header.lsn.plus(at as u64)) else {
             return damage(at, CorruptionReason::RecordHeader);
@@ -96,22 +97,22 @@ pub(crate) fn check_block(
     }
 }
 
-/// Something that verifies, found behind the end of what could be read in order.
+/// Something valid found beyond the end of what could be read in order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sighting {
     /// A block header.
     Block(BlockHeader),
-    /// A footer of a segment that ends here. Blocks are missing if that is behind the last good one.
+    /// A footer of a segment that ends here. If that is after the last good block, blocks are missing.
     Footer(Lsn),
 }
 
-/// How many bytes the segment may have behind `from`, which lies in it or behind it.
+/// Number of bytes the segment may have after `from`.
 pub(crate) fn room_behind(generation: &Generation, from: Lsn) -> u64 {
     generation.capacity.saturating_sub(from.since(generation.first_lsn))
 }
 
-/// Looks at every position at or behind `from` where a block or a footer could be, and tells `see` of those that verify.
-/// Says where the last byte that is not zero was.
+/// Examines every position at or after `from` where a block or a footer could be, and passes the valid ones to `see`.
+/// Returns the position of the last non-zero byte.
 pub(crate) fn look_around(
     file: &dyn File,
     generation: &Generation,
@@ -121,7 +122,7 @@ pub(crate) fn look_around(
     look_within(file, generation, from..Lsn::MAX, see)
 }
 
-/// As [`look_around`], at the positions in `lsns` only. What begins there is looked at even if it ends behind.
+/// Like [`look_around`], but only at positions in `lsns`. What begins there is examined even if it ends beyond.
 pub(crate) fn look_within(
     file: &dyn File,
     generation: &Generation,
@@ -137,7 +138,7 @@ pub(crate) fn look_within(
         if bytes.len() < BLOCK_HEADER {
             break;
         }
-        // A header that this piece cuts off is looked at with the next one.
+        // A header cut off by the end of this piece is examined with the next one.
         const WHOLE: usize = WINDOW - FOOTER_HEADER;
         let seen = match bytes.len() {
             WINDOW => WHOLE - WHOLE % generation.block_align as usize,
@@ -162,7 +163,7 @@ pub(crate) fn look_within(
     Ok(last)
 }
 
-/// The positions from `first` up to `end` in one piece, whose first byte lies at `lsn`.
+/// Examines the positions from `first` up to `end` in one piece whose first byte is at `lsn`.
 fn look_at(
     bytes: &[u8],
     first: usize,
@@ -191,7 +192,8 @@ pub(crate) fn stream_of(label: Label) -> StreamRange {
     StreamRange { stream: label.stream, first: label.sequence, last: label.sequence }
 }
 
-/// The record headers in `bytes` that verify, wherever they are, with their addresses. `lsn` is that of the first byte.
+/// The valid record headers in `bytes`, at any position, with their addresses. `lsn` is the address of the first
+/// byte.
 fn records_in<'a>(
     bytes: &'a [u8],
     identity: &'a Identity,
@@ -212,13 +214,13 @@ fn records_in<'a>(
     })
 }
 
-/// The address behind the last record in `bytes` whose header verifies: something was written there in this generation, even
-/// where no block header says so.
+/// The address after the last record in `bytes` with a valid header: something was written there in this generation,
+/// even if no block header says so.
 pub(crate) fn records_end(bytes: &[u8], identity: &Identity, lsn: Lsn) -> Option<Lsn> {
     records_in(bytes, identity, lsn).last().map(|(lsn, record)| lsn.plus(record.padded_len()))
 }
 
-/// The streams that labelled records in `bytes` belong to.
+/// The streams of the labelled records in `bytes`.
 pub(crate) fn find_streams(bytes: &[u8], identity: &Identity, lsn: Lsn) -> Vec<StreamRange> {
     let mut found: std::collections::BTreeMap<u64, StreamRange> = std::collections::BTreeMap::new();
     for label in records_in(bytes, identity, lsn).filter_map(|(_, record)| record.label) {

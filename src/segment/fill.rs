@@ -1,14 +1,14 @@
-//! Writing each byte of a new file once, beside the commits that go on meanwhile.
+//! Writes each byte of a new file once, while commits continue.
 //!
-//! A file whose bytes were written once has no metadata left to write when a commit syncs it. Until released files are used
-//! again, that costs a byte of zeros for each byte of the log, on the same device.
+//! A file whose bytes were all written once has no metadata left to write when a commit syncs it. Until released
+//! files are reused, this costs one byte of zeros for each byte of the log, on the same device.
 //!
 //! ```text
 //!  the segment in use   |=======used=======>                                          |
 //!  the next one         |==============filled==============>......................... |
 //!                        far enough ahead: small pieces, and a rest after each
-//!                        not so far:       large pieces, one after the other
-//!                        somebody waits:   no syncs in between
+//!                        not far enough:   large pieces without rests
+//!                        a commit waits:   no syncs in between
 //! ```
 
 use std::path::Path;
@@ -22,20 +22,21 @@ use crate::lsn::Lsn;
 use crate::monitor::Caller;
 use crate::size::at_most;
 
-/// The number of bytes written, and synced, at a time: the device works on a whole segment for tens of milliseconds, and a
-/// commit that comes then would wait for all of it.
+/// Bytes written and synced at a time. The device needs tens of milliseconds for a whole segment, and a commit
+/// arriving then would have to wait for all of it.
 const LARGE_PIECE: usize = PIECE;
 
-/// The same when there is time: more syncs, and less for a commit to wait for.
+/// The same when there is time: more syncs, but less for a commit to wait for.
 const SMALL_PIECE: usize = 256 << 10;
 
-/// A rest is as long as this many pieces take.
+/// A rest lasts as long as this many pieces take.
 const REST: u32 = 3;
 
-/// No rest is longer: when the device stood still for a second, nobody is to wait for three more.
+/// Maximum rest: if the device stalled for a second, a rest of three more would only add to the delay.
 const LONGEST_REST: Duration = Duration::from_millis(5);
 
-/// Writes zeros over the file from `from` to its end, beside those who commit; `rest` leaves the device to them for so long.
+/// Writes zeros over the file from `from` to its end while commits continue; `rest` leaves the device to them for the
+/// given time.
 pub(super) fn fill(
     file: &dyn File,
     path: &Path,
@@ -68,10 +69,10 @@ pub(super) fn fill(
     Ok(())
 }
 
-/// Whether so much is filled that commits can have the device for a while: a share twice as large as that of the segment in
-/// use that is used, and a little.
+/// Whether enough is filled to leave the device to commits for a while: twice the fraction used of the segment in
+/// use, and a little more.
 fn is_ahead(generation: &Generation, left: u64, durable: Lsn) -> bool {
-    // The segment in use may be larger than this one, and then more of it may be unused than this one has.
+    // The segment in use may be larger than this one, and so may have more unused bytes than this one has in total.
     let unused = generation.first_lsn.distance_from(durable).unwrap_or(0);
     let used = generation.capacity.saturating_sub(unused);
     let filled = generation.capacity - left;
@@ -89,8 +90,8 @@ mod tests {
 
     const CAPACITY: u64 = (4 << 20) - 4096;
 
-    /// Fills a file beside a segment of which so much is used; says how long each write was, and how many syncs and rests
-    /// there were.
+    /// Fills a file beside a segment with `used` bytes in use; returns the length of each write, and the numbers of
+    /// syncs and rests.
     fn filled(used: u64, hurry: bool) -> (Vec<u64>, usize, usize) {
         let first_lsn = Lsn::new(10 * CAPACITY);
         let generation = Generation {
@@ -119,7 +120,7 @@ mod tests {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 [_, "write", len, "bytes", "at", offset, "of", _] => {
-                    assert_eq!(offset.parse(), Ok(at), "each byte once, in order");
+                    assert_eq!(offset.parse(), Ok(at), "each byte once and in order");
                     lens.push(len.parse().unwrap());
                     at += lens.last().unwrap();
                 }

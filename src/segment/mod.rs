@@ -1,4 +1,4 @@
-//! Segment files: one that is being written, those that are sealed, and the one that is made ready next.
+//! Segment files: the one being written, the sealed ones, and the next one that is ready.
 //!
 //! ```text
 //!            prepare                first block            rotation           footer
@@ -7,12 +7,12 @@
 //!      +------------------------------------ recycled -------------------------------------+
 //! ```
 //!
-//! [`Segment`] is the file and what never changes about it, shared by all readers. Who may write: before the file is
-//! part of the log, [`prepare`]; then the holder of the flush, at rising addresses; then, once nothing is appended any
-//! more, [`seal`], behind the end.
+//! [`Segment`] is the file and what never changes about it, shared by all readers. The right to write belongs first
+//! to [`prepare`], before the file is part of the log; then to the owner of the flush, at rising addresses; then,
+//! after the last append, to [`seal`], beyond the end.
 //!
-//! What reads a record is inlined, always, from the header's checksum to the record: handed from function to function in
-//! memory, results take a quarter of the time of reading entries.
+//! Everything that reads a record is always inlined, from the header's checksum to the record. Passing results
+//! between functions in memory would take a quarter of the time of reading entries.
 
 mod blocks;
 mod fill;
@@ -61,7 +61,7 @@ pub(crate) use supply::Supply;
 pub(crate) use walk::Blocks;
 pub use walk::{Heads, SegmentReader, Summarizer};
 
-/// Where the last flushed block left the log.
+/// The end of the log after the last flushed block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tip {
     /// The segment of that block; `None` before the first block of the log.
@@ -73,7 +73,7 @@ pub(crate) struct Tip {
 }
 
 impl Tip {
-    /// The tip, as the next segment's header keeps it.
+    /// The tip in the form stored in the next segment's header.
     pub(crate) fn predecessor(&self) -> Option<Predecessor> {
         self.segment.map(|id| Predecessor { id, end: self.end, digest: self.digest })
     }
@@ -107,21 +107,21 @@ impl Record {
         &self.payload
     }
 
-    /// The payload, not copied: where the log is mapped, these bytes are the mapping, and keep it alive; unless a codec
-    /// has decoded them.
+    /// The payload without a copy. In a mapped log the bytes are part of the mapping and keep it alive, unless a
+    /// codec decoded them.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.payload
     }
 
-    /// How many bytes the log stores for the payload: as many as it has, unless a codec encoded it.
+    /// Bytes that the log stores for the payload: its length, unless a codec encoded it.
     #[must_use]
     pub fn stored_len(&self) -> u32 {
         self.stored_len
     }
 }
 
-/// One record of the log as it is stored, verified and not decoded.
+/// One record of the log as stored: verified, but not decoded.
 #[derive(Clone, Debug)]
 pub struct StoredRecord {
     pub(crate) lsn: Lsn,
@@ -143,19 +143,19 @@ impl StoredRecord {
         self.label
     }
 
-    /// Which codec encoded the payload; `None` when it is stored as it was given.
+    /// The codec that encoded the payload; `None` if it is stored unchanged.
     #[must_use]
     pub fn codec(&self) -> Option<NonZeroU16> {
         self.codec
     }
 
-    /// The payload as it is stored.
+    /// The payload as stored.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The record with its payload, decoded if need be. `segment` is where it lies.
+    /// The record with its payload, decoded if necessary. `segment` is the segment that holds it.
     #[inline(always)]
     pub(crate) fn decode(self, segment: &Segment, decoder: &Decoder) -> Result<Record> {
         let stored_len = in_header(self.bytes.len());
@@ -170,29 +170,29 @@ impl StoredRecord {
     }
 }
 
-/// A record's header: what it is, without its payload.
+/// A record's header, without the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHead {
     /// The record's address.
     pub lsn: Lsn,
     /// The record's label, if it was written with one.
     pub label: Option<Label>,
-    /// Which codec encoded the payload, if any did.
+    /// The codec that encoded the payload, if any.
     pub codec: Option<NonZeroU16>,
     /// The length of the stored payload in bytes.
     pub payload_len: u32,
 }
 
-/// What the layer above keeps in a segment's footer, so that opening the log need not read the segment.
+/// What a higher layer keeps in a segment's footer so that opening the log need not read the segment.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Read and verified when the log is opened.
     pub head: Bytes,
-    /// Mapped and used in place; not verified at open, so each use must be checked against what it leads to.
+    /// Mapped and used in place. Not verified at open, so each use must be checked against the data it leads to.
     pub body: Bytes,
 }
 
-/// A footer that was read back.
+/// A footer read from disk.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadedFooter {
     pub(crate) footer: Footer,
@@ -200,34 +200,34 @@ pub(crate) struct LoadedFooter {
 }
 
 impl LoadedFooter {
-    /// Whether the summary is whole and the footer counts what the segment was found to hold.
+    /// Whether the summary is intact and the footer's counts match what the segment was found to hold.
     pub(crate) fn agrees_with(&self, blocks: u64, records: u64) -> bool {
         self.footer.blocks == blocks && self.footer.records == records && self.is_whole()
     }
 
-    /// Whether the part of the summary verifies that is used in place.
+    /// Whether the part of the summary that is used in place verifies.
     pub(crate) fn is_whole(&self) -> bool {
         crc32(&self.summary.body) == self.footer.body_crc
     }
 }
 
-/// A segment's file and what is known about it.
+/// A segment's file and its known properties.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) generation: Generation,
     pub(crate) identity: Identity,
     pub(crate) file: Arc<dyn File>,
     pub(crate) name: String,
-    /// The file's whole path, for messages.
+    /// The file's full path, for messages.
     pub(crate) path: PathBuf,
-    /// What the file was made of.
+    /// The space that the file was made from.
     pub(crate) pool: SpacePool,
     map: Option<Mapping>,
-    /// Held by this value and by what is mapped of the file, footer included.
+    /// Held by this value and by everything mapped from the file, footer included.
     uses: UseCount,
     /// `u64::MAX` until the segment has ended.
     end: AtomicU64,
-    /// As it was when the log last changed or asked it.
+    /// As of the last change or query by the log.
     file_len: AtomicU64,
     footer: OnceLock<LoadedFooter>,
 }
@@ -237,12 +237,13 @@ fn tell_unmapped(path: &Path, e: &std::io::Error) {
         warn,
         file = path.display().to_string(),
         error = e.to_string(),
-        "cannot be mapped, and is read by pread"
+        "cannot be mapped; it is read by pread"
     );
 }
 
 impl Segment {
-    /// A segment over an open file of at least the two pages. Maps it when `mmap` says so; what cannot be mapped is read.
+    /// A segment over an open file that has at least the two pages. Maps it if `mmap` is set; if mapping fails, it is
+    /// read with `pread`.
     pub(crate) fn new(
         generation: Generation,
         file: Arc<dyn File>,
@@ -280,19 +281,19 @@ impl Segment {
         self.generation.first_lsn
     }
 
-    /// The address behind the last one that the file has room for.
+    /// The end of the address range that the file has space for.
     pub(crate) fn limit(&self) -> Lsn {
         self.generation.first_lsn.plus(self.generation.capacity)
     }
 
-    /// Whether the byte at `lsn` would lie in this segment and in no later one.
+    /// Whether the byte at `lsn` belongs to this segment and not to a later one.
     #[inline]
     pub(crate) fn holds(&self, lsn: Lsn) -> bool {
-        // Until it has ended nothing lies beyond; afterwards another segment may begin at the end.
+        // Until the segment has ended nothing lies beyond it; afterwards another segment may begin at its end.
         self.first_lsn() <= lsn && lsn.get() < self.end.load(Ordering::Acquire).min(self.limit().get())
     }
 
-    /// Where the segment ended, once it has.
+    /// Where the segment ended, if it has.
     pub(crate) fn end(&self) -> Option<Lsn> {
         match self.end.load(Ordering::Acquire) {
             u64::MAX => None,
@@ -300,13 +301,13 @@ impl Segment {
         }
     }
 
-    /// Nothing is appended from here on.
+    /// Ends the segment: nothing is appended after this.
     pub(crate) fn set_end(&self, end: Lsn) {
         self.end.store(end.get(), Ordering::Release);
     }
 
-    /// Whether the segment ended without a block. No evidence may say then that it has one: neither the footer of the segment
-    /// before it nor its name in the superblock.
+    /// Whether the segment ended without a block. No evidence may then claim that it has one: neither the footer of
+    /// the preceding segment nor its name in the superblock.
     pub(crate) fn ended_empty(&self) -> bool {
         self.end() == Some(self.first_lsn())
     }
@@ -316,16 +317,16 @@ impl Segment {
     }
 
     pub(crate) fn set_footer(&self, footer: LoadedFooter) {
-        // A second footer of the same segment has the same content; the first one stays.
+        // A second footer of the same segment has the same content, so the first one stays.
         drop(self.footer.set(footer));
     }
 
-    /// The size of the file in bytes.
+    /// Size of the file in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.file_len.load(Ordering::Relaxed)
     }
 
-    /// Asks the file for its size: what changed it may have failed halfway.
+    /// Queries the file's size: an operation that changed it may have failed halfway.
     pub(crate) fn note_file_len(&self) {
         if let Ok(len) = self.file.len() {
             self.file_len.store(len, Ordering::Relaxed);
@@ -341,7 +342,7 @@ impl Segment {
         self.uses.watch()
     }
 
-    /// Where in the file the byte at `lsn` lies. An address that is not in the segment leads to bytes that do not verify at it.
+    /// Offset in the file of the byte at `lsn`. For an address outside the segment, the bytes there will not verify.
     #[inline]
     pub(crate) fn offset(&self, lsn: Lsn) -> u64 {
         DATA_START.saturating_add(lsn.get().saturating_sub(self.generation.first_lsn.get()))
@@ -371,8 +372,8 @@ impl Segment {
         Ok(buf.into())
     }
 
-    /// Says that a record at `lsn` will be read soon; its header and the beginning of its payload are fetched, and what
-    /// follows the processor fetches by itself.
+    /// Hints that a record at `lsn` will be read soon. Fetches its header and the beginning of its payload; the
+    /// processor prefetches the rest.
     #[inline]
     pub(crate) fn prefetch(&self, lsn: Lsn) {
         const BEGINNING: usize = 320;
@@ -382,10 +383,10 @@ impl Segment {
         }
     }
 
-    /// The header of the record at `lsn`, which must end at or below `limit`.
+    /// The header of the record at `lsn`; the record must end at or below `limit`.
     #[inline(always)]
     fn record_header(&self, lsn: Lsn, limit: Lsn) -> Result<std::result::Result<RecordHeader, Invalid>> {
-        // There is nothing at an address behind the limit.
+        // Nothing is read beyond the limit.
         let len = at_most(LABELLED_HEADER, limit.distance_from(lsn).unwrap_or(0));
         let start = in_memory(self.offset(lsn));
         if let Some(map) = &self.map
@@ -397,13 +398,13 @@ impl Segment {
         Ok(RecordHeader::decode(&bytes, &self.identity, lsn))
     }
 
-    /// The record at `lsn`, which must lie whole below `limit`.
+    /// The record at `lsn`, which must end at or below `limit`.
     #[inline(always)]
     pub(crate) fn read_record(&self, lsn: Lsn, limit: Lsn, decoder: &Decoder) -> Result<Record> {
         self.read_stored(lsn, limit)?.decode(self, decoder)
     }
 
-    /// As [`Segment::read_record`], not decoded.
+    /// Like [`Segment::read_record`], but not decoded.
     #[inline(always)]
     pub(crate) fn read_stored(&self, lsn: Lsn, limit: Lsn) -> Result<StoredRecord> {
         match self.record_header(lsn, limit)? {
@@ -458,7 +459,7 @@ impl Segment {
         Corruption::new(&self.path, self.offset(from), from..to, reason)
     }
 
-    /// Why the payload of the record at `lsn` was not decoded.
+    /// The error for a payload that was not decoded.
     #[cold]
     fn refused(&self, lsn: Lsn, id: NonZeroU16, refused: Refused) -> Error {
         let file = self.path.clone();
@@ -497,7 +498,7 @@ impl Segment {
         while at <= lsn && at.plus(PLAIN_HEADER as u64) <= end {
             match self.record_header(at, end) {
                 Ok(Ok(h)) => at = at.plus(h.padded_len()),
-                // From the first header that does not verify on, nobody knows where records start.
+                // After the first header that does not verify, it is unknown where records start.
                 Ok(Err(_)) => return Some(self.damage(at, end, CorruptionReason::RecordHeader).into()),
                 Err(e) => return Some(e),
             }

@@ -1,8 +1,9 @@
-//! Making the next segment ready, ahead of its first block and off the commit path.
+//! Prepares the next segment before its first block is due, off the commit path.
 //!
-//! When [`prepare`] returns, the file is complete as far as durability goes: space allocated, every byte written once so
-//! that later syncs have no metadata to write, the generation page on the device, and the file's name in the directory. What
-//! is missing is the header page, which makes it part of the log, and goes out with the first block.
+//! When [`prepare`] returns, the file is complete as far as durability is concerned: space is allocated, every byte
+//! was written once so that later syncs have no metadata to write, the generation page is on the device, and the
+//! file's name is in the directory. Only the header page is missing. It makes the file part of the log and is written
+//! with the first block.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,12 +18,12 @@ use crate::io::{Access, Disk, File, write_all_at};
 use crate::lsn::{Lsn, SegmentId};
 use crate::monitor::Caller;
 
-/// Which segment is to be made ready.
+/// The segment to prepare.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) uuid: LogUuid,
     pub(crate) id: SegmentId,
-    /// The segment that was made ready before it.
+    /// The segment prepared before it.
     pub(crate) before: Option<SegmentId>,
     pub(crate) first_lsn: Lsn,
     pub(crate) capacity: u64,
@@ -32,22 +33,22 @@ pub(crate) struct Plan {
     pub(crate) pool: SpacePool,
 }
 
-/// Numbers that are left for opening the log, each time with a tail to be written again.
+/// Segment numbers reserved for opens, each of which may have to rewrite a tail.
 const LEFT_FOR_OPENS: u64 = 1 << 16;
 
-/// Why a segment could not be made ready, and what that left in the directory.
+/// Why a segment could not be prepared, and what was left in the directory.
 #[derive(Debug)]
 pub(crate) struct Unprepared {
     pub(crate) error: Error,
-    /// A file that is part of nothing and could not be removed: its name and size.
+    /// Name and size of a file that belongs to nothing and could not be removed.
     pub(crate) left: Option<(String, u64)>,
 }
 
-/// Makes a segment ready, out of the file called `recycled` if one is given. The reserve is such a file too: of its bytes
-/// nothing is known either. Leaves the device to those who commit, as far as `progress` says that there is time.
+/// Prepares a segment, from the file called `recycled` if one is given. The reserve is such a file too: the content
+/// of its bytes is unknown as well. Leaves the device to commits as long as `progress` shows that there is time.
 ///
 /// # Errors
-/// Nothing of the new segment is left then, unless it is said so. The file called `recycled` may be gone.
+/// Nothing of the new segment remains unless the error says so. The file called `recycled` may be gone.
 pub(crate) fn prepare(
     disk: &Arc<dyn Disk>,
     plan: &Plan,
@@ -77,12 +78,12 @@ pub(crate) fn prepare(
     })
 }
 
-/// How many bytes a file has, as far as it can be asked.
+/// Size of a file in bytes, if it can be determined.
 pub(crate) fn size_of(disk: &Arc<dyn Disk>, name: &str) -> u64 {
     disk.open(name, Access::Read).and_then(|file| file.len()).unwrap_or(0)
 }
 
-/// Makes a segment of the file that was just created under this name, or has got it.
+/// Makes a segment from the file that was just created under this name or renamed to it.
 fn make_segment(
     disk: &Arc<dyn Disk>,
     plan: &Plan,
@@ -125,7 +126,8 @@ fn make_ready(
         caller.call("truncate", path, || file.set_len(full))?;
     }
     caller.call("allocate", path, || file.allocate(full))?;
-    // The header page of an earlier generation goes with the first pass; its blocks stay and do not verify in this one.
+    // The header page of an earlier generation is overwritten in the first pass; its blocks stay, but do not verify
+    // in this one.
     let from = if generation.recycled { had.clamp(DATA_START, full) } else { DATA_START };
     fill(file, path, from, generation, progress, caller, std::thread::sleep)?;
     let mut pages = generation.encode().to_vec();

@@ -1,16 +1,17 @@
-//! How far the commit path is: what the thread that prepares its next segment has to know of it.
+//! Progress of the commit path, for the thread that prepares its next segment.
 
 use crate::lsn::Lsn;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Shared by the commit path, which writes it, and the threads that work beside it.
+/// Written by the commit path and read by the threads that work beside it.
 ///
-/// **Invariant.** The durable LSN only rises. It is published by the owner of the flush, once the device has confirmed all below.
+/// **Invariant.** The durable LSN only rises. The owner of the flush publishes it after the device has confirmed
+/// everything below.
 #[derive(Debug)]
 pub(crate) struct Progress {
     durable: AtomicU64,
     hurry: AtomicBool,
-    /// Without threads nobody commits while a segment is prepared.
+    /// Without threads there are no commits while a segment is prepared.
     threads: bool,
 }
 
@@ -25,19 +26,19 @@ impl Progress {
         Lsn::new(self.durable.load(Ordering::Acquire))
     }
 
-    /// Everything below `end` is durable.
+    /// Publishes that everything below `end` is durable.
     pub(crate) fn publish(&self, end: Lsn) {
         let before = self.durable();
         assert!(before <= end, "the durable LSN fell from {before} to {end}");
         self.durable.store(end.get(), Ordering::Release);
     }
 
-    /// A commit waits for the next segment, or nobody commits any more.
+    /// Sets whether a commit waits for the next segment, or no more commits will come.
     pub(crate) fn set_hurry(&self, hurry: bool) {
         self.hurry.store(hurry, Ordering::Relaxed);
     }
 
-    /// Whether the next segment is to be prepared at full speed.
+    /// Whether to prepare the next segment at full speed.
     pub(crate) fn is_in_a_hurry(&self) -> bool {
         !self.threads || self.hurry.load(Ordering::Relaxed)
     }

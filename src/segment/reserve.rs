@@ -1,18 +1,18 @@
-//! The reserve: room on a full disk for what frees room.
+//! The reserve: space for operations that free space on a full disk.
 //!
-//! A file beside the segments that holds nothing but its space. On a full disk an open writes an unproven tail into it,
-//! and what frees space (a record that says so) goes into a segment that is made out of it.
+//! A file beside the segments that does nothing but occupy space. On a full disk an open writes an unproven tail into
+//! it, and records that free space go into a segment made from it.
 //!
 //! ```text
-//!              full disk: a tail is to be rewritten, or room is to be freed
+//!              full disk: a tail must be rewritten, or space must be freed
 //!   reserve ------------------------------------------------------------------> segment, or copy of a tail
 //!      ^                                                                            |
 //!      +------------------- made again, before the next ordinary segment -----------+
 //! ```
 //!
-//! What is left of its space is a reserve again, only smaller; it must be whole before anybody else gets room.
+//! The rest of its space becomes a smaller reserve. It must be complete again before ordinary segments get any space.
 //!
-//! A crash may lose the file's name, or bring it back: then it is made, or found, by the next open.
+//! A crash may lose the file's name or bring it back: the next open makes the file or finds it.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(crate) enum SpacePool {
 }
 
 impl SpacePool {
-    /// Whether what may use this pool may go into a segment made of `other`.
+    /// Whether a user of this pool may write to a segment made from `other`.
     pub(crate) fn may_use(self, other: SpacePool) -> bool {
         self == SpacePool::Reserve || other == SpacePool::Ordinary
     }
@@ -41,11 +41,11 @@ impl SpacePool {
 /// The reserve's file name.
 pub(crate) const RESERVE_FILE: &str = "reserve";
 
-/// The least that is of use: the pages of a segment, and a block.
+/// Minimum useful size: the pages of a segment, and a block.
 const LEAST: u64 = DATA_START + PAGE as u64;
 
-/// Sees to it that the reserve is there, with this many bytes of space if they are to be had, else with fewer; says how
-/// many.
+/// Makes sure that the reserve exists, with this many bytes of space if available, otherwise fewer; returns the
+/// number.
 pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64, caller: &Caller) -> Result<u64> {
     let path = disk.path().join(RESERVE_FILE);
     let file = match caller.call("open", &path, || disk.open(RESERVE_FILE, Access::ReadWrite)) {
@@ -60,7 +60,7 @@ pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64, caller: &Caller) ->
     let mut want = bytes;
     while let Err(e) = caller.call("allocate", &path, || hold(&*file, want)) {
         if !e.is_full() || want / 2 < LEAST {
-            // A reserve of no use; that it could not be removed adds nothing to the reason.
+            // The reserve would be useless. A failure to remove it adds nothing to the reason.
             drop(caller.call("remove", &path, || disk.remove(RESERVE_FILE)));
             return Err(e);
         }
@@ -71,7 +71,7 @@ pub(crate) fn make_reserve(disk: &Arc<dyn Disk>, bytes: u64, caller: &Caller) ->
     Ok(want)
 }
 
-/// Gives a file this size and the space for it, in whichever way the file system can.
+/// Gives a file this size and allocates the space, in whichever way the file system supports.
 fn hold(file: &dyn File, bytes: u64) -> std::io::Result<()> {
     file.set_len(bytes)?;
     if file.allocate(bytes)? == Allocated::Reserved {

@@ -1,7 +1,7 @@
-//! Going through a segment past what is damaged in it.
+//! Walks through a segment, skipping damaged parts.
 //!
-//! Checksums are independent of each other, so behind a damaged block the next one that verifies can be found: a block's
-//! checksum is sealed with its place, and nothing else verifies there.
+//! Checksums are independent of each other, so the next valid block after a damaged one can be found: a block's
+//! checksum is sealed with its position, and nothing else verifies there.
 
 use super::blocks::{Sighting, look_around};
 use super::{RecordHead, Segment};
@@ -17,7 +17,7 @@ pub struct Salvage<'a> {
     limit: Lsn,
     at: Lsn,
     in_block: Option<(Lsn, Lsn)>,
-    /// The blocks behind the first damage that verify, ascending; looked for once.
+    /// The valid blocks after the first damage, ascending; searched for once.
     good: Option<Vec<Lsn>>,
     blocks: u64,
 }
@@ -27,13 +27,13 @@ impl<'a> Salvage<'a> {
         Salvage { segment, limit, at: segment.first_lsn(), in_block: None, good: None, blocks: 0 }
     }
 
-    /// How many blocks with a header that verifies there were so far.
+    /// Number of blocks so far with a valid header.
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.blocks
     }
 
-    /// The first block behind `from` that verifies, or the end.
+    /// The first valid block after `from`, or the end.
     fn next_good(&mut self, from: Lsn) -> Result<Lsn> {
         let good = match self.good.take() {
             Some(good) => good,
@@ -44,7 +44,7 @@ impl<'a> Salvage<'a> {
         Ok(next.unwrap_or(self.limit).min(self.limit))
     }
 
-    /// Goes on to the next block. An error is a stretch that does not verify, and was stepped over.
+    /// Advances to the next block. An error stands for a stretch that did not verify and was skipped.
     fn next_block(&mut self) -> Result<()> {
         let from = self.at;
         match self.segment.read_block_header(from, self.limit) {
@@ -68,7 +68,7 @@ impl<'a> Salvage<'a> {
     }
 }
 
-/// Where blocks from `from` on begin that verify, and where they end.
+/// Start and end of the valid blocks from `from` on.
 pub(crate) fn good_blocks(segment: &Segment, from: Lsn) -> Result<Vec<(Lsn, Lsn)>> {
     let mut good = Vec::new();
     look_around(&*segment.file, &segment.generation, from, |seen| {
@@ -80,7 +80,7 @@ pub(crate) fn good_blocks(segment: &Segment, from: Lsn) -> Result<Vec<(Lsn, Lsn)
     Ok(good)
 }
 
-/// Behind the last block of the segment that verifies, whatever lies before it.
+/// The end of the last valid block of the segment, whatever lies before it.
 pub(crate) fn last_block_end(segment: &Segment) -> Result<Lsn> {
     let first = segment.first_lsn();
     let ends = good_blocks(segment, first)?.into_iter().map(|(_, end)| end);
@@ -92,7 +92,7 @@ impl Iterator for Salvage<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            // From the first header of a block that does not verify on, nobody knows where records start in it.
+            // After the first invalid record header in a block, it is unknown where records start in it.
             if let Some((at, end)) = self.in_block.take().filter(|(at, end)| at < end) {
                 return Some(self.segment.read_head(at, end).map(|(head, next)| {
                     self.in_block = Some((next, end));

@@ -1,4 +1,4 @@
-//! Sealing: the footer behind the last block, written once nothing will be appended any more.
+//! Sealing: writes the footer after the last block, once nothing more will be appended.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::lsn::Lsn;
 use crate::monitor::Caller;
 use crate::size::in_memory;
 
-/// What a footer says besides the summary.
+/// The content of a footer besides the summary.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SealInput {
     pub(crate) end: Lsn,
@@ -23,12 +23,12 @@ pub(crate) struct SealInput {
     pub(crate) blocks: u64,
 }
 
-/// Where a footer lies when the segment ended at `end`.
+/// Offset of the footer of a segment that ended at `end`.
 fn footer_offset(segment: &Segment, end: Lsn) -> u64 {
     align_up(segment.offset(end), u64::from(segment.generation.block_align))
 }
 
-/// Writes the footer, its fixed part last, cuts the file behind it, and reads it back.
+/// Writes the footer with its fixed part last, truncates the file after it, and reads it back.
 ///
 /// The successor must have a durable header and first block: see [`crate::format::footer`].
 pub(crate) fn seal(
@@ -68,8 +68,8 @@ fn write_footer(
     bytes.resize(in_memory(footer.body_offset()), 0);
     bytes.extend_from_slice(&summary.body);
     let at = footer_offset(segment, input.end);
-    // The body is used without a look at its checksum. So the part that makes the footer one comes when the rest is
-    // durable: in place of it stand zeros until then.
+    // The body is used without verifying its checksum. So the part that makes it a footer is written when the rest is
+    // durable; until then there are zeros in its place.
     let (fixed, summary) = bytes.split_at(FOOTER_HEADER);
     let write = |bytes: &[u8], at| caller.call("write footer of", path, || write_all_at(file, bytes, at));
     write(&[0; FOOTER_HEADER], at)?;
@@ -80,21 +80,21 @@ fn write_footer(
     caller.call("fdatasync", path, || file.sync_data())?;
     match load_footer(segment, input.end, mmap)? {
         Some(loaded) => segment.set_footer(loaded),
-        // It was written and synced a moment ago.
+        // It was written and synced just now.
         None => return Err(segment.damage(input.end, input.end, CorruptionReason::Footer).into()),
     }
     Ok(())
 }
 
-/// Makes the footer of a segment that ended at `end` none, durably: the segment is read whole at the next open, and gets
-/// a new one then. Half of the zeros undo a footer as all of them do.
+/// Durably invalidates the footer of a segment that ended at `end`: the next open reads the segment whole and writes
+/// a new one. Even half of the zeros invalidate it.
 pub(crate) fn clear_footer(file: &dyn File, segment: &Segment, end: Lsn) -> Result<()> {
     let io = |op| move |e| Error::io(op, &segment.path, e);
     write_all_at(file, &[0; FOOTER_HEADER], footer_offset(segment, end)).map_err(io("write footer of"))?;
     file.sync_data().map_err(io("fdatasync"))
 }
 
-/// The footer of a segment that ended at `end`; `None` when there is none or it does not verify, which costs a scan.
+/// The footer of a segment that ended at `end`; `None` if there is none or it does not verify, which costs a scan.
 pub(crate) fn load_footer(segment: &Segment, end: Lsn, mmap: bool) -> Result<Option<LoadedFooter>> {
     let io = |op| move |e| Error::io(op, &segment.path, e);
     let at = footer_offset(segment, end);
@@ -104,7 +104,7 @@ pub(crate) fn load_footer(segment: &Segment, end: Lsn, mmap: bool) -> Result<Opt
     }
     let Ok(footer) = Footer::decode(&fixed, &segment.identity, segment.id(), end) else { return Ok(None) };
     let file_len = segment.file.len().map_err(io("stat"))?;
-    // The length is authenticated, yet the file may have been cut since.
+    // The length is authenticated, but the file may have been truncated since.
     if at.saturating_add(footer.total_len()) > file_len {
         return Ok(None);
     }

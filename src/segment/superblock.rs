@@ -1,13 +1,13 @@
-//! The superblock's file: two slots, written one after the other with a sync between.
+//! The superblock file: two slots, written one after the other with a sync in between.
 //!
 //! ```text
 //!  second slot written ── synced ── first slot written ── synced
 //!  \__ the first is good _______/ \__ the second is good ______/
 //! ```
 //!
-//! At each moment one slot is on the device and is not being written. A process that was killed, or whose sync failed, may
-//! leave the slot that it wrote last in the cache only. As the order is always the same, an open knows which one that is,
-//! and writes it again before it touches the other.
+//! At any time one slot is on the device and not being written. A process that was killed, or whose sync failed, may
+//! leave the slot it wrote last in the page cache only. As the order is always the same, an open knows which one that
+//! is and rewrites it before it touches the other.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::lsn::Lsn;
 use crate::monitor::Caller;
 use crate::mutation::or_fault;
 
-/// The open superblock and its present content.
+/// The open superblock and its current content.
 #[derive(Debug)]
 pub(crate) struct SuperblockFile {
     file: Arc<dyn File>,
@@ -29,7 +29,7 @@ pub(crate) struct SuperblockFile {
     content: Superblock,
     /// The slots to be written, in this order, until both hold the content and are on the device.
     pending: &'static [Slot],
-    /// Where each call of a change is noted.
+    /// Notes each disk call of a change.
     pub(crate) caller: Arc<Caller>,
 }
 
@@ -49,20 +49,21 @@ impl Slot {
     }
 }
 
-/// What was found of a superblock.
+/// The result of looking for a superblock.
 #[derive(Debug)]
 pub(crate) enum FoundSuperblock {
-    /// No file, or one in which no slot was ever completed.
+    /// No file, or a file in which no slot was ever completed.
     None,
-    /// It is there.
+    /// The superblock.
     Some(SuperblockFile),
-    /// There is a file, and neither slot verifies.
+    /// There is a file, but neither slot verifies.
     Damaged(Corruption),
 }
 
 impl FoundSuperblock {
-    /// What it means in this directory. A superblock is durable before the first segment has a name: without segments
-    /// nothing was ever acknowledged and there is no log, and with some a superblock that is gone is damage.
+    /// Interprets the result for this directory. A superblock is durable before the first segment has a name. So
+    /// without segments nothing was ever acknowledged and there is no log; with segments, a missing superblock is
+    /// damage.
     pub(crate) fn in_directory(self, disk: &Arc<dyn Disk>) -> Result<Option<SuperblockFile>> {
         let damage = match self {
             FoundSuperblock::Some(file) => return Ok(Some(file)),
@@ -83,10 +84,10 @@ fn damaged(path: PathBuf) -> Corruption {
 
 type Slots = [std::result::Result<Superblock, Invalid>; 2];
 
-/// What the two slots hold. While the file is written one of them may read torn, and the other one is good; but a thread that is
-/// slow may have read that one before an earlier write, or meet the next one in it. So a slot is bad when both read the same
-/// twice: between two reads of the first slot a write has changed the sequence number in it, or there was none. What is
-/// found this way is never older than what somebody found before.
+/// The content of the two slots. While the file is being written, one slot may read torn and the other is good; but a
+/// slow reader may have read that one before an earlier write, or catch the next write in it. So a slot counts as bad
+/// when both read the same twice: either a write between two reads of the first slot changed its sequence number, or
+/// there was none. The result is never older than what any reader found before.
 fn read_slots(file: &dyn File) -> std::io::Result<Slots> {
     const MOST: usize = 100;
     let mut pages = read_pages(file)?;
@@ -107,7 +108,7 @@ fn read_slots(file: &dyn File) -> std::io::Result<Slots> {
     Err(std::io::ErrorKind::WouldBlock.into())
 }
 
-/// The bytes of the two slots, as many as there are.
+/// The bytes of the two slots, as far as they exist.
 fn read_pages(file: &dyn File) -> std::io::Result<[Vec<u8>; 2]> {
     let read = |slot: Slot| {
         let mut page = vec![0; PAGE];
@@ -145,14 +146,14 @@ impl SuperblockFile {
         }
     }
 
-    /// What the superblock of a log says, for those who only look.
+    /// The content of a log's superblock, for read-only use.
     pub(crate) fn read(disk: &Arc<dyn Disk>) -> Result<Superblock> {
         let found = SuperblockFile::find(disk, Access::Read)?.in_directory(disk)?;
         let none = || Error::io(crate::error::FIND_LOG, disk.path(), std::io::ErrorKind::NotFound.into());
         found.map(|file| file.content).ok_or_else(none)
     }
 
-    /// Writes the first superblock of a log. An earlier, unfinished one is written over.
+    /// Writes the first superblock of a log. An earlier, unfinished one is overwritten.
     pub(crate) fn create(disk: &Arc<dyn Disk>, content: Superblock) -> Result<Self> {
         let path = disk.path().join(FILE_NAME);
         let file = match disk.open(FILE_NAME, Access::ReadWrite) {
@@ -175,7 +176,7 @@ impl SuperblockFile {
         &self.content
     }
 
-    /// Changes the content, durably. After an error the old content or the new one is there.
+    /// Changes the content durably. After an error either the old content or the new one is there.
     pub(crate) fn update(&mut self, change: impl FnOnce(&mut Superblock)) -> Result<()> {
         let mut content = self.content;
         change(&mut content);
@@ -186,9 +187,9 @@ impl SuperblockFile {
         self.write(content)
     }
 
-    /// Sees to it that both slots hold the content, on the device. To be called before anything is done that rests on what
-    /// the content says: until then a torn write may leave the slot with the content before it, and what that names must
-    /// still be there.
+    /// Makes sure that both slots hold the content and are on the device. Must be called before anything that depends
+    /// on the content is done: until then a torn write may leave the slot with the previous content, and whatever
+    /// that one names must still exist.
     pub(crate) fn repair(&mut self) -> Result<()> {
         self.settle(self.content)
     }
@@ -199,8 +200,8 @@ impl SuperblockFile {
         self.settle(content)
     }
 
-    /// Writes the slots that are pending. After an error they stay so, and the content is what one of them holds for
-    /// certain.
+    /// Writes the pending slots. After an error they stay pending, and the content is what one of them certainly
+    /// holds.
     fn settle(&mut self, content: Superblock) -> Result<()> {
         while let [slot, rest @ ..] = self.pending {
             let (file, page) = (&*self.file, content.encode());
@@ -216,13 +217,13 @@ impl SuperblockFile {
 /// The order in which slots are written.
 const ORDER: &[Slot] = &[Slot::Second, Slot::First];
 
-/// Which slots may not be on the device as they read, in the order in which they are to be written again.
+/// Slots that may not be on the device as they read, in the order in which they must be rewritten.
 fn doubtful(slots: &Slots) -> &'static [Slot] {
     match slots {
         // The newer one was written last, over an older one that is safe.
         [Ok(first), Ok(second)] if first.sequence > second.sequence => &[Slot::First, Slot::Second],
         [Ok(first), Ok(second)] if first.sequence < second.sequence => ORDER,
-        // A slot is only touched when the other one is safe, and a crash or damage is what spoils it.
+        // A slot is touched only when the other one is safe; only a crash or damage spoils it.
         [Ok(_), Err(_)] => &[Slot::Second],
         // Both hold the content; the first was written last.
         _ => &[Slot::First],

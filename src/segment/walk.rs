@@ -1,4 +1,4 @@
-//! Going through an ended segment, record by record, and what the layer above makes of it.
+//! Walks through an ended segment record by record, for readers and for the summaries of a higher layer.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::format::block::BLOCK_HEADER;
 use crate::lsn::{Lsn, SegmentId};
 
-/// A segment to which nothing is appended any more.
+/// A segment that is no longer appended to.
 #[derive(Clone, Debug)]
 pub struct SegmentReader {
     segment: Arc<Segment>,
@@ -17,13 +17,13 @@ pub struct SegmentReader {
     pub(crate) decoder: Decoder,
 }
 
-/// Makes the summaries that footers keep. See [`Summary`].
+/// Makes the summaries stored in footers. See [`Summary`].
 pub trait Summarizer: Send + Sync + 'static {
-    /// The summary of a segment. Called by a background thread, once nothing is appended to the segment any more and
-    /// all of it is durable; also after a crash, when a footer is missing.
+    /// The summary of a segment. Called by a background thread after the last append to the segment, when all of it
+    /// is durable; also after a crash, if a footer is missing.
     ///
     /// # Errors
-    /// The segment is then left without a footer, and read whole at the next open.
+    /// The segment is then left without a footer and read whole at the next open.
     fn summarize(&self, segment: &SegmentReader) -> Result<Summary>;
 
     /// The footer of `segment` is durable; `summary.body` is the mapping.
@@ -31,7 +31,7 @@ pub trait Summarizer: Send + Sync + 'static {
 }
 
 impl SegmentReader {
-    /// The segment up to `end`, which does not lie before it.
+    /// The segment up to `end`.
     pub(crate) fn new(segment: Arc<Segment>, end: Lsn, decoder: Decoder) -> Self {
         assert!(segment.first_lsn() <= end, "a segment that begins at {} ends at {end}", segment.first_lsn());
         SegmentReader { segment, end, decoder }
@@ -49,7 +49,7 @@ impl SegmentReader {
         self.segment.first_lsn()
     }
 
-    /// The address behind its last block.
+    /// The address after its last block.
     #[must_use]
     pub fn end_lsn(&self) -> Lsn {
         self.end
@@ -61,32 +61,31 @@ impl SegmentReader {
         &self.segment.name
     }
 
-    /// Its file, for messages.
+    /// Path of its file, for messages.
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.segment.path
     }
 
-    /// How many bytes of the file lie before and between blocks' ends: what the segment takes without its footer and
-    /// without what was prepared and not used.
+    /// Bytes of the file in use: without the footer and without space that was prepared but not used.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.segment.offset(self.end)
     }
 
-    /// How many bytes of blocks its file was made for.
+    /// Bytes of blocks that its file was made for.
     #[must_use]
     pub fn capacity(&self) -> u64 {
         self.segment.generation.capacity
     }
 
-    /// What its blocks begin at multiples of.
+    /// Alignment of its blocks in bytes.
     #[must_use]
     pub fn block_align(&self) -> u32 {
         self.segment.generation.block_align
     }
 
-    /// The summary in its footer; `None` when it had no footer when the log was opened, or one of which not every byte
-    /// verifies. It says what the segment held also where that cannot be read any more.
+    /// The summary in its footer; `None` if it had no footer when the log was opened, or one with any byte that does
+    /// not verify. It describes what the segment held even where that can no longer be read.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
         self.segment.footer().filter(|f| f.is_whole()).map(|f| f.summary.clone())
@@ -98,13 +97,13 @@ impl SegmentReader {
         Heads { blocks: Blocks::new(&self.segment, self.segment.first_lsn(), self.end), in_block: None }
     }
 
-    /// As [`SegmentReader::heads`], from the block on that begins at this address.
+    /// Like [`SegmentReader::heads`], starting with the block at this address.
     #[must_use]
     pub fn heads_from(&self, block: Lsn) -> Heads<'_> {
         Heads { blocks: Blocks::new(&self.segment, block.max(self.first_lsn()), self.end), in_block: None }
     }
 
-    /// As [`SegmentReader::heads`], in the blocks of one of the [`pieces`](SegmentReader::pieces).
+    /// Like [`SegmentReader::heads`], in the blocks of one of the [`pieces`](SegmentReader::pieces).
     #[must_use]
     pub fn heads_within(&self, blocks: &Range<Lsn>) -> Heads<'_> {
         Heads {
@@ -113,8 +112,8 @@ impl SegmentReader {
         }
     }
 
-    /// The segment in at most `most` pieces of whole blocks, in order, each but the last of at least `least` bytes. Only
-    /// the headers of blocks are read.
+    /// Splits the segment into at most `most` pieces of whole blocks, in order, each but the last of at least `least`
+    /// bytes. Only block headers are read.
     ///
     /// # Errors
     /// [`Error::Corruption`](crate::Error::Corruption) when a block header does not verify.
@@ -138,8 +137,8 @@ impl SegmentReader {
         Ok(pieces)
     }
 
-    /// As [`SegmentReader::heads`], past what is damaged: each stretch that does not verify is one error, and what
-    /// follows is the next block that does.
+    /// Like [`SegmentReader::heads`], but skips damage: each stretch that does not verify yields one error, followed
+    /// by the next valid block.
     #[must_use]
     pub fn salvage(&self) -> Salvage<'_> {
         Salvage::new(&self.segment, self.end)
@@ -155,10 +154,10 @@ impl SegmentReader {
         self.segment.read_record(lsn, self.end, &self.decoder)
     }
 
-    /// As [`SegmentReader::read`], not decoded.
+    /// Like [`SegmentReader::read`], but not decoded.
     ///
     /// # Errors
-    /// As [`SegmentReader::read`], but for what is wrong with the decoding.
+    /// As [`SegmentReader::read`], except for decoding.
     pub fn read_stored(&self, lsn: Lsn) -> Result<StoredRecord> {
         self.segment.read_stored(lsn, self.end)
     }
@@ -166,12 +165,12 @@ impl SegmentReader {
     /// The header of a record of this segment; its payload is neither read nor verified.
     ///
     /// # Errors
-    /// As [`SegmentReader::read`], but for what is wrong with the payload.
+    /// As [`SegmentReader::read`], except for the payload.
     pub fn head(&self, lsn: Lsn) -> Result<RecordHead> {
         self.segment.read_head(lsn, self.end).map(|(head, _)| head)
     }
 
-    /// How many blocks and records there are; block headers are verified, records are not looked at.
+    /// The numbers of blocks and records; block headers are verified, records are not examined.
     ///
     /// # Errors
     /// [`Error::Corruption`](crate::Error::Corruption) when a block header does not verify.
@@ -184,18 +183,18 @@ impl SegmentReader {
     }
 }
 
-/// A block's place.
+/// The position of a block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockSpan {
     /// The address of its first record.
     pub(crate) start: Lsn,
-    /// The address behind its last record.
+    /// The address after its last record.
     pub(crate) end: Lsn,
-    /// How many records it has.
+    /// Number of its records.
     pub(crate) records: u32,
 }
 
-/// The blocks of a segment, from one on.
+/// The blocks of a segment, starting with a given one.
 #[derive(Debug)]
 pub(crate) struct Blocks<'a> {
     segment: &'a Segment,
@@ -209,7 +208,7 @@ impl<'a> Blocks<'a> {
         Blocks { segment, at, limit }
     }
 
-    /// Where the next block is.
+    /// The address of the next block.
     pub(crate) fn position(&self) -> Lsn {
         self.at
     }

@@ -1,17 +1,17 @@
-//! How values are distributed, in buckets whose bounds never change.
+//! Histograms with fixed bucket bounds.
 //!
-//! Four buckets to each doubling, so a value is known to a quarter of itself at the worst, whatever its size:
+//! Each doubling has four buckets, so a value is known to within a quarter, whatever its size:
 //!
 //! ```text
 //!  0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8-9 | 10-11 | 12-13 | 14-15 | 16-19 | 20-23 | ...
 //! ```
 //!
-//! Recording is three relaxed atomic operations and no lock. A reading while others record may miss what is being
-//! recorded, and nothing else.
+//! Recording takes three relaxed atomic operations and no lock. A snapshot taken while others record may miss values
+//! that are being recorded, and nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Each doubling has two to the power of this buckets, and values below that have one of their own.
+/// Each doubling has two to the power of this buckets; each value below that has its own bucket.
 const STEP_BITS: u32 = 2;
 const STEPS: u64 = 1 << STEP_BITS;
 const BUCKETS: usize = (1 << STEP_BITS) * (u64::BITS - STEP_BITS + 1) as usize;
@@ -23,7 +23,7 @@ const fn bucket_of(value: u64) -> usize {
         return value as usize;
     }
     let doubling = value.ilog2() - STEP_BITS;
-    // The bits behind the leading one.
+    // The bits after the leading one.
     let step = (value >> doubling) - STEPS;
     (STEPS + doubling as u64 * STEPS + step) as usize
 }
@@ -39,7 +39,7 @@ const fn highest(n: usize) -> u64 {
     if n + 1 < BUCKETS { lowest(n + 1) - 1 } else { u64::MAX }
 }
 
-/// A histogram that threads record into.
+/// A histogram that several threads record into.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     buckets: Box<[AtomicU64; BUCKETS]>,
@@ -79,7 +79,7 @@ impl Recorder {
     }
 }
 
-/// How values are distributed: a reading. The unit is that of the field of [`Stats`](super::Stats) it is from.
+/// The distribution of values, as a snapshot. The unit is that of its field of [`Stats`](super::Stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
     buckets: Vec<Bucket>,
@@ -87,7 +87,7 @@ pub struct Histogram {
     max: u64,
 }
 
-/// How many values lie in a range.
+/// Number of values in a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bucket {
@@ -95,12 +95,12 @@ pub struct Bucket {
     pub from: u64,
     /// The highest value of the range.
     pub to: u64,
-    /// How many values were found in it.
+    /// Number of values in it.
     pub count: u64,
 }
 
 impl Histogram {
-    /// How many values there are.
+    /// Number of values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|b| b.count).sum()
@@ -112,13 +112,13 @@ impl Histogram {
         self.sum
     }
 
-    /// The largest of them; 0 when there is none.
+    /// Maximum; 0 if there are no values.
     #[must_use]
     pub const fn max(&self) -> u64 {
         self.max
     }
 
-    /// Their mean; 0 when there is none.
+    /// Mean; 0 if there are no values.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // a mean for people
     pub fn mean(&self) -> f64 {
@@ -128,9 +128,9 @@ impl Histogram {
         }
     }
 
-    /// A value that `percent` of the values do not exceed: the end of the bucket in which the exact one lies, or
-    /// [`max`](Histogram::max) if that is lower. So it is never too low, and too high by a quarter at most. 0 when there
-    /// is no value.
+    /// A value that `percent` of the values do not exceed: the end of the bucket that holds the exact one, or
+    /// [`max`](Histogram::max) if that is lower. It is never too low, and at most a quarter too high. 0 if there are
+    /// no values.
     #[must_use]
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn percentile(&self, percent: f64) -> u64 {
@@ -144,8 +144,8 @@ impl Histogram {
         reached.map_or(0, |bucket| bucket.to.min(self.max))
     }
 
-    /// The ranges in which there are values, ascending. The bounds are the same in every reading, so two readings can be
-    /// subtracted from each other.
+    /// The non-empty ranges, ascending. The bounds are the same in every snapshot, so two snapshots can be
+    /// subtracted.
     #[must_use]
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets

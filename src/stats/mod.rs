@@ -1,12 +1,12 @@
-//! What can be counted while a log is in use.
+//! Statistics of a log in use.
 //!
-//! With the feature `metrics`, each counter is also one of that facade: the names of [`Stats`]' fields, with `seawall_`
-//! before and `_total` behind (`seawall_records_total`, `seawall_syncs_total`, ...), the time of syncs as
-//! `seawall_sync_nanoseconds_total`. Each histogram is one too, times in seconds as is usual there: `seawall_write_seconds`,
-//! `seawall_sync_seconds`, `seawall_commit_seconds`, `seawall_block_bytes`, `seawall_block_records`. The Raft layer has
-//! `seawall_raft_relocated_bytes_total`.
+//! With the feature `metrics`, each counter is also a counter of that facade, named after its field of [`Stats`] with
+//! the prefix `seawall_` and the suffix `_total` (`seawall_records_total`, `seawall_syncs_total`, ...); the time of
+//! syncs is `seawall_sync_nanoseconds_total`. Each histogram is exported too, with times in seconds as is usual
+//! there: `seawall_write_seconds`, `seawall_sync_seconds`, `seawall_commit_seconds`, `seawall_block_bytes`,
+//! `seawall_block_records`. The Raft layer has `seawall_raft_relocated_bytes_total`.
 //!
-//! Counting costs a block some twenty relaxed atomic operations, and a record none.
+//! Counting takes some twenty relaxed atomic operations for a block and none for a record.
 
 mod histogram;
 
@@ -19,7 +19,7 @@ use crate::observe::Flushed;
 use crate::report::Recovery;
 use histogram::Recorder;
 
-/// A histogram that is one of the facade `metrics` too, with that feature.
+/// A histogram; with the feature `metrics` also one of that facade.
 #[derive(Debug)]
 pub(crate) struct Distribution {
     values: Recorder,
@@ -120,19 +120,19 @@ impl Default for Counters {
     }
 }
 
-/// A reading of a log's counters, all since it was opened.
+/// A snapshot of a log's counters, all since it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Records whose write was begun.
+    /// Records whose write has begun.
     pub records: u64,
-    /// Batches whose write was begun, `append` counted as one each.
+    /// Batches whose write has begun; each `append` counts as one.
     pub batches: u64,
-    /// Bytes of those batches: payloads with their record headers.
+    /// Bytes of those batches: payloads and record headers.
     pub batch_bytes: u64,
-    /// Blocks written, marker blocks not counted. Batches per block is how well commits are grouped.
+    /// Blocks written, without marker blocks. Batches per block shows how well commits are grouped.
     pub blocks: u64,
-    /// Marker blocks written: blocks without records that prove the one before durable.
+    /// Marker blocks written: blocks without records that prove the previous one durable.
     pub markers: u64,
     /// Bytes written to segments on the commit path, headers and padding included.
     pub written_bytes: u64,
@@ -140,67 +140,68 @@ pub struct Stats {
     pub syncs: u64,
     /// Time spent in them.
     pub sync_time: Duration,
-    /// Of those, the ones that took longer than [`Options::slow_sync`](crate::Options::slow_sync).
+    /// Those that took longer than [`Options::slow_sync`](crate::Options::slow_sync).
     pub slow_syncs: u64,
-    /// Calls to the disk that were seen to hang for [`Options::slow_sync`](crate::Options::slow_sync) or longer, on the commit
-    /// path or off it. Counted while they hang, by another thread.
+    /// Disk calls seen to hang for [`Options::slow_sync`](crate::Options::slow_sync) or longer, on the commit path or
+    /// off it. Counted by another thread while they hang.
     pub stalls: u64,
-    /// Of those, the ones that have returned.
+    /// Those that have returned.
     pub stalls_ended: u64,
-    /// Times that the log went on to another segment.
+    /// Number of switches to another segment.
     pub rotations: u64,
-    /// Times that a submit had to wait because the next segment was not ready.
+    /// Times a submit had to wait because the next segment was not ready.
     pub segment_waits: u64,
-    /// Times that a submit had to wait because too much was staged.
+    /// Times a submit had to wait because too much was staged.
     pub space_waits: u64,
-    /// Segment files made ready, recycled ones and what the reserve became included.
+    /// Segment files prepared, including recycled ones and those made from the reserve.
     pub segments_prepared: u64,
-    /// Segment files that were made ready out of a released one.
+    /// Segment files prepared from a released one.
     pub segments_recycled: u64,
     /// Segment files removed.
     pub segments_removed: u64,
     /// Footers written.
     pub segments_sealed: u64,
-    /// 1 once a write or sync of the commit path failed, and nothing is acknowledged any more.
+    /// 1 after a write or sync of the commit path failed: nothing is acknowledged any more.
     pub poisonings: u64,
-    /// Failures off the commit path (footer, superblock, spare segment). None of them puts anything acknowledged at risk.
+    /// Failures off the commit path (footer, superblock, spare segment). They put nothing acknowledged at risk.
     pub background_errors: u64,
-    /// Segments that were given up because nobody needs them ([`Wal::release`](crate::Wal::release)).
+    /// Segments released because they are no longer needed ([`Wal::release`](crate::Wal::release)).
     pub segments_released: u64,
-    /// 1 when this open found a log that was not closed cleanly.
+    /// 1 if this open found a log that was not closed cleanly.
     pub recoveries: u64,
-    /// Pieces of an unproven tail that this open cut off; [`Wal::recovery`](crate::Wal::recovery) says which.
+    /// Pieces of an unproven tail that this open cut off; see [`Wal::recovery`](crate::Wal::recovery).
     pub cuts: u64,
     /// The bytes of those pieces.
     pub cut_bytes: u64,
-    /// Of each block, marker blocks not counted, how many bytes were written for it, header and padding included.
+    /// Bytes written for each block, header and padding included; marker blocks not counted.
     pub block_bytes: Histogram,
-    /// Of each block, marker blocks not counted, how many records it has.
+    /// Records in each block; marker blocks not counted.
     pub block_records: Histogram,
-    /// Of each block, marker blocks included, how long its `write` took, in nanoseconds.
+    /// Duration of each block's `write` in nanoseconds, marker blocks included.
     pub write_times: Histogram,
-    /// Of each `fdatasync` on the commit path, how long it took, in nanoseconds.
+    /// Duration of each `fdatasync` on the commit path in nanoseconds.
     pub sync_times: Histogram,
-    /// Of each block, marker blocks not counted, how long it was from the first of its batches being staged until its sync
-    /// returned, in nanoseconds: the longest that anybody had to wait for it.
+    /// Time of each block from staging its first batch to the end of its sync, in nanoseconds; marker blocks not
+    /// counted. It is the longest that anyone waited for the block.
     pub commit_times: Histogram,
-    /// How long the call to the disk has lasted that is under way and has lasted longest; zero when none is.
+    /// Age of the oldest disk call under way; zero if there is none.
     pub longest_call: Duration,
-    /// What is submitted and not yet written, in bytes.
+    /// Bytes submitted and not yet written.
     pub staged_bytes: u64,
     /// Segments that are part of the log.
     pub segments: u64,
-    /// The bytes of their files.
+    /// Total size of their files in bytes.
     pub disk_bytes: u64,
-    /// The bytes of the log's other files: released ones, the segment that was made ready, and what could not be removed yet.
-    /// With `disk_bytes`, `reserve_bytes` and the 8 KiB of the superblock these are all files of the log.
+    /// Bytes of the log's other files: released ones, the segment that is ready, and files that could not be removed
+    /// yet. Together with `disk_bytes`, `reserve_bytes` and the 8 KiB of the superblock, these are all files of the
+    /// log.
     pub spare_bytes: u64,
-    /// The bytes that are kept back for what frees room on a full disk.
+    /// Bytes reserved for operations that free space on a full disk.
     pub reserve_bytes: u64,
-    /// Segments that are read by `pread` because the system refused to map them, though
+    /// Segments read by `pread` because the system refused to map them, although
     /// [`Options::mmap`](crate::Options::mmap) asks for it.
     pub without_mapping: u64,
-    /// Released files that wait to be used again, beside the one that is always made ready.
+    /// Released files waiting for reuse, in addition to the one that is always ready.
     pub spare_segments: u64,
 }
 

@@ -1,4 +1,4 @@
-//! One look at everything.
+//! One pass over everything.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::report::Cut;
 use crate::retry::{Fault as _, Place};
 use crate::segment::{Segment, SuperblockFile, last_block_end, load_footer};
 
-/// Reads everything and says all that is wrong. What a writer does meanwhile may look wrong.
+/// Reads everything and reports all that is wrong. A concurrent writer's changes may look wrong.
 pub(super) fn check(disk: &Arc<dyn Disk>, meter: &mut Meter<'_>) -> Result<VerifyReport> {
     let mut report = VerifyReport::empty();
     report.foreign = foreign(disk)?;
@@ -39,7 +39,7 @@ pub(super) fn check(disk: &Arc<dyn Disk>, meter: &mut Meter<'_>) -> Result<Verif
     Ok(report)
 }
 
-/// As [`check`], of the log that has this superblock.
+/// Like [`check`], for a log with this superblock.
 pub(super) fn check_under(
     disk: &Arc<dyn Disk>,
     sb: &Superblock,
@@ -57,7 +57,7 @@ pub(super) fn check_under(
     Ok(report)
 }
 
-/// What an open would cut now; of the ended segments nothing is read.
+/// What an open would cut now; ended segments are not read.
 pub(super) fn cuts_now(disk: &Arc<dyn Disk>) -> Result<Vec<Cut>> {
     let sb = SuperblockFile::read(disk)?;
     let catalog = Catalog::read(disk, &sb, Access::Read, false)?;
@@ -68,8 +68,8 @@ fn newest_only() -> Look {
     Look { policy: TailPolicy::Truncate, mmap: false, cores: Cores::available(true), newest_only: true }
 }
 
-/// The files in the log's directory whose names the log never gives; all that can be said while its segments cannot be told
-/// from others.
+/// Files in the log's directory with names that the log never uses. Nothing more can be said while segments cannot be
+/// told from other files.
 fn foreign(disk: &Arc<dyn Disk>) -> Result<Vec<String>> {
     let mut names = disk.list().map_err(|e| Error::io("list", disk.path(), e))?;
     names.retain(|name| !is_given(name));
@@ -77,7 +77,7 @@ fn foreign(disk: &Arc<dyn Disk>) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// A segment that was released while it was looked at is no part of the log any more: its file may be in use again.
+/// A segment released during the pass is no longer part of the log: its file may be in use again.
 fn forget_released(report: &mut VerifyReport, oldest: SegmentId) {
     report.problems.retain(|p| Place::of(p).rests_on().is_none_or(|id| id >= oldest));
     report.segments.retain(|s| s.id >= oldest);
@@ -86,7 +86,7 @@ fn forget_released(report: &mut VerifyReport, oldest: SegmentId) {
     }
 }
 
-/// A log of which the chain is whole.
+/// Checks a log whose chain is intact.
 fn in_order(
     catalog: &Catalog,
     sb: &Superblock,
@@ -97,7 +97,7 @@ fn in_order(
     report.foreign.clone_from(&catalog.foreign);
     report.foreign.sort();
     let sealed: u64 = catalog.sealed().map(|(member, end)| extent(&member.segment, end.end)).sum();
-    // Where the newest segment's blocks end, the rest is searched for evidence that there were more.
+    // Beyond the last block of the newest segment, the rest is searched for evidence of further blocks.
     let room = catalog.members.last().map_or(0, |m| extent(&m.segment, m.segment.limit()));
     meter.begin(sealed.saturating_add(room));
     for (member, end) in catalog.sealed() {
@@ -116,7 +116,7 @@ fn extent(segment: &Segment, end: Lsn) -> u64 {
     end.since(segment.first_lsn())
 }
 
-/// Every byte of an ended segment, footer included.
+/// Checks every byte of an ended segment, footer included.
 fn check_sealed(member: &Member, end: &Predecessor, report: &mut VerifyReport) -> Result<()> {
     let segment = &member.segment;
     let footer = load_footer(segment, end.end, false)?;
@@ -131,7 +131,7 @@ fn check_sealed(member: &Member, end: &Predecessor, report: &mut VerifyReport) -
         if footer.footer.digest == end.digest {
             segment.set_footer(footer);
         } else {
-            // An open refuses the log for that, whatever else there is.
+            // An open refuses the log for this, whatever else there is.
             report.add(segment.damage(end.end, end.end, CorruptionReason::Footer));
         }
     }
@@ -151,7 +151,7 @@ fn check_sealed(member: &Member, end: &Predecessor, report: &mut VerifyReport) -
     Ok(())
 }
 
-/// What an open would do about the newest segment, and all that is damaged in it.
+/// What an open would do about the newest segment, and all damage in it.
 fn check_newest(catalog: &Catalog, sb: &Superblock, report: &mut VerifyReport) -> Result<()> {
     let newest = catalog.members.last();
     match survey(catalog, sb, newest_only()) {
@@ -182,7 +182,7 @@ fn check_newest(catalog: &Catalog, sb: &Superblock, report: &mut VerifyReport) -
     Ok(())
 }
 
-/// A log of which the chain is broken: each file by itself.
+/// Checks a log whose chain is broken, file by file.
 fn one_by_one(
     disk: &Arc<dyn Disk>,
     sb: &Superblock,
@@ -219,7 +219,7 @@ fn check_piece(piece: &Piece, sb: &Superblock, report: &mut VerifyReport) -> Res
     Ok(())
 }
 
-/// Reports all that is damaged up to `end`; says how many blocks and records are not.
+/// Reports all damage up to `end`; returns the numbers of intact blocks and records.
 fn all_damage(
     segment: &Segment,
     previous: Option<u32>,

@@ -1,17 +1,17 @@
-//! How far a verification is.
+//! Progress of a verification.
 
-/// How far [`verify_with`](super::verify_with) is.
+/// Progress of [`verify_with`](super::verify_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyProgress {
-    /// The bytes that were read.
+    /// Bytes read.
     pub done: u64,
-    /// The bytes that are to be read: more than before when something was found and all is read once more, to tell damage
-    /// from what a running writer is doing.
+    /// Bytes to read. Grows when something was found and everything is read once more, to tell damage from what a
+    /// running writer is doing.
     pub total: u64,
 }
 
-/// Counts what is read, over all looks.
+/// Counts the bytes read, over all passes.
 pub(super) struct Meter<'a> {
     tell: &'a mut dyn FnMut(VerifyProgress),
     at: VerifyProgress,
@@ -22,7 +22,7 @@ impl<'a> Meter<'a> {
         Meter { tell, at: VerifyProgress::default() }
     }
 
-    /// A look at this many bytes begins. What an earlier look left unread stays unread.
+    /// Starts a pass over this many bytes. What an earlier pass left unread stays unread.
     pub(super) fn begin(&mut self, bytes: u64) {
         self.at.total = self.at.done.saturating_add(bytes);
         (self.tell)(self.at);

@@ -1,11 +1,11 @@
 //! Checking a log without opening it: no lock, no change, also beside a running writer.
 //!
-//! A verification is stricter than an open, which reads of an ended segment no more than its footer. So what an open refuses
-//! a verification calls damaged, what an open cuts it calls cut, and what it calls whole opens and can be read to the end; but
-//! it may also find damage in a log that opens, which a read there would have met.
+//! A verification is stricter than an open, which reads only the footer of an ended segment. What an open refuses, a
+//! verification calls damaged; what an open cuts, it calls cut; what it calls whole can be opened and read to the
+//! end. It may also find damage in a log that opens: damage that a read would have met.
 //!
-//! It does not stop at the first damage. `check` finds all that there is in one look; whether a writer caused it, the looks
-//! after that tell ([`crate::retry`]).
+//! It does not stop at the first damage. `check` finds everything in one pass; further passes tell whether a writer
+//! caused it ([`crate::retry`]).
 
 mod check;
 mod meter;
@@ -26,17 +26,18 @@ use meter::Meter;
 pub use meter::VerifyProgress;
 pub use report::{SegmentCheck, Verdict, VerifyReport};
 
-/// Reads and verifies everything in the log in `dir`. Takes no lock and changes nothing, ever.
+/// Reads and verifies everything in the log in `dir`. Takes no lock and never changes anything.
 ///
 /// # Errors
-/// [`Error::Io`](crate::Error::Io) when something cannot be read, or when a writer changes the log faster than it can be looked at;
-/// [`Error::UnsupportedVersion`](crate::Error::UnsupportedVersion), [`Error::Foreign`](crate::Error::Foreign). Damage is no error here: it is what the report is about.
+/// [`Error::Io`](crate::Error::Io) when something cannot be read, or when a writer changes the log faster than it can
+/// be read;
+/// [`Error::UnsupportedVersion`](crate::Error::UnsupportedVersion), [`Error::Foreign`](crate::Error::Foreign). Damage is not an error here: the report describes it.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     verify_with(dir, |_| {})
 }
 
-/// As [`verify`], and tells how far it is: at the beginning, after each segment, and so at the end. Each call has read at
-/// least as much as the one before.
+/// Like [`verify`], and reports progress: at the beginning and after each segment, and so also at the end. Progress
+/// never goes backwards.
 ///
 /// # Errors
 /// As [`verify`].
@@ -44,7 +45,7 @@ pub fn verify_with(dir: impl AsRef<Path>, progress: impl FnMut(VerifyProgress)) 
     verify_on_with(&open_directory(dir.as_ref())?, progress)
 }
 
-/// As [`verify`], for a directory of a given disk.
+/// Like [`verify`], for a directory on the given disk.
 ///
 /// # Errors
 /// As [`verify`].
@@ -64,12 +65,12 @@ pub fn verify_on_with(disk: &Arc<dyn Disk>, progress: impl FnMut(VerifyProgress)
     Ok(report)
 }
 
-/// What is damaged. What an open would cut is no damage.
+/// All damage. What an open would cut is not damage.
 pub(crate) fn damage_on(disk: &Arc<dyn Disk>) -> Result<Vec<Corruption>> {
     look(disk, |_| {}).map(|report| report.problems)
 }
 
-/// What would be damaged if this were the superblock. Nobody writes to a log without one.
+/// What would be damaged if this were the superblock. A log without a superblock has no writer.
 pub(crate) fn damage_under(disk: &Arc<dyn Disk>, sb: &Superblock) -> Result<Vec<Corruption>> {
     check_under(disk, sb, &mut Meter::new(&mut |_| {})).map(|report| report.problems)
 }
@@ -91,11 +92,11 @@ fn look(disk: &Arc<dyn Disk>, mut progress: impl FnMut(VerifyProgress)) -> Resul
     }
 }
 
-/// A block that is being written reads as one that is torn, and is not torn for long. After each of these times, in
-/// milliseconds, it is looked at again; not all of the log is read for that.
+/// A block that is being written reads as torn, but only for a moment. It is looked at again after each of these
+/// times, in milliseconds, without reading the whole log.
 const WAITS: [u64; 4] = if cfg!(fuzzing) { [0; 4] } else { [5, 10, 20, 40] };
 
-/// Whether what an open would cut changes: then somebody writes, and an open would find something else.
+/// Whether what an open would cut changes over time: then a writer is at work, and an open would find something else.
 fn is_being_written(disk: &Arc<dyn Disk>, torn: &[Cut]) -> bool {
     let places = |cuts: &[Cut]| -> Vec<_> { cuts.iter().map(|c| (c.file.clone(), c.lsns.clone())).collect() };
     WAITS.into_iter().any(|wait| {

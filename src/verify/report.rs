@@ -12,24 +12,25 @@ use crate::report::Cut;
 pub struct VerifyReport {
     /// The log's identity.
     pub uuid: Option<LogUuid>,
-    /// Whom the directory is pinned to.
+    /// The owner that the directory is pinned to.
     pub owner: Option<u64>,
     /// Where the log begins.
     pub first_lsn: Lsn,
     /// Where it ends.
     pub end_lsn: Lsn,
-    /// Its segments, oldest first, also those that are damaged.
+    /// Its segments, oldest first, including damaged ones.
     pub segments: Vec<SegmentCheck>,
-    /// Everything that does not verify and is proven to have been durable. What an open would refuse the log for comes
-    /// first.
+    /// Everything that does not verify although it is proven to have been durable. Reasons for an open to refuse the
+    /// log come first.
     pub problems: Vec<Corruption>,
     /// What an open would cut off. Beside a running writer, this may be a block that is being written.
     pub torn: Vec<Cut>,
-    /// Files in the log's directory that are not the log's, by name. They harm nobody, and nobody's guarantees cover them.
+    /// Names of files in the log's directory that do not belong to the log. They do no harm, and the log's guarantees
+    /// do not cover them.
     pub foreign: Vec<String>,
 }
 
-/// What was found of one segment.
+/// The result for one segment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SegmentCheck {
@@ -45,25 +46,25 @@ pub struct SegmentCheck {
     pub blocks: u64,
     /// Records that verify.
     pub records: u64,
-    /// Whether it has a footer. An ended segment without one costs time when the log is opened, nothing else.
+    /// Whether it has a footer. Without one, an ended segment only costs time when the log is opened.
     pub footer: bool,
 }
 
-/// What a verification comes to.
+/// The result of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// An open takes the log as it is, and everything in it can be read.
+    /// An open accepts the log as it is, and everything in it can be read.
     Whole,
-    /// An open takes the log, and cuts off a tail of which nothing says that it was durable. With
+    /// An open accepts the log and cuts off a tail that nothing proves durable. With
     /// [`TailPolicy::Refuse`](crate::TailPolicy::Refuse) it refuses.
     Cuts,
-    /// Something is damaged that was durable. An open refuses the log, or accepts it and a read of what is damaged gets the
-    /// error: an open does not read everything, a verification does.
+    /// Something durable is damaged. Either an open refuses the log, or it accepts it and a read of the damaged part
+    /// returns the error: an open does not read everything, a verification does.
     Damaged,
 }
 
 impl VerifyReport {
-    /// What all this comes to.
+    /// The overall result.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match (self.problems.as_slice(), self.torn.as_slice()) {
@@ -73,8 +74,8 @@ impl VerifyReport {
         }
     }
 
-    /// Whether every byte that is proven to have been durable verifies. An open may still cut something off:
-    /// [`VerifyReport::verdict`] tells.
+    /// Whether every byte that is proven to have been durable verifies. An open may still cut something off; see
+    /// [`VerifyReport::verdict`].
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.problems.is_empty()
@@ -93,7 +94,7 @@ impl VerifyReport {
         }
     }
 
-    /// One problem more, unless it is known.
+    /// Adds a problem unless it is already known.
     pub(super) fn add(&mut self, found: Corruption) {
         let same =
             |p: &Corruption| (&p.file, p.offset, p.missing) == (&found.file, found.offset, found.missing);
@@ -115,7 +116,7 @@ impl fmt::Display for VerifyReport {
             write!(f, "\nwould be cut: {torn}")?;
         }
         for name in &self.foreign {
-            write!(f, "\nnot the log's: {name}")?;
+            write!(f, "\nnot part of the log: {name}")?;
         }
         Ok(())
     }
@@ -125,7 +126,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Verdict::Whole => "the log is whole",
-            Verdict::Cuts => "the log opens, and an open cuts off what is unproven; nothing was changed",
+            Verdict::Cuts => "the log opens, and an open will cut off the unproven tail; nothing was changed",
             Verdict::Damaged => "the log is damaged; nothing was changed",
         })
     }

@@ -11,7 +11,7 @@ use crate::options::{Checked, Options};
 use crate::recovery::LOCK;
 use crate::segment::Summarizer;
 
-/// Takes the lock that stands for the log in this directory.
+/// Takes the lock of the log in this directory.
 pub(crate) fn take_lock(disk: &Arc<dyn Disk>) -> Result<Box<dyn Lock>> {
     disk.lock(LOCK).map_err(|e| match e.kind() {
         std::io::ErrorKind::WouldBlock => Error::Locked { dir: disk.path().to_owned() },
@@ -20,18 +20,18 @@ pub(crate) fn take_lock(disk: &Arc<dyn Disk>) -> Result<Box<dyn Lock>> {
 }
 
 impl Options {
-    /// Opens the log in `dir`, making directory and log when they are missing.
+    /// Opens the log in `dir`, creating directory and log if they are missing.
     ///
     /// # Errors
-    /// [`Error::Locked`] when it is open already; [`Error::Corruption`] when bytes that are proven to have been durable
-    /// are damaged; [`Error::UnsupportedVersion`], [`Error::Foreign`], [`Error::OwnerMismatch`],
-    /// [`Error::InvalidOptions`], [`Error::Io`]. Nothing is changed then, but for what an error while the tail is written
-    /// again leaves behind, which the next open removes.
+    /// [`Error::Locked`] when it is open already; [`Error::Corruption`] when bytes that are proven to have been
+    /// durable are damaged; [`Error::UnsupportedVersion`], [`Error::Foreign`], [`Error::OwnerMismatch`],
+    /// [`Error::InvalidOptions`], [`Error::Io`]. Nothing is changed then, except that an error while the tail is
+    /// rewritten leaves a file that the next open removes.
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Wal> {
         self.open_on(self.disk(dir.as_ref())?)
     }
 
-    /// Opens the log in a directory of a given disk.
+    /// Opens the log in a directory on the given disk.
     ///
     /// # Errors
     /// As [`Options::open`].
@@ -47,7 +47,7 @@ impl Options {
         Wal::open_with(disk, &self.check()?, Some(summarizer))
     }
 
-    /// As [`Options::open_with_summarizer`], by who holds the lock already: nobody else comes in between.
+    /// Like [`Options::open_with_summarizer`], with a lock that the caller already holds.
     pub(crate) fn open_locked(
         &self,
         disk: Arc<dyn Disk>,
@@ -57,10 +57,10 @@ impl Options {
         Ok(Wal { log: Log::open(disk, lock, &self.check()?, Some(summarizer))? })
     }
 
-    /// The directory `dir` as the disk that [`Options::open_on`] takes.
+    /// Opens the directory `dir` as the disk that [`Options::open_on`] takes.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be opened, or made.
+    /// [`Error::Io`] when it cannot be opened or created.
     pub fn disk(&self, dir: &Path) -> Result<Arc<dyn Disk>> {
         let create = self.check()?.create;
         let disk = if create { RealDisk::open_or_create(dir) } else { RealDisk::open(dir) };

@@ -460,7 +460,7 @@ fn all_damage_is_listed_and_the_rest_is_shown() {
     let output = seawall(&["verify", &at]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(
-        text(&output).contains(&snapshot) && text(&output).contains("not the log's: notes.txt"),
+        text(&output).contains(&snapshot) && text(&output).contains("not part of the log: notes.txt"),
         "{}",
         text(&output)
     );

@@ -382,7 +382,7 @@ fn what_cannot_be_told_to_be_one_groups_is_refused() {
     let before = contents(dir.path());
     let output = seawall(&["repair", &at, "--drop-groups", "--yes"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-    for word in ["is the newest segment", "seawall repair --cut"] {
+    for word in ["as the newest segment", "seawall repair --cut"] {
         assert!(text(&output).contains(word), "{word}: {}", text(&output));
     }
     assert!(contents(dir.path()) == before);

@@ -1,8 +1,8 @@
-//! Bytes and values: what this layer writes into records and summaries.
+//! Encoding of records and summaries.
 //!
-//! Every record carries a [`Label`] in its header, where the log below keeps it under a checksum of its own; the payload adds
-//! only what does not fit there. Kinds from 0x80 on are this layer's; records with a lower kind, or without a label,
-//! belong to somebody else who uses the log, and are left alone.
+//! Every record carries a [`Label`] in its header, which the log below protects with a checksum of its own; the
+//! payload adds only what does not fit there. Kinds from 0x80 on belong to this layer. Records with a lower kind or
+//! without a label belong to other users of the log and are left alone.
 //!
 //! ```text
 //! kind        record             stream  sequence           extra             payload
@@ -17,7 +17,8 @@
 //! 0xe3        removed            group   0                  0                 none
 //! ```
 //!
-//! A State record says everything about a group but its entries. Fields, purges and truncations each change a part of it.
+//! A State record says everything about a group except its entries. Fields, purges and truncations each change a part
+//! of it.
 
 pub(crate) mod root;
 
@@ -27,8 +28,8 @@ use super::error::ContentProblem;
 use super::state::{EntryKind, Field, Position};
 use crate::Label;
 
-/// The kinds of labels ([`Label::kind`](crate::Label::kind)) that records of groups have. Other users of the same log take lower
-/// ones, or none.
+/// The label kinds ([`Label::kind`](crate::Label::kind)) of records of groups. Other users of the same log must use
+/// lower ones, or none.
 pub const LABEL_KINDS: RangeInclusive<u8> = 0x80..=0xff;
 
 const ENTRY: u8 = 0x80;
@@ -41,31 +42,31 @@ const CREATED: u8 = 0xe1;
 const RESET: u8 = 0xe2;
 const REMOVED: u8 = 0xe3;
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Entry(EntryKind),
-    /// An entry written again as it is, to let its old segment be released. It replaces nothing.
+    /// An entry rewritten unchanged so that its old segment can be released. It replaces nothing.
     Relocated(EntryKind),
     /// One field of the group's state.
     Field(Field),
-    /// Entries up to this one are gone.
+    /// Entries up to this one are removed.
     Purged,
-    /// Entries from this one on are gone.
+    /// Entries from this one on are removed.
     Truncated,
-    /// A whole State, and what it does to what was before.
+    /// A whole State, and its effect on what was before.
     State(StateKind),
     Removed,
 }
 
-/// What a whole State does to what was before.
+/// The effect of a whole State on what was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateKind {
-    /// Repeats the state as it is; written to let old segments be released.
+    /// Repeats the present state so that old segments can be released.
     Restated,
     /// Begins a group; whatever the id meant before is gone.
     Created,
-    /// Begins the group's log anew; entries before it are gone.
+    /// Restarts the group's log; earlier entries are gone.
     Reset,
 }
 
@@ -84,7 +85,7 @@ impl Kind {
         }
     }
 
-    /// The kind with this number; `None` for one that is not this layer's.
+    /// The kind with this number; `None` if it does not belong to this layer.
     pub(crate) fn from_u8(raw: u8) -> Result<Option<Kind>, ContentProblem> {
         let unknown = ContentProblem::UnknownKind(raw);
         Ok(Some(match raw {
@@ -102,13 +103,13 @@ impl Kind {
         }))
     }
 
-    /// The entry's kind, if this is the number of an entry's record, relocated or not.
+    /// The entry's kind, if this is the number of an entry record, relocated or not.
     #[inline]
     pub(crate) fn entry(raw: u8) -> Option<EntryKind> {
         if (ENTRY..FIELD).contains(&raw) { Some(EntryKind::from_low_bits(raw)) } else { None }
     }
 
-    /// The kind of a record with this label, if it is known and this layer's.
+    /// The kind of a record with this label, if it is known and belongs to this layer.
     pub(crate) fn of(label: Label) -> Option<Kind> {
         Kind::from_u8(label.kind).ok().flatten()
     }

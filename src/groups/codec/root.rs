@@ -1,4 +1,4 @@
-//! The whole State of a group.
+//! The complete State of a group.
 //!
 //! ```text
 //! 0          1                 9                   17
@@ -12,7 +12,7 @@ use super::super::state::{Root, Start, State};
 
 const VERSION: u8 = 1;
 
-/// The bytes of a State.
+/// Encodes a State.
 pub(crate) fn encode_root(root: &Root) -> Vec<u8> {
     let state = root.state.as_bytes();
     let mut out = Vec::with_capacity(17 + state.len());

@@ -1,12 +1,12 @@
-//! Where the damage lies, and whether it can be known whom it hits.
+//! Attributes damage: where it lies, and whether the affected groups can be determined.
 //!
-//! | damage in | known by | |
+//! | damage in | affected groups known from | consequence |
 //! |---|---|---|
 //! | an ended segment with a good footer | the footer's summary | the groups that need a record there are dropped |
-//! | an ended segment without one | nobody | refused |
-//! | the newest segment | nobody: it has no footer yet | refused |
-//! | a footer alone | its segment's records | refused: have it written anew first |
-//! | a page that says what a segment is, or a missing segment | nobody | refused |
+//! | an ended segment without one | unknown | refused |
+//! | the newest segment | unknown: it has no footer yet | refused |
+//! | a footer alone | its segment's records | refused: have it rewritten first |
+//! | a page that identifies a segment, or a missing segment | unknown | refused |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::error::{Corruption, CorruptionReason, Error as LogError, RepairProble
 use crate::io::Disk;
 use crate::{LogView, SegmentReader};
 
-/// The log, and the segments of it that are damaged, each of which has a good footer.
+/// The log and its damaged segments, each of which has a good footer.
 pub(super) fn damaged_segments(
     disk: &Arc<dyn Disk>,
     view: LogResult<LogView>,
@@ -25,7 +25,7 @@ pub(super) fn damaged_segments(
 ) -> Result<(LogView, Vec<SegmentReader>)> {
     let view = match view {
         Ok(view) => view,
-        // Without a superblock it is not even known which log this is.
+        // Without a superblock not even the identity of the log is known.
         Err(LogError::Corruption(c)) if c.reason != CorruptionReason::Superblock => {
             return refuse(&c.file, RepairProblem::BrokenChain);
         }
@@ -33,7 +33,7 @@ pub(super) fn damaged_segments(
     };
     let path = |segment: &SegmentReader| disk.path().join(segment.file_name());
     let newest: Option<PathBuf> = view.segments().last().map(path);
-    // What an open refuses for is never in a segment with a good footer: it reads no other.
+    // Damage for which an open refuses is never in a segment with a good footer, because an open does not read those.
     if let Some(c) = view.damage() {
         return refuse(&c.file, problem_of(c, newest.as_deref()));
     }

@@ -1,7 +1,7 @@
-//! What each group needs and cannot be read.
+//! What each group needs but cannot be read.
 //!
-//! Only what is live counts: an entry at its newest place. It is asked for as a reader would ask for it, by its own checksums, so
-//! a block of which a part is damaged costs those entries only that lie in that part.
+//! Only live records count: an entry at its newest place. It is read as a reader would read it, with its own
+//! checksums, so a partly damaged block costs only the entries in the damaged part.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub struct LostEntries {
     pub term: u64,
 }
 
-/// The groups as an open would find them, by their ids.
+/// The groups as an open would find them, by id.
 pub(super) fn groups_of(view: &LogView) -> Result<BTreeMap<u64, Contents>> {
     let groups: BTreeMap<u64, Contents> = of_segments(view.segments())?.into_iter().collect();
     for (id, group) in &groups {
@@ -33,13 +33,13 @@ pub(super) fn groups_of(view: &LogView) -> Result<BTreeMap<u64, Contents>> {
     Ok(groups)
 }
 
-/// The entries that a group has in these segments and that cannot be read, ascending.
+/// The unreadable entries of a group in these segments, ascending.
 pub(super) fn lost_entries(id: u64, group: &Contents, damaged: &[SegmentReader]) -> Result<Vec<LostEntries>> {
     let mut lost: BTreeMap<u64, u64> = BTreeMap::new();
     for segment in damaged {
         for (index, lsn) in group.positions.within(&(segment.first_lsn()..segment.end_lsn())) {
             let Some(term) = group.term(index) else {
-                return Err(Error::internal("an entry has a position and no term"));
+                return Err(Error::internal("an entry has a position but no term"));
             };
             if !is_readable(segment, lsn, (id, index, term))? {
                 lost.insert(index, term);

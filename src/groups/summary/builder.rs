@@ -1,7 +1,7 @@
-//! From the records of a segment to its summary.
+//! Builds the summary of a segment from its records.
 //!
-//! Records are added in the order in which they were committed. Only headers are looked at, but for the few records
-//! whose label does not say everything.
+//! Records are added in commit order. Only headers are read, except for the few records whose label does not say
+//! everything.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -23,12 +23,12 @@ use crate::{Batch, Label, Lsn, RecordHead, SegmentReader};
 /// The summary of a sealed segment, from its records.
 ///
 /// # Errors
-/// What reading gives; [`Error::Content`] for a record that this build does not understand.
+/// Errors from reading; [`Error::Content`] for a record that this build cannot interpret.
 pub(crate) fn summarize(segment: &SegmentReader) -> Result<SegmentSummary> {
     summarize_piece(segment, &(segment.first_lsn()..segment.end_lsn()))
 }
 
-/// The summary of what some blocks of a sealed segment do; one of a segment may be several of these, one after the other.
+/// The summary of some blocks of a sealed segment; several of these in sequence can stand for a segment.
 ///
 /// # Errors
 /// As [`summarize`].
@@ -40,11 +40,11 @@ pub(crate) fn summarize_piece(segment: &SegmentReader, blocks: &Range<Lsn>) -> R
     assemble(groups, segment)
 }
 
-/// As [`summarize`], past what cannot be read or does not follow: the summary of the rest, and what is wrong, of a group the
-/// first thing only.
+/// Like [`summarize`], but skips what cannot be read or contradicts earlier records: the summary of the rest, and the
+/// problems, only the first for each group.
 ///
 /// # Errors
-/// What is no fault of the segment's bytes.
+/// Errors not caused by the segment's bytes.
 pub(crate) fn summarize_rest(segment: &SegmentReader) -> Result<(SegmentSummary, Vec<Error>)> {
     let mut groups: HashMap<u64, OfGroup> = HashMap::new();
     let (mut wrong, mut hit) = (Vec::new(), HashSet::new());
@@ -63,9 +63,9 @@ pub(crate) fn summarize_rest(segment: &SegmentReader) -> Result<(SegmentSummary,
     Ok((assemble(groups, segment)?, wrong))
 }
 
-/// Adds what one record says.
+/// Adds the effect of one record.
 fn add(groups: &mut HashMap<u64, OfGroup>, segment: &SegmentReader, head: &RecordHead) -> Result<()> {
-    // A record without a label is somebody else's, as one with a lower kind is: the log is shared.
+    // A record without a label, or with a lower kind, belongs to another user: the log is shared.
     let Some(label) = head.label else { return Ok(()) };
     let content =
         |problem| Error::Content { group: label.stream, index: label.sequence, lsn: head.lsn, problem };
@@ -80,7 +80,7 @@ fn add(groups: &mut HashMap<u64, OfGroup>, segment: &SegmentReader, head: &Recor
         .map_err(content)
 }
 
-/// Whether a record's label leaves something to its payload that a summary needs.
+/// Whether a summary needs more of a record than its label.
 fn has_payload(kind: Kind) -> bool {
     matches!(kind, Kind::Field(_) | Kind::State(_))
 }
@@ -90,7 +90,7 @@ fn assemble(groups: HashMap<u64, OfGroup>, segment: &SegmentReader) -> Result<Se
     groups.sort_unstable_by_key(|(group, _)| *group);
     let (first_lsn, end_lsn) = (segment.first_lsn(), segment.end_lsn());
     let within = |lsn: Lsn| {
-        lsn.distance_from(first_lsn).ok_or_else(|| Error::internal("an address below its segment"))
+        lsn.distance_from(first_lsn).ok_or_else(|| Error::internal("an address lies below its segment"))
     };
     let width = if u32::try_from(within(end_lsn)?).is_ok() { Width::Four } else { Width::Eight };
     let entries: usize = groups.iter().map(|(_, of)| of.appended.len() + of.relocated.len()).sum();
@@ -106,7 +106,7 @@ fn assemble(groups: HashMap<u64, OfGroup>, segment: &SegmentReader) -> Result<Se
         of.effect.suffix = of.suffix(at);
         for place in of.relocated.values().map(|(place, _)| place).chain(&of.appended) {
             let distance = within(place.lsn)?.to_le_bytes();
-            // The lower bytes come first, so the first four are the number when it fits into them.
+            // The lower bytes come first, so the first four are the number if it fits into them.
             body.extend(distance.iter().take(width.bytes()));
         }
         effects.insert(group, of.effect);
@@ -116,7 +116,7 @@ fn assemble(groups: HashMap<u64, OfGroup>, segment: &SegmentReader) -> Result<Se
     Ok(SegmentSummary { effects, positions: Arc::new(positions) })
 }
 
-/// A record's place.
+/// A record's position and size.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     lsn: Lsn,
@@ -127,9 +127,9 @@ struct Place {
 #[derive(Debug, Default)]
 struct OfGroup {
     effect: Effect,
-    /// Entries of older segments from here on are gone; the first one that was appended in this segment has this index.
+    /// Older segments' entries from here on are gone; the first entry appended in this segment has this index.
     cut: Option<u64>,
-    /// Of the entries that were appended.
+    /// Terms of the appended entries.
     terms: Terms,
     appended: Vec<Place>,
     /// The entries that were relocated, with their terms.
@@ -172,9 +172,9 @@ impl OfGroup {
         Ok(())
     }
 
-    /// Entries from `index` on are gone, wherever they are.
+    /// Removes entries from `index` on, wherever they are.
     fn truncate(&mut self, index: u64) {
-        // What was relocated before is replaced as everything else is.
+        // Entries relocated earlier are replaced like all others.
         drop(self.relocated.split_off(&index));
         match self.cut {
             Some(first) if first <= index => {
@@ -190,7 +190,7 @@ impl OfGroup {
         }
     }
 
-    /// Entries up to `to` are gone, and there may have been none beyond.
+    /// Removes entries up to `to`, even if there are none beyond.
     fn purge(&mut self, to: Position) -> Result<(), ContentProblem> {
         check_index(to.index)?;
         self.effect.purged = Some(to);
@@ -208,7 +208,8 @@ impl OfGroup {
         Ok(())
     }
 
-    /// What is relocated comes from an older segment, so it was neither appended in this one nor relocated into it.
+    /// A relocated entry comes from an older segment, so it was neither appended in this one nor already relocated
+    /// into it.
     fn relocate(&mut self, at: Position, place: Place) -> Result<(), ContentProblem> {
         check_index(at.index)?;
         let replaced = self.cut.is_some_and(|first| at.index >= first);
@@ -220,7 +221,7 @@ impl OfGroup {
 
     fn state(&mut self, kind: StateKind, place: Place, payload: &[u8]) -> Result<(), ContentProblem> {
         let root = decode_root(payload)?;
-        // No record is larger: its payload's length is a u32.
+        // No record is larger: its payload length is a u32.
         let bytes = u32::try_from(place.size).map_err(|_| ContentProblem::Trailing)?;
         let record = Stored { lsn: place.lsn, bytes };
         let before = match kind {
@@ -239,8 +240,8 @@ impl OfGroup {
         Ok(())
     }
 
-    /// What the segment did to the end of the group's log; positions of its entries begin at number `at`. [`assemble`]
-    /// has checked that a `u32` numbers all entries.
+    /// The segment's effect on the end of the group's log; the positions of its entries begin at number `at`.
+    /// [`assemble`] has checked that a `u32` can number all entries.
     fn suffix(&self, at: usize) -> Suffix {
         let Some(first) = self.cut else { return Suffix::Stands };
         if self.appended.is_empty() {
@@ -274,7 +275,7 @@ impl OfGroup {
     }
 }
 
-/// The highest number is no index: a log counts to the one after its last.
+/// The highest number is not a valid index: a log needs the one after its last.
 fn check_index(index: u64) -> Result<(), ContentProblem> {
     if index == u64::MAX { Err(ContentProblem::Field("index")) } else { Ok(()) }
 }

@@ -1,7 +1,8 @@
-//! Reading a summary, one group after another.
+//! Reads a summary, one group after another.
 //!
-//! A footer may hold hundreds of thousands of groups, so an open looks at them in place, in the mapping, without making a
-//! tree of them first. What is read is checked as it comes: ids ascend, and whatever readers rely on holds for every range.
+//! A footer may hold hundreds of thousands of groups, so an open reads them in place in the mapping without building
+//! a tree first. Values are checked as they are read: ids ascend, and everything that readers rely on holds for every
+//! range.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,19 +19,19 @@ use crate::groups::state::{Position, State};
 use crate::groups::stored::Stored;
 use crate::{Lsn, SegmentId, Summary};
 
-/// What a summary says of each group, by ascending id. Ends after the first problem.
+/// The effects in a summary by group, by ascending id. Ends after the first problem.
 #[derive(Debug)]
 pub(crate) struct Effects<'a> {
     cursor: Cursor<'a>,
-    /// How many positions the segment's array has.
+    /// Number of positions in the segment's array.
     positions: usize,
-    /// How many groups are still to come.
+    /// Number of remaining groups.
     left: u32,
     last: Option<u64>,
 }
 
 impl<'a> Effects<'a> {
-    /// Begins to read the summary of this segment: its array, and the effects.
+    /// Starts reading the summary of this segment: its array and the effects.
     pub(crate) fn of(
         segment: SegmentId,
         summary: &'a Summary,
@@ -91,7 +92,7 @@ impl Iterator for Effects<'_> {
 }
 
 impl SegmentSummary {
-    /// All of a summary at once.
+    /// Decodes a whole summary.
     pub(crate) fn decode(segment: SegmentId, summary: &Summary) -> Result<SegmentSummary, ContentProblem> {
         let (positions, effects) = Effects::of(segment, summary)?;
         let effects: BTreeMap<u64, Effect> = effects.collect::<Result<_, _>>()?;
@@ -135,7 +136,7 @@ fn take_effect(cursor: &mut Cursor<'_>, positions: usize) -> Result<Effect, Cont
     Ok(effect)
 }
 
-/// The ranges ascend, are disjoint, and only the last one may have been appended; readers rely on it.
+/// The ranges ascend, are disjoint, and only the last one may have been appended; readers rely on this.
 fn take_ranges(
     cursor: &mut Cursor<'_>,
     ranges: u32,
@@ -184,7 +185,7 @@ fn take_range(
     for _ in 0..runs {
         terms.push((cursor.u64()?, cursor.u64()?));
     }
-    // Every index of the range has a position and a term; readers rely on it.
+    // Every index of the range has a position and a term; readers rely on this.
     let end = first.checked_add(u64::from(count)).ok_or(ContentProblem::Field("entries"))?;
     let inside = at.checked_add(count).is_some_and(|e| e as usize <= positions);
     let covered =

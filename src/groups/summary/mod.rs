@@ -1,8 +1,8 @@
-//! What a segment does to each group, in one value.
+//! Summaries: the effect of a segment on each group, in one value.
 //!
-//! A [`SegmentSummary`] is the net effect of a segment's records. It is made once, when the segment is sealed, kept in
-//! the segment's footer, and applied at every open instead of reading the segment. A segment that lost its footer is
-//! summarized again from its record headers, so there is one way to replay.
+//! A [`SegmentSummary`] is the net effect of a segment's records. It is made once, when the segment is sealed, kept
+//! in the segment's footer, and applied at every open instead of reading the segment. If a segment lost its footer,
+//! the summary is made again from its record headers, so there is only one way to replay.
 //!
 //! ```text
 //! head   version u16 = 1 | width u8 (4 or 8) | 0 u8 | groups u32 | first LSN u64 | end LSN u64
@@ -18,16 +18,16 @@
 //! body   positions: u32 or u64 each, the distance of the record from the segment's first LSN
 //! ```
 //!
-//! Flags say which fields are there, and what becomes of what older segments said (FRESH: forgotten; RESET: its entries
-//! are). The fields apply in the order State, ranges or cut, purged, fields: all but the first stand for the time after the
-//! State.
+//! Flags say which fields are present, and what happens to the content of older segments (FRESH: all of it is
+//! dropped; RESET: its entries are). The fields apply in the order State, ranges or cut, purged, fields; all but the
+//! first describe what happened after the State.
 //!
-//! A group's ranges are disjoint and ascend. The last one may have the flag CUTS: those are the entries that were appended
-//! in the segment, and what was there from the first of them on is gone. They are one range, because within a segment an
-//! append either continues the range or cuts into it. If nothing was appended after a truncation, there is no such range but
-//! the group's flag CUT, with the first index that is gone. All other ranges are of relocated entries: they take the place
-//! of the same entries in older segments and of nothing else. They lie below the range that was appended, because what is
-//! relocated into a segment comes from an older one, and was there before any append of this one.
+//! A group's ranges are disjoint and ascend. The last one may have the flag CUTS: its entries were appended in the
+//! segment, and existing entries from its first index on are gone. There is only one such range, because within a
+//! segment an append either continues the range or cuts into it. If nothing was appended after a truncation, there is
+//! no such range; instead the group has the flag CUT with the first removed index. All other ranges are of relocated
+//! entries: they replace the same entries in older segments and nothing else. They lie below the appended range,
+//! because what is relocated into a segment comes from an older one and existed before any append in this one.
 
 pub(crate) mod builder;
 mod decode;
@@ -55,15 +55,15 @@ const RESET: u16 = 32;
 const REMOVED: u16 = 64;
 const ALL_FLAGS: u16 = 127;
 
-/// The entries before this range that have its indexes or higher ones are gone.
+/// Existing entries from this range's first index on are gone.
 const RANGE_CUTS: u8 = 1;
 /// The size of the records is known.
 const RANGE_SIZED: u8 = 2;
 
-/// What becomes of what older segments said of a group.
+/// What happens to a group's content in older segments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Before {
-    /// It stands.
+    /// It stays.
     #[default]
     Stands,
     /// Its entries are gone.
@@ -72,10 +72,10 @@ pub(crate) enum Before {
     Gone,
 }
 
-/// What a segment does to the end of a group's log.
+/// The effect of a segment on the end of a group's log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Suffix {
-    /// Nothing: older entries stand.
+    /// None: older entries stay.
     #[default]
     Stands,
     /// Older entries from this index on are gone.
@@ -94,13 +94,13 @@ pub(crate) struct Effect {
     pub(crate) purged: Option<Position>,
     /// The fields that changed.
     pub(crate) state: State,
-    /// The entries that were relocated into the segment, ascending.
+    /// The entries relocated into the segment, ascending.
     pub(crate) relocated: Vec<EntryRange>,
     pub(crate) suffix: Suffix,
 }
 
 impl Effect {
-    /// All entries that the segment holds of the group.
+    /// All entries of the group in the segment.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = &EntryRange> {
         let appended = match &self.suffix {
             Suffix::Replaced(range) => Some(range),

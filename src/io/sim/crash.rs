@@ -1,7 +1,7 @@
 //! Crashes: choosing one of the states that POSIX allows.
 //!
-//! What was not synced is a list of things, each with a [`Fate`]. A crash is the list of their fates, so it is data: it
-//! can be enumerated, drawn from a seed, and made smaller until only what matters is left.
+//! Each unsynced thing has a [`Fate`]. A crash is the list of these fates, so it is data: it can be enumerated, drawn
+//! from a seed, and minimised.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,31 +15,31 @@ use super::{NameChange, Names, SECTOR, SimDisk, State, TEAR};
 /// How a crash treats what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashStyle {
-    /// All of it is lost: the device as it was synced.
+    /// All of it is lost: the device is as last synced.
     LoseAll,
     /// All of it survives.
     KeepAll,
-    /// Each unsynced thing, in the order of [`SimDisk::unsynced`], is kept when its bit is set and lost when not.
+    /// Each unsynced thing, in the order of [`SimDisk::unsynced`], is kept if its bit is set and lost otherwise.
     Subset(u64),
-    /// Anything goes, from the seed: kept, lost, an older version, torn, zeroed or garbage, each thing by itself.
+    /// Each thing gets its own random fate from the seed: kept, lost, an older version, torn, zeroed or garbage.
     Chaos(u64),
 }
 
-/// What becomes of one thing that was not synced.
+/// The fate of one unsynced thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// It is as if it had not happened.
     Lost,
     /// It happened.
     Kept,
-    /// A version in between survives, the oldest being 0: an earlier write of a sector was written back and the later
-    /// one was not, or the file has a size it had meanwhile. Kept when there is no such version.
+    /// An intermediate version survives, 0 being the oldest: an earlier write of a sector was written back and the
+    /// later one was not, or the file has an intermediate size. Kept if there is no such version.
     Older(u8),
-    /// Of the eight pieces of a sector, those whose bit is set are new. Of a size or a name: kept.
+    /// Of the eight pieces of a sector, those whose bit is set are new. For a size or a name: kept.
     Torn(u8),
-    /// The sector is all zeros. Of a size or a name: lost.
+    /// The sector is all zeros. For a size or a name: lost.
     Zeroed,
-    /// The sector is garbage from this seed. Of a size or a name: lost.
+    /// The sector is garbage from this seed. For a size or a name: lost.
     Garbage(u64),
 }
 
@@ -59,19 +59,19 @@ enum What {
 }
 
 impl Unsynced {
-    /// Whether it is a sector's content.
+    /// Whether it is the content of a sector.
     #[must_use]
     pub fn is_sector(&self) -> bool {
         matches!(self.what, What::Sector { .. })
     }
 
-    /// How many versions there are between the one on the device and the newest: what [`Fate::Older`] chooses from.
+    /// Number of versions between the one on the device and the newest, from which [`Fate::Older`] chooses.
     #[must_use]
     pub fn older(&self) -> usize {
         self.older
     }
 
-    /// The newest version is what the device has anyway: kept and lost come to the same.
+    /// Whether the newest version is the one on the device anyway, so that kept and lost are the same.
     #[must_use]
     pub fn same(&self) -> bool {
         self.same
@@ -91,8 +91,8 @@ impl fmt::Display for Unsynced {
 }
 
 impl SimDisk {
-    /// What a crash now may keep or lose: first the sectors, then sizes, then changes of names, in the order in which
-    /// [`SimDisk::crash_as`] takes fates. Files that no name can lead to any more are left out.
+    /// What a crash now may keep or lose: first sectors, then sizes, then name changes, in the order in which
+    /// [`SimDisk::crash_as`] takes fates. Files that can no longer have a name are left out.
     #[must_use]
     pub fn unsynced(&self) -> Vec<Unsynced> {
         self.world.lock().state.unsynced()
@@ -104,13 +104,13 @@ impl SimDisk {
         self.unsynced().iter().filter(|u| u.is_sector()).count()
     }
 
-    /// The disk as it is found after a power failure now.
+    /// The disk after a power failure now.
     #[must_use]
     pub fn crash(&self, style: CrashStyle) -> SimDisk {
         self.crash_as(&self.fates(style))
     }
 
-    /// What a style comes to here.
+    /// The fates that a style yields here.
     #[must_use]
     pub fn fates(&self, style: CrashStyle) -> Vec<Fate> {
         let all = || self.unsynced().into_iter();
@@ -128,8 +128,8 @@ impl SimDisk {
         }
     }
 
-    /// The disk as it is found after a power failure now, the unsynced things having these fates. Those for which the
-    /// list is too short are lost.
+    /// The disk after a power failure now, with these fates for the unsynced things. If the list is too short, the
+    /// rest is lost.
     #[must_use]
     pub fn crash_as(&self, fates: &[Fate]) -> SimDisk {
         let world = self.world.lock();
@@ -140,7 +140,7 @@ impl SimDisk {
 fn any_fate(unsynced: &Unsynced, rng: &mut Rng) -> Fate {
     if unsynced.older > 0 && rng.below(3) == 0 {
         return Fate::Older({
-            // A fate has a byte for it.
+            // A fate stores it in a byte.
             let choices = unsynced.older.min(1 + usize::from(u8::MAX));
             rng.below(choices as u64).to_le_bytes()[0]
         });
@@ -155,7 +155,7 @@ fn any_fate(unsynced: &Unsynced, rng: &mut Rng) -> Fate {
 }
 
 impl State {
-    /// The files that a name may lead to after a crash.
+    /// The files that may have a name after a crash.
     fn reachable(&self) -> BTreeSet<usize> {
         let pending = self.pending.iter().filter_map(|c| match c {
             NameChange::Set { inode, .. } | NameChange::Rename { inode, .. } => Some(*inode),
@@ -187,7 +187,7 @@ impl State {
         for at in reachable {
             let inode = self.inode(at);
             let mut device = inode.device.clone();
-            // Room for every sector that may be kept; the size is decided below.
+            // Space for every sector that may be kept; the size is decided below.
             let largest = inode.sizes.iter().copied().chain([device.len(), inode.cache.len()]).max();
             device.resize(largest.unwrap_or(0));
             for (sector, pending) in &inode.pending {
@@ -209,7 +209,7 @@ impl State {
         State::synced(&names, &devices)
     }
 
-    /// Only what is on the device, files that no name leads to left out.
+    /// Only what is on the device, without files that have no name.
     fn synced(names: &Names, devices: &BTreeMap<usize, (&Inode, Pages)>) -> State {
         let mut state = State::default();
         let mut moved = BTreeMap::new();
@@ -280,7 +280,7 @@ fn tear(old: &[u8; SECTOR], new: &[u8; SECTOR], mask: u8) -> Sector {
 }
 
 impl NameChange {
-    /// Each change that was not synced happened or did not by itself, a rename as a whole.
+    /// Each unsynced name change happened or did not, independently; a rename as a whole.
     fn apply(&self, names: &mut Names) {
         match self {
             NameChange::Set { name, inode } => {

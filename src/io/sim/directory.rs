@@ -1,8 +1,7 @@
 //! The directories of a simulated machine.
 //!
-//! A handle on a directory is a handle on that directory: it may be given another name, and another directory its own,
-//! while the handle is open. What a handle holds is therefore a number, and the names that lead to it are looked up at
-//! each call.
+//! A handle refers to a directory, not to its name: while the handle is open, the directory may be renamed and
+//! another one may take its name. So a handle holds a number, and the names for it are looked up at each call.
 
 use std::io;
 use std::path::Path;
@@ -11,10 +10,11 @@ use std::sync::Arc;
 use super::{DirectoryId, NameChange, Names, SimDisk, State, TOP};
 
 impl SimDisk {
-    /// Gives a directory below this one another name, as `rename(2)` does, durably. Those who have it open go on in it.
+    /// Renames a subdirectory, durably, as `rename(2)` does. Open handles continue to work in it.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is none, [`io::ErrorKind::AlreadyExists`] when the new name is taken.
+    /// [`io::ErrorKind::NotFound`] when it does not exist, [`io::ErrorKind::AlreadyExists`] when the new name is
+    /// taken.
     pub fn move_directory(&self, from: &str, to: &str) -> io::Result<()> {
         let mut world = self.world.lock();
         let here = world.state.prefix(self.directory)?;
@@ -29,11 +29,11 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Removes a directory below this one with all that is in it, durably. Those who have it open can reach nothing by
-    /// name any more, and still have their files.
+    /// Removes a subdirectory with everything in it, durably. Open handles can no longer reach anything by name, but
+    /// open files stay usable.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is none.
+    /// [`io::ErrorKind::NotFound`] when it does not exist.
     pub fn remove_directory(&self, name: &str) -> io::Result<()> {
         let mut world = self.world.lock();
         let gone = format!("{}{name}/", world.state.prefix(self.directory)?);
@@ -52,12 +52,12 @@ impl SimDisk {
         &self.path
     }
 
-    /// What the keys of this directory's files begin with.
+    /// The prefix of the keys of this directory's files.
     pub(super) fn prefix(&self) -> io::Result<String> {
         self.world.lock().state.prefix(self.directory)
     }
 
-    /// A handle on the directory below this one; it is made if it is missing and `make` says so.
+    /// A handle on a subdirectory, which is created if it is missing and `make` is set.
     pub(super) fn below(&self, name: &str, make: bool) -> io::Result<SimDisk> {
         let mut world = self.world.lock();
         let prefix = format!("{}{name}/", world.state.prefix(self.directory)?);
@@ -92,7 +92,7 @@ impl State {
         id
     }
 
-    /// What began with `from` begins with `to`.
+    /// Replaces the key prefix `from` by `to`.
     fn rekey(&mut self, from: &str, to: &str) {
         let renamed = |name: &Arc<str>| match name.strip_prefix(from) {
             Some(rest) => format!("{to}{rest}").into(),

@@ -16,7 +16,7 @@ use crate::size::in_memory;
 const EIO: i32 = 5;
 
 impl World {
-    /// Records a call, and fails it when the plan says so. What is left are the faults that a call must act on itself.
+    /// Records a call, and fails it if the plan says so. Returns faults that the call itself must act on.
     fn call(&mut self, call: Call, name: &Arc<str>, with: With) -> io::Result<Option<Fault>> {
         if self.off {
             return Err(io::Error::from_raw_os_error(EIO));
@@ -49,7 +49,7 @@ impl World {
         state.names.values().filter_map(|i| state.inodes.get(*i)).map(|i| i.cache.len() as u64).sum()
     }
 
-    /// Fails when `more` bytes are not to be had.
+    /// Fails if `more` bytes are not available.
     fn reserve(&self, more: u64) -> io::Result<()> {
         match self.space {
             Some(space) if self.used() + more > space => Err(io::ErrorKind::StorageFull.into()),
@@ -135,7 +135,7 @@ impl Disk for SimDisk {
     }
 
     fn sync(&self) -> io::Result<()> {
-        // A directory that was removed can be synced: nothing in it has a name.
+        // A removed directory can be synced: nothing in it has a name.
         let prefix = self.prefix().ok();
         let mut world = self.world.lock();
         match world.call(Call::SyncDir, &self.here(), With::Nothing)? {
@@ -151,7 +151,7 @@ impl Disk for SimDisk {
     }
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        // Directories are there for ever; only the names of files can be lost.
+        // Directories are always durable; only names of files can be lost.
         Ok(Arc::new(self.below(name, true)?))
     }
 
@@ -224,7 +224,7 @@ struct SimFile {
 }
 
 impl SimFile {
-    /// Makes a call on this file, and says what of it the call must act on itself.
+    /// Makes a call on this file; returns the fault that the call itself must act on, if any.
     fn call(&self, call: Call, with: With) -> io::Result<(MutexGuard<'_, World>, Option<Fault>)> {
         let mut world = self.world.lock();
         let fault = world.call(call, &self.name, with)?;

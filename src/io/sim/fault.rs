@@ -1,8 +1,8 @@
-//! What goes wrong, and when.
+//! Fault injection: what goes wrong, and when.
 
 use std::io;
 
-/// The kinds of calls that a fault can be bound to.
+/// The kinds of calls that a fault can apply to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     /// Reading bytes.
@@ -13,7 +13,7 @@ pub enum Call {
     Sync,
     /// `fsync` of a directory.
     SyncDir,
-    /// Making a file.
+    /// Creating a file.
     Create,
     /// Opening a file.
     Open,
@@ -25,19 +25,19 @@ pub enum Call {
     Resize,
     /// Listing a directory.
     List,
-    /// Asking for a file's size.
+    /// Querying a file's size.
     Stat,
     /// Taking a lock.
     Lock,
-    /// Asking for free space.
+    /// Querying free space.
     Space,
 }
 
 impl Call {
-    /// How many kinds there are.
+    /// Number of kinds.
     const COUNT: usize = 13;
 
-    /// Whether such a call changes what a crash can leave.
+    /// Whether such a call changes the state that a crash can leave.
     #[must_use]
     pub const fn changes(self) -> bool {
         !matches!(self, Call::Read | Call::Open | Call::List | Call::Stat | Call::Lock | Call::Space)
@@ -71,16 +71,17 @@ pub enum Trigger {
     Nth(Call, u64),
     /// At every call of this kind from the n-th on.
     From(Call, u64),
-    /// At every call of any kind from the n-th on: a device that is gone, a disk that stays full.
+    /// At every call of any kind from the n-th on: a device that is gone, or a disk that stays full.
     Since(u64),
 }
 
-/// What a failed sync leaves.
+/// The state after a failed sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncFailure {
-    /// The pages are clean in the cache and not on the device (ext4's way): a later sync says `Ok` and writes nothing.
+    /// The pages are clean in the cache but not on the device (like ext4): a later sync returns `Ok` and writes
+    /// nothing.
     DropsPages,
-    /// The pages stay dirty (btrfs's way).
+    /// The pages stay dirty (like btrfs).
     KeepsDirty,
 }
 
@@ -91,13 +92,13 @@ pub enum Fault {
     Error(io::ErrorKind),
     /// The call fails with this operating system error and has no effect.
     Os(i32),
-    /// A write takes, or a read gives, only half of the bytes; a sync or any other call is not touched.
+    /// A write accepts, or a read returns, only half of the bytes; other calls are not affected.
     Short,
-    /// A write takes no bytes.
+    /// A write accepts no bytes.
     Nothing,
-    /// A sync fails with `EIO`; any other call is not touched.
+    /// A sync fails with `EIO`; other calls are not affected.
     Sync(SyncFailure),
-    /// A sync says `Ok` and does nothing. No honest device does this: it is the negative control of a test.
+    /// A sync returns `Ok` and does nothing. No honest device does this: it is for negative controls in tests.
     Lie,
     /// The power goes off: this call and all later ones fail and have no effect.
     PowerOff,
@@ -117,7 +118,7 @@ impl FaultPlan {
         Self::default()
     }
 
-    /// One more fault.
+    /// Adds a fault.
     #[must_use]
     pub fn with(mut self, trigger: Trigger, fault: Fault) -> Self {
         self.faults.push((trigger, fault));
@@ -130,7 +131,7 @@ impl FaultPlan {
         Self::none().with(Trigger::At(n), Fault::PowerOff)
     }
 
-    /// Counts a call, the `total`-th of all, and says what happens to it.
+    /// Counts a call, the `total`-th of all; returns its fault, if any.
     pub(super) fn next(&mut self, call: Call, total: u64) -> Option<Fault> {
         let seen = self.seen.get_mut(call as usize)?;
         let n = *seen;

@@ -1,4 +1,4 @@
-//! One file: what reads see, what is on the device, and what may have got there meanwhile.
+//! One file: what reads see, what is on the device, and what may have been written back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use super::pages::{Pages, SECTOR, Sector, same};
 /// A file's bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Inode {
-    /// The name it goes by, for messages.
+    /// The name it is known by, for messages.
     pub(super) name: Arc<str>,
     /// What reads see.
     pub(super) cache: Pages,
-    /// What is on the device for certain.
+    /// What is certainly on the device.
     pub(super) device: Pages,
-    /// Sectors that were written and not synced.
+    /// Sectors written but not synced.
     pub(super) pending: BTreeMap<usize, Pending>,
-    /// Sizes that the file had since it was synced, but for the one on the device and the present one.
+    /// Intermediate sizes since the last sync, without the one on the device and the present one.
     pub(super) sizes: Vec<usize>,
     /// Sectors that cannot be read.
     pub(super) unreadable: BTreeSet<usize>,
 }
 
-/// A sector that was written and not synced. The device may have any of its versions: the system writes a dirty page back
-/// when it likes, and a later version may then be lost.
+/// A sector written but not synced. The device may hold any of its versions: the system writes a dirty page back at
+/// any time, and a later version may then be lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
     /// Versions between the device's and the cache's, oldest first.
@@ -44,7 +44,7 @@ impl Inode {
         }
     }
 
-    /// A file of these bytes, all of them on the device.
+    /// A file with these bytes, all of them on the device.
     pub(super) fn synced(name: Arc<str>, device: Pages, unreadable: BTreeSet<usize>) -> Self {
         Inode { cache: device.clone(), device, unreadable, ..Inode::new(name) }
     }
@@ -53,7 +53,7 @@ impl Inode {
         self.cache.len() != self.device.len() || !self.sizes.is_empty()
     }
 
-    /// A sector is about to change.
+    /// Called when a sector is about to change.
     fn touch(&mut self, sector: usize) {
         let now = self.cache.sector(sector);
         let device = &self.device;
@@ -69,7 +69,7 @@ impl Inode {
             .or_default();
     }
 
-    /// Writes bytes that lie within the file.
+    /// Writes bytes within the file.
     pub(super) fn write(&mut self, start: usize, bytes: &[u8]) {
         if !bytes.is_empty() {
             (start / SECTOR..=(start + bytes.len() - 1) / SECTOR).for_each(|sector| self.touch(sector));
@@ -85,12 +85,12 @@ impl Inode {
         if old != self.device.len() && !self.sizes.contains(&old) {
             self.sizes.push(old);
         }
-        // What is cut off reads as zeros should the file grow again. Growing changes no byte of a sector.
+        // What is cut off reads as zeros if the file grows again. Growing changes no byte of a sector.
         (len / SECTOR..old.div_ceil(SECTOR)).for_each(|sector| self.touch(sector));
         self.cache.resize(len);
     }
 
-    /// A sync that succeeds. What an earlier one dropped is clean and is not written.
+    /// A successful sync. What an earlier one dropped is clean and is not written.
     pub(super) fn sync(&mut self) {
         self.device.resize(self.cache.len());
         self.sizes.clear();
@@ -103,12 +103,12 @@ impl Inode {
         });
     }
 
-    /// A sync that fails and leaves the pages clean.
+    /// A failed sync that leaves the pages clean.
     pub(super) fn drop_pages(&mut self) {
         self.pending.values_mut().for_each(|p| p.dropped = true);
     }
 
-    /// The system needs the memory of clean pages: what a failed sync dropped is read from the device from now on.
+    /// The system reclaims clean pages: what a failed sync dropped is read from the device from now on.
     pub(super) fn evict(&mut self) {
         let (cache, device) = (&mut self.cache, &self.device);
         self.pending.retain(|sector, p| {
@@ -117,7 +117,7 @@ impl Inode {
             }
             !p.dropped
         });
-        // A page behind the end of the device's file comes back whole, and the cache's file may be shorter.
+        // A page beyond the end of the device's file comes back whole, and the cache's file may be shorter.
         let len = self.cache.len();
         self.cache.resize(len.next_multiple_of(SECTOR));
         self.cache.resize(len);

@@ -1,4 +1,5 @@
-//! A simulated disk: volatile and durable content apart, crashes that leave any state POSIX allows, faults at any call.
+//! A simulated disk: separate volatile and durable content, crashes that leave any state POSIX allows, faults at any
+//! call.
 //!
 //! ```text
 //!   write, set_len        sync            crash
@@ -7,21 +8,21 @@
 //!   remove            directory sync               or garbage; of each size and name not synced, the old or the new
 //! ```
 //!
-//! A [`SimDisk`] is a handle on a simulated machine's directory; give it to a program in the place of a
-//! [`Disk`](super::Disk). With a program that uses one thread, everything follows from the seed.
+//! A [`SimDisk`] is a handle on a simulated machine's directory; pass it to a program as its [`Disk`](super::Disk).
+//! With a single-threaded program, everything is determined by the seed.
 //!
-//! * [`SimDisk::plan`] says at which call what goes wrong: an error of the operating system, a short write, a failed sync
-//!   that drops its pages or keeps them, the power going off. [`SimDisk::set_space`] makes it full,
-//!   [`SimDisk::break_sector`] makes a sector unreadable.
-//! * [`SimDisk::crash`] makes the disk that is found after a power failure; [`SimDisk::kill`] the one after the process
-//!   was killed, when the cache survives. [`SimDisk::evict`] takes from the cache what a failed sync left clean.
-//! * [`SimDisk::unsynced`] lists what a crash may keep or lose and [`SimDisk::crash_as`] decides about each: that is how
-//!   to go through all of them.
-//! * [`SimDisk::keep_history`] lets one run serve for a crash at each of its calls: [`SimDisk::before`] is the disk as it
-//!   was then. [`SimDisk::fingerprint`] tells whether a state was seen before.
-//! * [`SimDisk::move_directory`] and [`SimDisk::remove_directory`] change what a path leads to; who opened the directory
-//!   before still works in it.
-//! * [`SimDisk::trace`] says what was called.
+//! * [`SimDisk::plan`] sets which call fails and how: an operating system error, a short write, a failed sync that
+//!   drops or keeps its pages, a power failure. [`SimDisk::set_space`] limits its space, [`SimDisk::break_sector`]
+//!   makes a sector unreadable.
+//! * [`SimDisk::crash`] returns the disk after a power failure; [`SimDisk::kill`] the one after the process was
+//!   killed, when the cache survives. [`SimDisk::evict`] drops from the cache what a failed sync left clean.
+//! * [`SimDisk::unsynced`] lists what a crash may keep or lose, and [`SimDisk::crash_as`] decides about each item, so
+//!   all combinations can be enumerated.
+//! * [`SimDisk::keep_history`] makes one run serve for a crash at each of its calls: [`SimDisk::before`] is the disk
+//!   as it was then. [`SimDisk::fingerprint`] tells whether a state was seen before.
+//! * [`SimDisk::move_directory`] and [`SimDisk::remove_directory`] change what a path leads to; handles opened before
+//!   still work in the directory.
+//! * [`SimDisk::trace`] lists the calls.
 //!
 //! # A crash at every call
 //!
@@ -54,8 +55,8 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! What it takes for granted: directories themselves are durable, a rename is atomic, and bytes of a file that were never
-//! written read as zeros.
+//! Assumptions: directories themselves are durable, a rename is atomic, and bytes of a file that were never written
+//! read as zeros.
 
 mod crash;
 mod directory;
@@ -83,23 +84,23 @@ pub use fault::{Call, Fault, FaultPlan, SyncFailure, Trigger};
 pub use pages::{SECTOR, TEAR};
 pub use rng::Rng;
 
-/// A simulated directory, to be used as a [`Disk`](super::Disk).
+/// A simulated directory, for use as a [`Disk`](super::Disk).
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     world: Arc<Mutex<World>>,
-    /// As it was when the directory was opened.
+    /// The path when the directory was opened.
     path: PathBuf,
     directory: DirectoryId,
 }
 
-/// A directory, whatever its name is by now.
+/// A directory, whatever its present name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DirectoryId(u64);
 
-/// The directory that everything is in.
+/// The top directory.
 const TOP: DirectoryId = DirectoryId(0);
 
-/// A change of names that no directory sync has covered.
+/// A name change that no directory sync has covered.
 #[derive(Clone, Debug)]
 enum NameChange {
     Set { name: Arc<str>, inode: usize },
@@ -109,7 +110,7 @@ enum NameChange {
 
 type Names = BTreeMap<Arc<str>, usize>;
 
-/// Files and names. A copy shares what neither changes.
+/// Files and names. Copies share what neither of them changes.
 #[derive(Clone, Debug, Default)]
 struct State {
     inodes: Vec<Arc<Inode>>,
@@ -118,9 +119,9 @@ struct State {
     /// Names on the device.
     durable_names: Arc<Names>,
     pending: Vec<NameChange>,
-    /// The directories below the top, and what keys of the files in each begin with: names, each with a slash behind it.
+    /// The subdirectories, and the key prefix of the files in each: the directory's names, each followed by a slash.
     directories: BTreeMap<DirectoryId, String>,
-    /// How many directories there ever were below the top.
+    /// Number of subdirectories ever created.
     directories_made: u64,
 }
 
@@ -132,11 +133,11 @@ struct World {
     plan: FaultPlan,
     calls: u64,
     trace: Vec<Event>,
-    /// What was there before each call that changes something, when that is kept.
+    /// The state before each call that changes something, if history is kept.
     history: Option<BTreeMap<u64, State>>,
     /// Bytes that may still be allocated.
     space: Option<u64>,
-    /// Everything fails: the power is off.
+    /// The power is off: every call fails.
     off: bool,
 }
 
@@ -153,13 +154,13 @@ impl SimDisk {
         SimDisk { world: Arc::default(), path: PathBuf::from("sim"), directory: TOP }
     }
 
-    /// Another machine's disk, with this directory's path.
+    /// Another machine's disk, with the path of this one.
     fn beside(&self, state: State, space: Option<u64>) -> SimDisk {
         let world = Arc::new(Mutex::new(World { state, space, ..World::default() }));
         SimDisk { world, path: self.path.clone(), directory: self.directory }
     }
 
-    /// Sets what goes wrong, and counts calls from 0 again.
+    /// Sets the fault plan, and restarts the call count at 0.
     pub fn plan(&self, plan: FaultPlan) {
         let mut world = self.world.lock();
         world.plan = plan;
@@ -173,26 +174,26 @@ impl SimDisk {
         self.world.lock().calls
     }
 
-    /// The calls so far, a line each.
+    /// The calls so far, one line each.
     #[must_use]
     pub fn trace(&self) -> Vec<String> {
         self.world.lock().trace.iter().map(ToString::to_string).collect()
     }
 
-    /// From now on the disk remembers what it was before each call that changes something. A plan that counts calls from
-    /// 0 again makes it forget.
+    /// From now on the disk remembers its state before each call that changes something. Setting a plan, which
+    /// restarts the call count, clears the history.
     pub fn keep_history(&self) {
         self.world.lock().history = Some(BTreeMap::new());
     }
 
-    /// The calls before which the disk is remembered: those that change something.
+    /// The calls whose preceding state is remembered: those that change something.
     #[must_use]
     pub fn history(&self) -> Vec<u64> {
         self.world.lock().history.iter().flat_map(|h| h.keys().copied()).collect()
     }
 
-    /// The disk as it was before call `call`, to be crashed or killed: what a program leaves behind when that call is
-    /// the first that fails, and everything after it.
+    /// The disk as it was before call `call`, to be crashed or killed: the state that a program leaves if that call
+    /// and everything after it fails.
     #[must_use]
     pub fn before(&self, call: u64) -> Option<SimDisk> {
         let world = self.world.lock();
@@ -200,12 +201,12 @@ impl SimDisk {
         Some(self.beside(state, world.space))
     }
 
-    /// Limits what files may take in all, in bytes.
+    /// Limits the total size of all files, in bytes.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.world.lock().space = bytes;
     }
 
-    /// The names of all files, those in subdirectories with their directory's name before them.
+    /// The names of all files; in subdirectories, preceded by the directory's name.
     #[must_use]
     pub fn files(&self) -> Vec<String> {
         self.world.lock().state.names.keys().map(|n| n.to_string()).collect()
@@ -218,7 +219,7 @@ impl SimDisk {
         world.state.named(name).map(|i| i.cache.to_vec())
     }
 
-    /// Puts a file there as if it had always been: bytes and name durable.
+    /// Puts a file there as if it had always existed: bytes and name durable.
     pub fn put(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let mut world = self.world.lock();
         let (state, name) = (&mut world.state, Arc::<str>::from(name));
@@ -229,7 +230,7 @@ impl SimDisk {
         Arc::make_mut(&mut state.durable_names).insert(name, at);
     }
 
-    /// Takes a file away as if it had never been.
+    /// Removes a file as if it had never existed.
     pub fn take(&self, name: &str) -> Option<Vec<u8>> {
         let mut world = self.world.lock();
         let bytes = world.state.named(name).map(|i| i.cache.to_vec());
@@ -238,7 +239,7 @@ impl SimDisk {
         bytes
     }
 
-    /// Makes a sector of a file unreadable: reading it is `EIO`.
+    /// Makes a sector of a file unreadable: reading it returns `EIO`.
     pub fn break_sector(&self, name: &str, sector: usize) {
         let mut world = self.world.lock();
         if let Some(at) = world.state.names.get(name).copied()
@@ -248,21 +249,21 @@ impl SimDisk {
         }
     }
 
-    /// The disk as it is found after the process was killed: the cache survives, locks are gone.
+    /// The disk after the process was killed: the cache survives, locks are gone.
     #[must_use]
     pub fn kill(&self) -> SimDisk {
         let world = self.world.lock();
         self.beside(world.state.clone(), world.space)
     }
 
-    /// The system drops clean pages from its cache. Those that a failed sync marked clean are not on the device: reads
-    /// give what is ([`SyncFailure::DropsPages`]).
+    /// The system drops clean pages from its cache. Pages that a failed sync marked clean are not on the device, so
+    /// reads return what is there ([`SyncFailure::DropsPages`]).
     pub fn evict(&self) {
         let mut world = self.world.lock();
         world.state.inodes.iter_mut().for_each(|inode| Arc::make_mut(inode).evict());
     }
 
-    /// A number that tells states of the disk apart: names, contents, and whether something is not synced.
+    /// A number that distinguishes states of the disk: names, contents, and whether something is unsynced.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let world = self.world.lock();
@@ -281,9 +282,9 @@ impl SimDisk {
 }
 
 impl State {
-    /// The file that a name leads to.
+    /// The file with this index.
     ///
-    /// **Invariant.** Names, and changes of names, lead to files that are there: files are added, and never taken out.
+    /// **Invariant.** Names and name changes refer to existing files: files are added and never removed.
     fn inode(&self, at: usize) -> &Arc<Inode> {
         assert!(at < self.inodes.len(), "a name leads to file {at} of {}", self.inodes.len());
         #[allow(clippy::indexing_slicing)] // just asserted

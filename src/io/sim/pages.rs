@@ -1,21 +1,21 @@
-//! A file's bytes in sectors that copies share until one of them writes.
+//! A file's bytes in sectors, shared between copies until one of them writes.
 //!
-//! A crash sweep copies the whole disk at every call and for every state, and nearly all of a copy is never changed.
+//! A crash sweep copies the whole disk at every call and for every state, and nearly all of a copy never changes.
 
 use std::sync::{Arc, OnceLock};
 
-/// The unit in which a device keeps or loses what was not synced.
+/// The unit that a device keeps or loses if it was not synced.
 pub const SECTOR: usize = 4096;
-/// The unit at which a sector can be torn.
+/// The unit at which a sector can tear.
 pub const TEAR: usize = 512;
 
-/// One sector's bytes; none stands for zeros.
+/// The bytes of one sector; `None` stands for zeros.
 pub(super) type Sector = Option<Arc<Bytes>>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Bytes {
     bytes: [u8; SECTOR],
-    /// Computed when it is first asked for, and shared by all copies.
+    /// Computed on first use and shared by all copies.
     digest: OnceLock<u64>,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn same(a: &Sector, b: &Sector) -> bool {
     }
 }
 
-/// A sector of these bytes, zeros behind them.
+/// A sector with these bytes, padded with zeros.
 pub(super) fn sector_of(bytes: &[u8]) -> Sector {
     if bytes.iter().all(|b| *b == 0) {
         return None;
@@ -44,7 +44,7 @@ pub(super) fn bytes_of(sector: &Sector) -> &[u8; SECTOR] {
     sector.as_ref().map_or(&ZEROS, |s| &s.bytes)
 }
 
-/// A file's bytes. Behind the end of the file its last sector holds zeros.
+/// A file's bytes. The last sector is padded with zeros.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pages {
     sectors: Vec<Sector>,
@@ -70,19 +70,19 @@ impl Pages {
         self.len = len;
     }
 
-    /// A sector; zeros behind the end.
+    /// A sector; zeros beyond the end.
     pub(super) fn sector(&self, at: usize) -> Sector {
         self.sectors.get(at).cloned().flatten()
     }
 
-    /// Puts a sector in its place; nothing happens behind the end.
+    /// Stores a sector; does nothing beyond the end.
     pub(super) fn set(&mut self, at: usize, sector: Sector) {
         if let Some(place) = self.sectors.get_mut(at) {
             *place = sector;
         }
     }
 
-    /// Copies bytes from `start` on; says how many there are.
+    /// Copies bytes starting at `start`; returns their number.
     pub(super) fn read(&self, mut start: usize, buf: &mut [u8]) -> usize {
         let wanted = buf.len().min(self.len.saturating_sub(start));
         let (mut rest, _) = buf.split_at_mut(wanted);
@@ -100,7 +100,7 @@ impl Pages {
         wanted
     }
 
-    /// Writes bytes from `start` on, as far as the file goes.
+    /// Writes bytes starting at `start`, up to the end of the file.
     pub(super) fn write(&mut self, mut start: usize, bytes: &[u8]) {
         let fits = bytes.len().min(self.len.saturating_sub(start));
         let (mut rest, _) = bytes.split_at(fits);
@@ -120,7 +120,7 @@ impl Pages {
         all
     }
 
-    /// A number that tells contents apart.
+    /// A number that distinguishes contents.
     pub(super) fn fingerprint(&self) -> u64 {
         self.sectors.iter().fold(mix(0, self.len as u64), |sum, s| mix(sum, digest(s)))
     }
@@ -145,7 +145,7 @@ pub(super) fn mix(sum: u64, n: u64) -> u64 {
     (z ^ (z >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(23)
 }
 
-/// Zeros have one digest however they are held.
+/// Zeros have the same digest however they are represented.
 fn digest(sector: &Sector) -> u64 {
     let Some(sector) = sector else { return 1 };
     *sector.digest.get_or_init(|| {
@@ -159,7 +159,7 @@ fn digest(sector: &Sector) -> u64 {
 mod tests {
     use super::*;
 
-    /// Against a plain vector.
+    /// Compares with a plain vector.
     #[test]
     fn reads_what_was_written_whatever_is_shared() {
         let mut rng = super::super::Rng::new(1);

@@ -1,11 +1,11 @@
-//! Numbers from a seed.
+//! Seeded random numbers.
 
-/// A small generator of pseudo-random numbers (`SplitMix64`): the same everywhere, from a seed.
+/// A small pseudo-random number generator (`SplitMix64`): the same sequence everywhere for the same seed.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The sequence that follows from `seed`.
+    /// The sequence for `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Rng(seed)

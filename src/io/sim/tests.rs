@@ -1,4 +1,4 @@
-//! The disk does what its documentation says.
+//! Tests that the disk behaves as documented.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,7 +9,7 @@ use crate::io::{Access, Disk, File};
 
 const OLD: u8 = 1;
 
-/// A disk with a file of four sectors of `OLD`, all of it synced.
+/// A disk with a file of four sectors of `OLD`, fully synced.
 fn disk() -> (SimDisk, Arc<dyn File>) {
     let disk = SimDisk::new();
     disk.put("f", vec![OLD; 4 * SECTOR]);
@@ -51,7 +51,7 @@ fn of_two_unsynced_writes_the_earlier_alone_may_be_on_the_device() {
     assert_eq!((unsynced.len(), unsynced[0].older()), (1, 2));
     let found = |fate| firsts(&disk.crash_as(&[fate]))[2];
     assert_eq!([Fate::Lost, Fate::Older(0), Fate::Older(1), Fate::Kept].map(found), [OLD, 5, 6, 7]);
-    // And the seed gets there.
+    // And the seed reaches it.
     let seen: BTreeSet<u8> = (0..100).map(|s| firsts(&disk.crash(CrashStyle::Chaos(s)))[2]).collect();
     assert!([OLD, 5, 6, 7, 0].iter().all(|b| seen.contains(b)), "{seen:?}");
     file.sync_data().unwrap();
@@ -163,7 +163,7 @@ fn a_failed_sync_drops_the_pages_or_keeps_them_dirty() {
         write(&file, 1, 2);
         disk.plan(FaultPlan::none().with(Trigger::Nth(Call::Sync, 0), Fault::Sync(failure)));
         assert_eq!(file.sync_data().unwrap_err().raw_os_error(), Some(5));
-        // A second sync says that all is well.
+        // A second sync reports success.
         file.sync_data().unwrap();
         assert_eq!(disk.unsynced_sectors() == 0, synced, "{failure:?}");
         assert_eq!(firsts(&disk.crash(CrashStyle::LoseAll))[1] == 2, synced, "{failure:?}");
@@ -186,7 +186,7 @@ fn each_fault_does_what_it_says_at_the_call_it_is_planned_for() {
         let e = file.write_at(&[4], 0).unwrap_err();
         assert_eq!(e.raw_os_error(), Some(code));
         assert!(kind.is_none_or(|k| e.kind() == k), "{e:?}");
-        assert_eq!(firsts(&disk)[0], 3, "a call that fails has no effect");
+        assert_eq!(firsts(&disk)[0], 3, "a failed call has no effect");
     }
     let (disk, file) = disk();
     disk.plan(
@@ -226,7 +226,7 @@ fn a_broken_sector_and_a_full_disk() {
 
 #[test]
 fn one_run_holds_the_state_before_each_call() {
-    // What is remembered is what a run that is cut off there leaves.
+    // A remembered state is the one left by a run that was cut off there.
     let run = |disk: &SimDisk| -> io::Result<()> {
         let file = disk.create("f")?;
         file.set_len(3 * SECTOR as u64)?;

@@ -1,4 +1,4 @@
-//! What was called, in a form that is cheap to keep: it is put into words when somebody reads it.
+//! The call trace, in a form that is cheap to keep: it is formatted only when read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(super) struct Event {
     pub(super) fault: Option<Fault>,
 }
 
-/// What else there is to say of a call.
+/// Further details of a call.
 #[derive(Clone, Debug)]
 pub(super) enum With {
     Nothing,

@@ -12,7 +12,7 @@ use crate::groups::bytes::{Cursor, Put};
 
 const VERSION: u8 = 1;
 
-/// The bytes of a ConfState.
+/// Encodes a ConfState.
 pub(crate) fn encode_conf(conf: &ConfState) -> Vec<u8> {
     let mut out = Vec::with_capacity(16);
     out.put(&[VERSION, u8::from(conf.auto_leave)]);
@@ -44,7 +44,7 @@ pub(crate) fn decode_conf(bytes: &[u8]) -> Result<ConfState, ContentProblem> {
 }
 
 fn take_list(cursor: &mut Cursor<'_>) -> Result<Vec<u64>, ContentProblem> {
-    // Each takes a byte at least, so a count can be trusted with an allocation.
+    // Each takes at least a byte, so the count is safe for an allocation.
     let count = usize::try_from(cursor.varint()?).ok().filter(|count| *count <= cursor.left());
     let mut list = Vec::with_capacity(count.ok_or(ContentProblem::Short)?);
     for _ in 0..list.capacity() {

@@ -1,14 +1,14 @@
 //! Entries.
 //!
-//! Index and term are the entry's own in the layer below; the type and the presence of a context are its kind. So the payload of
-//! an entry without a context is its data, and reading it back is a slice of the mapping:
+//! The layer below stores the entry's index and term. The type and the presence of a context are its kind. So the
+//! payload of an entry without a context is its data, and reading it back is a slice of the mapping:
 //!
 //! ```text
 //! kind 0..2   | data ...                                   |
 //! kind 4..6   | context length u32 | context ... | data ...|
 //! ```
 //!
-//! `Entry::sync_log` is deprecated in raft 0.7 and means nothing to it; it is not stored and reads back as false.
+//! `Entry::sync_log` is deprecated and has no meaning in raft 0.7; it is not stored and reads back as false.
 
 use ::raft::eraftpb::{Entry, EntryType};
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::groups::bytes::Cursor;
 use crate::groups::{Appender, ContentProblem, EntryKind, Result as GroupsResult};
 
-/// What the kind of an entry says.
+/// The content of an entry's kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) kind: EntryType,
@@ -51,7 +51,7 @@ impl Shape {
     }
 }
 
-/// Appends an entry. Its context is no longer than 4 GiB, or the log refuses the record.
+/// Appends an entry. A context longer than 4 GiB makes the log refuse the record.
 pub(crate) fn push(appender: &mut Appender<'_>, entry: &Entry) -> GroupsResult<u64> {
     let shape = Shape::of(entry);
     let kind = shape.to_kind();
@@ -63,7 +63,7 @@ pub(crate) fn push(appender: &mut Appender<'_>, entry: &Entry) -> GroupsResult<u
     }
 }
 
-/// The entry in a record's payload, sharing the payload's memory where the codec of the raft crate allows it.
+/// Decodes the entry in a record's payload, sharing the payload's memory if the codec of the raft crate allows it.
 // `Bytes` under one codec of the raft crate, `Vec<u8>` under the other.
 #[allow(clippy::useless_conversion)]
 #[inline]
@@ -92,10 +92,10 @@ fn split(payload: &[u8]) -> Result<(Span, Span), ContentProblem> {
     Ok((4..data, data..payload.len()))
 }
 
-/// The size of an entry in protobuf's encoding, by which raft limits what it asks for (`util.rs`, `limit_size`).
+/// The size of an entry in protobuf's encoding, by which raft limits requests (`util.rs`, `limit_size`).
 ///
-/// A field that has its default value takes no bytes; the others take one byte of tag, and then a varint, or a varint
-/// of the length and the bytes. All tags of `Entry` are below 16, so each is one byte.
+/// A field with its default value takes no bytes; others take one byte for the tag, then a varint, or a varint for
+/// the length and the bytes. All tags of `Entry` are below 16, so each is one byte.
 pub(crate) fn wire_size(entry: &Entry) -> u64 {
     let kind = match entry.get_entry_type() {
         EntryType::EntryNormal => 0,
@@ -120,7 +120,7 @@ fn blob(len: usize) -> u64 {
 }
 
 fn varint(v: u64) -> u64 {
-    // A seventh of the bits, rounded up, without a division: exact for all of the 64 there can be.
+    // A seventh of the bits, rounded up, without a division: exact for all 64 possible values.
     let bits = u64::from(64 - (v | 1).leading_zeros());
     (bits * 9 + 64) / 64
 }

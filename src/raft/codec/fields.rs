@@ -12,7 +12,7 @@ pub(crate) const APPLIED: Field = Field::ALL[4];
 pub(crate) const CONF: Field = Field::ALL[5];
 pub(crate) const SNAPSHOT: Field = Field::ALL[8];
 
-/// A field as it is set.
+/// The value of a field.
 pub(crate) struct Value<const N: usize> {
     pub(crate) at: Position,
     pub(crate) bytes: [u8; N],
@@ -26,7 +26,7 @@ pub(crate) fn snapshot(file: SnapshotRef) -> Value<8> {
     Value { at: file.at, bytes: file.serial.to_le_bytes() }
 }
 
-/// The state of a group of which this is known. What is at its default needs no field.
+/// Encodes the state of a group. Default values need no field.
 pub(crate) fn encode(fixed: &Fixed, conf: &ConfState) -> State {
     let hard = hard(&fixed.hard);
     let mut state = State::new().with(HARD, hard.at, &hard.bytes).with(APPLIED, fixed.applied, &[]).with(
@@ -41,7 +41,7 @@ pub(crate) fn encode(fixed: &Fixed, conf: &ConfState) -> State {
     state
 }
 
-/// What the fields say, but for the ConfState. `Err` for what this layer never wrote.
+/// Decodes the fields, except the ConfState. `Err` for anything this layer never wrote.
 pub(crate) fn decode(state: &State) -> Result<Fixed, ContentProblem> {
     let mut fixed = Fixed::default();
     for (field, at, bytes) in state.fields() {
@@ -56,7 +56,7 @@ pub(crate) fn decode(state: &State) -> Result<Fixed, ContentProblem> {
     Ok(fixed)
 }
 
-/// What the fields of a group say that was checked when the log was opened, and written by this layer since.
+/// Decodes the fields of a group that were checked when the log was opened, and since written only by this layer.
 pub(crate) fn fixed_of(state: &State) -> Fixed {
     match decode(state) {
         Ok(fixed) => fixed,
@@ -64,7 +64,7 @@ pub(crate) fn fixed_of(state: &State) -> Fixed {
     }
 }
 
-/// As [`fixed_of`], the ConfState.
+/// Like [`fixed_of`], for the ConfState.
 pub(crate) fn checked_conf_of(state: &State) -> ConfState {
     match conf_of(state) {
         Ok(conf) => conf,
@@ -77,7 +77,7 @@ pub(crate) fn conf_of(state: &State) -> Result<ConfState, ContentProblem> {
     state.get(CONF).map_or_else(|| Ok(ConfState::default()), |(_, bytes)| decode_conf(bytes))
 }
 
-/// Whether the fields are what this layer writes.
+/// Checks that the fields are as this layer writes them.
 pub(crate) fn check(state: &State) -> Result<Fixed, ContentProblem> {
     let fixed = decode(state)?;
     if state.get(APPLIED).is_some_and(|(_, bytes)| !bytes.is_empty()) {

@@ -1,4 +1,4 @@
-//! Bytes and values: what the Raft layer puts into entries and into the fields of a group's state.
+//! Encoding of entries and of the fields of a group's state.
 //!
 //! ```text
 //! entry kind  0 normal, 1 ConfChange, 2 ConfChangeV2; plus 4 when a context precedes the data, see `entry`
@@ -10,7 +10,7 @@
 //! 8       itself   snapshot      its term      serial u64                the newest snapshot
 //! ```
 //!
-//! The bytes are the same whichever codec of the raft crate is compiled in.
+//! The bytes are the same for both codecs of the raft crate.
 
 pub(crate) mod conf;
 pub(crate) mod entry;

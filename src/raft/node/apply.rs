@@ -1,4 +1,4 @@
-//! Committed entries on their way through the state machine, and the configuration that follows from them.
+//! Committed entries on their way through the state machine, and the resulting configuration.
 //!
 //! ```text
 //!                handed out as Apply            reported by Node::report_applied
@@ -12,14 +12,15 @@ use std::collections::VecDeque;
 
 use ::raft::eraftpb::{ConfState, Entry, EntryType, Snapshot};
 
-/// Something for the state machine, in order. When it is done, report it by [`Node::report_applied`](super::Node::report_applied).
+/// Work for the state machine, in order. When it is done, report it with
+/// [`Node::report_applied`](super::Node::report_applied).
 #[derive(Clone, Debug)]
-#[must_use = "what is not applied and reported holds up everything after it"]
+#[must_use = "work that is not applied and reported blocks everything after it"]
 pub enum Apply {
-    /// Committed entries without a gap. Those that carry no command (empty ones that raft writes itself, and
-    /// configuration changes, which the node sees to) are among them; [`Apply::commands`] leaves them out.
+    /// Committed entries without a gap. This includes entries without a command (empty ones that raft writes itself,
+    /// and configuration changes, which the node handles); [`Apply::commands`] leaves them out.
     Entries(Vec<Entry>),
-    /// A snapshot, durable here, to replace the whole state machine with.
+    /// A snapshot, durable here, that replaces the whole state machine.
     Snapshot(Snapshot),
 }
 
@@ -33,30 +34,30 @@ impl Apply {
         }
     }
 
-    /// The entries that carry a command: what was given to [`Node::propose`](super::Node::propose).
+    /// The entries with a command: the data given to [`Node::propose`](super::Node::propose).
     pub fn commands(&self) -> impl Iterator<Item = &Entry> {
         let entries = match self {
             Apply::Entries(entries) => entries.as_slice(),
             Apply::Snapshot(_) => &[],
         };
         entries.iter().filter(|e| {
-            // raft's own have neither.
+            // Raft's own entries have neither.
             e.get_entry_type() == EntryType::EntryNormal && !(e.data.is_empty() && e.context.is_empty())
         })
     }
 }
 
-/// What is handed out and not yet reported.
+/// What was handed out and not yet reported.
 #[derive(Debug)]
 pub(super) struct Applying {
-    /// All up to here is applied and reported.
+    /// Everything up to here is applied and reported.
     pub(super) applied: u64,
-    /// Up to here it was handed out.
+    /// Everything up to here was handed out.
     pub(super) handed_out: u64,
-    /// Sizes of what was handed out: up to which index, how many bytes.
+    /// Sizes of what was handed out: the last index, and the bytes.
     sizes: VecDeque<(u64, u64)>,
     unapplied_bytes: u64,
-    /// Configuration changes among it.
+    /// The configuration changes in it.
     changes: VecDeque<Entry>,
 }
 
@@ -104,14 +105,14 @@ impl Applying {
     }
 }
 
-/// Which configuration held from which index on.
+/// The history of configurations by index.
 ///
-/// A snapshot at an index must carry the configuration as of that index, not the one of today.
+/// A snapshot must carry the configuration as of its index, not the present one.
 #[derive(Debug)]
 pub(super) struct Configurations {
     /// Rising indexes; never empty.
     history: VecDeque<(u64, ConfState)>,
-    /// The newest one that storage has.
+    /// The newest one in storage.
     stored: u64,
 }
 
@@ -124,12 +125,12 @@ impl Configurations {
         self.history.push_back((index, state));
     }
 
-    /// The snapshot brings its configuration, and storage took it from there.
+    /// Starts over from a snapshot's configuration, which storage has already taken over.
     pub(super) fn restart(&mut self, index: u64, state: ConfState) {
         *self = Self::new(index, state);
     }
 
-    /// From which index on it is known which configuration holds.
+    /// The lowest index for which the configuration is known.
     pub(super) fn known_from(&self) -> u64 {
         self.history.front().map_or(0, |(index, _)| *index)
     }
@@ -143,7 +144,7 @@ impl Configurations {
         self.history.iter().rev().find(|(from, _)| *from <= index).map(|(_, state)| state)
     }
 
-    /// The newest one, when storage does not have it yet.
+    /// The newest one, if storage does not have it yet.
     pub(super) fn unstored(&self) -> Option<(u64, &ConfState)> {
         self.history.back().filter(|(index, _)| *index > self.stored).map(|(index, state)| (*index, state))
     }
@@ -152,7 +153,7 @@ impl Configurations {
         self.stored = self.stored.max(index);
     }
 
-    /// Nobody will ask for indexes below this one again.
+    /// Indexes below this one will not be asked for again.
     pub(super) fn forget_below(&mut self, index: u64) {
         while self.history.get(1).is_some_and(|(from, _)| *from <= index) {
             self.history.pop_front();
@@ -160,9 +161,9 @@ impl Configurations {
     }
 }
 
-/// Whether raft can be started with this configuration; what is wrong with it otherwise.
+/// Whether raft can be started with this configuration; if not, the reason.
 ///
-/// raft 0.7.0 (`confchange::restore`, `Raft::restore`) panics over a ConfState that it cannot rebuild as it is.
+/// raft 0.7.0 (`confchange::restore`, `Raft::restore`) panics if it cannot rebuild a ConfState exactly.
 pub(super) fn check_conf_state(state: &ConfState) -> Result<(), &'static str> {
     let (voters, outgoing) = (state.get_voters(), state.get_voters_outgoing());
     let (learners, next) = (state.get_learners(), state.get_learners_next());
@@ -182,13 +183,13 @@ pub(super) fn check_conf_state(state: &ConfState) -> Result<(), &'static str> {
         }
     }
     if learners.iter().any(|id| voters.contains(id) || outgoing.contains(id)) {
-        return Err("its configuration has a node that is voter and learner");
+        return Err("its configuration has a node that is both voter and learner");
     }
     if next.iter().any(|id| !outgoing.contains(id) || voters.contains(id)) {
-        return Err("its configuration has a next learner that is no outgoing voter");
+        return Err("its configuration has a next learner that is not an outgoing voter");
     }
     if outgoing.is_empty() && state.auto_leave {
-        return Err("its configuration leaves a joint state that it is not in");
+        return Err("its configuration leaves a joint state without being in one");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How a [`Node`](super::Node) is set up, checked before anything runs.
+//! Configuration of a [`Node`](super::Node), checked before it starts.
 
 use std::ops::Range;
 
@@ -7,17 +7,17 @@ use ::raft::{Config, ReadOnlyOption};
 use super::error::{NodeError, NodeResult};
 use crate::Wal;
 
-/// What goes into a batch with an entry: its record's header, and the records of a HardState, an applied index and the
-/// ConfState of a hundred members.
+/// Bytes that a batch needs in addition to an entry: its record's header, and the records of a HardState, an applied
+/// index and a ConfState with a hundred members.
 const BESIDE_AN_ENTRY: u64 = 1024;
 
-/// In front of an entry's context and data, in its record.
+/// Bytes before an entry's context and data in its record.
 const CONTEXT_LENGTH: u64 = 4;
 
-/// How a [`Node`](super::Node) is set up.
+/// Configuration of a [`Node`](super::Node).
 ///
-/// Times are in ticks: what a tick is, the caller decides by how often it calls [`Node::tick`](super::Node::tick).
-/// A group's members should have the same values.
+/// Times are in ticks; the interval between calls of [`Node::tick`](super::Node::tick) defines the length of a tick.
+/// All members of a group should have the same values.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct NodeConfig {
@@ -36,14 +36,14 @@ pub struct NodeConfig {
     pub(super) max_entry_size: u64,
     pub(super) max_unwritten_size: u64,
     pub(super) max_unapplied_size: u64,
-    /// Bytes of the log that the entries which wait for being written may take.
+    /// Bytes of the log that entries waiting to be written may take.
     pub(super) room: u64,
 }
 
 impl NodeConfig {
     /// The configuration of the node with this id, which must be the one that the log's directory is pinned to.
     ///
-    /// Elections after 10 to 20 ticks, a heartbeat each tick, pre-vote and check-quorum on.
+    /// Defaults: elections after 10 to 20 ticks, a heartbeat each tick, pre-vote and check-quorum on.
     pub fn new(id: u64) -> Self {
         NodeConfig {
             id,
@@ -65,27 +65,27 @@ impl NodeConfig {
         }
     }
 
-    /// The index and term of the last entry that the state machine holds: committed entries above it are handed out.
+    /// The index and term of the last entry in the state machine: committed entries above it are handed out.
     ///
-    /// A state machine in memory starts from the newest snapshot and gives that snapshot's index and term. Without
-    /// this, the node continues from what was last reported by [`Node::report_applied`](super::Node::report_applied) and stored;
-    /// that report is stored with a later batch, so after a crash the state machine may be handed entries that it has
-    /// applied already.
+    /// An in-memory state machine starts from the newest snapshot and passes the snapshot's index and term. Without
+    /// this, the node continues from the last index that was reported by
+    /// [`Node::report_applied`](super::Node::report_applied) and stored; as the report is stored with a later batch,
+    /// the state machine may receive entries again after a crash.
     pub fn applied(mut self, index: u64, term: u64) -> Self {
         self.applied = Some((index, term));
         self
     }
 
-    /// Ticks without hearing from a leader before an election, at random between this and twice as many. At least
-    /// ten heartbeats.
+    /// Ticks without hearing from a leader before an election; the actual number is random, from this to twice this.
+    /// At least ten heartbeats.
     pub fn election_tick(mut self, ticks: usize) -> Self {
         self.election_tick = ticks;
         self
     }
 
-    /// What the ticks before an election are drawn from, each time anew; from once to twice
-    /// [`NodeConfig::election_tick`] unless set, and never less. A range of one tick leaves nothing to chance, as a
-    /// simulation wants it; the members must then have different ones.
+    /// The range from which the number of ticks before each election is drawn; by default from one to two times
+    /// [`NodeConfig::election_tick`], and never less. A range of one tick is deterministic, for simulations; the
+    /// members must then have different ones.
     pub fn election_timeout(mut self, ticks: Range<usize>) -> Self {
         self.election_timeout = ticks;
         self
@@ -97,13 +97,13 @@ impl NodeConfig {
         self
     }
 
-    /// Whether a node asks if it could win before it raises the term (Raft thesis, 9.6). On unless turned off.
+    /// Whether a node asks whether it could win before it raises the term (Raft thesis, 9.6). On by default.
     pub fn pre_vote(mut self, on: bool) -> Self {
         self.pre_vote = on;
         self
     }
 
-    /// Whether a leader that hears from no quorum for an election timeout steps down. On unless turned off.
+    /// Whether a leader that does not hear from a quorum for an election timeout steps down. On by default.
     pub fn check_quorum(mut self, on: bool) -> Self {
         self.check_quorum = on;
         self
@@ -115,54 +115,55 @@ impl NodeConfig {
         self
     }
 
-    /// Bytes of entries in one append message; one entry always goes. Never more than half a segment of the log.
+    /// Maximum bytes of entries in one append message; a message always has at least one entry. Never more than half
+    /// a segment of the log.
     pub fn max_message_size(mut self, bytes: u64) -> Self {
         self.max_message_size = bytes;
         self
     }
 
-    /// Append messages on their way to one peer.
+    /// Maximum number of append messages in flight to one peer.
     pub fn max_inflight_messages(mut self, messages: usize) -> Self {
         self.max_inflight_messages = messages;
         self
     }
 
-    /// Bytes of proposals that are not committed yet; what comes above is
+    /// Maximum bytes of uncommitted proposals; beyond it, proposals fail with
     /// [`NodeError::Dropped`](super::NodeError::Dropped).
     pub fn max_uncommitted_size(mut self, bytes: u64) -> Self {
         self.max_uncommitted_size = bytes;
         self
     }
 
-    /// Bytes of committed entries in one [`Apply`](super::Apply); one entry always goes.
+    /// Maximum bytes of committed entries in one [`Apply`](super::Apply); it always has at least one entry.
     pub fn max_apply_size(mut self, bytes: u64) -> Self {
         self.max_apply_size = bytes;
         self
     }
 
-    /// Bytes of one entry, proposed here or received; 8 MiB unless set, and never more than a record of the log has room
-    /// for ([`Options::max_record_size`](crate::Options::max_record_size)).
+    /// Maximum bytes of one entry, proposed here or received. 8 MiB by default, and never more than fits into a
+    /// record of the log ([`Options::max_record_size`](crate::Options::max_record_size)).
     pub fn max_entry_size(mut self, bytes: u64) -> Self {
         self.max_entry_size = bytes;
         self
     }
 
-    /// Bytes of entries that may wait for the next call that hands them to the log; 32 MiB unless set, and never more than
-    /// takes half a segment of the log, because they become one batch, which a codec may lengthen. What comes above is
-    /// [`NodeError::Busy`](super::NodeError::Busy).
+    /// Maximum bytes of entries waiting for the next call that passes them to the log. 32 MiB by default, and never
+    /// more than takes half a segment of the log, because they become one batch, which a codec may lengthen. Beyond
+    /// it, calls fail with [`NodeError::Busy`](super::NodeError::Busy).
     pub fn max_unwritten_size(mut self, bytes: u64) -> Self {
         self.max_unwritten_size = bytes;
         self
     }
 
-    /// Bytes of committed entries handed out and not reported as applied, beyond which no more are handed out unless
-    /// raft has something else to say.
+    /// Maximum bytes of committed entries handed out and not reported as applied. Beyond it, no more are handed out
+    /// unless raft has something else to do.
     pub fn max_unapplied_size(mut self, bytes: u64) -> Self {
         self.max_unapplied_size = bytes;
         self
     }
 
-    /// What the log has no room for is not taken in, or it would end the node when it is written.
+    /// Lowers the limits to what the log can hold: a larger entry would make the node fail when it is written.
     pub(super) fn fitting(mut self, log: &Wal) -> Self {
         let record = log.max_record_size().min(log.max_batch_size().saturating_sub(BESIDE_AN_ENTRY));
         self.max_entry_size = self.max_entry_size.min(record.saturating_sub(CONTEXT_LENGTH));
@@ -171,7 +172,7 @@ impl NodeConfig {
         self
     }
 
-    /// What raft is started with, once `applied` is known to be right.
+    /// The configuration for raft, once `applied` is known to be correct.
     pub(super) fn to_raft(&self, applied: u64) -> Config {
         Config {
             id: self.id,
@@ -199,7 +200,7 @@ impl NodeConfig {
             return refuse("the node id is 0, which raft reserves for \"nobody\"; ids start at 1".to_owned());
         }
         if self.heartbeat_tick == 0 {
-            return refuse("heartbeat_tick is 0; a leader has to send heartbeats".to_owned());
+            return refuse("heartbeat_tick is 0, but a leader must send heartbeats".to_owned());
         }
         let least = self.heartbeat_tick.saturating_mul(10);
         if self.election_tick < least {
@@ -208,13 +209,13 @@ impl NodeConfig {
                 self.election_tick
             ));
         }
-        // raft doubles it for the upper bound of the random timeout.
+        // Raft doubles it for the upper bound of the random timeout.
         if self.election_tick > usize::MAX / 4 {
             return refuse(format!("election_tick {} is out of range", self.election_tick));
         }
         if self.max_unwritten_size < self.max_entry_size {
             return refuse(format!(
-                "max_unwritten_size {} is below max_entry_size {}: an entry of that size could never be taken",
+                "max_unwritten_size {} is below max_entry_size {}: an entry of that size could never be accepted",
                 self.max_unwritten_size, self.max_entry_size
             ));
         }

@@ -1,4 +1,4 @@
-//! From raft's Ready into the log and, once durable, out again.
+//! Moves raft's Ready into the log and, once durable, out again.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,19 +19,19 @@ use crate::raft::{Error, WriteBatch};
 /// Bytes of entries beyond which the Readys of further groups go into another batch.
 const BATCH_TARGET: u64 = 16 << 20;
 
-/// How often a batch is made anew when somebody else wrote to one of its groups in between (a snapshot saved on
-/// another thread, say). Each attempt can only fail to another such write.
+/// Number of attempts to build a batch if another thread writes to one of its groups in between (for example, saves a
+/// snapshot). An attempt fails only because of such a write.
 const CONFLICT_ATTEMPTS: usize = 64;
 
-/// What the caller has to do for a node, in any order; a lost message is a lost packet to raft.
+/// Work for the caller of a node, in any order; to raft, a lost message is a lost packet.
 #[derive(Debug, Default)]
 #[must_use = "messages must be sent and committed entries applied"]
 pub struct Output {
     /// The group.
     pub group: u64,
-    /// To be sent, each to the node in its `to`. Everything they promise is durable.
+    /// Messages to send, each to the node in its `to`. Everything they promise is durable.
     pub messages: Vec<Message>,
-    /// To be applied, in this order, and reported by [`Node::report_applied`].
+    /// Work to apply in this order and report with [`Node::report_applied`].
     pub apply: Vec<Apply>,
     /// Answers to [`Node::read_index`]: a state machine that has applied the index may serve the read.
     pub reads: Vec<(ReadId, u64)>,
@@ -49,20 +49,20 @@ impl Output {
     }
 }
 
-/// What came of driving many nodes.
+/// The result of driving many nodes.
 #[derive(Debug, Default)]
 #[must_use = "messages must be sent and committed entries applied"]
 pub struct Driven {
-    /// What is to be done; nodes for which that is nothing are left out.
+    /// Work to do; nodes without any are left out.
     pub outputs: Vec<Output>,
-    /// Nodes that have failed, by group, and why. The others are not touched by it.
+    /// Nodes that have failed, by group, with the reason. The others are not affected.
     pub failed: Vec<(u64, NodeError)>,
 }
 
-/// Drives any number of nodes: what they want written goes into one batch with one fsync (per log).
+/// Drives any number of nodes: all their writes go into one batch with one fsync (per log).
 ///
-/// Returns as soon as all is submitted. Call it again when there is something new: after ticks, messages, proposals
-/// and reports, and when a batch is durable ([`Node::set_waker`]).
+/// Returns as soon as everything is submitted. Call it again when there is something new: after ticks, messages,
+/// proposals and reports, and when a batch is durable ([`Node::set_waker`]).
 pub fn drive_all<'a>(nodes: impl IntoIterator<Item = &'a mut Node>) -> Driven {
     let mut driven = Driven::default();
     let mut running: Vec<(&mut Node, Output)> = Vec::new();
@@ -96,7 +96,7 @@ pub fn drive_all<'a>(nodes: impl IntoIterator<Item = &'a mut Node>) -> Driven {
     driven
 }
 
-/// How many of the first turns go into one batch: those of one log, up to a size.
+/// How many of the first turns go into one batch: those of the same log, up to a size.
 fn share_of_one_batch(turns: &[Turn<'_>]) -> usize {
     let log = turns.first().map(|turn| turn.node.log_uuid());
     let mut bytes = 0;
@@ -107,12 +107,12 @@ fn share_of_one_batch(turns: &[Turn<'_>]) -> usize {
     turns.iter().take_while(fits).count().max(1)
 }
 
-/// A node with the Ready it is about to have written. It lives within one call, in which nothing else can reach the
-/// node.
+/// A node with the Ready it is about to have written. It exists within one call, during which nothing else can reach
+/// the node.
 struct Turn<'a> {
     node: &'a mut Node,
     out: &'a mut Output,
-    /// None when only the node's own bookkeeping is to be written.
+    /// `None` if only the node's own bookkeeping is written.
     ready: Option<Ready>,
     bytes: u64,
 }
@@ -131,8 +131,8 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// Writes one batch for these turns and lets each node go on from there. A turn that cannot be written fails its node,
-/// which the next look at the node finds out.
+/// Writes one batch for these turns and lets each node continue from there. A turn that cannot be written fails its
+/// node, which shows at the next use of the node.
 fn write(mut turns: Vec<Turn<'_>>) {
     for _ in 0..CONFLICT_ATTEMPTS {
         let Some(first) = turns.first() else { return };
@@ -151,7 +151,7 @@ fn write(mut turns: Vec<Turn<'_>>) {
         match log.submit(batch) {
             Ok(ticket) => return settle(turns, Some(&SharedTicket::new(ticket))),
             Err(Error::BatchConflict { .. }) => {}
-            // One group's Ready may be at fault; the others are not to suffer for it.
+            // A single group's Ready may be the cause; it must not affect the others.
             Err(_) if turns.len() > 1 => {
                 return turns.into_iter().for_each(|turn| write(vec![turn]));
             }
@@ -173,14 +173,14 @@ fn settle(turns: Vec<Turn<'_>>, ticket: Option<&Arc<SharedTicket>>) {
 }
 
 impl Node {
-    /// Takes in what has become durable, hands what raft wants written to the log, and says what is to be done.
+    /// Processes what has become durable, passes what raft wants written to the log, and returns the work to do.
     ///
-    /// Does not wait for the log to become durable. (A snapshot from a leader is the exception: its file is written
-    /// and synced within the call, ahead of the record that refers to it.) Call it after ticks, messages, proposals and reports, and when a batch is durable
-    /// ([`Node::set_waker`], [`Node::wait_durable`]).
+    /// Does not wait for durability. (Exception: the file of a leader's snapshot is written and synced within the
+    /// call, before the record that refers to it.) Call it after ticks, messages, proposals and reports, and when a
+    /// batch is durable ([`Node::set_waker`], [`Node::wait_durable`]).
     ///
     /// # Errors
-    /// [`NodeError::Failed`] when a write failed or the store refused; then, and ever after.
+    /// [`NodeError::Failed`] when a write failed or the store refused it, and on every later call.
     pub fn drive(&mut self) -> NodeResult<Output> {
         let group = self.group;
         let Driven { mut outputs, mut failed } = drive_all([self]);
@@ -190,7 +190,7 @@ impl Node {
         }
     }
 
-    /// Waits until the oldest batch in flight is durable, then drives. Does not wait when none is in flight.
+    /// Waits until the oldest batch in flight is durable, then drives. Does not wait if none is in flight.
     ///
     /// # Errors
     /// As [`Node::drive`].
@@ -202,7 +202,7 @@ impl Node {
         self.drive()
     }
 
-    /// How many batches are submitted and not known to be durable.
+    /// Number of batches submitted and not known to be durable.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.persists.len()
@@ -212,7 +212,7 @@ impl Node {
         self.log.wal().uuid()
     }
 
-    /// Whether raft has something, other than more committed entries for a state machine that is far behind.
+    /// Whether raft has anything besides more committed entries for a state machine that is far behind.
     fn wants_ready(&self) -> bool {
         if !self.raw.has_ready() {
             return false;
@@ -229,7 +229,7 @@ impl Node {
             || Seen { noted: self.last.noted, ..Seen::of(&self.raw) } != self.last
     }
 
-    /// Puts a Ready, and what else is due, into a batch.
+    /// Puts a Ready, and other pending writes, into a batch.
     fn stage(&self, batch: &mut WriteBatch, ready: Option<&Ready>) -> Result<(), Error> {
         let mut writes = self.configurations.unstored().is_some();
         if let Some(ready) = ready {
@@ -245,11 +245,11 @@ impl Node {
         if writes { self.stage_bookkeeping(batch) } else { Ok(()) }
     }
 
-    /// The applied index and the ConfState, which ride along with what is written anyway.
+    /// The applied index and the ConfState, added to what is written anyway.
     fn stage_bookkeeping(&self, batch: &mut WriteBatch) -> Result<(), Error> {
         let applied = self.applying.applied;
-        // While a snapshot is on its way in, changes of the configuration below it are not made: without them what is
-        // applied must not be stored. (And to raft those entries are gone, and of term 0.)
+        // While a snapshot is coming in, configuration changes below it are skipped: without them the applied index
+        // must not be stored. (To raft those entries are gone, and have term 0.)
         if self.coming_snapshot().is_none()
             && applied > self.storage.applied().0
             && let Ok(term) = self.storage.term(applied)
@@ -262,7 +262,7 @@ impl Node {
         Ok(())
     }
 
-    /// Writes applied index and ConfState now, and compacts up to an index.
+    /// Writes applied index and ConfState now, and compacts up to an index if given.
     pub(super) fn write_bookkeeping(&mut self, compact: Option<u64>) -> NodeResult<()> {
         for _ in 0..CONFLICT_ATTEMPTS {
             let mut batch = self.log.batch();
@@ -284,7 +284,7 @@ impl Node {
         Err(Error::BatchConflict { group: self.group }.into())
     }
 
-    /// The batch is in the log's order and readable, so raft may go on; what must wait is put into the queue.
+    /// The batch is ordered and readable, so raft may continue; whatever must wait goes into the queue.
     fn submitted(
         &mut self,
         ready: Option<Ready>,
@@ -328,8 +328,8 @@ impl Node {
             commit = self.last.commit,
             "ready submitted"
         );
-        // A new leader that nobody else had to elect (a single voter) has its vote in this very Ready; what it sends in
-        // that term must not get ahead of it. And a reply is a promise in every role.
+        // A new leader without an election (a single voter) has its vote in this very Ready, and its messages in that
+        // term must not overtake it. A reply is a promise in every role.
         let hold_all = item.changes_vote || self.persists.any_vote_change();
         for message in ready.take_messages() {
             if hold_all || !may_go_now(&message) {
@@ -371,7 +371,7 @@ impl Node {
         out.apply.push(apply);
     }
 
-    /// Takes everything from the front of the queue that is durable, and lets go what waited for it.
+    /// Takes everything durable from the front of the queue, and releases what waited for it.
     fn take_durable(&mut self, out: &mut Output) -> NodeResult<()> {
         self.alive()?;
         loop {
@@ -398,8 +398,8 @@ impl Node {
             let apply = Apply::Snapshot(snapshot);
             self.applying.hand_out(&apply);
             out.apply.push(apply);
-            // The entries below are gone and its configuration is in effect: to raft, it is applied. When the state
-            // machine is done with it matters to the state machine alone.
+            // The entries below are gone and the snapshot's configuration is in effect: for raft, it is applied. When
+            // the state machine finishes it concerns only the state machine.
             if index > self.raw.raft.raft_log.applied {
                 self.raw.advance_apply_to(index);
             }

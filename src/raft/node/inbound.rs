@@ -1,9 +1,9 @@
-//! What a message must be before raft sees it.
+//! Checks messages before raft sees them.
 //!
 //! raft 0.7.0 trusts its peers: a commit index beyond the log, entries with a gap, an index at the end of the number
-//! range or a snapshot without voters make it panic (`fatal!`), and so would take down every group of the process.
-//! Here such a message is an error that names its sender; raft never sees it. Where a rule follows from a place in
-//! raft's source, the rule names it.
+//! range, or a snapshot without voters makes it panic (`fatal!`), which would take down every group of the process.
+//! Here such a message is an error that names its sender, and raft never sees it. Where a rule follows from a place
+//! in raft's source, the rule names it.
 
 use ::raft::eraftpb::{Message, MessageType};
 use ::raft::{RawNode, StateRole};
@@ -12,15 +12,15 @@ use super::apply::check_conf_state;
 use super::error::{NodeError, NodeResult};
 use crate::raft::GroupStorage;
 
-/// Indexes and terms above this are no real ones; below it, sums do not overflow.
+/// Real indexes and terms are never above this; below it, sums do not overflow.
 const HIGHEST: u64 = 1 << 62;
 
-/// Checks one message against the state of the node that it came to.
+/// Checks one message against the state of the node that received it.
 pub(super) struct Inbound<'a> {
     pub(super) group: u64,
     pub(super) raw: &'a RawNode<GroupStorage>,
     pub(super) max_entry_size: u64,
-    /// Whether entries or a snapshot wait for being durable.
+    /// Whether entries or a snapshot are not durable yet.
     pub(super) log_unsettled: bool,
 }
 
@@ -30,14 +30,14 @@ impl Inbound<'_> {
         if m.to != id {
             return Err(NodeError::WrongNode { group: self.group, to: m.to, id });
         }
-        // A request for a read index that was passed on keeps its sender, and may be passed on to the one who sent it.
+        // A forwarded read index request keeps its original sender and may be forwarded back to it.
         let comes_back = m.from == id && m.get_msg_type() == MessageType::MsgReadIndex;
         if m.from == 0 || (m.from == id && !comes_back) {
-            return self.refuse(m, "a message comes from another node");
+            return self.refuse(m, "a message must come from another node");
         }
         self.check_kind(m)?;
         self.check_numbers(m)?;
-        // What is of an older term raft answers or ignores by its term alone.
+        // Raft answers or ignores messages of an older term based on the term alone.
         if m.term != 0 && m.term < self.raw.raft.term {
             return Ok(());
         }
@@ -50,7 +50,7 @@ impl Inbound<'_> {
                 self.check_vote_response(m)
             }
             MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if m.entries.len() != 1 => {
-                self.refuse(m, "a read request holds exactly one context")
+                self.refuse(m, "a read request must have exactly one context")
             }
             _ => Ok(()),
         }
@@ -66,11 +66,11 @@ impl Inbound<'_> {
             | MessageType::MsgBeat
             | MessageType::MsgUnreachable
             | MessageType::MsgSnapStatus
-            | MessageType::MsgCheckQuorum => self.refuse(m, "this kind is for use inside a node only"),
+            | MessageType::MsgCheckQuorum => self.refuse(m, "this type is only used inside a node"),
             MessageType::MsgPropose => {
-                self.refuse(m, "a proposal is made at the leader, nodes do not pass it on")
+                self.refuse(m, "a proposal must be made at the leader; nodes do not forward it")
             }
-            MessageType::MsgTransferLeader => self.refuse(m, "leadership is transferred at the leader"),
+            MessageType::MsgTransferLeader => self.refuse(m, "leadership must be transferred at the leader"),
             MessageType::MsgAppendResponse
             | MessageType::MsgRequestVoteResponse
             | MessageType::MsgRequestPreVoteResponse
@@ -79,12 +79,12 @@ impl Inbound<'_> {
             {
                 Err(NodeError::UnknownPeer { group: self.group, peer: m.from })
             }
-            // It is passed on to the leader, and `RaftCore::send` panics over one with a term.
+            // It is forwarded to the leader, and `RaftCore::send` panics if it has a term.
             MessageType::MsgReadIndex if m.term != 0 => {
-                self.refuse(m, "a request for a read index has no term")
+                self.refuse(m, "a read index request must not have a term")
             }
             MessageType::MsgReadIndex => Ok(()),
-            // raft takes a message without a term for one of its own and skips the comparison of terms.
+            // Raft takes a message without a term for one of its own and does not compare terms.
             _ if m.term == 0 => self.refuse(m, "it has no term"),
             _ => Ok(()),
         }
@@ -123,8 +123,8 @@ impl Inbound<'_> {
         Ok(())
     }
 
-    /// `Raft::handle_heartbeat` gives the commit index to `RaftLog::commit_to`. A leader sends what this node has
-    /// acknowledged, at most.
+    /// `Raft::handle_heartbeat` passes the commit index to `RaftLog::commit_to`. A leader sends at most what this
+    /// node has acknowledged.
     fn check_heartbeat(&self, m: &Message) -> NodeResult<()> {
         let last = self.raw.raft.raft_log.last_index();
         if m.commit > last {
@@ -141,15 +141,15 @@ impl Inbound<'_> {
         }
         let log = &self.raw.raft.raft_log;
         if meta.index == log.committed && !log.match_term(meta.index, meta.term) {
-            return self.refuse(m, "the snapshot contradicts an entry that is committed here");
+            return self.refuse(m, "the snapshot contradicts an entry committed here");
         }
         if meta.index > log.committed && log.term(log.committed).is_ok_and(|term| meta.term < term) {
-            return self.refuse(m, "the snapshot's term is below that of an entry committed here before it");
+            return self.refuse(m, "the snapshot's term is below that of an earlier entry committed here");
         }
         check_conf_state(meta.get_conf_state()).or_else(|why| self.refuse(m, why))
     }
 
-    /// `Progress::maybe_update` takes the index as it comes.
+    /// `Progress::maybe_update` accepts any index.
     fn check_append_response(&self, m: &Message) -> NodeResult<()> {
         let log = &self.raw.raft.raft_log;
         if self.raw.raft.state == StateRole::Leader
@@ -161,10 +161,10 @@ impl Inbound<'_> {
         Ok(())
     }
 
-    /// `Raft::become_leader` and `RawNode::ready` assert that no entry waits for being durable. The requests for the
-    /// votes go out after that, so an answer cannot come before.
+    /// `Raft::become_leader` and `RawNode::ready` assert that all entries are durable. Vote requests are sent after
+    /// that, so no response can arrive earlier.
     fn check_vote_response(&self, m: &Message) -> NodeResult<()> {
-        // To a leader the votes that come late are nothing.
+        // A leader ignores late votes.
         let campaigning = matches!(self.raw.raft.state, StateRole::Candidate | StateRole::PreCandidate);
         if campaigning && !m.reject && self.log_unsettled {
             return self.refuse(m, "it answers a request that has not been sent");

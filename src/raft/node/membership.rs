@@ -1,4 +1,4 @@
-//! Configuration changes: proposed with care, applied in order, kept for the next start.
+//! Configuration changes: checked when proposed, applied in order, and stored for the next start.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::error::{NodeError, NodeResult};
 use super::proposal::Proposal;
 use super::{Node, trace};
 
-/// Entries read at a time when the configuration is brought up to date at a start.
+/// Entries read at a time when the configuration is brought up to date at start.
 const CHUNK: u64 = 1 << 20;
 
 impl Node {
     /// Proposes a change of the group's members. It takes effect on each node when that node reports the entry as
-    /// applied; the handle completes when this node has.
+    /// applied; the handle completes when this node has done so.
     ///
     /// # Errors
     /// [`NodeError::ConfChangeRefused`] for a change that raft would silently turn into an empty entry, that does not
@@ -31,13 +31,13 @@ impl Node {
         Ok(self.open_proposal(context, timeout))
     }
 
-    /// The group's configuration as this node has it in effect.
+    /// The group's configuration in effect at this node.
     #[must_use]
     pub fn conf_state(&self) -> ConfState {
         self.raw.raft.prs().conf().to_conf_state()
     }
 
-    /// The index of a snapshot that has come in, or is being written.
+    /// The index of a snapshot that was received or is being written.
     pub(super) fn coming_snapshot(&self) -> Option<u64> {
         let snapshot = self.raw.raft.raft_log.unstable_snapshot();
         snapshot.as_ref().map(|snapshot| snapshot.get_metadata().index)
@@ -50,7 +50,7 @@ impl Node {
         }
         for single in change.get_changes() {
             if single.node_id == 0 {
-                return refuse("0 is no node id; number the nodes from 1");
+                return refuse("0 is not a valid node id; number the nodes from 1");
             }
             if single.node_id == self.id && single.get_change_type() != ConfChangeType::AddNode {
                 return refuse("it removes or demotes the leader; transfer leadership first");
@@ -65,7 +65,7 @@ impl Node {
             }
             (false, true) => {
                 return refuse(
-                    "an empty change leaves a joint state, and the group is in none; there is nothing to do",
+                    "an empty change leaves a joint state, but the group is not in one; there is nothing to do",
                 );
             }
             _ => {}
@@ -80,13 +80,13 @@ impl Node {
         };
         tried
             .map(|_| ())
-            .or_else(|e| refuse(&format!("{e}; look at `Node::conf_state`, and propose what fits it")))
+            .or_else(|e| refuse(&format!("{e}; check `Node::conf_state`, and propose a change that fits it")))
     }
 
-    /// Lets a committed configuration change take effect, in raft and for the next batch.
+    /// Applies a committed configuration change, in raft and for the next batch.
     pub(super) fn change_configuration(&mut self, entry: &Entry) {
-        // A snapshot, or an earlier run, is ahead of this entry: its effect is in there. raft has taken on the
-        // configuration of a snapshot that has come in, also before that is written and is noted here.
+        // A snapshot or an earlier run may be ahead of this entry and already include its effect. Raft adopts the
+        // configuration of a received snapshot before it is written and recorded here.
         if entry.index <= self.configurations.newest_index().max(self.coming_snapshot().unwrap_or(0)) {
             return;
         }
@@ -111,14 +111,14 @@ impl Node {
                 trace::event!(info, group = self.group, index = entry.index, "configuration changed");
                 self.configurations.push(entry.index, state);
             }
-            // Whether a change fits depends on the configuration alone, so every member comes to the same verdict.
+            // Whether a change fits depends only on the configuration, so every member reaches the same verdict.
             Err(why) => self.proposals.rejected((entry.index, entry.term), &why),
         }
         self.leave_office_if_removed();
     }
 
-    /// A leader that is no voter any more: raft 0.7.0 lets it go on, and panics at its next commit
-    /// (`Raft::maybe_commit` looks for its own progress).
+    /// Steps down if this leader is no longer a voter: raft 0.7.0 lets it continue, and panics at its next commit
+    /// (`Raft::maybe_commit` looks up its own progress).
     fn leave_office_if_removed(&mut self) {
         let raft = &mut self.raw.raft;
         if raft.state == StateRole::Leader && !raft.promotable() {
@@ -128,8 +128,8 @@ impl Node {
         self.note_role();
     }
 
-    /// Brings raft's configuration up to the state machine's applied index at a start: changes that were applied and
-    /// whose ConfState was not stored before the node ended are still in the log above what was stored as applied.
+    /// At start, brings raft's configuration up to the state machine's applied index: changes that were applied, but
+    /// whose ConfState was not stored before the node ended, are still in the log above the stored applied index.
     pub(super) fn recover_configuration(&mut self, stored_applied: u64) -> NodeResult<()> {
         let mut next = self.configurations.newest_index().max(stored_applied) + 1;
         let end = self.applying.applied + 1;

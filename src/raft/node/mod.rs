@@ -1,11 +1,11 @@
-//! `Node`: one member of one Raft group, driven so that the usual mistakes cannot be written.
+//! `Node`: drives one member of one Raft group so that the usual mistakes cannot be written.
 //!
-//! tikv/raft leaves the order of things to its user: write a Ready, wait until it is durable, only then advance, send
-//! these messages before and those after, apply, report. Each of these steps can be left out or swapped, and raft
-//! notices late or never. A `Node` owns the `RawNode`, never lends it, and takes all of these steps itself:
+//! tikv/raft leaves the sequence of steps to its user: write a Ready, wait until it is durable, only then advance,
+//! send these messages before and those after, apply, report. Each step can be forgotten or swapped, and raft notices
+//! late or never. A `Node` owns the `RawNode`, never lends it, and performs all of these steps itself:
 //!
 //! ```text
-//!     tick, step, propose, campaign, read_index, transfer_leader, applied
+//!     tick, step, propose, campaign, read_index, transfer_leader, report_applied
 //!        │                    (only change what raft wants to do next)
 //!        v
 //!     drive ──> Ready ──> entries + HardState + snapshot + ConfState + applied ──> one batch, submitted
@@ -16,12 +16,13 @@
 //!        └──── durable, in order: on_persist_ready, votes and acknowledgements ─> Output <─┘
 //! ```
 //!
-//! * Between a Ready and its submission nothing can come in: it is one call with `&mut self`.
-//! * What follows from durability (an acknowledgement, a vote, a leader's own match) is inside the node until the
-//!   ticket is durable. There is no handle that a caller could drop, forget or resolve too early.
-//! * A write that fails ends the node: nothing is sent any more, and every later call says why ([`NodeError::Failed`]).
-//! * State machines are driven by the caller, on a thread of its own choice, and reported back by [`Node::report_applied`].
-//!   Nothing here waits for them.
+//! * Between a Ready and its submission nothing can interfere: it is a single call with `&mut self`.
+//! * Whatever depends on durability (an acknowledgement, a vote, a leader's own match) stays inside the node until
+//!   the ticket is durable. There is no handle that a caller could drop, forget or resolve too early.
+//! * A failed write ends the node: nothing is sent any more, and every later call returns the reason
+//!   ([`NodeError::Failed`]).
+//! * The caller runs the state machine, on any thread, and reports progress with [`Node::report_applied`]. Nothing
+//!   here waits for it.
 //!
 //! # States
 //!
@@ -29,12 +30,12 @@
 //!   new ──> running ──(a write failed, or the store refused a Ready)──> failed ──> dropped, started again
 //! ```
 //!
-//! A `Node` has no thread and no clock of its own. A process with thousands of groups owns thousands of them, ticks
+//! A `Node` has no thread and no clock of its own. A process with thousands of groups owns thousands of nodes, ticks
 //! them, and calls [`drive_all`] over those that have something to do.
 //!
 //! # What does not compile
 //!
-//! Advancing before the disk, or with something in between: the `RawNode` is nobody else's.
+//! Advancing before the disk, or doing something in between: the `RawNode` is private.
 //!
 //! ```compile_fail,E0616
 //! fn early(node: &mut seawall::raft::Node) {
@@ -42,8 +43,8 @@
 //! }
 //! ```
 //!
-//! Proposing, ticking or stepping between a Ready and its submission: there is no value to hold meanwhile, and while
-//! nodes are driven they are borrowed.
+//! Proposing, ticking or stepping between a Ready and its submission: there is no intermediate value to hold, and
+//! nodes are borrowed while they are driven.
 //!
 //! ```compile_fail,E0499
 //! fn between(a: &mut seawall::raft::Node) {
@@ -120,10 +121,10 @@ pub use self::proposal::{Applied, Proposal, ProposalError};
 pub use self::snapshot::SnapshotWriter;
 pub use self::status::{NodeStatus, PeerState, PeerStatus, Role};
 
-/// What a record takes besides an entry's data and context, at most: header, length of the context, padding.
+/// Maximum size of a record in addition to an entry's data and context: header, length of the context, padding.
 const RECORD: u64 = 40 + 4 + 7;
 
-/// Names a request of [`Node::read_index`] until its answer comes out of the node.
+/// Identifies a request of [`Node::read_index`] until its answer is returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReadId(EntryContext);
 
@@ -152,11 +153,11 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// Starts the node over its group's storage.
+    /// Starts the node on its group's storage.
     ///
     /// # Errors
     /// [`NodeError::Config`], [`NodeError::WrongDirectory`], [`NodeError::AppliedOutOfRange`],
-    /// [`NodeError::AppliedTermMismatch`], and what the store says.
+    /// [`NodeError::AppliedTermMismatch`], and errors of the store.
     pub fn new(config: NodeConfig, storage: GroupStorage) -> NodeResult<Node> {
         storage.shared().check_opener()?;
         let group = storage.id();
@@ -168,7 +169,7 @@ impl Node {
         }
         let recovered = storage.recover();
         check_conf_state(&recovered.conf_state).map_err(|why| {
-            let what = format!("the group cannot be started, {why}; create it with the members that it has");
+            let what = format!("the group cannot be started: {why}; create it with its members");
             NodeError::Config { group, what }
         })?;
         let (applied, _) = config.applied.unwrap_or((recovered.applied, recovered.applied_term));
@@ -207,7 +208,7 @@ impl Node {
         self.group
     }
 
-    /// The group's storage, to read from.
+    /// The group's storage, for reading.
     #[must_use]
     pub fn storage(&self) -> &GroupStorage {
         &self.storage
@@ -219,7 +220,7 @@ impl Node {
         self.failed.is_none() && self.raw.raft.state == StateRole::Leader
     }
 
-    /// The leader this node knows.
+    /// The leader known to this node, if any.
     #[must_use]
     pub fn leader(&self) -> Option<u64> {
         Some(self.raw.raft.leader_id).filter(|id| *id != 0)
@@ -232,8 +233,8 @@ impl Node {
     pub fn tick(&mut self) -> NodeResult<()> {
         self.alive()?;
         self.proposals.expire();
-        // A leader's ticks are heartbeats and must go on. A follower's lead to an election, which raft 0.7.0 panics
-        // over while the log is in between; its clock stands still for the length of an fsync.
+        // A leader's ticks are heartbeats and must continue. A follower's ticks lead to an election, in which raft
+        // 0.7.0 panics while the log is unsettled; so its clock stops for the duration of an fsync.
         if self.raw.raft.state == StateRole::Leader || self.may_campaign() {
             self.raw.tick();
             self.note_role();
@@ -241,11 +242,12 @@ impl Node {
         Ok(())
     }
 
-    /// Takes in a message from a peer.
+    /// Processes a message from a peer.
     ///
     /// # Errors
-    /// A message that is not for this node, that no correct peer sends, or that raft would panic over; [`NodeError::Busy`]
-    /// when too much waits for being written. The message is then dropped, which raft can cope with.
+    /// A message that is not for this node, that no correct peer sends, or that would make raft panic;
+    /// [`NodeError::Busy`] when too much is waiting to be written. The message is then dropped, which raft can
+    /// handle.
     pub fn step(&mut self, message: Message) -> NodeResult<()> {
         self.alive()?;
         let inbound = Inbound {
@@ -260,7 +262,7 @@ impl Node {
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "the log is being written; drive the node, and try again",
+                why: "the log is being written; drive the node and try again",
             });
         }
         trace::event!(
@@ -278,9 +280,9 @@ impl Node {
         done
     }
 
-    /// Proposes a command. The handle completes when the state machine of this node has applied it, within `timeout`.
+    /// Proposes a command. The handle completes when this node's state machine has applied it, within `timeout`.
     ///
-    /// The data is all the caller's; the entry's `context` is the node's own.
+    /// The entry's data is the caller's; its `context` is reserved for the node.
     ///
     /// # Errors
     /// Nothing was appended: [`NodeError::NotLeader`], [`NodeError::Dropped`], [`NodeError::EntryTooLarge`],
@@ -303,10 +305,10 @@ impl Node {
         Ok(self.open_proposal(context, timeout))
     }
 
-    /// Asks for an election now.
+    /// Starts an election now.
     ///
     /// # Errors
-    /// [`NodeError::NotNow`] while entries or a snapshot are being written, or when this node is no voter.
+    /// [`NodeError::NotNow`] while entries or a snapshot are being written, or if this node is not a voter.
     pub fn campaign(&mut self) -> NodeResult<()> {
         self.alive()?;
         if self.raw.raft.state == StateRole::Leader {
@@ -315,13 +317,13 @@ impl Node {
         if !self.raw.raft.promotable() {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "this node is no voter; add it as one first",
+                why: "this node is not a voter; add it as one first",
             });
         }
         if !self.may_campaign() {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "the log is being written; drive the node, and try again",
+                why: "the log is being written; drive the node and try again",
             });
         }
         let done = self.raw.campaign().map_err(|e| self.raft_error(&e));
@@ -329,7 +331,7 @@ impl Node {
         done
     }
 
-    /// Hands leadership to another voter. Proposals are refused until that is done or given up.
+    /// Transfers leadership to another voter. Proposals are refused until the transfer completes or is abandoned.
     ///
     /// # Errors
     /// [`NodeError::NotLeader`], [`NodeError::UnknownPeer`].
@@ -342,11 +344,11 @@ impl Node {
         Ok(())
     }
 
-    /// Asks for an index such that a state machine that has applied it may answer a read which begins now. It comes out
-    /// of the node in [`Output::reads`]; messages may be lost, so the caller sets a time limit and asks again.
+    /// Requests an index such that a state machine that has applied it may serve reads that start now. It is returned
+    /// in [`Output::reads`]. Messages may be lost, so the caller should set a time limit and ask again.
     ///
     /// # Errors
-    /// [`NodeError::NotLeader`] when no leader is known; [`NodeError::NotNow`] when this leader has not committed an
+    /// [`NodeError::NotLeader`] if no leader is known; [`NodeError::NotNow`] if this leader has not committed an
     /// entry of its term yet.
     pub fn read_index(&mut self) -> NodeResult<ReadId> {
         self.alive()?;
@@ -358,7 +360,7 @@ impl Node {
         if raft.state == StateRole::Leader && !log.match_term(log.committed, raft.term) {
             return Err(NodeError::NotNow {
                 group: self.group,
-                why: "nothing of this leader's term is committed yet; drive the node, and ask again",
+                why: "this leader has not committed an entry of its term yet; drive the node and ask again",
             });
         }
         let context = self.contexts.next();
@@ -366,7 +368,7 @@ impl Node {
         Ok(ReadId(context))
     }
 
-    /// A message to this peer could not be delivered.
+    /// Reports that a message to this peer could not be delivered.
     ///
     /// # Errors
     /// [`NodeError::UnknownPeer`], [`NodeError::Failed`].
@@ -376,8 +378,8 @@ impl Node {
         Ok(())
     }
 
-    /// What became of a snapshot (a message of type `MsgSnapshot`) for this peer: whether it was delivered. Without
-    /// this report nothing more is sent to the peer.
+    /// Reports whether a snapshot (a message of type `MsgSnapshot`) was delivered to this peer. Without this report
+    /// nothing more is sent to the peer.
     ///
     /// # Errors
     /// [`NodeError::UnknownPeer`], [`NodeError::Failed`].
@@ -388,8 +390,8 @@ impl Node {
         Ok(())
     }
 
-    /// The state machine has applied everything up to `index`. Proposals up to there complete, and configuration
-    /// changes among it take effect.
+    /// Reports that the state machine has applied everything up to `index`. Proposals up to there complete, and
+    /// configuration changes among the entries take effect.
     ///
     /// # Errors
     /// [`NodeError::AppliedOutOfOrder`] for an index below the last report or beyond what was handed out.
@@ -403,7 +405,7 @@ impl Node {
             self.change_configuration(&entry);
         }
         self.applying.report(index);
-        // After a snapshot raft knows a higher one already.
+        // After a snapshot raft may already know a higher one.
         if index > self.raw.raft.raft_log.applied {
             self.raw.advance_apply_to(index);
         }
@@ -411,16 +413,16 @@ impl Node {
         Ok(())
     }
 
-    /// Has `waker` woken when a batch of this node becomes durable, or fails: that is when [`Node::drive`] has
-    /// something new. It stays set.
+    /// Wakes `waker` each time a batch of this node becomes durable or fails: then [`Node::drive`] has something new.
+    /// It stays set.
     pub fn set_waker(&mut self, waker: &Waker) {
         if self.log.is_here() {
             self.persists.set_waker(waker);
         }
     }
 
-    /// A picture of what the node is doing. Works on a failed node, too. In a process that did not open the log, what is
-    /// read from it is 0.
+    /// The present state of the node. Works on a failed node, too. In a process that did not open the log, values
+    /// read from the log are 0.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
         let (raft, here) = (&self.raw.raft, self.log.is_here());
@@ -467,7 +469,7 @@ impl Node {
         }
     }
 
-    /// Ends the node; gives the error that everybody gets from now on.
+    /// Fails the node; returns the error for this and all later calls.
     fn fail(&mut self, cause: NodeError) -> NodeError {
         trace::event!(error, group = self.group, node = self.id, "node failed");
         let error = NodeError::Failed {
@@ -496,7 +498,7 @@ impl Node {
         }
     }
 
-    /// Whether `more` bytes in this many entries can wait besides those that wait for the next Ready.
+    /// Whether there is room for `more` bytes in this many entries, besides those waiting for the next Ready.
     fn check_room(&self, more: u64, entries: usize) -> NodeResult<()> {
         let waiting = self.raw.raft.raft_log.unstable();
         let unwritten = waiting.entries_size as u64;
@@ -509,7 +511,7 @@ impl Node {
         Ok(())
     }
 
-    /// Whether entries or a snapshot wait for being written, or for being durable.
+    /// Whether entries or a snapshot are waiting to be written or to become durable.
     fn log_unsettled(&self) -> bool {
         let log = &self.raw.raft.raft_log;
         self.persists.any_log_change()
@@ -519,9 +521,9 @@ impl Node {
 
     /// Whether raft may start an election now without panicking.
     ///
-    /// `Raft::hup` reads the committed entries above `applied`, which are not there until a snapshot on its way in is
-    /// durable and known to raft. `Raft::become_leader` asserts that all entries are durable; with several voters that
-    /// follows from the requests for votes waiting behind them, a single voter elects itself on the spot.
+    /// `Raft::hup` reads the committed entries above `applied`, which are missing until an incoming snapshot is
+    /// durable and known to raft. `Raft::become_leader` asserts that all entries are durable; with several voters
+    /// that holds because the vote requests wait for them, but a single voter elects itself immediately.
     fn may_campaign(&self) -> bool {
         if self.persists.any_snapshot() || self.raw.raft.raft_log.unstable_snapshot().is_some() {
             return false;
@@ -534,18 +536,18 @@ impl Node {
         self.proposals.open((raft.raft_log.last_index(), raft.term), context, timeout)
     }
 
-    /// Why raft did not take a proposal of a leader (`Raft::step_leader`).
+    /// Why raft did not accept a leader's proposal (`Raft::step_leader`).
     fn not_taken(&self, e: &::raft::Error) -> NodeError {
         let raft = &self.raw.raft;
         let why = match e {
             ::raft::Error::ProposalDropped if raft.lead_transferee.is_some() => {
-                "leadership is being transferred; propose it again when that is over, at the leader of then"
+                "leadership is being transferred; propose it again afterwards, at the leader at that time"
             }
             ::raft::Error::ProposalDropped if raft.prs().get(self.id).is_none() => {
                 "this leader was removed; propose it again at the next one"
             }
             ::raft::Error::ProposalDropped => {
-                "too many bytes wait for being committed (`NodeConfig::max_uncommitted_size`); propose it again later"
+                "too many bytes are waiting to be committed (`NodeConfig::max_uncommitted_size`); propose it again later"
             }
             other => return self.raft_error(other),
         };
@@ -572,13 +574,13 @@ impl Node {
     }
 }
 
-/// Checks what the state machine says it holds against what the log can go on from.
+/// Checks the state machine's applied index against what the log can continue from.
 fn check_applied(config: &NodeConfig, storage: &GroupStorage, applied: u64) -> NodeResult<()> {
     let group = storage.id();
     let recovered = storage.recover();
     let lowest = recovered.first_index.saturating_sub(1);
-    // What a state machine applied was committed, and durable here before it was handed out. The commit index that the
-    // log kept may be older than that.
+    // What a state machine applied was committed, and durable here before it was handed out. The commit index in the
+    // log may be older.
     let highest = recovered.last_index;
     if applied < lowest || applied > highest {
         return Err(NodeError::AppliedOutOfRange { group, index: applied, lowest, highest });
@@ -592,7 +594,7 @@ fn check_applied(config: &NodeConfig, storage: &GroupStorage, applied: u64) -> N
     Ok(())
 }
 
-/// Makes the stored commit index agree with a state machine that is ahead of it, so that raft accepts `applied`.
+/// Raises the stored commit index to a state machine that is ahead of it, so that raft accepts `applied`.
 fn raise_commit(storage: &GroupStorage, applied: u64) -> NodeResult<()> {
     let mut state = storage.hard_state();
     if applied <= state.commit {

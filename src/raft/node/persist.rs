@@ -1,4 +1,4 @@
-//! What is submitted and not yet durable: the queue that keeps what must wait.
+//! Writes submitted and not yet durable, and the queue of what must wait for them.
 //!
 //! ```text
 //!   raft's Ready ──> one batch, submitted ──> InFlight { its number, the messages that must wait, the ticket }
@@ -22,11 +22,11 @@ use parking_lot::Mutex;
 
 use crate::{Error, Result, Ticket};
 
-/// One ticket for all the groups whose Readys went into one batch.
+/// A ticket shared by all groups whose Readys went into one batch.
 #[derive(Debug)]
 pub(super) struct SharedTicket {
     state: Mutex<TicketState>,
-    /// Whom to wake when the ticket resolves.
+    /// The wakers to wake when the ticket resolves.
     wakers: Mutex<Vec<Waker>>,
 }
 
@@ -62,7 +62,7 @@ impl SharedTicket {
         }
     }
 
-    /// Has `waker` woken once, when the outcome is there.
+    /// Wakes `waker` once, when the outcome is known.
     fn register(self: &Arc<Self>, waker: &Waker) {
         {
             let mut wakers = self.wakers.lock();
@@ -70,15 +70,15 @@ impl SharedTicket {
                 wakers.push(waker.clone());
             }
         }
-        // If it was resolved before the push, this waker was not seen.
+        // If it was resolved before the push, this waker was missed.
         if self.outcome().is_some() {
             self.notify();
         }
     }
 
-    /// The outcome, when there is one. Does not block.
+    /// The outcome, if known. Does not block.
     fn outcome(self: &Arc<Self>) -> Option<Result<()>> {
-        // Held only by somebody who polls, or who waits and will notify: "not yet" is a right answer.
+        // Only held by a thread that polls, or by one that waits and will notify: "not yet" is a correct answer.
         let mut state = self.state.try_lock()?;
         let done = match &mut *state {
             TicketState::Done(outcome) => return Some(outcome.clone()),
@@ -110,14 +110,14 @@ impl SharedTicket {
     }
 }
 
-/// What one batch holds for one group, and what waits for it.
+/// One batch's content for one group, and what waits for it.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    /// The Ready's number; none when only the node's own bookkeeping was written.
+    /// The Ready's number; `None` if only the node's own bookkeeping was written.
     pub(super) number: Option<u64>,
-    /// Messages that say or imply that what was written is durable.
+    /// Messages that state or imply that the written data is durable.
     pub(super) messages: Vec<Message>,
-    /// The snapshot that was installed, for the state machine to restore.
+    /// The installed snapshot, for the state machine to restore.
     pub(super) snapshot: Option<Snapshot>,
     /// Whether it holds entries or a snapshot.
     pub(super) changes_log: bool,
@@ -127,7 +127,7 @@ pub(super) struct InFlight {
     pub(super) bytes: u64,
     /// When it was submitted.
     pub(super) since: Instant,
-    /// None when nothing had to be written: as durable as what went before.
+    /// `None` if nothing had to be written: as durable as what came before.
     pub(super) ticket: Option<Arc<SharedTicket>>,
 }
 
@@ -157,7 +157,7 @@ impl Persists {
         self.queue.len()
     }
 
-    /// Takes the oldest one when it is durable; an error when its write failed.
+    /// Takes the oldest one if it is durable; an error if its write failed.
     pub(super) fn pop_durable(&mut self) -> Result<Option<InFlight>> {
         match self.queue.front() {
             None => Ok(None),
@@ -170,7 +170,7 @@ impl Persists {
         }
     }
 
-    /// Blocks until the oldest one is durable, or failed.
+    /// Blocks until the oldest one is durable or has failed.
     pub(super) fn wait_oldest(&self) -> Result<()> {
         match self.queue.front().and_then(|item| item.ticket.as_ref()) {
             Some(ticket) => ticket.wait(),

@@ -1,24 +1,24 @@
-//! Proposals: from `propose` to "applied", or to a definite word about what became of them.
+//! Proposals: from `propose` to "applied", or to a definite statement of their fate.
 //!
 //! ```text
-//!   propose ──NotLeader, Dropped──> never taken (the caller has the error, there is no handle)
+//!   propose ──NotLeader, Dropped──> never accepted (the caller gets the error; there is no handle)
 //!      │
 //!      v                 another term's entry committed at its index
 //!   appended at (index, term) ────────────────────────────────────────> Dropped   certainly not applied
 //!      │   │      a snapshot passed its index
 //!      │   ├──────────────────────────────────────────────────────────> Unknown   may have been applied
 //!      │   │      deadline passed
-//!      │   ├──────────────────────────────────────────────────────────> TimedOut  may be applied yet
-//!      │   └──the node failed or was dropped──────────────────────────> Failed    may be applied yet
+//!      │   ├──────────────────────────────────────────────────────────> TimedOut  may still be applied
+//!      │   └──the node failed or was dropped──────────────────────────> Failed    may still be applied
 //!      v
-//!   committed with its own term and context, handed out, reported by `applied` ──> Applied
+//!   committed with its own term and context, handed out, reported as applied ──> Applied
 //! ```
 //!
-//! Losing leadership decides nothing: the entry may be committed by the next leader or be overwritten by it. The
-//! proposal stays open until its index is committed here with one term or another, or until the deadline.
+//! Losing leadership decides nothing: the next leader may commit the entry or overwrite it. The proposal stays open
+//! until its index is committed here with one term or another, or until the deadline.
 //!
-//! The entry's `context` belongs to the node: 24 bytes that no other proposal of any node or any run of this node
-//! has. An entry is recognised by index, term *and* context.
+//! The entry's `context` is reserved for the node: 24 bytes that no other proposal of any node or any run of this
+//! node has. An entry is recognised by index, term *and* context.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -34,7 +34,7 @@ use parking_lot::{Condvar, Mutex};
 use super::error::NodeError;
 use crate::io::Process;
 
-/// A proposal took effect: its entry is committed and the state machine has applied it.
+/// The proposal took effect: its entry is committed and the state machine has applied it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The entry's index.
@@ -43,11 +43,11 @@ pub struct Applied {
     pub term: u64,
 }
 
-/// Why a proposal that was taken did not complete.
+/// Why an accepted proposal did not complete.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProposalError {
-    /// An entry of another leader was committed in its place. It took no effect and never will.
+    /// An entry of another leader was committed in its place. It had no effect and never will.
     #[error(
         "group {group}: another leader's entry was committed at index {index} in its place; propose it again{}",
         leader.map_or_else(String::new, |id| format!(" at node {id}"))
@@ -55,54 +55,54 @@ pub enum ProposalError {
     Dropped {
         /// The group.
         group: u64,
-        /// Where it stood.
+        /// The proposal's index.
         index: u64,
-        /// The leader, when one is known.
+        /// The leader, if known.
         leader: Option<u64>,
     },
-    /// The configuration change was committed, and every node rejects it, as it does not fit the configuration.
+    /// The configuration change was committed, but every node rejects it because it does not fit the configuration.
     #[error(
-        "group {group}: the configuration change at index {index} was rejected and has no effect: {why}; look at \
-         `Node::conf_state`, and propose what fits it"
+        "group {group}: the configuration change at index {index} was rejected and has no effect: {why}; check \
+         `Node::conf_state`, and propose a change that fits it"
     )]
     Rejected {
         /// The group.
         group: u64,
-        /// Where it stands.
+        /// The change's index.
         index: u64,
-        /// What raft says.
+        /// Raft's reason.
         why: String,
     },
-    /// A snapshot took the place of its index. Whether it took effect is not known here.
+    /// A snapshot replaced its index. Whether it took effect is unknown here.
     #[error(
-        "group {group}: a snapshot replaced index {index}, whether the proposal took effect is unknown here: look into \
-         the state machine before it is proposed again"
+        "group {group}: a snapshot replaced index {index}, so whether the proposal took effect is unknown here: check \
+         the state machine before proposing it again"
     )]
     Unknown {
         /// The group.
         group: u64,
-        /// Where it stood.
+        /// The proposal's index.
         index: u64,
     },
-    /// The deadline passed. Whether it takes effect is not known: it may yet.
+    /// The deadline passed. Whether it takes effect is unknown: it still may.
     #[error(
-        "group {group}: no outcome within the deadline, the proposal may take effect yet: look into the state machine \
-         before it is proposed again"
+        "group {group}: no outcome within the deadline, but the proposal may still take effect: check the state machine \
+         before proposing it again"
     )]
     TimedOut {
         /// The group.
         group: u64,
     },
-    /// The node failed. Whether it takes effect is not known: it may yet.
+    /// The node failed. Whether it takes effect is unknown: it still may.
     #[error(
-        "the proposal's node failed, the proposal may take effect yet: look into the state machine before it is \
-         proposed again. {0}"
+        "the proposal's node failed, but the proposal may still take effect: check the state machine before \
+         proposing it again. {0}"
     )]
     Failed(NodeError),
-    /// The node was dropped. Whether it takes effect is not known: it may yet.
+    /// The node was dropped. Whether it takes effect is unknown: it still may.
     #[error(
-        "group {group}: the node was dropped, the proposal may take effect yet: look into the state machine before it \
-         is proposed again"
+        "group {group}: the node was dropped, but the proposal may still take effect: check the state machine before \
+         proposing it again"
     )]
     NodeGone {
         /// The group.
@@ -124,10 +124,10 @@ struct Shared {
     decided: Condvar,
 }
 
-/// A proposal on its way. Block on it with [`Proposal::wait`], or await it.
+/// A pending proposal. Block on it with [`Proposal::wait`], or await it.
 ///
-/// Neither waits beyond the deadline: `wait` keeps it by itself; as a future, it is the node's
-/// [`tick`](super::Node::tick) that ends it. It may be dropped; the entry goes its way all the same.
+/// Neither waits beyond the deadline: `wait` enforces it itself; a future is ended by the node's
+/// [`tick`](super::Node::tick). It may be dropped without affecting the entry.
 #[derive(Debug)]
 #[must_use]
 pub struct Proposal {
@@ -138,28 +138,28 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// Where the entry stands in this node's log, and the term it has there.
+    /// The entry's index in this node's log, and its term there.
     #[must_use]
     pub fn position(&self) -> (u64, u64) {
         (self.at.index, self.at.term)
     }
 
-    /// When it is given up.
+    /// When it is abandoned.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// The outcome, when there is one already.
+    /// The outcome, if known.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<Applied, ProposalError>> {
         self.shared.slot.lock().outcome.clone()
     }
 
-    /// Waits for the outcome, at most until the deadline. Not on the thread that drives the node.
+    /// Waits for the outcome, at most until the deadline. Must not be called on the thread that drives the node.
     ///
     /// # Errors
-    /// What became of it instead: [`ProposalError`].
+    /// [`ProposalError`] with its fate.
     pub fn wait(self) -> Result<Applied, ProposalError> {
         let mut slot = self.shared.slot.lock();
         loop {
@@ -192,7 +192,7 @@ impl Future for Proposal {
     }
 }
 
-/// The node's end of a proposal. Dropped without a word, it says that the node is gone.
+/// The node's end of a proposal. If dropped without an outcome, it reports that the node is gone.
 #[derive(Debug)]
 struct Completer {
     shared: Arc<Shared>,
@@ -216,7 +216,7 @@ impl Completer {
 
 impl Drop for Completer {
     fn drop(&mut self) {
-        // Elsewhere the node is not gone: it is another process's.
+        // In another process the node is not gone; it belongs to the opener.
         if self.process.is_current() {
             self.complete(Err(ProposalError::NodeGone { group: self.group }));
         }
@@ -244,7 +244,7 @@ impl EntryContext {
     }
 }
 
-/// Makes contexts that are never made twice.
+/// Generates unique contexts.
 #[derive(Debug)]
 pub(super) struct Contexts {
     id: u64,
@@ -255,7 +255,7 @@ pub(super) struct Contexts {
 impl Contexts {
     pub(super) fn new(id: u64) -> Self {
         // The standard library keys its hasher from the system's random source once per process; the clock and a
-        // fresh key make two nodes of one process, and two processes with one key, differ.
+        // fresh key distinguish two nodes of one process, and two processes with the same key.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         let run = RandomState::new().hash_one((now, std::process::id(), id));
         Contexts { id, run, count: 0 }
@@ -273,7 +273,7 @@ impl Contexts {
     }
 }
 
-/// The proposals of one node that have no outcome yet, by where they stand.
+/// The proposals of one node without an outcome, by position.
 #[derive(Debug)]
 pub(super) struct Proposals {
     group: u64,
@@ -289,7 +289,7 @@ impl Proposals {
         self.open.len()
     }
 
-    /// Opens a proposal whose entry stands at `at`.
+    /// Registers a proposal whose entry is at `at`.
     pub(super) fn open(&mut self, at: (u64, u64), context: EntryContext, timeout: Duration) -> Proposal {
         let shared = Arc::new(Shared::default());
         let now = Instant::now();
@@ -300,7 +300,7 @@ impl Proposals {
         Proposal { shared, group: self.group, deadline, at: Applied { index: at.0, term: at.1 } }
     }
 
-    /// An entry is committed: a proposal that waited at its index and is another one never will be.
+    /// An entry is committed: a different proposal that waited at its index will never complete.
     pub(super) fn committed(&mut self, entry: &Entry, leader: Option<u64>) {
         let index = entry.index;
         let lost: Vec<_> = self
@@ -314,20 +314,20 @@ impl Proposals {
         }
     }
 
-    /// Everything up to `index` is applied; proposals left there are among it.
+    /// Everything up to `index` is applied; the remaining proposals up to there complete.
     pub(super) fn applied(&mut self, index: u64) {
         while let Some((&(at, term), _)) = self.open.first_key_value().filter(|((at, _), _)| *at <= index) {
             self.complete((at, term), Ok(Applied { index: at, term }));
         }
     }
 
-    /// A configuration change is committed and does not fit.
+    /// A configuration change is committed but does not fit.
     pub(super) fn rejected(&mut self, at: (u64, u64), why: &str) {
         let outcome = ProposalError::Rejected { group: self.group, index: at.0, why: why.to_owned() };
         self.complete(at, Err(outcome));
     }
 
-    /// A snapshot took the place of everything between what was handed out and `index`.
+    /// A snapshot replaced everything between what was handed out and `index`.
     pub(super) fn passed(&mut self, handed_out: u64, index: u64) {
         let passed: Vec<_> = self
             .open
@@ -339,7 +339,7 @@ impl Proposals {
         }
     }
 
-    /// Ends those whose time is over.
+    /// Ends those whose deadline has passed.
     pub(super) fn expire(&mut self) {
         if self.open.is_empty() {
             return;

@@ -1,10 +1,10 @@
-//! What the last Ready showed, to tell what changed since.
+//! Values of the last Ready, for detecting changes.
 
 use ::raft::{RawNode, StateRole};
 
 use crate::raft::GroupStorage;
 
-/// What the last Ready showed.
+/// Values of the last Ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) role: StateRole,

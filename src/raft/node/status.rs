@@ -1,10 +1,10 @@
-//! What a node is doing, for people and for monitoring.
+//! The state of a node, for people and for monitoring.
 
 use std::fmt;
 
 use ::raft::{ProgressState, StateRole};
 
-/// A node's part in its group.
+/// A node's role in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Takes entries from a leader.
@@ -39,7 +39,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// How a leader feeds a peer.
+/// How a leader replicates to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PeerState {
     /// One message at a time, to find out what the peer has.
@@ -70,27 +70,27 @@ impl fmt::Display for PeerState {
     }
 }
 
-/// What a leader knows about one member, itself included.
+/// A leader's information about one member, itself included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerStatus {
     /// The member's id.
     pub id: u64,
-    /// The highest index that it is known to have, durably.
+    /// The highest index that it is known to have durably.
     pub matched: u64,
     /// The next index to send.
     pub next: u64,
-    /// How it is fed.
+    /// How entries are sent to it.
     pub state: PeerState,
-    /// Whether nothing is sent to it for the moment.
+    /// Whether sending to it is paused.
     pub paused: bool,
     /// Whether it was heard from within the last election timeout.
     pub recent_active: bool,
-    /// The index of the snapshot on its way, 0 when there is none.
+    /// The index of the snapshot being sent to it; 0 if there is none.
     pub pending_snapshot: u64,
 }
 
-/// A picture of a node; prints as a table.
+/// The state of a node; displays as a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeStatus {
@@ -98,13 +98,13 @@ pub struct NodeStatus {
     pub id: u64,
     /// The group's id.
     pub group: u64,
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// The leader it knows.
+    /// The leader known to it.
     pub leader: Option<u64>,
     /// The current term.
     pub term: u64,
-    /// Whom it voted for in this term.
+    /// The node it voted for in this term.
     pub vote: Option<u64>,
     /// The last index known to be committed.
     pub commit: u64,
@@ -112,21 +112,21 @@ pub struct NodeStatus {
     pub applied: u64,
     /// The last index handed out for application.
     pub handed_out: u64,
-    /// The first index that the log still has.
+    /// The first index still in the log.
     pub first: u64,
-    /// The last index in raft's log, handed to the log or not.
+    /// The last index in raft's log, passed to the log or not.
     pub last: u64,
-    /// The last index that can be read from the log.
+    /// The last index readable from the log.
     pub visible: u64,
     /// The last index that is on the device.
     pub durable: u64,
     /// Proposals without an outcome.
     pub pending_proposals: usize,
-    /// Batches that are submitted and not known to be durable.
+    /// Batches submitted and not known to be durable.
     pub in_flight: usize,
-    /// Whether it failed, and does nothing any more.
+    /// Whether it has failed and is inactive.
     pub failed: bool,
-    /// What it knows about the members, when it leads.
+    /// Information about the members, if it is the leader.
     pub peers: Vec<PeerStatus>,
 }
 

@@ -1,4 +1,4 @@
-//! The driver's events: those of [`crate::trace`], under a target of their own.
+//! The driver's events: those of [`crate::trace`] with a target of their own.
 
 macro_rules! event {
     ($level:ident, $($body:tt)+) => { $crate::trace::event!($level, target: "seawall::node", $($body)+) };
@@ -6,7 +6,7 @@ macro_rules! event {
 
 pub(super) use event;
 
-/// Where raft's own log lines go: to `tracing` when there is one, else nowhere.
+/// The destination of raft's own log lines: `tracing` if enabled, otherwise nowhere.
 pub(super) fn logger(group: u64) -> slog::Logger {
     #[cfg(feature = "tracing")]
     let root = slog::Logger::root(bridge::ToTracing, slog::o!("group" => group));
@@ -21,7 +21,7 @@ mod bridge {
 
     use slog::{Drain, KV as _, Level, OwnedKVList, Record};
 
-    /// Passes slog's records on as `tracing` events of target `seawall::raft`.
+    /// Forwards slog's records as `tracing` events with the target `seawall::raft`.
     pub(super) struct ToTracing;
 
     #[derive(Default)]
@@ -39,7 +39,7 @@ mod bridge {
 
         fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
             let mut line = Line(record.msg().to_string());
-            // A key that cannot be written is missing from the line; the line is still worth having.
+            // A key that cannot be formatted is missing from the line, which is still useful.
             let complete =
                 record.kv().serialize(record, &mut line).and_then(|()| values.serialize(record, &mut line));
             let line = if complete.is_ok() { line.0 } else { line.0 + " ..." };

@@ -1,4 +1,4 @@
-//! Copies of snapshots in another directory, for a backup.
+//! Copies snapshots to another directory, for a backup.
 
 use super::super::state::SnapshotRef;
 use super::files::Snapshots;
@@ -7,7 +7,8 @@ use crate::Error;
 use crate::io::{Disk, copy_first, sync_names};
 
 impl Snapshots {
-    /// Copies these snapshots, verified, into another directory; says how many bytes. They are durable there then.
+    /// Copies these snapshots, verified, into another directory; returns the number of bytes. They are durable there
+    /// when this returns.
     pub(crate) fn copy_to(&self, directory: &dyn Disk, files: &[(u64, SnapshotRef)]) -> Result<u64, Error> {
         let mut bytes = 0;
         for (group, file) in files {
@@ -18,7 +19,7 @@ impl Snapshots {
     }
 }
 
-/// Copies a file as it is and verifies what it is a copy of; says how long it is.
+/// Copies a file unchanged and verifies its source; returns its length.
 fn copy(mut source: SnapshotSource, directory: &dyn Disk, name: &str) -> Result<u64, Error> {
     let failed = |op| {
         let path = directory.path().join(name);

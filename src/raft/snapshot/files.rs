@@ -1,4 +1,4 @@
-//! The snapshot files of one log, as all share them who write, read and remove.
+//! The snapshot files of one log, shared by writing, reading and removing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::io::Opener;
 /// The directory's name.
 pub(crate) const DIRECTORY: &str = "snapshots";
 
-/// What a snapshot is of.
+/// What identifies a snapshot to its writer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meta<'a> {
     pub(crate) group: u64,
@@ -32,16 +32,16 @@ pub(crate) struct Snapshots {
     pub(super) opener: Opener,
     pub(super) disk: Arc<dyn Disk>,
     uuid: LogUuid,
-    /// How much data stands under one checksum; not 0.
+    /// Bytes of data under one checksum; not 0.
     pub(super) chunk: usize,
     pub(super) next_serial: AtomicU64,
     /// Files to remove, each once the log is durable up to an address.
     pub(super) obsolete: Mutex<Vec<(String, Lsn)>>,
-    /// How many there are that need files which may be obsolete by now.
+    /// Number of users that need files which may be obsolete by now.
     pub(super) holders: AtomicUsize,
 }
 
-/// Whether a file of this name may be a snapshot's, whole or not.
+/// Whether a file of this name may be a snapshot, complete or not.
 pub(crate) fn is_snapshot(name: &str) -> bool {
     let undone = name.strip_suffix(".tmp").and_then(|name| name.strip_suffix(".undo"));
     serial_in(undone.unwrap_or(name)).is_some()
@@ -64,7 +64,7 @@ impl Snapshots {
         Identity { uuid: self.uuid, group, file }
     }
 
-    /// A new snapshot's, with a serial of its own.
+    /// The identity of a new snapshot, with a new serial.
     pub(super) fn next_identity(&self, meta: &Meta<'_>) -> Identity {
         let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
         self.identity(meta.group, SnapshotRef { at: meta.at, serial })

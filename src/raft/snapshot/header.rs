@@ -1,4 +1,4 @@
-//! The bytes before and behind a snapshot's chunks: header and trailer. Their picture stands in the module above.
+//! Header and trailer of a snapshot file: the bytes before and after its chunks. The parent module has the diagram.
 
 use ::raft::eraftpb::ConfState;
 use crc32fast::Hasher;
@@ -15,10 +15,10 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const FIXED: usize = 80;
 const CHECKED: usize = 76;
 pub(super) const TRAILER: usize = 20;
-/// The length of a chunk's checksum, which precedes it.
+/// Length of the checksum that precedes each chunk.
 pub(super) const SUM: usize = 4;
 
-/// A header that verified.
+/// A verified header.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) conf: ConfState,
@@ -28,18 +28,18 @@ pub(super) struct Header {
     pub(super) data_at: u64,
 }
 
-/// What the first bytes of a file say before their checksum was looked at.
+/// What the first bytes of a file indicate before their checksum is verified.
 pub(super) enum Announced {
     /// A header of this version, with a ConfState of this length.
     Ours(u32),
     /// A header of another version.
     Version(u32),
-    /// No header at all.
+    /// Not a header.
     Nothing,
 }
 
 impl Header {
-    /// The header of a file with so much data in chunks of this length; `conf` is the ConfState's bytes.
+    /// The header of a file with `data_len` bytes of data in chunks of this length; `conf` is the encoded ConfState.
     pub(super) fn encode(identity: &Identity, conf: &[u8], data_len: u64, chunk: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED + conf.len());
         out.put(MAGIC);
@@ -67,7 +67,7 @@ impl Header {
         }
     }
 
-    /// The header of these bytes, if it verifies and is this snapshot's.
+    /// Decodes the header if it verifies and belongs to this snapshot.
     pub(super) fn decode(
         identity: &Identity,
         fixed: &[u8; FIXED],
@@ -91,7 +91,7 @@ impl Header {
         Ok(Header { conf: decode_conf(conf)?, data_len, chunk, data_at: data_at(conf) })
     }
 
-    /// The whole file's length, as the header announces it.
+    /// The length of the whole file according to the header.
     pub(super) fn file_len(&self) -> Option<u64> {
         let sums = self.chunks().checked_mul(SUM as u64)?;
         self.data_at.checked_add(self.data_len)?.checked_add(sums)?.checked_add(TRAILER as u64)
@@ -102,14 +102,14 @@ impl Header {
     }
 }
 
-/// Where the first chunk begins behind a header with this ConfState.
+/// Where the first chunk begins after a header with this ConfState.
 pub(super) fn data_at(conf: &[u8]) -> u64 {
     (FIXED + conf.len()) as u64
 }
 
-/// The trailer behind this many chunks, whose checksums went through `sums`.
+/// The trailer after this many chunks, whose checksums went through `sums`.
 pub(super) fn trailer(identity: &Identity, chunks: u64, sums: &Hasher) -> Vec<u8> {
-    // The number of chunks stands before their checksums, and is known only after them.
+    // The number of chunks precedes their checksums in the sum, but is known only afterwards.
     let mut sum = identity.hasher(chunks);
     sum.combine(sums);
     let mut out = Vec::with_capacity(TRAILER);

@@ -1,4 +1,4 @@
-//! Which snapshot a file is: the name it goes by, the checksums that belong to it alone, and the errors that name it.
+//! The identity of a snapshot file: its name, the checksums bound to it, and the errors that name it.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::{Error, StreamRange};
 pub(crate) const SUFFIX: &str = ".snap";
 pub(super) const TEMPORARY: &str = ".tmp";
 
-/// The log, the group, and which of its snapshots.
+/// The log, the group, and the snapshot within the group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
     pub(super) uuid: LogUuid,
@@ -26,12 +26,12 @@ impl Identity {
         format!("{:016x}-{:016x}-{:016x}-{serial:016x}{SUFFIX}", self.group, at.index, at.term)
     }
 
-    /// The name of the file until it is whole.
+    /// The name of the file until it is complete.
     pub(super) fn temporary_name(&self) -> String {
         format!("{}{TEMPORARY}", self.name())
     }
 
-    /// How it stands in a header: UUID, group, index, term, serial.
+    /// Its form in a header: UUID, group, index, term, serial.
     pub(super) fn encode(&self) -> Vec<u8> {
         let SnapshotRef { at, serial } = self.file;
         let mut out = Vec::with_capacity(48);
@@ -42,7 +42,7 @@ impl Identity {
         out
     }
 
-    /// A checksum to go on with, which what precedes has bound to piece number `number` of this file.
+    /// A running checksum, already bound to piece number `number` of this file.
     pub(super) fn hasher(&self, number: u64) -> Hasher {
         let mut hasher = Hasher::new();
         hasher.update(self.uuid.as_bytes());
@@ -62,7 +62,7 @@ impl Identity {
         directory.join(self.name())
     }
 
-    /// What lies at `offset` of the file in `directory` does not verify.
+    /// The error for bytes at `offset` of the file in `directory` that do not verify.
     pub(super) fn corruption(&self, directory: &Path, offset: u64, reason: CorruptionReason) -> Error {
         let index = self.file.at.index;
         let hit = StreamRange { stream: self.group, first: index, last: index };
@@ -70,7 +70,7 @@ impl Identity {
     }
 }
 
-/// The serial in a snapshot file's name, temporary or not; none for a name of another form.
+/// The serial in a snapshot file's name, temporary or not; `None` for a name of another form.
 pub(super) fn serial_in(name: &str) -> Option<u64> {
     let stem = name.strip_suffix(TEMPORARY).unwrap_or(name).strip_suffix(SUFFIX)?;
     let numbers: Vec<&str> = stem.split('-').collect();

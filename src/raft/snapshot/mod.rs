@@ -1,7 +1,7 @@
 //! Snapshots: files in the directory `snapshots` beside the log.
 //!
-//! A snapshot's file is complete and durable, under its own name, before the record that refers to it enters the log;
-//! that record is the commit point. A file that no group refers to means nothing and is removed: by the next purge or
+//! A snapshot file is complete and durable under its final name before the record that refers to it enters the log;
+//! that record is the commit point. A file that no group refers to has no meaning and is removed by the next purge or
 //! saved snapshot, or at open.
 //!
 //! ```text
@@ -9,8 +9,8 @@
 //!  \____________________ a crash here leaves an orphan ____________________/ \__ a crash here leaves the old one __/
 //! ```
 //!
-//! The name is `<group>-<index>-<term>-<serial>.snap`, each number 16 hex digits; a serial is never used twice, so no
-//! two snapshots of a group share a file. All integers in it are little-endian.
+//! The name is `<group>-<index>-<term>-<serial>.snap`, each number 16 hex digits. A serial is never reused, so no two
+//! snapshots of a group share a file. All integers in the file are little-endian.
 //!
 //! ```text
 //! header   0 "SEAWSNAP" | 8 version u32 = 1 | 12 ConfState length u32 | 16 log UUID (16)
@@ -20,11 +20,12 @@
 //! trailer  "SEAWSEND" | number of chunks u64 | CRC-32 u32 of the chunks' checksums
 //! ```
 //!
-//! The header is written last, for only then its data's length is known; the file has its temporary name until after that
-//! (`writer`). One writer serves a snapshot that is given at once and one that comes in pieces ([`SnapshotSink`](super::SnapshotSink)), and
-//! one reader those that are read so ([`SnapshotSource`]); neither holds more than a chunk.
+//! The header is written last, because only then the length of the data is known; the file keeps its temporary name
+//! until after that (`writer`). The same writer serves snapshots given at once and those that come in pieces
+//! ([`SnapshotSink`](super::SnapshotSink)), and the same reader serves both kinds of reads ([`SnapshotSource`]);
+//! neither holds more than a chunk.
 //!
-//! The checksums of chunks and trailer begin with the log's UUID, the serial, and the chunk's number, so a chunk of
+//! The checksums of chunks and trailer begin with the log's UUID, the serial, and the chunk's number, so a chunk from
 //! another place, file or log does not verify.
 
 mod copy;

@@ -1,4 +1,4 @@
-//! A snapshot's file as it is found: there, with a header that verifies, and as long as that says.
+//! Opens a snapshot file: it must exist, with a valid header and the length stated there.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) fn open(disk: &dyn Disk, identity: &Identity) -> Result<(Arc<dyn File
     Ok((file, header))
 }
 
-/// The header of a file that has the length it announces.
+/// Reads the header of a file and checks the file's length against it.
 fn read_header(disk: &dyn Disk, identity: &Identity, file: &dyn File) -> Result<Header, Error> {
     let corrupt = |at, reason| identity.corruption(disk.path(), at, reason);
     let failed = |e| Error::io("read", identity.path(disk.path()), e);

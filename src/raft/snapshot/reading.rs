@@ -1,4 +1,4 @@
-//! The snapshot files of a log that nobody has opened: nothing is made, removed or written.
+//! The snapshot files of a log that is not open: nothing is created, removed or written.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,12 +16,12 @@ use crate::io::Disk;
 pub(crate) struct SnapshotFiles {
     uuid: LogUuid,
     directory: PathBuf,
-    /// None when there is no directory.
+    /// `None` if there is no directory.
     found: Option<Snapshots>,
 }
 
 impl SnapshotFiles {
-    /// Those of the log in `disk`.
+    /// The snapshot files of the log in `disk`.
     pub(crate) fn of(disk: &Arc<dyn Disk>, uuid: LogUuid) -> Result<Self, Error> {
         let directory = disk.path().join(DIRECTORY);
         let found = match disk.open_dir(DIRECTORY) {
@@ -37,7 +37,7 @@ impl SnapshotFiles {
         self.here(group, file)?.verify(group, file)
     }
 
-    /// Whether an open of the log takes the file for whole, as it reads the beginning only.
+    /// Whether an open of the log accepts the file, because it reads only the beginning.
     pub(crate) fn opens(&self, group: u64, file: SnapshotRef) -> bool {
         self.here(group, file).and_then(|found| found.open(group, file)).is_ok()
     }

@@ -1,4 +1,4 @@
-//! A snapshot as it is read, one chunk at a time.
+//! Reads a snapshot chunk by chunk.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -21,8 +21,7 @@ use crate::io::{File, read_exact_at};
 use crate::mutation::or_fault;
 
 impl Snapshots {
-    /// Opens a snapshot that a record refers to. That its header verifies, and that it has the length announced there, is
-    /// known then.
+    /// Opens a snapshot that a record refers to. This verifies its header and checks its length.
     pub(crate) fn open(&self, group: u64, file: SnapshotRef) -> Result<SnapshotSource, Error> {
         SnapshotSource::open(self, self.identity(group, file))
     }
@@ -41,14 +40,14 @@ impl Snapshots {
     }
 }
 
-/// Reads a group's snapshot, of any size, with memory for one chunk of it.
+/// Reads a group's snapshot, of any size, with memory for one chunk.
 ///
-/// No byte is handed out before the checksum of its chunk was compared, and none of the last chunk before it is known
-/// that the file is whole. What [`Read::read`] reports has the [`Error`](super::super::Error) inside
+/// No byte is returned before the checksum of its chunk was verified, and none of the last chunk before the file is
+/// known to be complete. Errors from [`Read::read`] have the [`Error`](super::super::Error) inside
 /// (`io::Error::get_ref`): for damage, `Corruption` with the file, the offset, group and index.
 ///
-/// The file is held open: it can be read to its end while a newer snapshot takes its place, the group is removed, or the
-/// log is closed. Its room on the disk comes back when the source is dropped.
+/// The file is kept open: it can be read to its end even if a newer snapshot replaces it, the group is removed, or
+/// the log is closed. Its disk space is freed when the source is dropped.
 ///
 /// ```
 /// # use std::io::{Read as _, Write as _};
@@ -84,23 +83,23 @@ pub struct SnapshotSource {
     directory: PathBuf,
     file: Arc<dyn File>,
     header: Header,
-    /// The chunk that is being handed out: verified from `next` on.
+    /// The current chunk, verified; returned from `next` on.
     chunk: Vec<u8>,
     next: usize,
     place: Place,
     position: u64,
-    /// The trailer verified: all of the file is there.
+    /// The trailer verified: the file is complete.
     whole: bool,
 }
 
-/// How far the file was read and verified.
+/// Progress of reading and verifying the file.
 #[derive(Clone)]
 struct Place {
-    /// The number of chunks.
+    /// Number of chunks so far.
     chunks: u64,
-    /// Where the next one lies.
+    /// Position of the next one.
     at: u64,
-    /// Over their checksums.
+    /// Checksum over their checksums.
     sums: Hasher,
 }
 
@@ -153,13 +152,13 @@ impl SnapshotSource {
         self.len() == 0
     }
 
-    /// How many bytes were read.
+    /// Bytes read so far.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// How many are left.
+    /// Bytes left.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.len() - self.position
@@ -198,13 +197,13 @@ impl SnapshotSource {
         Ok(n)
     }
 
-    /// All of the data that was not read yet.
+    /// All data not read yet.
     pub(in crate::raft) fn read_rest(&mut self) -> Result<Vec<u8>, Error> {
         let mut data = Vec::new();
         self.make_room(&mut data, self.remaining())?;
         let mut rest = data.as_mut_slice();
         loop {
-            // Once more than there are bytes for, if need be: no data has a trailer too.
+            // One read more than there is data for, if necessary: empty data has a trailer too.
             let n = self.read_some(rest)?;
             rest = rest.get_mut(n..).unwrap_or_default();
             if rest.is_empty() {
@@ -213,7 +212,7 @@ impl SnapshotSource {
         }
     }
 
-    /// Verifies what was not read yet; there is nothing left to read then.
+    /// Verifies what was not read yet; nothing is left to read then.
     pub(super) fn verify_rest(&mut self) -> Result<(), Error> {
         loop {
             self.position += (self.chunk.len() - self.next) as u64;
@@ -225,7 +224,7 @@ impl SnapshotSource {
         }
     }
 
-    /// The file as it is.
+    /// The underlying file.
     pub(super) fn file(&self) -> &Arc<dyn File> {
         &self.file
     }
@@ -234,8 +233,8 @@ impl SnapshotSource {
         self.header.file_len().unwrap_or(0)
     }
 
-    /// Reads the next chunk and, if it is the last one or there are no chunks, the trailer. If one of them does not verify, nothing
-    /// is handed out, and it is as if nothing had been read.
+    /// Reads the next chunk and, if it is the last one or there are no chunks, the trailer. If one of them does not
+    /// verify, nothing is returned and the position does not change.
     fn next_chunk(&mut self) -> Result<(), Error> {
         self.opener.check()?;
         let mut place = self.place.clone();
@@ -281,7 +280,7 @@ impl SnapshotSource {
         read_exact_at(&*self.file, buf, at).map_err(|e| self.failed(e))
     }
 
-    /// The file is as long as its header says, so this asks for no more than there is.
+    /// The file is as long as its header says, so this never requests too much memory.
     fn make_room(&self, bytes: &mut Vec<u8>, len: u64) -> Result<(), Error> {
         let no_room = || self.failed(io::ErrorKind::OutOfMemory.into());
         let len = usize::try_from(len).map_err(|_| no_room())?;

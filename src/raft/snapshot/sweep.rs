@@ -1,4 +1,4 @@
-//! Which snapshot files are not needed any more, and their removal.
+//! Finds snapshot files that are no longer needed and removes them.
 
 use std::collections::HashSet;
 use std::io;
@@ -10,7 +10,7 @@ use super::identity::serial_in;
 use crate::io::sync_names;
 use crate::{Error, Lsn};
 
-/// While this is about, no file is removed.
+/// No file is removed while this exists.
 #[derive(Debug)]
 pub(crate) struct SweepPause<'a>(&'a AtomicUsize);
 
@@ -21,16 +21,16 @@ impl Drop for SweepPause<'_> {
 }
 
 impl Snapshots {
-    /// Keeps all files that are there now, also those that become obsolete.
+    /// Keeps all present files, even if they become obsolete.
     pub(crate) fn keep(&self) -> SweepPause<'_> {
-        // Under the lock of `sweep`: one that is going on has removed nothing that was referred to before this.
+        // Under the lock of `sweep`: a sweep under way has removed nothing that was still referred to before this.
         let obsolete = self.obsolete.lock();
         self.holders.fetch_add(1, Ordering::Acquire);
         drop(obsolete);
         SweepPause(&self.holders)
     }
 
-    /// A snapshot is not needed any more once everything below `after` is durable.
+    /// A snapshot is no longer needed once everything below `after` is durable.
     pub(crate) fn discard(&self, group: u64, file: SnapshotRef, after: Lsn) {
         if !self.opener.is_here() {
             return;
@@ -38,7 +38,7 @@ impl Snapshots {
         self.obsolete.lock().push((self.identity(group, file).name(), after));
     }
 
-    /// Removes files that nothing refers to, if they are there.
+    /// Removes files that nothing refers to, if they exist.
     pub(crate) fn abandon(&self, names: impl IntoIterator<Item = String>) {
         if !self.opener.is_here() {
             return;
@@ -47,9 +47,9 @@ impl Snapshots {
         self.sweep(Lsn::ZERO);
     }
 
-    /// Removes the files that are not needed any more; says how many are left for another time.
+    /// Removes the files that are no longer needed; returns the number left for later.
     ///
-    /// A file that cannot be removed harms nobody, so a failure is no error: it is tried again next time, and at open.
+    /// A file that cannot be removed does no harm, so that is not an error: it is retried next time and at open.
     pub(crate) fn sweep(&self, durable: Lsn) -> usize {
         if !self.opener.is_here() {
             return 0;
@@ -65,7 +65,7 @@ impl Snapshots {
         obsolete.len()
     }
 
-    /// Removes what no group refers to, and sees to it that no serial is used again.
+    /// Removes what no group refers to, and makes sure that no serial is reused.
     pub(crate) fn remove_orphans(&self, referred: &[(u64, SnapshotRef)]) -> Result<(), Error> {
         let failed = |op, name: &str| {
             let path = self.path(name);
@@ -77,7 +77,7 @@ impl Snapshots {
         self.next_serial.fetch_max(highest.saturating_add(1), Ordering::Relaxed);
         let mut removed = false;
         for name in self.disk.list().map_err(failed("list", ""))? {
-            // Names that are not of this form are somebody else's.
+            // Names of another form are foreign.
             let Some(serial) = serial_in(&name) else { continue };
             self.next_serial.fetch_max(serial.saturating_add(1), Ordering::Relaxed);
             if !kept.contains(&name) {

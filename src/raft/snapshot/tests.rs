@@ -1,4 +1,4 @@
-//! Snapshot files from below: bytes, damage, and what is removed.
+//! Low-level tests of snapshot files: bytes, damage, and removal.
 
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -159,7 +159,7 @@ fn simulated() -> (SimDisk, Arc<Snapshots>) {
     (disk, Arc::new(store))
 }
 
-/// Data of pieces of these lengths.
+/// Data in pieces of these lengths.
 fn pieces(lengths: &[usize]) -> Vec<Vec<u8>> {
     let mut n = 0u32;
     let mut byte = || {
@@ -169,7 +169,7 @@ fn pieces(lengths: &[usize]) -> Vec<Vec<u8>> {
     lengths.iter().map(|len| (0..*len).map(|_| byte()).collect()).collect()
 }
 
-/// Reads in pieces of these lengths, over and over.
+/// Reads in pieces of these lengths, repeatedly.
 fn read_in(source: &mut SnapshotSource, lengths: &[usize]) -> std::io::Result<Vec<u8>> {
     let (mut data, mut lengths) = (Vec::new(), lengths.iter().cycle());
     loop {
@@ -212,7 +212,7 @@ proptest! {
     }
 }
 
-/// Neither is any byte of a damaged chunk handed out, nor any of the last one when the trailer is damaged.
+/// No byte of a damaged chunk is returned, nor any of the last chunk when the trailer is damaged.
 #[test]
 fn what_is_damaged_is_noticed_before_it_is_handed_out() {
     for len in [0, 99, 100, 350] {
@@ -227,10 +227,10 @@ fn what_is_damaged_is_noticed_before_it_is_handed_out() {
             bad[at] ^= 0x10;
             disk.put(&name, &bad);
             let Ok(mut source) = store.open(7, file) else {
-                assert!(at < header, "byte {at} is none of the header's");
+                assert!(at < header, "byte {at} is not part of the header");
                 continue;
             };
-            assert!(at >= header, "byte {at} of the header is believed");
+            assert!(at >= header, "byte {at} of the header was accepted");
             let intact = ((at - header) / 104 * 100).min(len.saturating_sub(1) / 100 * 100);
             let mut seen = Vec::new();
             let e = source.read_to_end(&mut seen).unwrap_err();
@@ -242,7 +242,7 @@ fn what_is_damaged_is_noticed_before_it_is_handed_out() {
                 c.file.ends_with(&name) && c.offset <= at as u64 && c.offset + 104 > at as u64,
                 "{at}: {c}"
             );
-            assert!(source.read(&mut [0]).is_err(), "it goes on behind the damage");
+            assert!(source.read(&mut [0]).is_err(), "it continues after the damage");
         }
         disk.put(&name, &good);
         assert_eq!(store.read(7, file).unwrap().1, data);
@@ -254,7 +254,7 @@ fn a_read_that_fails_can_be_tried_again() {
     let data = pieces(&[350]).concat();
     let (disk, store) = simulated();
     let file = write(&store, 5, &data);
-    // Two a chunk, and one for the trailer.
+    // Two per chunk, and one for the trailer.
     for n in 0..9 {
         let mut source = store.open(7, file).unwrap();
         disk.plan(FaultPlan::none().with(Trigger::Nth(Call::Read, n), Fault::Os(5)));

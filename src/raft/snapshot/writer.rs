@@ -1,8 +1,8 @@
-//! A snapshot's file while it is written.
+//! Writes a snapshot file.
 //!
-//! The header says how long the data is, so it is written last; its length is known from the start, because nothing in
-//! it has a length of its own but the ConfState. Until then there is a hole in its place, and the file has a temporary
-//! name, so nobody takes it for a snapshot.
+//! The header contains the length of the data, so it is written last. Its own length is known from the start, because
+//! only the ConfState has a variable length. Until then there is a hole in its place and the file has a temporary
+//! name, so it is not mistaken for a snapshot.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::Error;
 use crate::io::{File, sync_names, write_all_at};
 
 impl Snapshots {
-    /// Writes a snapshot's file; when this returns it is durable, and nothing refers to it yet.
+    /// Writes a snapshot file. When this returns it is durable, but nothing refers to it yet.
     pub(crate) fn write(self: &Arc<Self>, meta: &Meta<'_>, data: &[u8]) -> Result<SnapshotRef, Error> {
         let mut writer = FileWriter::create(self, meta)?;
         writer.take_all(data)?;
@@ -25,21 +25,21 @@ impl Snapshots {
     }
 }
 
-/// A file that is not whole yet. Dropped, it is removed.
+/// An incomplete file. It is removed if dropped.
 #[derive(Debug)]
 pub(crate) struct FileWriter {
     store: Arc<Snapshots>,
     identity: Identity,
-    /// The ConfState's bytes.
+    /// The encoded ConfState.
     conf: Vec<u8>,
     file: Arc<dyn File>,
-    /// The chunk that is being filled.
+    /// The chunk being filled.
     chunk: Vec<u8>,
-    /// How many chunks are in the file.
+    /// Number of chunks in the file.
     chunks: u64,
-    /// Where the next one goes.
+    /// Position of the next one.
     at: u64,
-    /// Over the checksums of the chunks in the file.
+    /// Checksum over the checksums of the chunks in the file.
     sums: Hasher,
     written: u64,
     state: State,
@@ -48,9 +48,9 @@ pub(crate) struct FileWriter {
 #[derive(Debug)]
 enum State {
     Open,
-    /// A write failed: what is in the file now is not known.
+    /// A write failed: the content of the file is unknown.
     Failed(Error),
-    /// It has its own name, durably.
+    /// It has its final name, durably.
     Whole,
 }
 
@@ -74,13 +74,13 @@ impl FileWriter {
         })
     }
 
-    /// How many bytes of data it was given.
+    /// Bytes of data written so far.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Takes as many of these bytes as fit into the present chunk, at least one if there is one; says how many. After an
-    /// error it takes none any more.
+    /// Takes as many of these bytes as fit into the current chunk, at least one if there are any; returns the number.
+    /// After an error it takes no more.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         self.store.opener.check()?;
         if let State::Failed(e) = &self.state {
@@ -95,7 +95,7 @@ impl FileWriter {
         let room = self.store.chunk - self.chunk.len();
         let (taken, _) = bytes.split_at(room.min(bytes.len()));
         if self.chunk.capacity() - self.chunk.len() < taken.len() {
-            // By doubling, for a small snapshot needs no whole chunk, but never beyond one.
+            // Grows by doubling, because a small snapshot needs less than a chunk, but never beyond one.
             self.chunk.reserve_exact(taken.len().max(self.chunk.len()).min(room));
         }
         self.chunk.extend_from_slice(taken);
@@ -111,7 +111,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Ends the file. When this returns it is durable under its own name, and nothing refers to it yet.
+    /// Completes the file. When this returns it is durable under its final name, but nothing refers to it yet.
     pub(crate) fn finish(mut self) -> Result<SnapshotRef, Error> {
         self.store.opener.check()?;
         if let State::Failed(e) = &self.state {
@@ -134,7 +134,7 @@ impl FileWriter {
         Ok(self.identity.file)
     }
 
-    /// How many bytes of memory it has for data.
+    /// Memory allocated for data, in bytes.
     #[cfg(test)]
     pub(super) fn room(&self) -> usize {
         self.chunk.capacity()
@@ -160,7 +160,7 @@ impl FileWriter {
 impl Drop for FileWriter {
     fn drop(&mut self) {
         if !matches!(self.state, State::Whole) {
-            // Whether a rename that failed was done all the same is not known.
+            // Whether a failed rename took effect is unknown.
             self.store.abandon([self.identity.temporary_name(), self.identity.name()]);
         }
     }
