@@ -5,6 +5,7 @@ use std::path::Path;
 
 use seawall::error::Corruption;
 use seawall::groups::{Error as GroupError, GroupView, LABEL_KINDS};
+use seawall::repair::Layer;
 use seawall::{Batch, Error, LogView, RecordHead, SegmentReader};
 
 use crate::failure::Failure;
@@ -45,12 +46,6 @@ impl Groups {
         }
     }
 }
-
-/// Whether this build knows Raft's records.
-const HAS_RAFT: bool = cfg!(any(feature = "raft-protobuf", feature = "raft-prost"));
-
-/// What a Raft log keeps its snapshots in, beside its segments.
-pub(crate) const SNAPSHOTS: &str = "snapshots";
 
 /// What one stream has in one segment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,7 +99,7 @@ impl Segment {
 /// Who keeps records in the log of this directory. A Raft log has a place for snapshots from its first opening on; one that has
 /// lost it is known by its records.
 pub(crate) fn kind(dir: &Path, log: &LogView) -> Kind {
-    if HAS_RAFT && dir.join(SNAPSHOTS).is_dir() {
+    if files_of_raft(dir).is_some() {
         return Kind::Raft;
     }
     let is_of_a_group = |segment: &SegmentReader| {
@@ -116,6 +111,17 @@ pub(crate) fn kind(dir: &Path, log: &LogView) -> Kind {
         true => Kind::Groups,
         false => Kind::Records,
     }
+}
+
+/// What a Raft log in this directory keeps beside its segments, if it has a place for that.
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+pub(crate) fn files_of_raft(dir: &Path) -> Option<Layer> {
+    Some(seawall::raft::repair::files_beside_the_log()).filter(|files| dir.join(&files.directory).is_dir())
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+pub(crate) fn files_of_raft(_: &Path) -> Option<Layer> {
+    None
 }
 
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
