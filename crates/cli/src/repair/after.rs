@@ -1,4 +1,4 @@
-//! What groups there are after a repair, and what they lack.
+//! The groups that remain after a repair, and what they lack.
 
 use std::path::Path;
 
@@ -15,16 +15,16 @@ const REJOIN: &str = "THIS RAFT REPLICA LOSES ENTRIES AND VOTES THAT IT HAD ACKN
 /// The groups of a log after the repair.
 pub(super) struct After {
     is_raft: bool,
-    /// Those for which an open would refuse the log.
+    /// The groups for which an open would refuse the log.
     incomplete: Vec<String>,
     /// The index of the last entry of each of the others.
     last: Vec<(u64, u64)>,
-    /// Why the records do not make groups.
+    /// Why the records do not form groups.
     unread: Option<String>,
 }
 
 impl After {
-    /// What the plan leaves of the groups in this directory, if it has any.
+    /// What the plan leaves of the groups in this directory, if there are any.
     pub(super) fn of(dir: &Path, plan: &Plan) -> Option<After> {
         let log = view::decoding(plan.remaining());
         let kind = account::kind(dir, &log);
@@ -54,7 +54,7 @@ impl After {
             println!("{}", style::wrong(&format!("an open of {what} will still refuse: {group}")));
         }
         if let Some(why) = &self.unread {
-            println!("the records that stay make no groups: {why}");
+            println!("the remaining records form no groups: {why}");
         }
     }
 
@@ -68,7 +68,7 @@ impl After {
     }
 }
 
-/// The last index of each group that is whole, and what is wrong with the others; or why there are none.
+/// The last index of each complete group, and the problems of the others; or why there are no groups.
 type Read = Result<(Vec<(u64, u64)>, Vec<String>), String>;
 
 fn of_groups(log: &seawall::LogView) -> Read {
@@ -87,10 +87,10 @@ fn of_raft(dir: &Path, log: &seawall::LogView) -> Read {
     for group in view.groups() {
         let Some(state) = view.recovered(group) else { continue };
         match state.snapshot {
-            // A later snapshot took its place, and goes with the cut.
+            // A later snapshot had replaced it, and is given up by the cut.
             Some((index, term)) if !has_snapshot(&dir.join(account::SNAPSHOTS), (group, index, term)) => {
                 incomplete
-                    .push(format!("group {group} needs its snapshot at index {index}, and the file is gone"));
+                    .push(format!("group {group} needs its snapshot at index {index}, but the file is gone"));
             }
             _ => last.push((group, state.last_index)),
         }
