@@ -1,4 +1,4 @@
-//! `seawall bench DIR` takes away what it made in DIR, however it ends, and nothing else.
+//! `seawall bench DIR` removes what it created in DIR, however it ends, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher as _};

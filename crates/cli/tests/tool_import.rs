@@ -1,5 +1,5 @@
-//! `seawall import-raft-engine`: a log of raft-engine becomes one of Seawall with the same groups, entries and states, whole
-//! or not at all; and what raft could not be started on, or was not all there, is refused with its reason.
+//! `seawall import-raft-engine` converts a raft-engine log to a Seawall log with the same groups, entries and states,
+//! entirely or not at all; what raft could not be started with, or what is incomplete, is refused with a reason.
 
 mod import_support;
 

@@ -1,5 +1,5 @@
-//! `seawall repair` shows first, does what it showed, says what a Raft replica must not do afterwards, and puts everything
-//! back.
+//! `seawall repair` first shows what it would do, then does exactly that, warns what a Raft replica must not do
+//! afterwards, and can restore everything.
 
 mod raft_support;
 
