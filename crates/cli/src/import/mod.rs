@@ -10,7 +10,7 @@
 //! user says where HardState, members and the term of the last compacted entry are (`choice`), they are decoded
 //! strictly (`decode`), and inconsistencies are refused (`plan`).
 
-mod caught;
+mod catch_panic;
 mod choice;
 mod decode;
 mod plan;

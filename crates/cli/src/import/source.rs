@@ -13,7 +13,7 @@ use std::sync::Arc;
 use raft::eraftpb::Entry;
 use raft_engine::{Config, Engine, MessageExt, RecoveryMode};
 
-use super::caught::caught;
+use super::catch_panic::catch_panic;
 use super::read_only_files::{Cut, ReadOnlyFiles};
 use crate::failure::Failure;
 
@@ -87,7 +87,7 @@ impl Source {
         let files = ReadOnlyFiles::default();
         let cuts = files.cuts();
         let config = config(dir, spill)?;
-        let opened = caught(|| Engine::open_with_file_system(config, Arc::new(files)));
+        let opened = catch_panic(|| Engine::open_with_file_system(config, Arc::new(files)));
         lost.extend(cuts.lock().drain(..).filter(|cut| !cut.blank).map(Lost::Tail));
         let list: String = lost.iter().map(|lost| format!("\n  {lost}")).collect();
         let engine = match opened {
@@ -174,8 +174,9 @@ impl Source {
 
     fn fetch(&self, group: u64, first: u64, end: u64) -> Result<Vec<Entry>, Unread> {
         let mut some = Vec::new();
-        let fetched =
-            caught(|| self.engine.fetch_entries_to::<Entries>(group, first, end, Some(BYTES), &mut some));
+        let fetched = catch_panic(|| {
+            self.engine.fetch_entries_to::<Entries>(group, first, end, Some(BYTES), &mut some)
+        });
         match fetched {
             Ok(Ok(_)) if some.first().is_some_and(|e| e.index == first) => Ok(some),
             Ok(Ok(_)) => Err(Unread::Damaged("raft-engine has it, but does not return it".to_owned())),

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 /// Runs `work`; if it panics on any thread, `Err` has the message. The objects it worked on must not be used again
 /// then.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let said = Arc::new(Mutex::new(None));
     let note = Arc::clone(&said);
     let before = panic::take_hook();
@@ -31,9 +31,10 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_what_it_said() {
-        assert_eq!(caught(|| 1), Ok(1));
-        assert_eq!(caught(|| assert_eq!(2, 3, "numbers")).unwrap_err().lines().count(), 3);
-        let elsewhere = caught(|| std::thread::spawn(|| panic!("on {}", "a thread")).join().map_err(drop));
+        assert_eq!(catch_panic(|| 1), Ok(1));
+        assert_eq!(catch_panic(|| assert_eq!(2, 3, "numbers")).unwrap_err().lines().count(), 3);
+        let elsewhere =
+            catch_panic(|| std::thread::spawn(|| panic!("on {}", "a thread")).join().map_err(drop));
         assert_eq!(elsewhere, Ok(Err(())));
     }
 }
