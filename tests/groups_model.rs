@@ -94,6 +94,8 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Clone, Debug)]
 enum Step {
     Batch(Vec<(u64, Op)>, bool),
+    /// Two batches side by side that concern the same.
+    Conflict(u64),
     Purge,
     Reopen,
     Kill,
@@ -103,6 +105,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (proptest::collection::vec((1u64..6, op()), 1..6), any::<bool>())
             .prop_map(|(ops, lazy)| Step::Batch(ops, lazy)),
+        2 => (1u64..6).prop_map(Step::Conflict),
         3 => Just(Step::Purge),
         1 => Just(Step::Reopen),
         1 => Just(Step::Kill),
@@ -200,6 +203,21 @@ fn batch(log: &GroupLog, models: &mut BTreeMap<u64, Model>, ops: &[(u64, Op)], l
     *models = after;
 }
 
+/// Of two batches that were made side by side, the second is refused and leaves nothing.
+fn conflict(log: &GroupLog, models: &mut BTreeMap<u64, Model>, id: u64) {
+    let Some(model) = models.get_mut(&id) else { return };
+    let (field, at) = (Field::ALL[0], Position::default());
+    let [first, second] = [b"first", b"later"].map(|value| {
+        let mut batch = log.batch();
+        batch.set(id, field, at, value).unwrap();
+        batch
+    });
+    log.commit(first).unwrap();
+    model.fields.insert(field, (at, b"first".to_vec()));
+    let refused = log.commit(second).unwrap_err();
+    assert!(matches!(refused, Error::BatchConflict { group } if group == id), "{refused}");
+}
+
 /// What the log holds.
 fn seen(log: &GroupLog) -> BTreeMap<u64, Model> {
     let of = |id: u64| {
@@ -249,6 +267,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Batch(ops, lazy) => batch(&log, &mut models, &ops, lazy),
+                Step::Conflict(id) => conflict(&log, &mut models, id),
                 Step::Purge => {
                     log.purge().unwrap();
                 }

@@ -2,93 +2,26 @@
 //! does not show, such as a new empty directory.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 
-use std::io;
-use std::path::Path;
+mod watched_support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use raft::eraftpb::{ConfState, Entry, HardState};
+use seawall::io::Disk;
 use seawall::io::sim::SimDisk;
-use seawall::io::{Access, Disk, File, Lock};
 use seawall::raft::RaftOptions;
 use seawall::raft::repair::DropPlan;
 use seawall::repair::{Choice, Plan};
 use seawall::{LogView, Options, verify_on};
-
-/// Counts the calls that change something, or may.
-#[derive(Clone, Debug)]
-struct Watched {
-    inner: Arc<dyn Disk>,
-    changes: Arc<AtomicUsize>,
-}
-
-impl Watched {
-    fn change(&self) {
-        self.changes.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Disk for Watched {
-    fn path(&self) -> &Path {
-        self.inner.path()
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        self.change();
-        self.inner.create(name)
-    }
-
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        if access == Access::ReadWrite {
-            self.change();
-        }
-        self.inner.open(name, access)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.change();
-        self.inner.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.change();
-        self.inner.remove(name)
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.inner.list()
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.change();
-        self.inner.sync()
-    }
-
-    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        self.change();
-        Ok(Arc::new(Watched { inner: self.inner.subdir(name)?, ..self.clone() }))
-    }
-
-    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        Ok(Arc::new(Watched { inner: self.inner.open_dir(name)?, ..self.clone() }))
-    }
-
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
-        self.change();
-        self.inner.lock(name)
-    }
-
-    fn free_space(&self) -> io::Result<u64> {
-        self.inner.free_space()
-    }
-}
+use watched_support::WatchedDisk;
 
 fn options() -> RaftOptions {
     RaftOptions::new().node_id(3).wal(Options::new().segment_size(32 << 10).threads(false))
 }
 
 /// A closed log of one group, with and without a snapshot; and how to look at it and count.
-fn logs() -> Vec<(SimDisk, Watched)> {
+fn logs() -> Vec<(SimDisk, Arc<dyn Disk>, Arc<AtomicUsize>)> {
     [false, true]
         .map(|with_snapshot| {
             let disk = SimDisk::new();
@@ -105,19 +38,22 @@ fn logs() -> Vec<(SimDisk, Watched)> {
             }
             log.close().unwrap();
             drop((group, log));
-            let watched = Watched { inner: Arc::new(disk.clone()), changes: Arc::default() };
-            (disk, watched)
+            let changes = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&changes);
+            let watched = WatchedDisk::new(Arc::new(disk.clone()), move |_| {
+                counter.fetch_add(1, Ordering::Relaxed);
+            });
+            (disk, watched, changes)
         })
         .into()
 }
 
 #[test]
 fn looks_and_plans_of_repairs_change_nothing() {
-    for (sim, watched) in logs() {
+    for (sim, disk, changes) in logs() {
         let whole = sim.contents("superblock").unwrap();
         for superblock in [whole.clone(), vec![0x55; whole.len()]] {
             sim.put("superblock", superblock);
-            let disk: Arc<dyn Disk> = Arc::new(watched.clone());
             let before = sim.fingerprint();
             let choices = [
                 Choice::Cut,
@@ -127,15 +63,14 @@ fn looks_and_plans_of_repairs_change_nothing() {
             choices.into_iter().for_each(|choice| drop(Plan::of(&disk, choice)));
             drop((DropPlan::of(&disk, &options()), verify_on(&disk), LogView::open_on(&disk)));
             drop(LogView::open_damaged_on(&disk));
-            assert_eq!(watched.changes.load(Ordering::Relaxed), 0);
+            assert_eq!(changes.load(Ordering::Relaxed), 0);
             assert_eq!(sim.fingerprint(), before);
         }
         // The control: what is carried out is seen.
-        let disk: Arc<dyn Disk> = Arc::new(watched.clone());
         Plan::of(&disk, Choice::RebuildSuperblock { owner: Some(3), oldest: None })
             .unwrap()
             .apply(None)
             .unwrap();
-        assert!(watched.changes.load(Ordering::Relaxed) > 5);
+        assert!(changes.load(Ordering::Relaxed) > 5);
     }
 }

@@ -6,9 +6,8 @@ mod codec_support;
 mod common;
 mod damage_support;
 mod raft_support;
+mod watched_support;
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,12 +16,13 @@ use damage_support::{Files, disk_of, files_of, segments};
 use raft_support::model::{Models, see, see_one};
 use raft_support::{conf, entry, hard};
 use seawall::error::RepairProblem;
+use seawall::io::Disk;
 use seawall::io::sim::{CrashStyle, SimDisk};
-use seawall::io::{Access, Disk, File, Lock};
 use seawall::raft::repair::DropPlan;
 use seawall::raft::{Error, RaftLog, RaftOptions};
 use seawall::repair::undo;
 use seawall::{LogView, Lsn, Options, RecordHead, verify_on};
+use watched_support::{Call, WatchedDisk};
 
 fn wal() -> Options {
     Options::new()
@@ -598,87 +598,26 @@ fn files_of_group(models: &Models, group: u64) -> String {
     format!("{group:016x}-{:016x}-{:016x}-{group:016x}.snap", meta.index, meta.term)
 }
 
-/// A disk that sees whether somebody else could take the log's lock while its names are changed.
-#[derive(Clone, Debug)]
-struct Guarded {
-    inner: Arc<dyn Disk>,
-    root: SimDisk,
-    taken: Arc<AtomicUsize>,
-    changes: Arc<AtomicUsize>,
-}
-
-impl Guarded {
-    fn change(&self) {
-        assert!(self.root.lock("lock").is_err(), "the log is changed, and somebody else could open it");
-        self.changes.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Disk for Guarded {
-    fn path(&self) -> &Path {
-        self.inner.path()
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        self.change();
-        self.inner.create(name)
-    }
-
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        if access == Access::ReadWrite {
-            self.change();
-        }
-        self.inner.open(name, access)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.change();
-        self.inner.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.change();
-        self.inner.remove(name)
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.inner.list()
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.change();
-        self.inner.sync()
-    }
-
-    fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        Ok(Arc::new(Guarded { inner: self.inner.subdir(name)?, ..self.clone() }))
-    }
-
-    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
-        Ok(Arc::new(Guarded { inner: self.inner.open_dir(name)?, ..self.clone() }))
-    }
-
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        self.inner.lock(name)
-    }
-
-    fn free_space(&self) -> io::Result<u64> {
-        self.inner.free_space()
-    }
-}
-
 #[test]
 fn nobody_comes_in_between_the_copies_and_the_change() {
     let (files, models) = hit_twice();
     let disk = disk_of(&files);
-    let guarded =
-        Guarded { inner: on(&disk), root: disk.clone(), taken: Arc::default(), changes: Arc::default() };
-    let watched: Arc<dyn Disk> = Arc::new(guarded.clone());
+    let (taken, changes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (root, locks, changed) = (disk.clone(), Arc::clone(&taken), Arc::clone(&changes));
+    let watched = WatchedDisk::new(on(&disk), move |call| match call {
+        Call::Change => {
+            assert!(root.lock("lock").is_err(), "the log is changed, and somebody else could open it");
+            changed.fetch_add(1, Ordering::Relaxed);
+        }
+        Call::Lock => {
+            locks.fetch_add(1, Ordering::Relaxed);
+        }
+        Call::Subdir => {}
+    });
     DropPlan::of(&watched, &options()).unwrap().apply(None).unwrap();
     // Once, and held to the end: whoever gives it up between and takes it again lets others in.
-    assert_eq!(guarded.taken.load(Ordering::Relaxed), 1);
-    assert!(guarded.changes.load(Ordering::Relaxed) > 10);
+    assert_eq!(taken.load(Ordering::Relaxed), 1);
+    assert!(changes.load(Ordering::Relaxed) > 10);
     check_survivors(&disk, &models, &[1, 2]);
 }
 

@@ -60,6 +60,66 @@ fn an_index_changes_in_the_order_of_the_log() {
     assert_eq!(*index.lock().unwrap(), read);
 }
 
+/// A batch that is refused as the first one of a block, or of a segment, leaves no block without records: an open would take it
+/// for damage.
+#[test]
+fn what_is_not_admitted_leaves_the_log_whole() {
+    let refuse = |wal: &Wal| {
+        let mut batch = Batch::new();
+        batch.push([7; 3000]);
+        let refused = wal.submit_with(&batch, SubmitOptions::new(), || Err(Refused::Stale), |_| {});
+        assert_eq!(refused.unwrap_err(), Refused::Stale);
+    };
+    for threads in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options().segment_size(16 << 10).threads(threads);
+        let mut records: u64 = 0;
+        for run in 0..5u64 {
+            let wal = options.open(dir.path()).unwrap();
+            assert!(wal.recovery().cut.is_empty(), "{:?}", wal.recovery());
+            assert_eq!(wal.iter().filter(Result::is_ok).count() as u64, records, "run {run}");
+            refuse(&wal);
+            for n in 0..run * 10 {
+                wal.append([n as u8; 600]).unwrap();
+                records += 1;
+                refuse(&wal);
+            }
+            if run == 4 {
+                assert!(wal.segments().len() > 3);
+            }
+            wal.close().unwrap();
+            let report = seawall::verify(dir.path()).unwrap();
+            assert!(report.is_ok() && report.torn.is_empty(), "run {run}: {report}");
+        }
+    }
+}
+
+/// The same while others write: what is refused may come first in a block that somebody else is about to flush.
+#[test]
+fn what_is_not_admitted_beside_writers_leaves_the_log_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = options().open(dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..3u64 {
+            let wal = wal.clone();
+            scope.spawn(move || {
+                for n in 0..300u64 {
+                    let mut batch = Batch::new();
+                    batch.push((writer * 1000 + n).to_le_bytes());
+                    let admit = || if n % 3 == writer { Ok(()) } else { Err(Refused::Stale) };
+                    if let Ok(ticket) = wal.submit_with(&batch, SubmitOptions::new(), admit, |_| {}) {
+                        ticket.wait().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    wal.close().unwrap();
+    drop(wal);
+    let wal = options().open(dir.path()).unwrap();
+    assert_eq!(wal.iter().filter(Result::is_ok).count(), 300);
+}
+
 #[test]
 fn what_is_not_admitted_was_never_there() {
     let dir = tempfile::tempdir().unwrap();

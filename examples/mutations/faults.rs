@@ -64,7 +64,7 @@ pub(crate) const ON_THE_DISK: &[(&str, &str, Suite)] = &[
 #[rustfmt::skip]
 pub(crate) const IN_THE_CODE: &[(&str, &str, Suite)] = &[
     ("PublishEarly", "the durable LSN is published before the sync", MODEL),
-    ("Poison", "after a failed write or sync the handle goes on", CALLS),
+    ("Poison", "after a failed write or sync the handle continues", CALLS),
     ("PoisonWakesFew", "a failed flush wakes only those who wait for its own block", MODEL),
     ("HandOver", "the flush is kept when nobody waits for the next block", MODEL),
     ("DurableInBlock", "blocks do not say what was durable", at("damage", &[])),

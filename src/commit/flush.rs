@@ -311,7 +311,7 @@ impl Pipeline {
             return false;
         }
         let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
-        state.open = Some(StagedBlock::new(seq, BlockKind::Marker, segment, lsn, buffer));
+        state.open = Some(StagedBlock::marker(seq, segment, lsn, buffer));
         self.monitor.note_oldest_write(state.oldest_write());
         true
     }

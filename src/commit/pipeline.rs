@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::codec::Decoder;
 use crate::error::{Error, Result};
 use crate::format::align_up;
-use crate::format::block::{BLOCK_HEADER, BlockKind};
+use crate::format::block::BLOCK_HEADER;
 use crate::io::Opener;
 use crate::lsn::Lsn;
 use crate::monitor::Monitor;
@@ -266,7 +266,8 @@ impl Pipeline {
     }
 
     /// Copies a batch into the open block, opening a block or taking the next segment as needed. `admit` is called
-    /// right before the copy: the lock may be released before that call, but not after it.
+    /// right before the copy: the lock may be released before that call, but not after it. A batch that is not admitted
+    /// opens no block.
     fn stage<E: From<Error>>(
         &self,
         state: &mut MutexGuard<'_, State>,
@@ -290,19 +291,22 @@ impl Pipeline {
                 continue;
             }
             let open = state.open.as_mut().filter(|b| pool.may_use(b.segment.pool));
-            if let Some(open) = open.filter(|b| b.has_room(len, self.options.max_body)) {
+            let copied = if let Some(open) = open.filter(|b| b.has_room(len, self.options.max_body)) {
                 admit()?;
-                let seq = open.seq;
-                let Some(first) = open.append(batch) else {
-                    return Err(self
-                        .broken(state, "a batch does not hold as many records as it counts")
-                        .into());
-                };
-                state.staged += len;
-                state.submitted = first.plus(len);
-                return Ok(Placed { seq, at: Placement { first, end: first.plus(len) } });
-            }
-            self.open_block(state, len, pool, &mut tried)?;
+                open.append(batch).map(|first| (open.seq, first))
+            } else if let Some(segment) = self.segment_for_a_block(state, len, pool) {
+                admit()?;
+                self.open_block(state, segment, batch)
+            } else {
+                self.next_segment(state, pool, &mut tried)?;
+                continue;
+            };
+            let Some((seq, first)) = copied else {
+                return Err(self.broken(state, "a batch does not hold as many records as it counts").into());
+            };
+            state.staged += len;
+            state.submitted = first.plus(len);
+            return Ok(Placed { seq, at: Placement { first, end: first.plus(len) } });
         }
     }
 
@@ -317,25 +321,29 @@ impl Pipeline {
         }
     }
 
-    /// Opens a block with room for `len` bytes, or waits for the segment that it needs.
-    fn open_block(
+    /// Closes the open block. Gives the current segment, if it has room for a block with `len` bytes of records.
+    fn segment_for_a_block(&self, state: &mut State, len: u64, pool: SpacePool) -> Option<Arc<Segment>> {
+        state.close_open();
+        let end = state.tail.plus(BLOCK_HEADER as u64 + len);
+        state.current.clone().filter(|segment| pool.may_use(segment.pool) && end <= segment.limit())
+    }
+
+    /// Opens a block with its first batch; says where that lies.
+    fn open_block(&self, state: &mut State, segment: Arc<Segment>, batch: &Batch) -> Option<(BlockSeq, Lsn)> {
+        let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
+        let (block, first) = StagedBlock::of(seq, segment, lsn, buffer, batch)?;
+        state.open = Some(block);
+        self.monitor.note_oldest_write(state.oldest_write());
+        Some((seq, first))
+    }
+
+    /// Makes the next segment the current one, or waits until there is one.
+    fn next_segment(
         &self,
         state: &mut MutexGuard<'_, State>,
-        len: u64,
         pool: SpacePool,
         tried: &mut Tried,
     ) -> Result<()> {
-        state.close_open();
-        let need = BLOCK_HEADER as u64 + len;
-        if let Some(segment) = state.current.clone()
-            && pool.may_use(segment.pool)
-            && state.tail.plus(need) <= segment.limit()
-        {
-            let (seq, lsn, buffer) = (state.take_seq(), state.tail, state.buffer());
-            state.open = Some(StagedBlock::new(seq, BlockKind::Data, segment, lsn, buffer));
-            self.monitor.note_oldest_write(state.oldest_write());
-            return Ok(());
-        }
         match std::mem::replace(&mut state.next, Next::Wanted) {
             Next::Ready(segment) if pool.may_use(segment.pool) => {
                 state.tail = segment.first_lsn();

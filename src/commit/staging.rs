@@ -44,13 +44,26 @@ pub(super) struct StagedBlock {
 }
 
 impl StagedBlock {
-    pub(super) fn new(
+    /// A block with its first batch, and where that lies; `None` as [`StagedBlock::append`]. There is no block of records without
+    /// any: an open takes it for damage.
+    pub(super) fn of(
         seq: BlockSeq,
-        kind: BlockKind,
         segment: Arc<Segment>,
         lsn: Lsn,
-        mut bytes: Vec<u8>,
-    ) -> Self {
+        buffer: Vec<u8>,
+        batch: &Batch,
+    ) -> Option<(Self, Lsn)> {
+        let mut block = StagedBlock::new(seq, BlockKind::Data, segment, lsn, buffer);
+        let first = block.append(batch)?;
+        Some((block, first))
+    }
+
+    /// A block without records, that says what is durable.
+    pub(super) fn marker(seq: BlockSeq, segment: Arc<Segment>, lsn: Lsn, buffer: Vec<u8>) -> Self {
+        StagedBlock::new(seq, BlockKind::Marker, segment, lsn, buffer)
+    }
+
+    fn new(seq: BlockSeq, kind: BlockKind, segment: Arc<Segment>, lsn: Lsn, mut bytes: Vec<u8>) -> Self {
         bytes.clear();
         bytes.resize(BLOCK_HEADER, 0);
         let staged = Instant::now();
@@ -105,6 +118,7 @@ impl StagedBlock {
 
     /// Writes the header and the padding; returns the digest that the next block stores.
     pub(super) fn close(&mut self, durable: Lsn, previous: u32) -> u32 {
+        assert_eq!(self.kind == BlockKind::Data, self.records > 0, "a block of {} records", self.records);
         let header = BlockHeader {
             kind: self.kind,
             lsn: self.lsn,
