@@ -1,5 +1,5 @@
-//! What it costs that blocks begin at multiples of 4096 bytes: throughput, and bytes written for each byte of payload, beside
-//! 512 and 8, with one writer that waits for each record and with many. Rounds are taken in turns; medians.
+//! The cost of aligning blocks to 4096 bytes: throughput, and bytes written per byte of payload, compared with 512
+//! and 8, with one writer that waits for each record and with many. Rounds alternate; medians.
 //!
 //! `cargo bench -p seawall --bench alignment -- --rounds 5 --millis 700`
 
@@ -40,7 +40,7 @@ fn main() {
     }
 }
 
-/// Records per second, and bytes written for each of payload.
+/// Records per second, and bytes written per byte of payload.
 fn measure(writers: u64, record: usize, align: u32, time: Duration) -> (f64, f64) {
     let dir = tempfile::tempdir().unwrap();
     let wal = Options::new().block_align(align).open(dir.path()).unwrap();

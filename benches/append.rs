@@ -1,4 +1,4 @@
-//! One writer, one record at a time, durable before the next: what the device's sync costs, and what we add.
+//! One writer, one record at a time, each durable before the next: the device's sync, and our overhead.
 
 mod support;
 

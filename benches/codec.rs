@@ -1,4 +1,4 @@
-//! Bytes to values and back: record, block header, checksum.
+//! Encoding and decoding: record, block header, checksum.
 
 mod support;
 

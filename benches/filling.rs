@@ -1,6 +1,6 @@
-//! What it brings to fill a file before it is used: writes with a sync each, into files whose bytes were written before, into
-//! files whose space was only allocated, into files that grow, and into files of which the next is filled meanwhile, by a
-//! thread beside, in pieces with a sync each. The file system alone, without a log. Rounds are taken in turns; medians.
+//! The benefit of filling a file before it is used: writes with a sync each, into files whose bytes were written
+//! before, files whose space was only allocated, files that grow, and files while a background thread fills the next
+//! one piece by piece with a sync each. The file system alone, without a log. Rounds alternate; medians.
 //!
 //! `cargo bench -p seawall --bench filling -- --rounds 5 --millis 1000`
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rounds::{argument, median};
 
-/// As long as a segment is by default.
+/// The default length of a segment.
 const FILE: u64 = 64 << 20;
 const PIECE: usize = 1 << 20;
 
@@ -58,13 +58,14 @@ fn main() {
     }
 }
 
-/// Writes a second, and how many microseconds one took: the median, and the slowest in a hundred and in a thousand.
+/// Writes per second, and the time of one in microseconds: the median, and the slowest in a hundred and in a
+/// thousand.
 fn measure(kind: Kind, size: usize, time: Duration) -> [f64; 4] {
     let dir = tempfile::tempdir().unwrap();
     let bytes = vec![0xa5; size];
     let (send, files) = sync_channel(0);
     std::thread::scope(|scope| {
-        // One file ahead, as a log has it; without a thread beside, each is made when it is needed.
+        // One file is prepared ahead, as in a log; without a background thread, each is made when it is needed.
         let mut made = 0;
         let mut make = {
             let dir = dir.path().to_owned();
@@ -85,7 +86,7 @@ fn measure(kind: Kind, size: usize, time: Duration) -> [f64; 4] {
             if at + size as u64 > FILE {
                 (file, at) = (next(), 0);
             }
-            // What is filled before the run is not part of it.
+            // Filling before the run is not measured.
             let begun = if kind == Kind::Filled { Instant::now() } else { begun };
             file.write_all_at(&bytes, at).unwrap();
             file.sync_data().unwrap();

@@ -1,4 +1,4 @@
-//! Many batches on one sync: blocking writers that share it, and tickets that nobody waits for until the end.
+//! Many batches per sync: blocking writers that share it, and tickets that are waited for only at the end.
 
 mod support;
 
@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use seawall::Batch;
 use support::{Log, RECORD, payload};
 
-/// The number of submissions that are waited for together, and then released.
+/// Number of submissions that are waited for together and then released.
 const WINDOW: u64 = 16 << 10;
 
 fn blocking_writers(c: &mut Criterion) {
@@ -32,7 +32,7 @@ fn blocking_writers(c: &mut Criterion) {
                 });
                 let taken = start.elapsed();
                 log.trim(each * writers);
-                // More were made than asked for; the time is that of those asked for.
+                // More were made than requested; the time is scaled to the requested number.
                 taken.mul_f64(appends as f64 / (each * writers) as f64)
             });
         });

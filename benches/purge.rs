@@ -1,7 +1,8 @@
-//! What a purge costs those who append meanwhile: the latency of a commit with and without the thread that purges.
+//! The cost of a purge to concurrent appends: the latency of a commit with and without the purge thread.
 //!
-//! A hundred groups overwrite their last entry with each commit, so nearly everything is dead soon; one group keeps 16 MiB
-//! that it never compacts, which have to be relocated again and again. Rounds with and without are taken in turns.
+//! A hundred groups overwrite their last entry with each commit, so nearly everything is dead soon; one group keeps
+//! 16 MiB that it never compacts, which must be relocated again and again. Rounds with and without the thread
+//! alternate.
 //!
 //! `cargo bench -p seawall --bench purge -- --rounds 5 --commits 6000`
 
@@ -19,7 +20,7 @@ use rounds::{argument, median};
 const SEGMENT: u64 = 8 << 20;
 const GROUPS: u64 = 100;
 const LAGGARD: u64 = GROUPS + 1;
-/// What the group that lags keeps.
+/// Bytes kept by the lagging group.
 const KEPT: usize = 16 << 20;
 
 fn main() {
@@ -71,7 +72,7 @@ fn main() {
     );
 }
 
-/// What a round showed.
+/// The result of a round.
 struct Round {
     /// p50, p99, p99.9 and the maximum.
     at: [Duration; 4],

@@ -1,4 +1,4 @@
-//! The Raft layer: a batch of many groups with one sync, a group's entries in order, and one entry at random.
+//! The Raft layer: a batch of many groups with one sync, a group's entries in order, and one random entry.
 #![allow(clippy::useless_conversion)]
 
 mod support;
@@ -31,7 +31,7 @@ fn open(dir: &TempDir) -> RaftLog {
     RaftOptions::new().node_id(1).open(dir.path()).unwrap()
 }
 
-/// Eight entries for each group, from `first` on.
+/// Eight entries for each group, starting at `first`.
 fn entries(first: u64) -> Vec<Entry> {
     let entry = |index| {
         let mut e = Entry::default();
@@ -56,7 +56,7 @@ fn batch(c: &mut Criterion) {
     group.throughput(Throughput::ElementsAndBytes { elements, bytes: elements * RECORD as u64 });
     group.bench_function("batch_100_groups_x_8", |b| {
         b.iter_custom(|batches| {
-            // A log of its own for each 256 batches, some 60 MiB.
+            // A new log for each 256 batches, some 60 MiB.
             let mut taken = Duration::ZERO;
             for part in 0..batches.div_ceil(256) {
                 let (log, _dir) = new_log();

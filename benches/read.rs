@@ -10,7 +10,7 @@ use support::{Log, Pick, RECORD, payload};
 
 const RECORDS: u64 = 200_000;
 
-/// A log, and where its records lie.
+/// A log and the addresses of its records.
 fn filled() -> (Log, Vec<Lsn>) {
     let log = Log::with(&Options::new().segment_size(16 << 20));
     let mut lsns = Vec::new();

@@ -1,4 +1,4 @@
-//! Opening a log of 64 MiB: after a close, and as a killed process leaves it. Each open gets a directory of its own.
+//! Opening a log of 64 MiB: after a close, and as left by a killed process. Each open gets a separate directory.
 
 mod support;
 

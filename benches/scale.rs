@@ -1,7 +1,7 @@
-//! What an operation and a group cost as groups get many, and what opening costs as the log gets long.
+//! The cost per operation and per group with many groups, and the cost of opening a long log.
 //!
-//! `cargo bench -p seawall --bench scale -- --groups 100000 --bytes 1000000000`; both are the largest that is tried, and each smaller
-//! size is a tenth. `--csv FILE` writes the curves to a file.
+//! `cargo bench -p seawall --bench scale -- --groups 100000 --bytes 1000000000`: both are the largest size tried, and
+//! each smaller size is a tenth. `--csv FILE` writes the curves to a file.
 
 #[path = "support/rounds.rs"]
 mod rounds;
@@ -19,7 +19,7 @@ use seawall::raft::{RaftLog, RaftOptions};
 
 use rounds::argument;
 
-/// The bytes of data of an entry.
+/// Bytes of data per entry.
 const DATA: usize = 256;
 
 fn main() {
@@ -84,10 +84,10 @@ fn long_log(bytes: u64, csv: &mut String) {
         append(&log, 1..GROUPS + 1, 1 + round * 40, 40);
     }
     let entries = rounds.max(1) * 40 * GROUPS;
-    // As a process that ends without closing leaves it: what is in the files now, elsewhere.
+    // As left by a process that ends without closing: the present files, copied elsewhere.
     let copy = tempfile::tempdir().unwrap();
     let mut files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap()).collect();
-    // The next segment is being made ready meanwhile. What names a file is copied before that file is.
+    // The next segment is being prepared meanwhile. A file that names another is copied before that one.
     files.sort_unstable_by_key(|file| file.file_name() != "superblock");
     for file in files {
         if file.file_type().unwrap().is_file() {
@@ -106,7 +106,7 @@ fn open(dir: &Path) -> RaftLog {
     RaftOptions::new().node_id(1).open(dir).unwrap()
 }
 
-/// Opens the log three times; the median of the time, and the heap that the last one holds.
+/// Opens the log three times; returns the median time, and the heap held by the last one.
 fn reopen(dir: &Path) -> (f64, usize) {
     let mut times = Vec::new();
     let mut held = 0;
@@ -122,7 +122,7 @@ fn reopen(dir: &Path) -> (f64, usize) {
     (times[1], held)
 }
 
-/// Makes the groups, by many threads that share syncs.
+/// Creates the groups from many threads that share syncs.
 fn create(log: &RaftLog, groups: u64) {
     std::thread::scope(|scope| {
         for part in 0..64 {
@@ -154,7 +154,7 @@ fn entry(index: u64) -> Entry {
     e
 }
 
-/// Reads the entry of each group, in a jumbled order; microseconds each.
+/// Reads the entry of each group in a shuffled order; microseconds each.
 fn read_all(log: &RaftLog, groups: u64) -> f64 {
     let reads = groups.clamp(1000, 10_000);
     let start = Instant::now();

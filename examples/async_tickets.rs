@@ -1,4 +1,4 @@
-//! Tickets are futures: tasks of an async program await them, and no thread of the runtime waits for the disk.
+//! Tickets are futures: tasks of an async program await them, and no runtime thread waits for the disk.
 //!
 //! `cargo run --release --example async_tickets`
 
@@ -12,10 +12,10 @@ use seawall::{Lsn, Options, Wal};
 const CLIENTS: u64 = 64;
 const REQUESTS: u64 = 50;
 
-/// What a server does for one client: each request is answered when it is durable.
+/// The work of a server for one client: each request is answered when it is durable.
 ///
-/// `submit` takes a lock for a moment. It waits only when more is staged than `Options::max_staged_bytes` allows, or the
-/// next segment is not ready; a server that cannot have that calls it by `spawn_blocking`.
+/// `submit` takes a lock for a moment. It waits only if more is staged than `Options::max_staged_bytes` allows, or if
+/// the next segment is not ready; a server that cannot accept that calls it through `spawn_blocking`.
 async fn client(wal: Wal, id: u64) -> Result<Vec<Lsn>, seawall::Error> {
     let mut answered = Vec::new();
     for request in 0..REQUESTS {
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let wal = Options::new().open(dir.path())?;
 
-    // Something else that the only thread of this runtime has to do meanwhile.
+    // Other work for the only thread of this runtime.
     let ticks = Rc::new(Cell::new(0));
     let counter = Rc::clone(&ticks);
     let local = tokio::task::LocalSet::new();
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
         .await?;
 
-    // A record that was answered is on the device, at the address that its ticket gave.
+    // An answered record is on the device, at the address from its ticket.
     let mut records = 0;
     for (id, lsns) in &all {
         for (request, lsn) in (0..).zip(lsns) {
@@ -66,13 +66,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let stats = wal.stats();
     println!("{records} requests of {CLIENTS} clients, answered with {} syncs", stats.syncs);
-    println!("the runtime's one thread found time for {} ticks in between", ticks.get());
+    println!("meanwhile the runtime's only thread handled {} ticks", ticks.get());
     assert_eq!(records, CLIENTS * REQUESTS);
     assert_eq!(stats.records, records);
 
-    // A deadline is the future's, not the record's: the batch is flushed whether somebody waits or not.
+    // A deadline belongs to the future, not to the record: the batch is flushed whether anyone waits or not.
     let mut batch = wal.batch();
-    batch.push(b"nobody waits for this one");
+    batch.push(b"no one waits for this one");
     let ticket = wal.submit(&batch)?;
     let lsn = ticket.lsn();
     match tokio::time::timeout(Duration::ZERO, ticket).await {
@@ -82,6 +82,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     wal.close()?; // makes durable what was submitted
     drop(wal);
     let wal = Options::new().open(dir.path())?;
-    assert_eq!(wal.read(lsn)?.payload(), b"nobody waits for this one");
+    assert_eq!(wal.read(lsn)?.payload(), b"no one waits for this one");
     Ok(())
 }

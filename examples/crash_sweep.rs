@@ -1,8 +1,8 @@
 //! Crash states by the million: the long form of `tests/crash_states.rs` and `tests/raft_crash_states.rs`.
 //!
-//! `cargo run --release --features sim --example crash_sweep -- --states N --seed S [--raft]` runs seeds from `S` on until
-//! `N` crash states were opened and judged. The exit status is 0 only when nothing was wrong; a finding is printed with
-//! its seed, what it did, and the smallest case found that still fails.
+//! `cargo run --release --features sim --example crash_sweep -- --states N --seed S [--raft]` runs seeds from `S` on
+//! until `N` crash states were opened and judged. The exit status is 0 only if nothing was wrong; a finding is
+//! printed with its seed, its operations, and the smallest case found that still fails.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -81,11 +81,11 @@ fn summary(tally: &Tally, seconds: f64) {
         ("left by a crash in recovery", tally.double_crashes),
         ("left by a crash in a later run", tally.written_on),
         ("found after a failed call", tally.failures),
-        ("met again, not opened again", tally.repeated),
+        ("seen before, not opened again", tally.repeated),
         ("calls with all subsets tried", tally.exhausted),
         ("calls with some subsets drawn", tally.sampled),
         ("torn tail cut", tally.cut),
-        ("unproven tail written again", tally.rewritten),
+        ("unproven tail rewritten", tally.rewritten),
     ];
     let wrong = Kind::ALL.iter().zip(tally.wrong).map(|((_, name), n)| (*name, n));
     for (name, n) in lines.into_iter().chain(wrong) {

@@ -1,4 +1,4 @@
-//! Following a log: a second thread that reads what becomes durable, and a look from outside, without the lock.
+//! Following a log: a second thread reads what becomes durable, and a view reads it from outside, without the lock.
 //!
 //! `cargo run --release --example follow`
 
@@ -8,8 +8,8 @@ use seawall::{LogView, Lsn, Options, Record, Wal};
 
 const RECORDS: u64 = 2000;
 
-/// Applies records to a state of its own, here a sum. Only what is durable comes out of a follower, so its state never
-/// has to be taken back. It ends when the log is closed.
+/// Applies records to its own state, here a sum. A follower returns only durable records, so its state never has to
+/// be rolled back. It ends when the log is closed.
 fn follow(wal: &Wal, from: Lsn) -> Result<(u64, u64), seawall::Error> {
     let (mut sum, mut seen) = (0, 0);
     for record in wal.follow(from) {
@@ -41,14 +41,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
 
-        // One that comes later continues where it stopped the last time: an address is all that it has to remember.
+        // A later one continues where it stopped the last time: an address is all it has to remember.
         let log = &wal;
         let late = scope.spawn(move || follow(log, middle));
 
-        // Another program may look at any time, as the tool does: no lock, no change. It sees what is written by now.
+        // Another program may read the log at any time, as the tool does: no lock, no change. It sees what is written
+        // so far.
         let view = LogView::open(dir.path())?;
         let records = view.segments().iter().flat_map(|segment| segment.heads()).count();
-        println!("a look from outside, meanwhile: {records} records in {} segments", view.segments().len());
+        println!("a view from outside, meanwhile: {records} records in {} segments", view.segments().len());
 
         wal.close()?;
         let (early, late) = (early.join().map_err(|_| "panicked")??, late.join().map_err(|_| "panicked")??);
@@ -59,10 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     })?;
 
-    // After the end, everything is there to be read.
+    // At the end, everything can be read.
     let view = LogView::open(dir.path())?;
     let records = view.segments().iter().flat_map(|segment| segment.heads()).count();
-    println!("a look from outside, at the end: {records} records, closed: {}", view.was_closed());
+    println!("a view from outside, at the end: {records} records, closed: {}", view.was_closed());
     assert_eq!(records as u64, RECORDS);
     assert!(view.was_closed());
     Ok(())

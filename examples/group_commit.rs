@@ -1,4 +1,5 @@
-//! Many threads, few syncs: those that wait at the same time share one. And with tickets one thread does as well.
+//! Many threads, few syncs: threads that wait at the same time share one. With tickets a single thread achieves the
+//! same.
 //!
 //! `cargo run --release --example group_commit`
 
@@ -16,7 +17,7 @@ fn record(n: usize) -> [u8; 100] {
     record
 }
 
-/// Does something with the log and says what it cost.
+/// Runs some work on the log and prints its cost.
 fn measured(
     wal: &Wal,
     what: &str,
@@ -39,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         measured(&wal, "one thread, waiting ", || (0..EACH).map(|n| wal.append(record(n))).collect())?;
     assert!(alone >= EACH as u64);
 
-    // Sixteen threads that wait side by side: while one sync is going on, the others' records gather for the next.
+    // Sixteen threads that wait concurrently: during one sync, the records of the others accumulate for the next.
     let (lsns, together) = measured(&wal, "sixteen threads     ", || {
         std::thread::scope(|scope| {
             let append = |thread: usize| {
@@ -57,9 +58,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         })
     })?;
     assert_eq!(lsns.len(), THREADS * EACH);
-    println!("  so {:.1} records shared a sync", lsns.len() as f64 / together as f64);
+    println!("  {:.1} records per sync", lsns.len() as f64 / together as f64);
 
-    // One thread with tickets: it submits all, and waits once. What was submitted earlier is durable earlier.
+    // One thread with tickets: it submits everything and waits once. Earlier submissions become durable earlier.
     let (lsns, tickets) = measured(&wal, "one thread, tickets ", || {
         let mut last: Option<Ticket> = None;
         let mut lsns = Vec::new();
@@ -73,15 +74,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         last.map_or(Ok(Lsn::ZERO), Ticket::wait)?;
         Ok(lsns)
     })?;
-    println!("  so {:.1} records shared a sync", lsns.len() as f64 / tickets as f64);
+    println!("  {:.1} records per sync", lsns.len() as f64 / tickets as f64);
 
-    // In the order in which they were submitted, and whole.
+    // In the order in which they were submitted, and intact.
     for (n, lsn) in lsns.iter().enumerate() {
         assert_eq!(wal.read(*lsn)?.payload(), record(n));
     }
     let stats = wal.stats();
     println!(
-        "blocks have {:.1} records in the mean, {} at the most; half of the commits took up to {} us, 99% up to {} us",
+        "blocks have {:.1} records on average, {} at most; half of the commits took up to {} us, 99% up to {} us",
         stats.block_records.mean(),
         stats.block_records.max(),
         stats.commit_times.percentile(50.0) / 1000,

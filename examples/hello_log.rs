@@ -1,4 +1,4 @@
-//! The log in one page: append, read, submit, iterate, reopen, release.
+//! The log on one page: append, read, submit, iterate, reopen, release.
 //!
 //! `cargo run --release --example hello_log`
 
@@ -9,15 +9,15 @@ use seawall::{Options, Wal};
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
 
-    // A log is a directory. It is made if it is missing.
+    // A log is a directory. It is created if it is missing.
     let wal = Wal::open(dir.path())?;
 
-    // One record. When this returns, it is on the device: no crash takes it back.
+    // One record. When this returns, it is on the device: no crash can undo it.
     let hello = wal.append(b"hello")?;
-    println!("\"hello\" lies at LSN {hello}");
+    println!("\"hello\" is at LSN {hello}");
     assert_eq!(wal.read(hello)?.payload(), b"hello");
 
-    // Records that belong together: after any crash all of them are there, or none.
+    // Records that belong together: after a crash either all of them are there, or none.
     let mut batch = wal.batch();
     let debit = batch.push(b"debit Alice 5");
     let credit = batch.push(b"credit Bob 5");
@@ -27,9 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (debit, credit) = (ticket.lsn_of(debit), ticket.lsn_of(credit));
     assert_eq!(wal.read(debit)?.payload(), b"debit Alice 5", "readable once it is submitted");
     ticket.wait()?;
-    println!("the transfer lies at LSN {debit} and {credit}");
+    println!("the transfer is at LSN {debit} and {credit}");
 
-    // Close it, and look again. An address stays what it is.
+    // Close it and reopen it. Addresses do not change.
     wal.close()?;
     drop(wal);
     let wal = Options::new().open(dir.path())?;
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     assert_eq!(found, [&b"hello"[..], b"debit Alice 5", b"credit Bob 5"]);
 
-    // What is not needed any more is given back, in whole segments.
+    // What is no longer needed is released, in whole segments.
     wal.release(credit)?;
     println!("{} bytes of files for {} records", wal.stats().disk_bytes, found.len());
     wal.close()?;

@@ -1,5 +1,5 @@
-//! Does one thing N times, for counting what it takes: `benches/instructions.sh` runs this twice under callgrind and
-//! subtracts, so that what is left is the cost of one; `benches/calls.sh` counts system calls in the same way.
+//! Does one thing N times, for counting its cost: `benches/instructions.sh` runs this twice under callgrind and
+//! subtracts, which leaves the cost of one; `benches/calls.sh` counts system calls in the same way.
 //!
 //! `instructions append|read|iterate|open|writers-8|writers-64|writers-256|tickets N`
 
@@ -65,7 +65,7 @@ fn run(what: &str, times: usize) -> Option<()> {
     Some(())
 }
 
-/// This many threads each wait for every record of theirs.
+/// This many threads, each of which waits for every one of its records.
 fn writers(wal: &Wal, threads: usize, times: usize) {
     std::thread::scope(|scope| {
         for _ in 0..threads {

@@ -1,4 +1,4 @@
-//! Ten thousand Raft groups in one log: one sync for all that have something to say.
+//! Ten thousand Raft groups in one log: one sync for all groups with new entries.
 //!
 //! `cargo run --release --example multi_raft`
 
@@ -13,7 +13,7 @@ const GROUPS: u64 = 10_000;
 const ROUNDS: u64 = 5;
 const DATA: usize = 100;
 
-/// Says what `work` cost: time, bytes of log, syncs.
+/// Prints the cost of `work`: time, bytes of log, syncs.
 fn measured<T>(
     log: &RaftLog,
     what: &str,
@@ -27,7 +27,7 @@ fn measured<T>(
     Ok(syncs)
 }
 
-/// Creating waits for the disk, so it is done by many threads: those that wait together share a sync.
+/// Creating a group waits for the disk, so many threads do it: those that wait at the same time share a sync.
 fn create(log: &RaftLog) -> Result<(), Box<dyn Error>> {
     let members = ConfState::from((vec![1, 2, 3], vec![]));
     std::thread::scope(|scope| {
@@ -47,7 +47,7 @@ fn create(log: &RaftLog) -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// One entry and the commit index of each of these groups, in one batch. This is what `seawall::raft::drive_all` does
+/// One entry and the commit index for each of these groups, in one batch. `seawall::raft::drive_all` does the same
 /// with the Readys of nodes.
 fn append(log: &RaftLog, groups: impl Iterator<Item = u64>, index: u64) -> Result<(), Box<dyn Error>> {
     let mut batch = log.batch();
@@ -68,14 +68,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let open = || RaftOptions::new().node_id(1).open(dir.path());
     let log = open()?;
-    measured(&log, "10,000 groups created, by 32 threads", || create(&log))?;
+    measured(&log, "10,000 groups created by 32 threads", || create(&log))?;
 
     for round in 1..=ROUNDS {
         let what = format!("round {round}: an entry for each, in one batch");
         let syncs = measured(&log, &what, || append(&log, 1..=GROUPS, round))?;
         assert!(syncs <= 3, "one sync, and those of marker blocks that fall into the same moment: {syncs}");
     }
-    // The other way: a sync for each group.
+    // For comparison: a sync for each group.
     measured(&log, "an entry for 100 of them, a batch for each", || {
         (1..=100).try_for_each(|id| append(&log, id..=id, ROUNDS + 1))
     })?;
@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     let log = open()?;
-    println!("opened again in {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
+    println!("reopened in {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     assert_eq!(log.groups().len() as u64, GROUPS);
     for id in log.groups() {
         let group = log.group(id).ok_or("a group is missing")?;
@@ -100,6 +100,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         assert_eq!(group.last_index()?, last, "group {id}");
         assert_eq!(group.hard_state().commit, last);
     }
-    println!("every group is where it was");
+    println!("every group is as before");
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Raft under faults by the million steps: the long form of `tests/raft_under_faults.rs`.
 //!
-//! `cargo run --release --features sim --example raft_faults -- --steps N --seed S` runs one cluster after another, from
-//! seed `S` on and 10,000 steps each, until `N` steps were taken. `--paranoid 1` compares every output with the disk
-//! after a crash, not one in fifty. The exit status is 0 only when nothing was wrong; a finding is printed with its seed,
-//! its step and the events before. `--steps 10000 --seed S` runs that seed again.
+//! `cargo run --release --features sim --example raft_faults -- --steps N --seed S` runs one cluster after another,
+//! from seed `S` on and 10,000 steps each, until `N` steps were taken. `--paranoid 1` compares every output with the
+//! disk after a crash, instead of one in fifty. The exit status is 0 only if nothing was wrong; a finding is printed
+//! with its seed, its step and the preceding events. `--steps 10000 --seed S` repeats that seed.
 
 #[path = "../tests/cluster_support/mod.rs"]
 mod cluster_support;
@@ -43,7 +43,7 @@ fn args() -> Result<Args, String> {
     Ok(args)
 }
 
-/// What all clusters saw, and what was wrong first.
+/// The totals of all clusters, and the first finding.
 #[derive(Default)]
 struct Outcome {
     tally: Tally,
@@ -99,7 +99,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // raft panics when the power fails under it, which is counted; what else panics is a finding with its text.
+    // raft panics when the power fails under it, which is counted; any other panic is a finding with its text.
     std::panic::set_hook(Box::new(|_| {}));
     let bar = ProgressBar::new(args.steps);
     if let Ok(style) =

@@ -12,8 +12,8 @@ use seawall::raft::{Apply, Node, NodeConfig, RaftOptions};
 
 const GROUP: u64 = 7;
 
-/// The state machine: words, and how often they came. It lives in memory, so a restart builds it anew, from the
-/// snapshot and the entries behind it.
+/// The state machine: words and their counts. It is in memory, so a restart rebuilds it from the snapshot and the
+/// later entries.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Words(BTreeMap<String, u64>);
 
@@ -46,7 +46,7 @@ impl Server {
             Some(storage) => storage,
             None => log.create_group(GROUP, ConfState::from((vec![1], vec![])))?,
         };
-        // Where the snapshot ends, the state machine starts.
+        // The state machine starts where the snapshot ends.
         let snapshot = storage.snapshot_data()?;
         let words = snapshot.as_ref().map_or_else(Words::default, |s| Words::load(&s.data));
         let (applied, term) = snapshot.map_or((0, 0), |s| (s.get_metadata().index, s.get_metadata().term));
@@ -55,8 +55,8 @@ impl Server {
         Ok(Server { node, words, applied })
     }
 
-    /// One turn of the loop. A server with peers would also send `out.messages`, give what comes in to `Node::step`, and
-    /// call `Node::tick` every 100 ms or so.
+    /// One turn of the loop. A server with peers would also send `out.messages`, pass incoming messages to
+    /// `Node::step`, and call `Node::tick` about every 100 ms.
     fn turn(&mut self) -> Result<(), Box<dyn Error>> {
         let out = self.node.wait_durable()?;
         for apply in out.apply {
@@ -92,16 +92,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{:?}", server.words);
 
-    // The snapshot takes the place of the entries up to here; then they can go.
+    // The snapshot replaces the entries up to here; then they can be removed.
     server.node.save_snapshot(server.applied, server.words.save())?;
     server.node.compact(server.applied)?;
     server.count("afterwards")?;
-    println!("applied up to {}, snapshot and what came after it are kept", server.applied);
+    println!("applied up to {}, the snapshot and later entries are kept", server.applied);
 
     let before = server.words;
     drop(server.node);
     let mut server = Server::start(dir.path())?;
-    assert_ne!(server.words, before, "what came after the snapshot is applied again");
+    assert_ne!(server.words, before, "later entries are applied again");
     while server.words != before {
         server.turn()?;
     }

@@ -1,5 +1,6 @@
-//! A broker's partitions in one log: producers append side by side, a consumer keeps its cursor in the same log, and what was
-//! consumed is given back. Run it twice to see it continue: `cargo run --release --example streams -- /tmp/broker`.
+//! A broker's partitions in one log: producers append concurrently, a consumer keeps its cursor in the same log, and
+//! consumed messages are freed. Run it twice to see it continue: `cargo run --release --example streams --
+//! /tmp/broker`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ const PARTITIONS: u64 = 8;
 const PRODUCERS: u64 = 4;
 const MESSAGES: u64 = 2_000;
 
-/// Where the consumer of a partition stands: the next index that it reads. A field of the second set, so that it does not
-/// get in the way of producers.
+/// The position of a partition's consumer: the next index to read. A field of the second set, so that it does not
+/// conflict with producers.
 const CURSOR: Field = Field::ALL[4];
 
 /// A topic with a fixed number of partitions.
@@ -34,7 +35,7 @@ impl Topic {
         Ok(Topic { log, partitions })
     }
 
-    /// Appends a message to the partition of its key, durably; says where.
+    /// Durably appends a message to the partition of its key; returns its position.
     fn send(&self, key: u64, message: &str) -> Result<(u64, u64), Failure> {
         let number = key % PARTITIONS;
         let partition = self.partitions.get(usize::try_from(number)?).ok_or("no such partition")?;
@@ -46,7 +47,7 @@ impl Topic {
     /// The next messages of a partition; its cursor moves past them, and they are purged.
     fn receive(&self, partition: &Group, max_bytes: u64) -> Result<Vec<String>, Failure> {
         let cursor = partition.state()?.get(CURSOR).map_or(0, |(at, _)| at.index);
-        // Nothing that a crash could take back.
+        // Nothing that a crash could undo.
         let entries = partition.entries(cursor..partition.durable_end()?.max(cursor), max_bytes)?;
         let Some(last) = entries.last() else { return Ok(Vec::new()) };
         let mut batch = self.log.batch();

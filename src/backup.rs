@@ -69,7 +69,7 @@ pub struct UnfinishedBackup {
 
 impl Wal {
     /// Copies everything that is durable now into this directory, which must be empty or missing. Afterwards the
-    /// directory holds a log of its own, closed at [`BackupReport::end_lsn`]; every record was verified on the way.
+    /// directory holds a separate log, closed at [`BackupReport::end_lsn`]; every record was verified on the way.
     /// Appends, reads and releases continue meanwhile.
     ///
     /// The copy has the identity of this log: it is meant to take its place. A Raft node restored from a backup has

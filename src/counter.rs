@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter that many threads raise. With the feature `metrics` it is also a counter of that facade.
+/// A counter that several threads raise. With the feature `metrics` it is also a counter of that facade.
 #[derive(Debug)]
 pub(crate) struct Counter {
     value: AtomicU64,

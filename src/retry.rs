@@ -52,11 +52,11 @@ pub trait Fault: PartialEq {
 
 /// The outcome of several looks.
 #[derive(Debug)]
-pub enum Sure<T, F> {
+pub enum Outcome<T, F> {
     /// Nothing was wrong.
-    Whole(T),
+    Intact(T),
     /// The last look and its certain faults; there is at least one.
-    Wrong(T, Vec<F>),
+    Faulty(T, Vec<F>),
     /// Each look found something else.
     Unsettled,
 }
@@ -77,11 +77,11 @@ pub(crate) const PATIENCE: Patience =
     Patience { looks: 50, time: Duration::from_secs(5), pause: Duration::from_millis(20) };
 
 /// Looks until it is certain what is wrong. See the module's documentation.
-pub fn until_sure<T, F: Fault>(
+pub fn until_certain<T, F: Fault>(
     disk: &Arc<dyn Disk>,
     look: impl FnMut() -> T,
     faults: impl Fn(&T) -> Vec<F>,
-) -> Sure<T, F> {
+) -> Outcome<T, F> {
     let oldest = || SuperblockFile::read(disk).ok().map(|sb| sb.oldest);
     repeat(PATIENCE, oldest, look, faults)
 }
@@ -91,13 +91,13 @@ fn repeat<T, F: Fault>(
     mut oldest: impl FnMut() -> Option<SegmentId>,
     mut look: impl FnMut() -> T,
     faults: impl Fn(&T) -> Vec<F>,
-) -> Sure<T, F> {
+) -> Outcome<T, F> {
     let (start, mut looks, mut before) = (Instant::now(), 0, Vec::new());
     loop {
         let seen = look();
         let mut found = faults(&seen);
         if found.is_empty() {
-            return Sure::Whole(seen);
+            return Outcome::Intact(seen);
         }
         let oldest = oldest();
         // An unreadable superblock releases nothing.
@@ -105,11 +105,11 @@ fn repeat<T, F: Fault>(
         let again = found.iter().any(|f| before.contains(f));
         if again {
             found.retain(|f| before.contains(f));
-            return Sure::Wrong(seen, found);
+            return Outcome::Faulty(seen, found);
         }
         looks += 1;
         if looks >= patience.looks && start.elapsed() >= patience.time {
-            return Sure::Unsettled;
+            return Outcome::Unsettled;
         }
         // Not needed for soundness: it lets a fast writer proceed before a third look.
         if looks > 1 && !found.is_empty() {
@@ -189,9 +189,9 @@ mod tests {
         };
         let released = || Some(SegmentId::new(oldest(looks.get())));
         let found = match repeat(HASTE, released, look, Clone::clone) {
-            Sure::Whole(_) => Some(Vec::new()),
-            Sure::Wrong(_, certain) => Some(certain),
-            Sure::Unsettled => None,
+            Outcome::Intact(_) => Some(Vec::new()),
+            Outcome::Faulty(_, certain) => Some(certain),
+            Outcome::Unsettled => None,
         };
         (found, looks.get())
     }

@@ -12,7 +12,7 @@ use crate::lsn::{Lsn, SegmentId};
 use crate::options::{MOST_DECODED, Options, TailPolicy};
 use crate::recovery::{Catalog, Look, Loose, assumed, survey};
 use crate::report::Cut;
-use crate::retry::{Place, Sure, unsettled, until_sure};
+use crate::retry::{Outcome, Place, unsettled, until_certain};
 use crate::segment::{Segment, SegmentReader, SuperblockFile, last_block_end, load_footer};
 use crate::size::in_memory;
 
@@ -83,9 +83,9 @@ impl LogView {
             Ok(view) => view.damage.iter().map(Place::of).collect(),
             Err(e) => Place::of_failure(e).into_iter().collect(),
         };
-        match until_sure(disk, || Self::look_once(disk), faults) {
-            Sure::Whole(looked) | Sure::Wrong(looked, _) => looked,
-            Sure::Unsettled => Err(unsettled(disk.path())),
+        match until_certain(disk, || Self::look_once(disk), faults) {
+            Outcome::Intact(looked) | Outcome::Faulty(looked, _) => looked,
+            Outcome::Unsettled => Err(unsettled(disk.path())),
         }
     }
 

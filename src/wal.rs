@@ -51,7 +51,7 @@ pub struct SegmentInfo {
     pub id: SegmentId,
     /// The address of its first byte.
     pub first_lsn: Lsn,
-    /// The address behind its last durable block.
+    /// The address after its last durable block.
     pub end_lsn: Lsn,
     /// Whether it is complete: nothing is appended to it any more.
     pub sealed: bool,

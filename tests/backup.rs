@@ -1,5 +1,5 @@
-//! A backup is a log that holds everything that was acknowledged when it began, up to one moment; made beside writers,
-//! rotation and releases. One that was interrupted, or met damage, is not taken for a log.
+//! A backup is a log with everything acknowledged before it began, up to one moment, made while writers, rotation and
+//! releases continue. One that was interrupted or met damage is not accepted as a log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

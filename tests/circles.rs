@@ -1,8 +1,8 @@
-//! No two files of a folder import each other, neither directly nor by way of others: what two files share is a file of
-//! its own below both. Held by reading the sources.
+//! No two files of a folder import each other, directly or indirectly: what two files share is a separate file below
+//! both. Checked by reading the sources.
 //!
-//! In a folder, its own file (`mod.rs`, or `folder.rs` beside it) counts as one of its files, and a folder inside it counts
-//! as one file. A name that a file only passes on (`pub use`) leads to the file that defines it.
+//! A folder's own file (`mod.rs`, or `folder.rs` beside it) counts as one of its files, and a subfolder counts as one
+//! file. A name that a file only re-exports (`pub use`) leads to the file that defines it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What goes through a codec comes back as it was given, whatever way it is read; and who does not have the codec is told
-//! so, and is given no bytes that were never a payload.
+//! Everything that passes through a codec comes back unchanged, however it is read. Without the codec a reader gets
+//! an error, and never bytes that were not a payload.
 
 mod codec_support;
 

@@ -1,5 +1,5 @@
-//! W1 to W6: whatever a crash or a failed call leaves, the log holds what was acknowledged, whole batches, and nothing
-//! else; what it then shows is on the device; and nothing is acknowledged once something failed.
+//! W1 to W6: after any crash or failed call, the log has what was acknowledged, in whole batches, and nothing else;
+//! what it exposes is on the device; and nothing is acknowledged after a failure.
 
 mod common;
 mod crash;

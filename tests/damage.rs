@@ -1,5 +1,5 @@
 //! W4, W7, W9: damage below what is proven durable is refused and named, and not one byte is changed; damage to the
-//! unproven tail is cut and reported; no bytes make the log panic or show something wrong.
+//! unproven tail is cut and reported; no bytes make the log panic or return wrong data.
 
 mod common;
 mod damage_support;

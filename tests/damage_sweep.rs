@@ -1,8 +1,9 @@
-//! W4, W7, W9: a log of a few segments is damaged in every way there is. What is proven is refused and named, or found by
-//! the reader, and not one byte is changed; the unproven tail is cut and reported; nothing wrong is ever shown.
+//! W4, W7, W9: a log of a few segments is damaged in every possible way. Damage to proven data is refused and named,
+//! or detected by a read, and not one byte is changed; an unproven tail is cut and reported; wrong data is never
+//! returned.
 //!
-//! `cargo test --test damage_sweep -- --nocapture` prints what became of each kind of damage. *Cut* is the one case that
-//! nobody can decide: the newest block, of which nothing says that it was durable, damaged after it was acknowledged.
+//! `cargo test --test damage_sweep -- --nocapture` prints the results for each kind of damage. *Cut* is the one
+//! undecidable case: the newest block, with nothing to prove that it was durable, damaged after it was acknowledged.
 //! *Unseen* is the same where the damage also looks like a place that was never written.
 
 mod common;

@@ -1,5 +1,4 @@
-//! The table of deliberate faults and the places where they are made belong together: no fault without a row, no row
-//! without a fault.
+//! The table of deliberate faults and the places in the code match: no fault without a row, no row without a fault.
 
 // The same table as the example's, of which this reads the names.
 #![allow(dead_code)]

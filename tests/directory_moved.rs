@@ -1,4 +1,5 @@
-//! W14: from open to close a log reads and writes the directory that it opened, whatever its path leads to meanwhile.
+//! W14: from open to close a log reads and writes the directory that it opened, even if its path leads elsewhere
+//! meanwhile.
 
 mod process_support;
 #[cfg(feature = "raft")]

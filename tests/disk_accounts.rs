@@ -1,4 +1,4 @@
-//! Whatever fails in whichever step, nothing is left behind, and the accounts say what the disk says.
+//! Whichever step fails, nothing is left behind, and the statistics match the disk.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Errors as those meet them who use the log for the first time: each says what happened, where, and what to do next.
+//! Errors as a first-time user encounters them: each says what happened, where, and what to do next.
 
 mod codec_support;
 mod errors_support;

@@ -1,5 +1,5 @@
-//! With the features `metrics` and `tracing`, what a log does is told through those facades, under the names that the
-//! documentation gives.
+//! With the features `metrics` and `tracing`, a log reports its work through those facades, under the documented
+//! names.
 #![cfg(all(feature = "metrics", feature = "tracing", feature = "sim"))]
 
 mod gate_support;

@@ -1,7 +1,8 @@
-//! W6, whichever call fails and however: nothing is acknowledged after it, every waiter gets an answer, and what is shown
-//! after reopening is what was acknowledged, from the device and not from the page cache.
+//! W6 for every call and every kind of failure: nothing is acknowledged after it, every waiter gets an answer, and
+//! after reopening the log has what was acknowledged, from the device and not from the page cache.
 //!
-//! Callers, committer and segment manager run as they do in a program; the fault is bound to the n-th call of a kind, for every n.
+//! Callers, committer and segment manager run as in a program; the fault occurs at the n-th call of a kind, for every
+//! n.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

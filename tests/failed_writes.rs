@@ -1,5 +1,5 @@
-//! W6: after a failed write or sync nothing is acknowledged any more, every waiter gets the error, none hangs; and what
-//! could not be started at all (a segment that cannot be made) is an error that damages nothing.
+//! W6: after a failed write or sync nothing is acknowledged any more, every waiter gets the error, and none hangs; an
+//! operation that could not even start (because a segment cannot be made) returns an error and damages nothing.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! W14: a log touches no file that is not its own, whatever it is called.
+//! W14: a log never touches foreign files, whatever their names.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

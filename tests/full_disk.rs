@@ -1,5 +1,5 @@
-//! A full disk is an error on the write that needs room, and no damage: the log can be opened, read and compacted on it,
-//! what is freed can be used, and nothing has to be opened again for that.
+//! A full disk is an error on the write that needs space, without damage: the log can be opened, read and compacted
+//! on it, freed space can be used, and no reopening is needed.
 #![cfg(feature = "raft")]
 
 mod full_disk_support;

@@ -1,5 +1,5 @@
-//! W7: the bodies of the fuzz targets, over the committed seeds and pseudo-random inputs. A finding of the fuzzer becomes
-//! a seed, and so a test that stays.
+//! W7: runs the bodies of the fuzz targets over the committed seeds and pseudo-random inputs. A finding of the fuzzer
+//! becomes a seed, and so a permanent test.
 
 // `Bytes` under one codec of the raft crate, `Vec<u8>` under the other.
 #![allow(clippy::useless_conversion)]

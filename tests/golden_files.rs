@@ -1,8 +1,8 @@
-//! The format is pinned: old bytes are read, and the same input writes the same bytes.
+//! The format is pinned: old bytes can be read, and the same input writes the same bytes.
 //!
-//! The files in `tests/golden/` were written once and are never written again by a test: `v1`, and `v1-encoded`, where
-//! codecs encoded some of the payloads. What is random in a log, its
-//! UUID and its salts, is fixed in them through the codecs.
+//! The files in `tests/golden/` were written once, and no test writes them again: `v1`, and `v1-encoded`, where
+//! codecs encoded some of the payloads. The random parts of a log, its UUID and its salts, are fixed in them through
+//! the codecs.
 
 mod codec_support;
 

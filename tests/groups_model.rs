@@ -1,6 +1,6 @@
-//! A log of groups against a model: whatever is done to it, in whichever order, with reopening at any point, it holds what
-//! the model holds. Indexes begin at 0 or behind any entry, logs are truncated without a replacement, purged beyond
-//! their end and reset; segments are small, so that purging relocates and releases all the time.
+//! A log of groups compared with a model: after any operations in any order, with reopens at any point, both have the
+//! same content. Indexes begin at 0 or after any entry; logs are truncated without replacement, purged beyond their
+//! end, and reset; segments are small, so that purging relocates and releases all the time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

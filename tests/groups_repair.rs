@@ -1,5 +1,5 @@
-//! Dropping groups of any protocol gives up those that need something unreadable, and no other: it says so first, and can be undone
-//! byte for byte. What belongs to Raft is in `raft_repair`.
+//! Dropping groups of any protocol gives up only those that need something unreadable: it says so first, and can be
+//! undone byte for byte. The tests for Raft are in `raft_repair`.
 
 mod common;
 mod damage_support;

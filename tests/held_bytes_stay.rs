@@ -1,4 +1,4 @@
-//! Bytes that the log handed out stay what they were, whatever becomes of the file they came from.
+//! Bytes that the log handed out never change, whatever happens to the file they came from.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The structure that the documents describe, held by reading the sources: imports go one way, `unsafe` lives in two
-//! files, and files and functions stay small enough to be read. The tool is held to the same as the library.
+//! The documented structure, checked by reading the sources: imports go one way, `unsafe` is confined to two files,
+//! and files and functions stay small enough to be read. The same rules apply to the tool.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

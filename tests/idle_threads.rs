@@ -1,5 +1,5 @@
-//! The log's threads look after each other (W15), and that costs nothing: an idle log wakes nobody, and a busy one wakes none
-//! of them for each commit. A test program of its own, because it counts by the names of threads.
+//! The log's threads watch each other (W15) at no cost: an idle log wakes no thread, and a busy one does not wake
+//! them for each commit. A separate test program, because it counts by thread names.
 #![cfg(target_os = "linux")]
 
 use std::fs::read_to_string;

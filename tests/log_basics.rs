@@ -1,4 +1,4 @@
-//! The log does what its first page says: append, read, iterate, follow, release, reopen.
+//! The log works as documented on its first page: append, read, iterate, follow, release, reopen.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! A look at a log beside its writer never says that durable bytes are damaged, or that an open would cut something.
+//! Reading a log beside its writer never reports durable bytes as damaged, nor that an open would cut something.
 //!
-//! The writer rotates every few commits and releases at once, so that nearly every look meets files that go, come, or are
-//! used again. The short form takes a few seconds; `SEAWALL_LOOKS=200000 cargo test --release --test looks_beside_a_writer --
-//! --nocapture` is the long one.
+//! The writer rotates every few commits and releases at once, so that nearly every look encounters files that are
+//! appearing, disappearing or being reused. The short form takes a few seconds; `SEAWALL_LOOKS=200000 cargo test
+//! --release --test looks_beside_a_writer -- --nocapture` is the long one.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

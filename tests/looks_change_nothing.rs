@@ -1,5 +1,5 @@
-//! Whoever only looks changes nothing: no file, no name, no directory, no lock. Not even what no fingerprint of a disk
-//! shows, such as a directory that is made and stays empty.
+//! Read-only use changes nothing: no file, no name, no directory, no lock, and not even what a disk's fingerprint
+//! does not show, such as a new empty directory.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 
 mod watched_support;

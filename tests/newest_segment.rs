@@ -1,4 +1,4 @@
-//! W4: whatever happens to the newest file, at whichever moment, what was acknowledged in it is not lost silently.
+//! W4: whatever happens to the newest file at any moment, nothing acknowledged in it is lost silently.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What follows from durability comes out of a `Node` after it, and nothing that must come out is lost.
+//! A `Node` releases what depends on durability only afterwards, and loses nothing that must be released.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 
 mod node_support;

@@ -1,5 +1,5 @@
-//! Errors of a `Node` and of its proposals as those meet them who drive it: each says what happened, to which group, node
-//! or index, and what to do next.
+//! Errors of a `Node` and its proposals as its user encounters them: each says what happened, to which group, node or
+//! index, and what to do next.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 
 mod errors_support;
@@ -376,7 +376,7 @@ fn a_disk_that_fails() -> Vec<Met> {
 }
 
 fn proposals_that_do_not_complete() -> Vec<Met> {
-    let look = "look into the state machine before it is proposed again";
+    let look = "check the state machine before proposing it again";
     let mut all = vec![overwritten(), passed_by_a_snapshot(look)];
     let mut group = Group::new(&[1, 2, 3]);
     group.elect(1);
@@ -384,13 +384,13 @@ fn proposals_that_do_not_complete() -> Vec<Met> {
     let open = group.node(1).propose(b"a".to_vec(), Duration::from_millis(5)).unwrap();
     all.push(met(
         open.wait().unwrap_err(),
-        format!("group 7: no outcome within the deadline, the proposal may take effect yet: {look}"),
+        format!("group 7: no outcome within the deadline, but the proposal may still take effect: {look}"),
     ));
     let open = group.propose(1, b"b");
     group.member(1).stop();
     all.push(met(
         open.wait().unwrap_err(),
-        format!("group 7: the node was dropped, the proposal may take effect yet: {look}"),
+        format!("group 7: the node was dropped, but the proposal may still take effect: {look}"),
     ));
     all.push(of_a_node_that_failed(look));
     all
@@ -421,7 +421,7 @@ fn passed_by_a_snapshot(look: &str) -> Met {
     let open = group.proposal_passed_by_a_snapshot();
     let (index, _) = open.position();
     let expected = format!(
-        "group 7: a snapshot replaced index {index}, whether the proposal took effect is unknown here: {look}"
+        "group 7: a snapshot replaced index {index}, so whether the proposal took effect is unknown here: {look}"
     );
     met(open.wait().unwrap_err(), expected)
 }
@@ -429,6 +429,7 @@ fn passed_by_a_snapshot(look: &str) -> Met {
 fn of_a_node_that_failed(look: &str) -> Met {
     let (one, open, said) = poisoned();
     let dir = one.log().wal().disk().path().to_owned();
-    let expected = format!("the proposal's node failed, the proposal may take effect yet: {look}. {said}");
+    let expected =
+        format!("the proposal's node failed, but the proposal may still take effect: {look}. {said}");
     met_in(&dir, open.wait().unwrap_err(), expected)
 }

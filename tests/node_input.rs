@@ -1,4 +1,4 @@
-//! What a `Node` is given wrongly is refused with an error that says what it was, and changes nothing.
+//! A `Node` refuses wrong input with an error that says what was wrong, and does not change.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 
 mod node_support;

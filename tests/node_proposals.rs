@@ -1,4 +1,4 @@
-//! Every proposal ends, with what became of it.
+//! Every proposal ends with a statement of its fate.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 
 mod node_support;

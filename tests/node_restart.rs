@@ -1,4 +1,4 @@
-//! A `Node` starts again with values that raft accepts, and with the configuration that it had.
+//! A `Node` restarts with values that raft accepts, and with its previous configuration.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 
 mod node_support;

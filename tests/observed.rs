@@ -1,5 +1,5 @@
-//! What a log does can be known from inside the program: each way of being told agrees with the others, and an observer
-//! that panics makes nobody wait.
+//! A program can learn what its log does: all sources of information agree, and an observer that panics leaves no one
+//! waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
 //! W13: a handle belongs to the process that opened it.
 //!
-//! In a forked child each call is a typed error and dropping does nothing; the lock ends when the opener closes or dies,
-//! also when other processes have inherited a descriptor.
+//! In a forked child each call returns a typed error and dropping does nothing; the lock ends when the opener closes
+//! or dies, even if other processes have inherited a descriptor.
 
 mod process_support;
 

@@ -1,4 +1,4 @@
-//! A process that is killed with SIGKILL while it appends loses nothing that it acknowledged, and leaves no lock.
+//! A process killed with SIGKILL while it appends loses nothing that it acknowledged, and leaves no lock.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

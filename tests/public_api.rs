@@ -1,8 +1,8 @@
-//! The public API of the crate is `docs/api.txt`: a change of it is seen in review, and never made by accident.
+//! The public API of the crate is listed in `docs/api.txt`, so a change is visible in review and never accidental.
 //!
-//! The listing is made from the sources: every `pub` item, without bodies, private fields and documentation. Items that
-//! are `pub` and cannot be reached are refused by the lint `unreachable_pub`, so what is `pub` is public. What only a
-//! feature has is listed with its `cfg`.
+//! The listing is made from the sources: every `pub` item, without bodies, private fields and documentation. The lint
+//! `unreachable_pub` rejects `pub` items that cannot be reached, so everything `pub` is public. Items that need a
+//! feature are listed with their `cfg`.
 //!
 //! To renew it: `SEAWALL_API=write cargo test --test public_api`.
 

@@ -1,4 +1,5 @@
-//! A log that purges by itself frees what can be freed, keeps the bound on space, and ends its thread before it closes.
+//! A log that purges in the background frees what can be freed, keeps the space bound, and ends its thread before it
+//! closes.
 #![cfg(feature = "raft")]
 
 mod raft_support;

@@ -1,5 +1,5 @@
-//! A backup of a Raft log opens with all groups as they were at one moment, their snapshots included, though batches,
-//! snapshots, compactions and purges went on.
+//! A backup of a Raft log opens with all groups as they were at one moment, including their snapshots, although
+//! batches, snapshots, compactions and purges continued.
 #![cfg(feature = "raft")]
 
 mod raft_support;

@@ -1,5 +1,5 @@
-//! Groups in a log with a codec: nothing that went through it can be read from the log's files, an open without it is
-//! refused, and raft is given the entries that it would be given without.
+//! Groups in a log with a codec: encoded data cannot be read from the log's files, an open without the codec is
+//! refused, and raft gets the same entries as without it.
 #![cfg(feature = "raft")]
 
 mod codec_support;

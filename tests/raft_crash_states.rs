@@ -1,5 +1,5 @@
-//! Whatever a crash or a failed call leaves, the groups are as the last acknowledged operation left them, or as the one
-//! that was under way would have left them; and nothing is acknowledged once something failed.
+//! After any crash or failed call, the groups are as the last acknowledged operation left them, or as the one under
+//! way would have left them; and nothing is acknowledged after a failure.
 #![cfg(feature = "raft")]
 
 mod common;

@@ -1,5 +1,5 @@
-//! Whatever a crash leaves, the groups are as an acknowledged operation left them, or as the one that was under way
-//! would have left them, and never something between: entries, HardState, snapshot and its data change together.
+//! After any crash, the groups are as an acknowledged operation left them, or as the one under way would have left
+//! them, and never in between: entries, HardState, snapshot and its data change together.
 #![cfg(feature = "raft")]
 
 mod common;

@@ -1,7 +1,7 @@
-//! W4, W7, W9 for the groups' own files: a damaged snapshot is found when it is read, or before, and named; a damaged
-//! footer costs a scan or an error, and never gives a wrong answer.
+//! W4, W7, W9 for the groups' own files: a damaged snapshot is detected no later than it is read, and named; a
+//! damaged footer costs a scan or an error, and never gives a wrong answer.
 //!
-//! `cargo test --test raft_damage -- --nocapture` prints what became of each kind of damage.
+//! `cargo test --test raft_damage -- --nocapture` prints the results for each kind of damage.
 #![cfg(feature = "raft")]
 
 mod common;

@@ -1,5 +1,5 @@
-//! Errors of the Raft layer as those meet them who drive it: each says what happened, to which group, index or file, and
-//! what to do next. Every variant of `raft::Error` is met here.
+//! Errors of the Raft layer as its user encounters them: each says what happened, to which group, index or file, and
+//! what to do next. Every variant of `raft::Error` occurs here.
 #![cfg(feature = "raft")]
 
 mod codec_support;

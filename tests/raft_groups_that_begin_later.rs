@@ -1,5 +1,5 @@
-//! A group can begin behind an entry whose state is kept elsewhere: raft reads it as a log that was compacted there, has no
-//! snapshot to give away until one is saved, and all of it is so after a restart.
+//! A group can begin after an entry whose state is kept elsewhere: to raft it is a log that was compacted there,
+//! without a snapshot until one is saved, and all of this survives a restart.
 #![cfg(feature = "raft")]
 
 mod raft_support;

@@ -1,5 +1,5 @@
-//! Whatever is done to several groups, and whenever the log is closed and opened again, they say what a plain list of
-//! entries says; and an operation is refused exactly when the list says that it must be.
+//! After any operations on several groups, with reopens at any time, they match plain lists of entries; and an
+//! operation is refused exactly when the list says so.
 #![cfg(feature = "raft")]
 
 mod codec_support;

@@ -1,5 +1,6 @@
-//! A process that is killed with SIGKILL while many groups append, overwrite, compact, save and install snapshots, come
-//! and go, and are relocated: every group is found as it was acknowledged, or with what was under way, whole.
+//! A process is killed with SIGKILL while many groups append, overwrite, compact, save and install snapshots, are
+//! created and removed, and are relocated: every group is found as it was acknowledged, or with complete operations
+//! that were in flight.
 //!
 //! `SEAWALL_KILLS=N cargo test --release --test raft_process_killed` is the long form.
 #![cfg(feature = "raft")]

@@ -1,5 +1,5 @@
 //! An operation that would break a group's invariants is refused before anything is staged, with an error that names
-//! the group and the index; and the batch, the group and the log are as they were.
+//! the group and the index; batch, group and log do not change.
 #![cfg(feature = "raft")]
 
 mod raft_support;

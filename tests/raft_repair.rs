@@ -1,4 +1,4 @@
-//! Dropping groups gives up those that need something unreadable, and no other: it says so first, changes nothing for the
+//! Dropping groups gives up only those that need something unreadable: it says so first, changes nothing in the
 //! groups that stay, can be undone bit for bit, and survives a crash at any of its calls.
 #![cfg(feature = "raft")]
 

@@ -1,5 +1,5 @@
-//! Whatever was done to several groups, and whichever bytes of the ended segments are spoilt: dropping groups drops those
-//! of which a live entry or the snapshot is hit, no other, and all others are what a plain list of entries says.
+//! After any operations on several groups, and with any bytes of the ended segments corrupted: dropping groups drops
+//! exactly those with a damaged live entry or snapshot, and all others match a plain list of entries.
 #![cfg(feature = "raft")]
 
 mod raft_support;

@@ -1,4 +1,4 @@
-//! Snapshots: durable before anything refers to them, never mixed up, never half there; and space comes back.
+//! Snapshots: durable before anything refers to them, never mixed up, never incomplete; and their space is freed.
 #![cfg(feature = "raft")]
 
 mod raft_support;

@@ -1,4 +1,4 @@
-//! What `space` says lies where it says, at any moment, and counting anew can be done beside a purge.
+//! The report of `space` is correct at any moment, and a recount can run beside a purge.
 #![cfg(feature = "raft")]
 
 mod raft_support;

@@ -1,5 +1,5 @@
-//! When purge is called regularly, the segments take at most twice the live bytes and three segments more, whatever the
-//! groups do; and what that costs in writes is bounded too.
+//! If purge is called regularly, the segments take at most twice the live bytes plus three segments, whatever the
+//! groups do; and the cost in writes is bounded too.
 #![cfg(feature = "raft")]
 
 mod raft_support;

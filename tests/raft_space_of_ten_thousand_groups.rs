@@ -1,8 +1,8 @@
-//! The bound on space holds with ten thousand groups in one log: one that never compacts among those that do, and one
-//! that is busy among those that are idle. The segments are of a mebibyte then.
+//! The space bound holds with ten thousand groups in one log: one that never compacts among those that do, and a busy
+//! one among idle ones. The segments have one mebibyte then.
 //!
-//! `SEAWALL_GROUPS=10000` says so many. Without it there are a quarter as many groups, and segments of a quarter of the size, so
-//! that a segment holds as many entries of each.
+//! `SEAWALL_GROUPS=10000` sets that number. Without it there are a quarter as many groups, and segments of a quarter
+//! of the size, so that a segment holds as many entries of each.
 #![cfg(feature = "raft")]
 
 mod raft_support;

@@ -1,4 +1,4 @@
-//! The contract of `raft::Storage`, as raft 0.7.0 reads it; each point also after closing and opening again.
+//! The contract of `raft::Storage` as raft 0.7.0 uses it; each point also after a reopen.
 #![cfg(feature = "raft")]
 
 mod raft_support;

@@ -1,6 +1,5 @@
-//! Raft's own promises, and that nothing is said before it is durable, under crashes, kills, failing disks and a bad
-//! network. The long form is `examples/raft_faults.rs`; what the checks find when something is broken on purpose is
-//! here, too.
+//! Raft's own guarantees, and that nothing is sent before it is durable, under crashes, kills, failing disks and a
+//! bad network. The long form is `examples/raft_faults.rs`; negative controls are here, too.
 #![cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 
 mod cluster_support;

@@ -1,5 +1,5 @@
-//! A repair gives up what is damaged and what lies behind it, and nothing else; it says so first and can be undone, bit for
-//! bit; and a crash at any of its calls leaves the old log, the new one, or something that undoing makes the old one.
+//! A repair gives up only what is damaged and what follows it; it says so first and can be undone bit for bit; and a
+//! crash at any of its calls leaves the old log, the new one, or something that an undo turns into the old one.
 
 mod common;
 mod damage_support;

@@ -1,5 +1,5 @@
-//! Several users of one log: each keeps an index of its own in the order of the log, holds what it needs, and leaves the
-//! records of the others alone.
+//! Several users of one log: each keeps its own index in log order, holds what it needs, and leaves the records of
+//! the others alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

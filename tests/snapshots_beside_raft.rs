@@ -1,5 +1,6 @@
-//! A leader's snapshot whose data come beside raft's message is installed with the Ready that restores it, and is what it
-//! would be had the message carried it all; until then, and if it is not, nothing of it is there.
+//! A leader's snapshot whose data comes separately from raft's message is installed with the Ready that restores it,
+//! with the same result as if the message had carried everything; until then, or if it is not installed, nothing of
+//! it is there.
 #![cfg(feature = "raft-protobuf")]
 
 mod raft_support;

@@ -1,6 +1,6 @@
-//! A snapshot that is written piece by piece is durable and the newest when `finish` returns, and not there at all before:
-//! whatever crashes or fails, the older one stays, and nothing is left behind. One that is read piece by piece can be read
-//! to its end, whatever becomes of it meanwhile.
+//! A snapshot written piece by piece is durable and the newest when `finish` returns, and does not exist before:
+//! whatever crashes or fails, the older one stays, and nothing is left behind. One read piece by piece can be read to
+//! its end, whatever happens to it meanwhile.
 #![cfg(feature = "raft")]
 
 mod raft_support;

@@ -1,6 +1,6 @@
-//! A snapshot is written and read with memory for one chunk of it, however long it is.
+//! A snapshot of any length is written and read with memory for one chunk.
 //!
-//! The allocator counts, so there is one test in this program.
+//! The allocator counts, so this program has only one test.
 #![cfg(feature = "raft")]
 
 mod counting;

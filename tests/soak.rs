@@ -1,8 +1,9 @@
-//! Groups that grow, are overwritten, save snapshots in one piece and in many, compact, lag, are left behind, removed and
-//! created again, by several threads in one log that is purged and opened again and again: every read is what it must be,
-//! and the segments stay within twice the live bytes and three segments.
+//! Groups that grow, are overwritten, save snapshots in one piece and in many, compact, lag, are left behind, removed
+//! and created again, by several threads in one log that is purged and reopened repeatedly: every read is correct,
+//! and the segments stay within twice the live bytes plus three segments.
 //!
-//! The quick form of the example `soak`, which also watches memory, file descriptors and threads for as long as one likes.
+//! The quick form of the example `soak`, which also monitors memory, file descriptors and threads for any length of
+//! time.
 #![cfg(feature = "raft")]
 
 mod soak_support;

@@ -1,5 +1,6 @@
-//! Files that are used again: so many are kept and no more, a crash anywhere leaves neither an orphan nor a leak, and no
-//! byte of an earlier generation is ever read, though all blocks are of one size and lie where others lay before.
+//! Recycled files: only the configured number is kept, a crash anywhere leaves neither an orphan nor a leak, and no
+//! byte of an earlier generation is ever read, although all blocks have the same size and lie where others were
+//! before.
 
 use std::sync::Arc;
 use std::time::Duration;

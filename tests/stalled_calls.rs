@@ -1,5 +1,5 @@
-//! A call that does not return is visible while it does not (W15): in the health, the statistics, and to the observer; and
-//! again when it has returned. So is a poisoned log, and a full disk.
+//! A call that hangs is visible while it hangs (W15): in the health, the statistics, and to the observer; and its
+//! return is reported. So are a poisoned log and a full disk.
 
 mod gate_support;
 

@@ -1,5 +1,5 @@
-//! System calls that answer otherwise because of the process around the log: signals, and limits of descriptors, address
-//! space and file sizes. What a system call that fails for other reasons does is in `injected_calls`.
+//! System calls whose results depend on the process around the log: signals, and limits on descriptors, address space
+//! and file sizes. Other failures of system calls are covered in `real_system/injected.rs`.
 
 mod process_support;
 

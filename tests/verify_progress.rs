@@ -1,4 +1,4 @@
-//! Whoever watches a verification sees it go forward, and end.
+//! The reported progress of a verification only moves forward, and reaches the end.
 
 use std::path::Path;
 

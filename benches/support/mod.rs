@@ -1,4 +1,4 @@
-//! What the benchmarks share: logs in temporary directories that do not fill the disk.
+//! Shared by the benchmarks: logs in temporary directories that do not fill the disk.
 #![allow(dead_code)] // each benchmark uses its part
 
 use std::path::Path;
@@ -8,10 +8,10 @@ use criterion::Criterion;
 use seawall::{Options, Wal};
 use tempfile::TempDir;
 
-/// The size of most records, in bytes.
+/// Size of most records in bytes.
 pub const RECORD: usize = 256;
 
-/// Few samples and short ones: the medians of a shared machine do not get better with many.
+/// Few, short samples: on a shared machine more samples do not improve the medians.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(20)
@@ -38,7 +38,7 @@ impl Log {
         Log { wal: options.open(dir.path()).unwrap(), dir, writes: 0 }
     }
 
-    /// Releases what was written, now and then, so that a long run stays within a few segments.
+    /// Releases old records now and then, so that a long run stays within a few segments.
     pub fn trim(&mut self, writes: u64) {
         self.writes += writes;
         if self.writes >= 512 {
@@ -57,7 +57,7 @@ pub fn payload(len: usize, n: u64) -> Vec<u8> {
     bytes
 }
 
-/// A generator of numbers for choosing what to read.
+/// A random number generator for choosing what to read.
 pub struct Pick(u64);
 
 impl Pick {
@@ -74,7 +74,7 @@ impl Pick {
     }
 }
 
-/// Copies the files of a directory, as a process that is killed leaves them.
+/// Copies the files of a directory as a killed process leaves them.
 pub fn copy(from: &Path) -> TempDir {
     let to = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(from).unwrap() {

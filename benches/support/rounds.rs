@@ -1,4 +1,4 @@
-//! What the benchmarks share that take rounds in turns and print a table.
+//! Shared by the benchmarks that alternate rounds and print a table.
 #![allow(dead_code)] // each benchmark uses its part
 
 use std::str::FromStr;

@@ -18,7 +18,7 @@ usage:
   kv_cluster client ADDR,ADDR,... status | get KEY | put KEY VALUE
       a client of running nodes, in the order of their ids";
 
-/// What to do.
+/// The requested command.
 pub(crate) enum Command {
     Help,
     Trial(Trial),
@@ -42,7 +42,7 @@ pub(crate) struct NodeArgs {
     pub(crate) data: PathBuf,
     /// Entries of a group after which it takes a snapshot and compacts.
     pub(crate) snapshot_every: u64,
-    /// Started by an orchestrator: the node ends when its standard input does.
+    /// Started by an orchestrator: the node ends when its standard input closes.
     pub(crate) managed: bool,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct ClientArgs {
 pub(crate) fn parse(words: impl Iterator<Item = String>) -> Fallible<Command> {
     let mut words = words.peekable();
     if words.next_if(|word| word == "client").is_some() {
-        let nodes = words.next().ok_or("client: which nodes?")?;
+        let nodes = words.next().ok_or("client: nodes are missing")?;
         let nodes = nodes.split(',').map(address).collect::<Fallible<_>>()?;
         return Ok(Command::Client(ClientArgs { nodes, words: words.collect() }));
     }
@@ -84,7 +84,7 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Fallible<Command> {
     let id = need("--id")?.parse()?;
     if !peers.contains_key(&id) {
         return Err(format!(
-            "--peers does not name node {id} itself; all members are registered before any starts"
+            "--peers does not name node {id} itself; all members must be listed before any starts"
         )
         .into());
     }
@@ -104,5 +104,5 @@ fn peer(word: &str) -> Fallible<(u64, SocketAddr)> {
 }
 
 fn address(word: &str) -> Fallible<SocketAddr> {
-    Ok(word.to_socket_addrs()?.next().ok_or_else(|| format!("{word:?} is no address"))?)
+    Ok(word.to_socket_addrs()?.next().ok_or_else(|| format!("{word:?} is not an address"))?)
 }

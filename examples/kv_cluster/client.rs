@@ -1,4 +1,4 @@
-//! A client: finds the leader by asking, and asks again until it has an answer.
+//! A client: finds the leader by asking, and retries until it has an answer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ const CONNECT_WITHIN: Duration = Duration::from_millis(300);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Connections to the nodes, made when needed.
+/// Connections to the nodes, opened when needed.
 pub(crate) struct Client {
     nodes: BTreeMap<u64, SocketAddr>,
     links: BTreeMap<u64, BufReader<TcpStream>>,
@@ -46,7 +46,7 @@ impl Client {
             Frame::read(link)?.ok_or_else(|| "the node hung up".into())
         });
         if answer.is_err() {
-            // What a broken connection still brings belongs to another question.
+            // What a broken connection still delivers belongs to another request.
             self.links.remove(&node);
         }
         answer
@@ -57,8 +57,8 @@ impl Client {
         later.or_else(|| self.nodes.first_key_value()).map_or(after, |(id, _)| *id)
     }
 
-    /// Stores a value, beginning at any node. Returns when it is acknowledged; putting it again does no harm, so
-    /// whatever else happens is tried again.
+    /// Stores a value, starting at any node. Returns when it is acknowledged. Repeating a put does no harm, so all
+    /// other outcomes are retried.
     pub(crate) fn put(&mut self, at: u64, key: &str, value: &[u8], within: Duration) -> Fallible<()> {
         let request = Frame::Put { key: key.to_owned(), value: value.to_vec() };
         let (begun, mut node) = (Instant::now(), at);
@@ -70,7 +70,7 @@ impl Client {
                     node = leader;
                     continue;
                 }
-                Ok(Frame::GoTo { .. }) => last = format!("node {node} knows no leader"),
+                Ok(Frame::GoTo { .. }) => last = format!("node {node} does not know a leader"),
                 Ok(Frame::Again { why }) => last = format!("node {node}: {why}"),
                 Ok(_) => return Err(format!("node {node} gave no answer to a put").into()),
                 Err(e) => last = format!("node {node}: {e}"),
@@ -81,7 +81,7 @@ impl Client {
         Err(format!("{key:?} was not acknowledged within {within:?}; last: {last}").into())
     }
 
-    /// What a node's own state machine has under the key.
+    /// The value under the key in a node's own state machine.
     pub(crate) fn get(&mut self, node: u64, key: &str) -> Fallible<Option<Vec<u8>>> {
         match self.ask(node, &Frame::Get { key: key.to_owned() })? {
             Frame::Value { value } => Ok(Some(value)),
@@ -90,7 +90,7 @@ impl Client {
         }
     }
 
-    /// What a node says about itself.
+    /// A node's report about itself.
     pub(crate) fn status(&mut self, node: u64) -> Fallible<NodeReport> {
         match self.ask(node, &Frame::Status)? {
             Frame::Text { text } => NodeReport::parse(&text),
@@ -126,14 +126,14 @@ pub(crate) fn run(args: &ClientArgs) -> Fallible<()> {
             Some(value) => {
                 let mut out = std::io::stdout();
                 out.write_all(&value)?;
-                // The value and nothing else, unless somebody reads it.
+                // Only the value, unless a person reads it.
                 if out.is_terminal() {
                     writeln!(out)?;
                 }
             }
-            None => return Err(format!("{key:?} is not there").into()),
+            None => return Err(format!("{key:?} does not exist").into()),
         },
-        // A value that names a file is that file's content.
+        // If the value names a file, the file's content is used.
         ["put", key, value] => {
             let value = fs::read(value).unwrap_or_else(|_| value.as_bytes().to_vec());
             client.put(1, key, &value, Duration::from_secs(30))?;

@@ -1,4 +1,4 @@
-//! What is stored: a directory's files.
+//! The input: a directory's files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use crate::Fallible;
 
-/// A file above this is left out; it would not fit into an entry.
+/// Larger files are skipped; they would not fit into an entry.
 const LARGEST_FILE: u64 = 8 << 20;
-/// No more than this in all, so that the trial ends in time whatever the directory.
+/// Maximum total size, so that the trial ends in time for any directory.
 const MOST_BYTES: u64 = 48 << 20;
-/// No more files than this.
+/// Maximum number of files.
 const MOST_FILES: usize = 3000;
 const LEFT_OUT: [&str; 3] = ["target", ".git", "node_modules"];
 
 /// The files and their contents, by path relative to the directory.
 pub(crate) struct Input {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
-    /// Files that were left out for their size or number.
+    /// Files skipped because of their size or number.
     pub(crate) skipped: usize,
     pub(crate) bytes: u64,
 }

@@ -1,6 +1,6 @@
-//! The replicated state: a map in memory, a group each, and the thread that applies entries to it.
+//! The replicated state: one map in memory per group, and the thread that applies entries to it.
 //!
-//! What is durable is the log and the snapshots; the map is rebuilt from them at each start.
+//! Only the log and the snapshots are durable; the map is rebuilt from them at each start.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
@@ -24,7 +24,7 @@ impl Machine {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// The whole map as it is now; the values are shared, not copied.
+    /// The whole map at this moment; the values are shared, not copied.
     pub(crate) fn copy(&self) -> Map {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -48,14 +48,14 @@ impl Machine {
     }
 }
 
-/// A put as it stands in an entry.
+/// A put in the form of an entry.
 pub(crate) fn command(key: &str, value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + key.len() + value.len());
     put_pair(&mut out, key, value);
     out
 }
 
-/// A snapshot: pairs, each with its length before it.
+/// A snapshot: pairs, each preceded by its length.
 pub(crate) fn encode(map: &Map) -> Vec<u8> {
     let mut out = Vec::new();
     for (key, value) in map {
@@ -77,14 +77,14 @@ fn decode(mut data: &[u8]) -> Fallible<Map> {
     Ok(map)
 }
 
-/// What the applying thread is given to do, in order.
+/// Work for the applying thread, in order.
 pub(crate) enum Job {
     Apply(u64, Apply),
-    /// Hand over the map as it is when everything before this is applied.
+    /// Hand over the map once everything before this is applied.
     Freeze(u64),
 }
 
-/// Applies what comes, off the path of ticks and messages, and reports back.
+/// Applies jobs, off the path of ticks and messages, and reports back.
 pub(crate) fn run(jobs: &Receiver<Job>, machines: &BTreeMap<u64, Machine>, events: &Sender<Event>) {
     let mut applied: BTreeMap<u64, u64> = BTreeMap::new();
     for job in jobs {

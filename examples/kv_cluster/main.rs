@@ -1,17 +1,17 @@
 //! A replicated key-value store on tikv/raft and Seawall, and a trial of it that kills processes.
 //!
-//! `cargo run --release --example kv_cluster` starts three nodes as processes of their own, loads a directory's files
-//! into them (this repository's, or `--input DIR`), kills the leader in the middle of it, keeps one node away until it
-//! can only come back through a snapshot, kills all of them at once, and in the end compares every node's state with
-//! the files, byte for byte. The exit status is 0 only when nothing acknowledged is lost and nothing is wrong.
+//! `cargo run --release --example kv_cluster` starts three nodes as separate processes, loads a directory's files
+//! into them (this repository's, or `--input DIR`), kills the leader halfway through, keeps one node away until it
+//! can only return through a snapshot, kills all of them at once, and finally compares every node's state with the
+//! files, byte for byte. The exit status is 0 only if nothing acknowledged is lost and nothing is wrong.
 //!
 //! ```text
 //!   orchestrator ──starts, kills──> node 1   node 2   node 3        each: one RaftLog, five groups (meta, data 2..=5)
 //!        └── clients ──put, get, status, dump (TCP)──┘   └── raft messages (TCP) ──┘
 //! ```
 //!
-//! The same binary runs a single node: `kv_cluster --id 1 --listen ADDR --peers 1=ADDR,2=ADDR,3=ADDR --data DIR`, and is
-//! a client of it: `kv_cluster client ADDR,... status | get KEY | put KEY VALUE`.
+//! The same binary runs a single node: `kv_cluster --id 1 --listen ADDR --peers 1=ADDR,2=ADDR,3=ADDR --data DIR`, and
+//! acts as a client of it: `kv_cluster client ADDR,... status | get KEY | put KEY VALUE`.
 
 mod args;
 mod client;
@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use args::Command;
 
-/// The result of what can fail here; the message is for the person at the terminal.
+/// The result of fallible functions here; the message is for the person at the terminal.
 pub(crate) type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {

@@ -1,7 +1,7 @@
 //! One node: every group's `Node` in one loop, one log under all of them.
 //!
 //! ```text
-//!   listener ──messages, requests──┐                       ┌──> transport (a thread a peer)
+//!   listener ──messages, requests──┐                       ┌──> transport (a thread per peer)
 //!   applying thread ──applied──────┼──> events ──> loop ───┼──> applying thread (entries, snapshots)
 //!   log ──durable (waker)──────────┘     drive_all: the Readys of all groups, one batch, one fsync
 //! ```
@@ -25,23 +25,23 @@ use crate::machine::{self, Job, Machine, Map};
 use crate::transport::Transport;
 use crate::wire::Frame;
 
-/// The group that keeps what the cluster knows about itself.
+/// The group that stores what the cluster knows about itself.
 pub(crate) const META: u64 = 1;
-/// The groups that the keys are hashed over.
+/// The groups among which keys are distributed by hash.
 pub(crate) const DATA: [u64; 4] = [2, 3, 4, 5];
-/// Keys that begin like this are the meta group's.
+/// Prefix of the keys in the meta group.
 pub(crate) const META_PREFIX: &str = "meta/";
 
-/// A heartbeat each tick; an election after 10 to 20 of them in silence.
+/// A heartbeat each tick; an election after 10 to 20 ticks of silence.
 const TICK: Duration = Duration::from_millis(30);
 const HEARTBEAT_TICKS: usize = 1;
 const ELECTION_TICKS: usize = 10;
-/// A put without an outcome by then is answered with "again".
+/// A put without an outcome after this time is answered with "again".
 const PUT_WITHIN: Duration = Duration::from_secs(5);
-/// A whole file with its path, and some room.
+/// A whole file with its path, and some margin.
 const LARGEST_ENTRY: u64 = 10 << 20;
 const SEGMENT: u64 = 32 << 20;
-/// Events taken before the nodes are driven.
+/// Maximum number of events handled before the nodes are driven.
 const EVENTS_A_TURN: usize = 512;
 
 /// All groups.
@@ -104,14 +104,14 @@ pub(crate) enum Event {
     },
 }
 
-/// What became of a put so far.
+/// The outcome of a put so far.
 pub(crate) enum PutReply {
     Proposed(Proposal),
     GoTo(u64),
     Again(String),
 }
 
-/// Rings the loop when a batch is durable.
+/// Notifies the loop when a batch is durable.
 struct Bell(Sender<Event>);
 
 impl Wake for Bell {
@@ -126,7 +126,7 @@ struct Member {
     /// The index of the newest snapshot, or of one being taken.
     snapshot: u64,
     freezing: bool,
-    /// Snapshots that came from a leader.
+    /// Snapshots received from a leader.
     received: u64,
 }
 
@@ -142,7 +142,7 @@ struct Server {
     snapshot_every: u64,
 }
 
-/// Runs a node until it is killed, or fails.
+/// Runs a node until it is killed or fails.
 pub(crate) fn run(args: &NodeArgs) -> Fallible<()> {
     if args.managed {
         end_with_the_parent()?;
@@ -186,8 +186,8 @@ fn end_with_the_parent() -> Fallible<()> {
     Ok(())
 }
 
-/// Opens one group: made at the first start, with all members known; the map from the newest snapshot, and everything
-/// after it from the log, by way of raft.
+/// Opens one group: created at the first start, with all members known; its map from the newest snapshot, and later
+/// entries from the log, through raft.
 fn open_member(args: &NodeArgs, log: &RaftLog, group: u64) -> Fallible<(Member, Machine)> {
     let storage = match log.group(group) {
         Some(storage) => storage,
@@ -240,7 +240,8 @@ impl Server {
                 for member in self.members.values_mut() {
                     member.node.tick()?;
                 }
-                // Ticks that were missed are not made up for: time that this process slept is nobody's silence.
+                // Missed ticks are not made up for: time during which this process slept does not mean that another
+                // was silent.
                 next_tick = (next_tick + TICK).max(now);
             }
             self.drive()?;
@@ -271,7 +272,7 @@ impl Server {
         match event {
             Event::Raft { group, message } => self.step(group, *message)?,
             Event::Put { key, value, reply } => {
-                // Whoever asked may be gone.
+                // The requester may be gone.
                 drop(reply.send(self.put(&key, &value)?));
             }
             Event::Status { reply } => drop(reply.send(self.status())),
@@ -280,7 +281,7 @@ impl Server {
             Event::Frozen { group, index, map } => self.save(group, index, map)?,
             Event::Saved { group, index, done } => {
                 match done {
-                    // A leader's snapshot came in while this one was written.
+                    // A leader's snapshot came in while this one was being written.
                     Ok(()) | Err(NodeError::Storage(Error::SnapshotNotNewer { .. })) => {}
                     Err(e) => return Err(e.into()),
                 }
@@ -309,7 +310,7 @@ impl Server {
         let Some(member) = self.members.get_mut(&group) else { return Ok(()) };
         match member.node.step(message) {
             Ok(()) => Ok(()),
-            // A node that lost what it acknowledged must not go on; neither must one that cannot write.
+            // A node that lost what it acknowledged must not continue; neither must one that cannot write.
             Err(e @ (NodeError::LostEntries { .. } | NodeError::Failed { .. })) => Err(e.into()),
             Err(NodeError::Busy { .. }) => self.drive(),
             Err(e) => {
@@ -344,11 +345,11 @@ impl Server {
         Ok(())
     }
 
-    /// Writes a snapshot on a thread of its own; the map is a copy that nobody changes any more.
+    /// Writes a snapshot on a separate thread; the map is a copy that no longer changes.
     fn save(&mut self, group: u64, index: u64, map: Map) -> Fallible<()> {
         let Some(member) = self.members.get_mut(&group) else { return Ok(()) };
         if index <= member.snapshot {
-            // A leader's snapshot came in between.
+            // A leader's snapshot came in meanwhile.
             member.freezing = false;
             return Ok(());
         }
@@ -405,7 +406,7 @@ fn listen(listener: &TcpListener, events: &Sender<Event>, machines: &BTreeMap<u6
     for stream in listener.incoming().flatten() {
         let (events, machines) = (events.clone(), machines.clone());
         let serving = thread::Builder::new().name("serve".into()).spawn(move || {
-            // A broken connection is its client's to notice.
+            // A broken connection is for its client to notice.
             drop(serve(stream, &events, &machines));
         });
         if let Err(e) = serving {

@@ -25,9 +25,9 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 /// A cold start that needs more terms than this has an election problem.
 const MOST_TERMS: u64 = 5;
 
-/// How much of everything.
+/// The size of the trial.
 struct Scale {
-    /// Puts of the first load, at least.
+    /// Minimum number of puts in the first load.
     puts: usize,
     /// Leaders killed during it.
     kills: usize,
@@ -37,10 +37,10 @@ struct Scale {
 
 const QUICK: Scale = Scale { puts: 300, kills: 1, snapshot_every: 20 };
 const FULL: Scale = Scale { puts: 6000, kills: 3, snapshot_every: 200 };
-/// The first load ends at this many bytes, however few puts that are.
+/// The first load ends at this many bytes, however few puts that is.
 const MOST_BYTES: u64 = 96 << 20;
 
-/// Runs the trial; whether nothing was lost and nothing wrong.
+/// Runs the trial; returns whether nothing was lost and nothing was wrong.
 pub(crate) fn run(trial: &Trial) -> Fallible<bool> {
     let scratch;
     let data = match &trial.data {
@@ -76,7 +76,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// Knows all addresses before anything is started.
+    /// All addresses are known before anything is started.
     fn new(data: PathBuf, snapshot_every: u64) -> Fallible<Self> {
         let mut held = Vec::new();
         let mut addresses = BTreeMap::new();
@@ -110,7 +110,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// SIGKILL: no handler, no flush, no goodbye.
+    /// SIGKILL: no handler, no flush.
     fn kill(&mut self, id: u64) -> Fallible<()> {
         if let Some(mut child) = self.running.remove(&id) {
             child.kill()?;
@@ -123,13 +123,13 @@ impl Cluster {
         self.data.join(format!("node-{id}.err"))
     }
 
-    /// An error with what a node that ended by itself had to say.
+    /// An error with the output of a node that ended on its own.
     fn check(&mut self) -> Fallible<()> {
         for (id, child) in &mut self.running {
             if let Some(status) = child.try_wait()? {
                 let said =
                     std::fs::read_to_string(self.data.join(format!("node-{id}.err"))).unwrap_or_default();
-                return Err(format!("node {id} ended by itself ({status}): {}", said.trim()).into());
+                return Err(format!("node {id} ended on its own ({status}): {}", said.trim()).into());
             }
         }
         Ok(())
@@ -139,14 +139,14 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for child in self.running.values_mut() {
-            // A process that is gone already is what is wanted.
+            // A process that is already gone is fine.
             drop(child.kill());
             drop(child.wait());
         }
     }
 }
 
-/// What was acknowledged, and must be there in the end.
+/// What was acknowledged and must be there in the end.
 type Acknowledged = Mutex<BTreeMap<String, Arc<[u8]>>>;
 
 /// A key and its value.
@@ -183,7 +183,7 @@ impl Course {
         Err(format!("{what}: not within {SETTLE_WITHIN:?}").into())
     }
 
-    /// Waits until every group has a leader among the running nodes, that all of them follow.
+    /// Waits until every group has a leader among the running nodes, which all of them follow.
     fn wait_for_leaders(&mut self) -> Fallible<Vec<NodeReport>> {
         let running: Vec<u64> = self.cluster.running.keys().copied().collect();
         self.wait("a leader in every group", |client| {
@@ -223,14 +223,14 @@ impl Course {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node that leads most groups, and those groups.
+    /// The node that leads the most groups.
     fn busiest(&mut self) -> Fallible<u64> {
         let reports = self.wait_for_leaders()?;
         Ok(reports.iter().max_by_key(|r| r.leads()).map(|r| r.id).ok_or("no node answers")?)
     }
 
     fn load_and_kill_leaders(&mut self, input: &Input, scale: &Scale) -> Fallible<()> {
-        // Every file under its path, and then as often under other names as the scale asks for.
+        // Every file under its path, then again under other names as often as the scale requires.
         let mut items: Vec<Item> =
             input.files.iter().map(|(k, v)| (k.clone(), Arc::from(v.as_slice()))).collect();
         let files = items.clone();
@@ -245,7 +245,7 @@ impl Course {
         self.load(&items, scale.kills, |course| {
             let victim = course.busiest()?;
             course.cluster.kill(victim)?;
-            course.say(&format!("SIGKILL to node {victim}, which leads most groups"));
+            course.say(&format!("SIGKILL to node {victim}, which leads the most groups"));
             let killed = Instant::now();
             course.wait_for_leaders()?;
             let took = killed.elapsed().as_millis();
@@ -260,7 +260,8 @@ impl Course {
         Ok(())
     }
 
-    /// Stores all items by several clients at once; `midway` happens that many times, evenly spread over the load.
+    /// Stores all items from several clients at once; `midway` is called that many times, evenly spread over the
+    /// load.
     fn load(
         &mut self,
         items: &[Item],
@@ -286,7 +287,7 @@ impl Course {
                 }
                 thread::sleep(Duration::from_millis(2));
             };
-            // No client goes on with items that nobody follows.
+            // No client continues with items that will not be checked.
             next.store(items.len(), Ordering::Relaxed);
             let ended =
                 workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a client panicked")?);
@@ -300,7 +301,7 @@ impl Course {
         let before = self.client.status(away)?;
         self.cluster.kill(away)?;
         self.wait_for_leaders()?;
-        self.say(&format!("SIGKILL to node {away}; it stays away"));
+        self.say(&format!("SIGKILL to node {away}; it stays down"));
         let mut round = 0;
         let compacted = |reports: &[NodeReport]| {
             before.groups.iter().filter(|(id, _)| **id != crate::node::META).all(|(id, old)| {
@@ -314,7 +315,7 @@ impl Course {
             let items: Vec<Item> =
                 again.map(|(n, (k, v))| (format!("away/{round}/{n}/{k}"), Arc::from(v.as_slice()))).collect();
             self.load(&items, 0, |_| Ok(()))?;
-            // Snapshots are saved behind the scenes.
+            // Snapshots are saved in the background.
             thread::sleep(Duration::from_millis(200));
             let running: Vec<u64> = self.cluster.running.keys().copied().collect();
             let reports: Vec<_> = running.iter().filter_map(|id| self.client.status(*id).ok()).collect();
@@ -325,7 +326,7 @@ impl Course {
                 return Err("the other nodes did not compact".into());
             }
         }
-        self.say("the other two have compacted beyond what it has");
+        self.say("the other two have compacted beyond its last entry");
         self.cluster.start(away)?;
         self.wait_until_equal()?;
         let received: u64 = self.client.status(away)?.groups.values().map(|g| g.received).sum();
@@ -355,7 +356,7 @@ impl Course {
         Ok(())
     }
 
-    /// Waits until all nodes have applied the same index in every group, and all that is committed.
+    /// Waits until all nodes have applied the same index in every group, and everything that is committed.
     fn wait_until_equal(&mut self) -> Fallible<Vec<NodeReport>> {
         self.wait_for_leaders()?;
         let running: Vec<u64> = self.cluster.running.keys().copied().collect();
@@ -419,7 +420,7 @@ fn put_all(
     }
 }
 
-/// A line that counts up at a terminal; elsewhere a line at each quarter.
+/// A counter at a terminal; otherwise a line at each quarter.
 fn show_progress(count: usize, all: usize, shown: &mut usize) {
     let mut out = std::io::stdout().lock();
     let step = if out.is_terminal() { all.div_ceil(100) } else { all.div_ceil(4) };
@@ -430,6 +431,6 @@ fn show_progress(count: usize, all: usize, shown: &mut usize) {
     let line = format!("            acknowledged {count:>5} of {all}");
     let written =
         if out.is_terminal() && count != all { write!(out, "{line}\r") } else { writeln!(out, "{line}") };
-    // Progress that cannot be shown is not worth failing for.
+    // A failure to show progress is not worth failing for.
     drop(written.and_then(|()| out.flush()));
 }

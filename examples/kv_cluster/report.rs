@@ -1,4 +1,4 @@
-//! What nodes say about themselves, and the table of it.
+//! Reports of the nodes about themselves, and a table of them.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ impl NodeReport {
         Ok(report)
     }
 
-    /// How many groups it leads.
+    /// Number of groups it leads.
     pub(crate) fn leads(&self) -> usize {
         self.groups.values().filter(|group| group.role == "leader").count()
     }

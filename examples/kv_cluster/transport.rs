@@ -1,7 +1,7 @@
 //! Messages to the other nodes: a thread, a queue and a connection for each.
 //!
-//! A connection is made when there is something to send, and again after it broke, with twice the pause each time. What
-//! cannot be sent is dropped and reported: raft sends again what matters.
+//! A connection is opened when there is something to send, and reopened after it broke, doubling the pause each time.
+//! What cannot be sent is dropped and reported: raft resends what matters.
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
@@ -22,14 +22,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
-/// The ways to the other nodes.
+/// The connections to the other nodes.
 pub(crate) struct Transport {
     peers: BTreeMap<u64, SyncSender<(u64, Message)>>,
     events: Sender<Event>,
 }
 
 impl Transport {
-    /// Starts a thread for each peer but this node itself.
+    /// Starts a thread for each peer except this node.
     pub(crate) fn start(
         id: u64,
         peers: &BTreeMap<u64, SocketAddr>,
@@ -52,7 +52,7 @@ impl Transport {
         Ok(Transport { peers: queues, events: events.clone() })
     }
 
-    /// Queues a message; one that finds no room is lost, and reported.
+    /// Queues a message; if the queue is full, the message is lost and reported.
     pub(crate) fn send(&self, group: u64, message: Message) {
         let Some(queue) = self.peers.get(&message.to) else { return };
         if let Err(e) = queue.try_send((group, message)) {
@@ -65,7 +65,7 @@ impl Transport {
     }
 }
 
-/// What raft has to hear about a message that was not delivered.
+/// What raft must be told about a message that was not delivered.
 fn lost(group: u64, message: &Message) -> impl Iterator<Item = Event> + use<> {
     let peer = message.to;
     let snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
@@ -87,7 +87,7 @@ impl Line {
     fn run(&mut self, queue: &Receiver<(u64, Message)>) {
         while let Ok((group, message)) = queue.recv() {
             self.send(group, message);
-            // What is queued goes out in one piece.
+            // Everything queued is sent at once.
             loop {
                 match queue.try_recv() {
                     Ok((group, message)) => self.send(group, message),
@@ -126,7 +126,7 @@ impl Line {
         if self.stream.is_none() && self.not_before.is_none_or(|at| Instant::now() >= at) {
             match TcpStream::connect_timeout(&self.address, CONNECT_WITHIN) {
                 Ok(stream) => {
-                    // Both only make it better; without them it works.
+                    // Both are optimisations; it works without them.
                     drop(stream.set_nodelay(true));
                     drop(stream.set_write_timeout(Some(WRITE_WITHIN)));
                     self.stream = Some(BufWriter::with_capacity(1 << 16, stream));
@@ -143,7 +143,7 @@ impl Line {
     }
 
     fn broken(&mut self) {
-        // Not flushed again on drop: what is in there is lost like the rest.
+        // Not flushed on drop: its content is lost like the rest.
         if let Some(stream) = self.stream.take() {
             drop(stream.into_parts());
         }

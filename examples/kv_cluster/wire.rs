@@ -1,10 +1,10 @@
-//! What goes over the wires: frames.
+//! The wire format: frames.
 //!
 //! ```text
 //!   length u32 | tag u8 | body                       the length counts tag and body; little-endian
 //!
 //!   1 raft     group u64 | message (protobuf)        between nodes, no answer
-//!   2 put      key length u32 | key | value          11 done | 12 go to: node u64 (0: nobody leads) | 13 again: text
+//!   2 put      key length u32 | key | value          11 done | 12 go to: node u64 (0: no leader) | 13 again: text
 //!   3 get      key                                   14 value | 15 nothing there
 //!   4 status                                         16 text
 //!   5 dump                                           17 key length u32 | key | value, any number, then 18
@@ -15,7 +15,7 @@ use std::io::{self, Read, Write};
 use protobuf::Message as _;
 use raft::eraftpb::Message;
 
-/// A frame above this is no frame of ours.
+/// A larger frame is not valid.
 const LARGEST: u32 = 1 << 30;
 
 /// One frame.
@@ -145,7 +145,7 @@ impl Frame {
         to.write_all(&self.encode()?)
     }
 
-    /// Reads a frame; nothing at the end of the stream.
+    /// Reads a frame; `None` at the end of the stream.
     pub(crate) fn read(from: &mut impl Read) -> io::Result<Option<Frame>> {
         let mut head = [0; 4];
         match from.read_exact(&mut head) {
@@ -157,7 +157,7 @@ impl Frame {
         if len == 0 || len > LARGEST {
             return Err(bad(format!("a frame of {len} bytes")));
         }
-        // Grows with what arrives: a length alone does not take memory.
+        // Grows with the data received: a length alone does not allocate memory.
         let mut bytes = Vec::new();
         if from.take(u64::from(len)).read_to_end(&mut bytes)? < len as usize {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -1,4 +1,4 @@
-//! The faults, what they break, and which test is to find each.
+//! The faults, what they break, and the test that should detect each.
 
 /// A test program, and which of its tests are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,7 +13,7 @@ pub(crate) struct Suite {
 pub(crate) enum Place {
     /// Outside: by a disk that does not do what it is asked (`tests/common/forgetful.rs`).
     Disk,
-    /// In the code: by the macro `or_fault!`, or by a checksum that leaves a field out (`src/mutation.rs`).
+    /// In the code: by the macro `or_fault!`, or by a checksum that omits a field (`src/mutation.rs`).
     Code,
 }
 
@@ -41,7 +41,7 @@ const BITS: Suite = at("lib", &["format::"]);
 const GOLDEN: Suite = at("golden_files", &[]);
 const MODEL: Suite = at("model", &["commit::model"]);
 
-/// What a disk can leave out: name, what it is, and what finds it out.
+/// Faults that a disk can make: name, description, and the suite that detects it.
 #[rustfmt::skip]
 pub(crate) const ON_THE_DISK: &[(&str, &str, Suite)] = &[
     ("BlockSync", "a commit is acknowledged without `fdatasync`", POWER),
@@ -59,8 +59,8 @@ pub(crate) const ON_THE_DISK: &[(&str, &str, Suite)] = &[
     ("ReadError", "a read that fails is taken for the end of the file", FAILED),
 ];
 
-/// What only the code can do wrong. It would take a disk that knows the log to make these: they change what is written, in
-/// which order, or what is believed of it.
+/// Faults that only the code can make. A disk would have to know the log to make them: they change what is written,
+/// in which order, or what is believed about it.
 #[rustfmt::skip]
 pub(crate) const IN_THE_CODE: &[(&str, &str, Suite)] = &[
     ("PublishEarly", "the durable LSN is published before the sync", MODEL),
@@ -85,8 +85,9 @@ pub(crate) const IN_THE_CODE: &[(&str, &str, Suite)] = &[
     ("MessagesEarly", "votes and acknowledgements do not wait for the ticket", at("node_durability", &[])),
 ];
 
-/// Codec, bytes in its diagram, field, and what finds it out. A field that is also compared with what is expected there
-/// (a magic number, an address, an identity) is found by the golden files: the same input has to write the same bytes.
+/// Codec, bytes in its diagram, field, and the suite that detects it. A field that is also compared with an expected
+/// value (a magic number, an address, an identity) is detected by the golden files: the same input must write the
+/// same bytes.
 #[rustfmt::skip]
 pub(crate) const FIELDS: &[(&str, &str, &str, Suite)] = &[
     ("block", "4..6", "magic", GOLDEN),

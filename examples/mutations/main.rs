@@ -1,8 +1,8 @@
-//! Breaks one promise after the other, and shows that the tests find it.
+//! Breaks one guarantee after the other, and shows that the tests detect it.
 //!
-//! `cargo run --example mutations` builds the tests with the switch of `src/mutation.rs`, sees them pass with no fault
-//! chosen, then runs for each fault, once, the test that is to find it, and prints the table. A fault that nothing finds
-//! makes the exit status 1. With a word behind `--`, only faults whose name contains it are tried.
+//! `cargo run --example mutations` builds the tests with the switch of `src/mutation.rs`, checks that they pass
+//! without a fault, then runs for each fault the test that should detect it, and prints the table. If a fault is not
+//! detected, the exit status is 1. With a word after `--`, only faults whose name contains it are tried.
 
 mod faults;
 
@@ -18,16 +18,16 @@ use faults::{FIELDS, Fault, IN_THE_CODE, ON_THE_DISK, Place, Suite};
 enum Seen {
     /// It failed; the first test that did.
     Failed(String),
-    /// It ended by a signal, or did not end in time.
+    /// It was ended by a signal, or did not end in time.
     Died(&'static str),
-    /// It passed: the fault went unnoticed.
+    /// It passed: the fault was not detected.
     Passed,
 }
 
 /// The test programs of one build, by their source's name.
 type Programs = BTreeMap<String, PathBuf>;
 
-/// Builds the tests with the switch; the model checker's are a build of their own.
+/// Builds the tests with the switch; those of the model checker are a separate build.
 fn build(model: bool) -> Result<Programs, String> {
     let (flags, dir, extra): (_, _, &[&str]) = match model {
         false => ("--cfg mutation", "mutation", &[]),
@@ -54,7 +54,7 @@ fn build(model: bool) -> Result<Programs, String> {
     Ok(programs.collect())
 }
 
-/// Runs one test program with a fault, or with none.
+/// Runs one test program with a fault, or without one.
 fn run(program: &PathBuf, filters: &[&str], fault: Option<&str>) -> Result<Seen, String> {
     const LIMIT: Duration = Duration::from_secs(300);
     let log =
@@ -82,7 +82,7 @@ fn run(program: &PathBuf, filters: &[&str], fault: Option<&str>) -> Result<Seen,
     let text = std::fs::read_to_string(&log).map_err(|e| e.to_string())?;
     std::fs::remove_file(&log).map_err(|e| e.to_string())?;
     if text.contains("running 0 tests") {
-        return Err(format!("{filters:?} names no test of {}", program.display()));
+        return Err(format!("{filters:?} matches no test of {}", program.display()));
     }
     let failed =
         text.lines().find_map(|l| l.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned));
@@ -93,7 +93,7 @@ fn run(program: &PathBuf, filters: &[&str], fault: Option<&str>) -> Result<Seen,
     }
 }
 
-/// All faults: those that are named, and each field that a checksum could forget.
+/// All faults: the named ones, and each field that a checksum could omit.
 fn all() -> Vec<Fault> {
     let fields = FIELDS.iter().map(|(codec, range, field, suite)| Fault {
         name: format!("{codec}:{range}"),

@@ -20,11 +20,11 @@ pub(crate) struct Args {
     pub(crate) csv: Option<PathBuf>,
 }
 
-/// Reads the command line; none when it asks for help.
+/// Parses the command line; `None` if it asks for help.
 pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Fallible<Option<Args>> {
     let mut args = Args { seconds: 300.0, groups: 1000, seed: 1, svg: None, csv: None };
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word}: what value?\n{USAGE}"));
+        let mut value = || words.next().ok_or(format!("{word}: a value is missing\n{USAGE}"));
         match word.as_str() {
             "--minutes" => args.seconds = value()?.parse::<f64>()? * 60.0,
             "--groups" => args.groups = value()?.parse()?,
@@ -36,7 +36,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Fallible<Option<
         }
     }
     if !args.seconds.is_finite() || args.seconds < 10.0 || args.groups < 20 {
-        return Err("at least ten seconds and 20 groups, please".into());
+        return Err("at least ten seconds and 20 groups are required".into());
     }
     Ok(Some(args))
 }

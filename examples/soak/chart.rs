@@ -1,4 +1,4 @@
-//! The drawing: small charts of what was measured over one axis of time, in one SVG that needs nothing else.
+//! Charts of the measurements over a common time axis, in one self-contained SVG.
 
 use crate::SEGMENT;
 use crate::sample::Sample;
@@ -66,7 +66,7 @@ const CHARTS: [Chart; 5] = [
     },
 ];
 
-/// Draws the samples; `what` says what they are of.
+/// Draws the samples; `what` describes them.
 pub(crate) fn draw(what: &str, samples: &[Sample]) -> String {
     let height = TOP + CHARTS.len() as f64 * (HEIGHT + GAP) + 20.0;
     let mut out = format!(

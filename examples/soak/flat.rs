@@ -1,7 +1,7 @@
-//! Whether what was measured stays where it was.
+//! Checks that measurements stay flat.
 //!
-//! A quantity is flat when the median of the last third of the time is not above that of the middle third by more than a
-//! tenth and an allowance. The first third is left out: a log that has just begun fills up.
+//! A quantity is flat if the median of the last third of the time exceeds that of the middle third by at most a tenth
+//! plus an allowance. The first third is left out, because a new log is still filling up.
 
 use crate::SEGMENT;
 use crate::sample::Sample;
@@ -13,7 +13,7 @@ pub(crate) struct Quantity {
     pub(crate) name: &'static str,
     unit: &'static str,
     pub(crate) of: fn(&Sample) -> f64,
-    /// So much it may rise besides.
+    /// The additional allowed rise.
     allowance: f64,
 }
 

@@ -1,15 +1,16 @@
-//! Hours of a node's life compressed into minutes: disk, memory, file descriptors and threads stay flat.
+//! Hours of a node at work compressed into minutes: disk, memory, file descriptors and threads stay flat.
 //!
 //! `cargo run --release --example soak -- --minutes 5 --svg soak.svg`
 //!
-//! A thousand groups in one log, on real files. They grow, are overwritten by new leaders, take snapshots in one piece and in
-//! many, compact, are left behind and given a snapshot, are removed and created again; one in twenty lags and keeps many
-//! entries. A thread of the log purges whenever a segment's worth was appended, and every few seconds it is opened again, after a
-//! close or with none. Reads, and all groups after each opening, are compared with a model.
+//! A thousand groups in one log, on real files. They grow, are overwritten by new leaders, take snapshots in one
+//! piece and in many, compact, are left behind and receive a snapshot, are removed and created again; one in twenty
+//! lags and keeps many entries. A thread of the log purges each time a segment's worth was appended, and every few
+//! seconds the log is reopened, with or without a close. Reads, and all groups after each opening, are compared with
+//! a model.
 //!
-//! Once a second the load pauses and is measured. The exit status is 0 only if every read was right, the segments stayed
-//! within twice the live bytes and three segments, and every quantity is flat (`flat`). At the end there is a line for each
-//! quantity; `--svg` draws them all, `--csv` writes them down.
+//! Once a second the load pauses and measurements are taken. The exit status is 0 only if every read was correct, the
+//! segments stayed within twice the live bytes plus three segments, and every quantity is flat (`flat`). At the end
+//! there is a line for each quantity; `--svg` draws them all, `--csv` writes them to a file.
 
 mod args;
 mod chart;
@@ -38,10 +39,10 @@ const SEGMENT: u64 = 4 << 20;
 
 const WORKERS: u64 = 8;
 
-/// How long one run of the log is.
+/// Duration of one run of the log.
 const RUN: Duration = Duration::from_secs(7);
 
-/// What is written down of a soak while it goes on.
+/// The record of a soak in progress.
 struct Record<'a> {
     dir: &'a Path,
     start: Instant,
@@ -52,7 +53,7 @@ struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Measures, as often as it is time to, until the load ends or one run is over.
+    /// Measures at regular intervals until the load ends or the run is over.
     fn watch(&mut self, log: &RaftLog, shared: &Shared, until: Instant) -> Fallible<()> {
         let (mut before, mut since) = (0, Instant::now());
         while Instant::now() < until && !shared.stop.load(Ordering::Acquire) {
@@ -94,13 +95,13 @@ fn soak(args: &Args, dir: &Path) -> Fallible<Vec<Sample>> {
     workers.iter_mut().try_for_each(|worker| worker.verify(&log, true))?;
     record.bar.finish_and_clear();
     println!(
-        "{} groups, {} operations in {:.0} s, {} restarts: every read is right",
+        "{} groups, {} operations in {:.0} s, {} restarts: every read was correct",
         args.groups, record.operations, args.seconds, record.restarts
     );
     Ok(record.samples)
 }
 
-/// Prints a line for each quantity; says whether all is as it should be.
+/// Prints a line for each quantity; returns whether everything is as it should be.
 fn report(samples: &[Sample]) -> bool {
     println!("{}", flat::HEAD);
     let mut well = true;

@@ -1,4 +1,4 @@
-//! What is measured once a second.
+//! The measurements taken once a second.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,29 +16,30 @@ const PAGE: u64 = 4096;
 #[derive(Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) seconds: f64,
-    /// What all files of the directory take on the disk: segments, snapshots, spare files, the reserve.
+    /// Disk usage of all files in the directory: segments, snapshots, spare files, the reserve.
     pub(crate) directory: u64,
-    /// What the segments take, their footers not counted.
+    /// Size of the segments, without footers.
     pub(crate) segments: u64,
     pub(crate) live: u64,
-    /// What of the process is in memory, mapped segments included.
+    /// Resident memory of the process, mapped segments included.
     pub(crate) resident: u64,
-    /// What is allocated on the heap. The allocator holds more, which shows in the line above.
+    /// Allocated heap. The allocator holds more, which shows in the line above.
     pub(crate) heap: u64,
     pub(crate) descriptors: u64,
     pub(crate) threads: u64,
-    /// In the second before.
+    /// In the preceding second.
     pub(crate) operations: f64,
 }
 
 impl Sample {
-    /// What the segments may take.
+    /// The bound on the size of the segments.
     pub(crate) fn bound(&self) -> u64 {
         2 * self.live + 3 * SEGMENT
     }
 }
 
-/// Measures. The load pauses; a purge has just been made, and what has ended is cut to size.
+/// Takes the measurements. The load is paused; a purge has just been made, and ended segments are truncated to their
+/// size.
 pub(crate) fn sample(log: &RaftLog, dir: &Path, seconds: f64, operations: f64) -> Fallible<Sample> {
     log.purge()?;
     wait_for_footers(log);
@@ -56,7 +57,7 @@ pub(crate) fn sample(log: &RaftLog, dir: &Path, seconds: f64, operations: f64) -
     })
 }
 
-/// A segment that has ended is cut to its size in the background.
+/// An ended segment is truncated to its size in the background.
 fn wait_for_footers(log: &RaftLog) {
     for _ in 0..200 {
         if log.wal().segments().iter().all(|s| !s.sealed || s.footer_bytes > 0) {
@@ -84,7 +85,7 @@ fn disk_bytes(dir: &Path) -> Fallible<u64> {
     Ok(bytes)
 }
 
-/// What of the process is in memory.
+/// Resident memory of the process.
 fn resident() -> Fallible<u64> {
     let text = fs::read_to_string("/proc/self/statm")?;
     let pages = text.split_whitespace().nth(1).ok_or("/proc/self/statm has another form")?;

@@ -34,7 +34,7 @@ impl Pipeline {
 
     fn run(&self) {
         // Before the lock, so that it is dropped after it.
-        let _ends = self.ends(COMMITTER);
+        let _guard = self.panic_guard(COMMITTER);
         let mut state = self.state.lock();
         let mut seen = None;
         while !state.stopping {
@@ -122,7 +122,7 @@ impl Pipeline {
     /// what was asked of it. Later calls find nothing to do.
     pub(crate) fn close(&self) -> Result<()> {
         self.opener.check()?;
-        let _ends = self.ends("the thread that closed the log");
+        let _guard = self.panic_guard("the thread that closed the log");
         let mut state = self.state.lock();
         state.closed = true;
         self.changed.notify_all();
@@ -151,7 +151,7 @@ impl Pipeline {
 fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
     let handle = thread.lock().take();
     if let Some(handle) = handle {
-        // If it panicked, `Ends` has already informed all waiters.
+        // If it panicked, `PanicGuard` has already informed all waiters.
         drop(handle.join());
     }
 }

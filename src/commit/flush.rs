@@ -81,7 +81,7 @@ impl Pipeline {
         done: &mut Waiters,
         news: &mut Vec<News>,
     ) -> Result<()> {
-        let _ends = self.ends("a caller's thread that flushed");
+        let _guard = self.panic_guard("a caller's thread that flushed");
         let mut state = state;
         while self.durable() < end && state.poison.is_none() {
             if !done.is_empty() {

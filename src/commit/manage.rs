@@ -18,7 +18,7 @@ impl Pipeline {
     }
 
     fn manage(&self) {
-        let _ends = self.ends(MANAGER);
+        let _guard = self.panic_guard(MANAGER);
         loop {
             self.manage_pending();
             self.monitor.tell_overdue();

@@ -17,7 +17,7 @@
 //!    staged.
 //! 4. After a failed write or sync, `poison` is set and never cleared: nothing is acknowledged any more, every waiter
 //!    is woken with the error, and the sync is not retried.
-//! 5. A violation of these poisons the log: through `ends` if an assertion fails in a thread that flushes, through
+//! 5. A violation of these poisons the log: through `panic_guard` if an assertion fails in a thread that flushes, through
 //!    `Pipeline::broken` if a thread that stages or waits finds it.
 //!
 //! **Who flushes.** A blocking caller that finds no flush running becomes the leader: it flushes until its own block
@@ -26,11 +26,11 @@
 
 mod batch;
 mod committer;
-mod ends;
 mod flush;
 mod manage;
 #[cfg(all(test, shuttle))]
 mod model;
+mod panic_guard;
 mod pipeline;
 mod staging;
 mod submission;

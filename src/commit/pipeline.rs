@@ -16,7 +16,7 @@ use crate::segment::{Progress, Record, Segment, SpacePool, Supply, Tip};
 use crate::stats::Counters;
 
 use super::batch::Batch;
-use super::ends::Ends;
+use super::panic_guard::PanicGuard;
 use super::staging::{BlockSeq, Next, Rest, StagedBlock, State};
 use super::submission::{Flush, Placement, SubmitOptions};
 use super::waiter::Outcome;
@@ -240,8 +240,8 @@ impl Pipeline {
     /// informed. So an assertion about the commit path's own state poisons the log.
     ///
     /// Must be created before the commit lock is taken, so that it is dropped after the lock.
-    pub(super) fn ends(&self, thread: &'static str) -> Ends<impl FnMut()> {
-        Ends { panicked: move || self.abandon(thread) }
+    pub(super) fn panic_guard(&self, thread: &'static str) -> PanicGuard<impl FnMut()> {
+        PanicGuard { panicked: move || self.abandon(thread) }
     }
 
     /// The error if a thread could not be started.

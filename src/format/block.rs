@@ -8,7 +8,7 @@
 //!  7  u8  zero
 //!  8  u64 LSN of this block
 //! 16  u64 durable LSN when this block was written: all below was on the device
-//! 24  u32 body length in bytes (the records; without this header and without the padding behind them)
+//! 24  u32 body length in bytes (the records, without this header and the padding after them)
 //! 28  u32 number of records
 //! 32  u32 digest of the block before (its checksum field); 0 when the log has none
 //! 36  u32 zero

@@ -1,7 +1,7 @@
 //! Footers: the description of a sealed segment, so that opening the log need not read its blocks.
 //!
 //! ```text
-//! footer, behind the last block, at a multiple of 8
+//! footer, after the last block, at a multiple of 8
 //!  0  u32 checksum of 4..72, sealed at the end LSN
 //!  4  u32 magic "SWFT"
 //!  8  u64 segment id

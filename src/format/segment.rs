@@ -11,7 +11,7 @@
 //!  4  u32 magic "SWLF"                           4  u32 magic "SWSH"
 //!  8  u32 format version                         8  u64 segment id
 //! 12  u32 block align, bytes                    16  u64 first LSN
-//! 16  [16] log uuid                             24  u64 salt (again: the page verifies by itself)
+//! 16  [16] log uuid                             24  u64 salt (again: the page is self-contained)
 //! 32  u64 segment id                            32  u64 predecessor's id, 0 = none
 //! 40  u64 salt                                  40  u64 predecessor's end LSN
 //! 48  u64 first LSN                             48  u32 predecessor's last digest

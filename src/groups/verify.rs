@@ -12,7 +12,7 @@ use super::error::{Error, Result};
 use super::view::GroupView;
 use crate::error::{Corruption, Error as LogError};
 use crate::io::{Disk, open_directory};
-use crate::retry::{Fault, Place, Sure, unsettled, until_sure};
+use crate::retry::{Fault, Outcome, Place, unsettled, until_certain};
 use crate::{LogView, Options, SegmentId, Verdict, VerifyProgress, VerifyReport, verify_on_with};
 
 /// The result of [`verify`].
@@ -65,7 +65,7 @@ pub fn verify_on(
     progress: impl FnMut(VerifyProgress),
 ) -> Result<GroupVerifyReport> {
     let log = verify_log(disk, options, progress)?;
-    let looked = look_until_sure(disk, || {
+    let looked = look_until_certain(disk, || {
         let view = match damaged_view(disk, options)? {
             Ok(view) => view,
             Err(e) => return Ok(Looked::nothing(0, e)),
@@ -112,7 +112,7 @@ pub(crate) struct Looked<T, E> {
 }
 
 impl<T, E: From<LogError>> Looked<T, E> {
-    /// For this reason.
+    /// A look that found only this problem.
     pub(crate) fn nothing(seen: T, problem: LogError) -> Looked<T, E> {
         Looked { oldest: SegmentId::new(u64::MAX), seen, problems: vec![problem.into()] }
     }
@@ -120,7 +120,7 @@ impl<T, E: From<LogError>> Looked<T, E> {
 
 /// An error that a look at groups may find.
 pub(crate) trait Found: fmt::Display + From<LogError> {
-    /// Of the log below, if it is.
+    /// The error of the log below, if it is one.
     fn below(&self) -> Option<&LogError>;
 }
 
@@ -133,9 +133,10 @@ impl Found for Error {
     }
 }
 
-/// Looks until it is certain what is wrong with groups. Damage of the log's own segments makes it look again, too, for groups
-/// are not seen past it; but it is left out in the end, because the verification of the log tells it.
-pub(crate) fn look_until_sure<T, E: Found>(
+/// Looks until it is certain what is wrong with groups. Damage in the log's own segments also makes it look again,
+/// because groups cannot be seen past it; but such damage is left out in the end, because the verification of the log
+/// reports it.
+pub(crate) fn look_until_certain<T, E: Found>(
     disk: &Arc<dyn Disk>,
     look: impl Fn() -> Result<Looked<T, E>, E>,
 ) -> Result<Looked<T, E>, E> {
@@ -143,9 +144,9 @@ pub(crate) fn look_until_sure<T, E: Found>(
         Ok(looked) => looked.problems.iter().map(|e| GroupFault::of(e, looked.oldest)).collect(),
         Err(_) => Vec::new(),
     };
-    match until_sure(disk, look, faults) {
-        Sure::Whole(looked) => looked,
-        Sure::Wrong(looked, certain) => {
+    match until_certain(disk, look, faults) {
+        Outcome::Intact(looked) => looked,
+        Outcome::Faulty(looked, certain) => {
             let mut looked = looked?;
             let oldest = looked.oldest;
             looked
@@ -153,7 +154,7 @@ pub(crate) fn look_until_sure<T, E: Found>(
                 .retain(|e| damage_of_the_log(e).is_none() && certain.contains(&GroupFault::of(e, oldest)));
             Ok(looked)
         }
-        Sure::Unsettled => Err(unsettled(disk.path()).into()),
+        Outcome::Unsettled => Err(unsettled(disk.path()).into()),
     }
 }
 
@@ -164,8 +165,9 @@ fn damage_of_the_log<E: Found>(e: &E) -> Option<&Corruption> {
     }
 }
 
-/// What is wrong, and with what. A file beside the log has a name that is never given twice, and damage of a segment is of that
-/// segment; everything else is said of all records that there were, so it says nothing once some of them were released.
+/// A fault and what it rests on. A file beside the log has a name that is never reused, and damage in a segment
+/// concerns that segment. Any other fault concerns all records present at the time, so it is void once some of them
+/// were released.
 #[derive(PartialEq)]
 struct GroupFault {
     what: String,

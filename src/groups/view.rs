@@ -1,8 +1,8 @@
-//! Looking at the groups of a log without opening it: no lock, no change, also beside a running writer.
+//! Reads the groups of a log without opening it: no lock, no change, also beside a running writer.
 //!
-//! The groups of a [`LogView`] are put together as an open does it, segment by segment, from the records themselves: no
-//! footer is trusted, and none is needed. What is live follows from the groups, by the same definition as
-//! [`GroupLog::space`](super::GroupLog::space): an entry at its newest place, and one State record a group.
+//! The groups of a [`LogView`] are built as an open builds them, segment by segment, but from the records themselves:
+//! no footer is trusted, and none is needed. What is live follows from the groups, by the same definition as in
+//! [`GroupLog::space`](super::GroupLog::space): an entry at its newest place, and one State record per group.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use super::replay::{Halt, Part, merge, of_rest};
 use super::state::{Position, State};
 use crate::{LogView, RecordHead};
 
-/// The groups of a log as they were at one moment.
+/// The groups of a log at one moment.
 #[derive(Debug)]
 pub struct GroupView {
     groups: BTreeMap<u64, Contents>,
@@ -24,17 +24,17 @@ impl GroupView {
     /// The groups of this log. Reads the headers of all its records.
     ///
     /// # Errors
-    /// As [`GroupOptions::open`](super::GroupOptions::open), but for the lock.
+    /// As [`GroupOptions::open`](super::GroupOptions::open), except for the lock.
     pub fn of(log: &LogView) -> Result<GroupView> {
         let (view, incomplete) = GroupView::with_incomplete(log)?;
         incomplete.into_iter().next().map_or(Ok(view), Err)
     }
 
-    /// As [`GroupView::of`], for a log that may lack something, as one that a repair cut does: the groups that are whole,
-    /// and for each of the others an error that says what it lacks, by group id. An open refuses a log with such a group.
+    /// Like [`GroupView::of`], for a log with possible gaps, such as one after a repair cut: the complete groups, and
+    /// for each of the others an error that says what it lacks, by group id. An open refuses a log with such a group.
     ///
     /// # Errors
-    /// As [`GroupView::of`], but for [`Error::Incomplete`].
+    /// As [`GroupView::of`], except for [`Error::Incomplete`].
     pub fn with_incomplete(log: &LogView) -> Result<(GroupView, Vec<Error>)> {
         let parts = log.segments().iter().map(Part::of_records).collect::<Result<Vec<_>>>()?;
         let (mut groups, mut incomplete) = (BTreeMap::new(), Vec::new());
@@ -47,12 +47,12 @@ impl GroupView {
         Ok((GroupView { groups }, incomplete))
     }
 
-    /// As [`GroupView::of`], of a damaged log ([`LogView::open_damaged`]), past what cannot be read: the groups as far as they
-    /// can be known, and everything that is wrong, damage first. Where a segment has a good footer, that says what lay in
-    /// it; behind damage in any other one a group may be older than it was.
+    /// Like [`GroupView::of`], for a damaged log ([`LogView::open_damaged`]), skipping what cannot be read: the
+    /// groups as far as they can be known, and all problems, damage first. A good footer describes what its segment
+    /// held; after damage in any other segment, a group may be older than it was.
     ///
     /// # Errors
-    /// As [`GroupView::of`], but for what is wrong with the log and its groups.
+    /// As [`GroupView::of`], except for problems of the log and its groups.
     pub fn salvage(log: &LogView) -> Result<(GroupView, Vec<Error>)> {
         let (merged, mut wrong) = of_rest(log.segments())?;
         for (id, contents) in &merged {
@@ -73,7 +73,7 @@ impl GroupView {
         self.groups.get(&group).map(|contents| contents.first_index()..contents.end_index())
     }
 
-    /// The last entry of this group, or the last one that was purged when there is none.
+    /// The last entry of this group, or the last purged one if there are no entries.
     #[must_use]
     pub fn last(&self, group: u64) -> Option<Position> {
         self.groups.get(&group).and_then(Contents::last)
@@ -92,13 +92,13 @@ impl GroupView {
         group.is_some_and(|contents| contents.needs(record))
     }
 
-    /// Whether this record is an entry that was written again to let its old segment be released.
+    /// Whether this record is an entry that was rewritten so that its old segment can be released.
     #[must_use]
     pub fn is_relocated(record: &RecordHead) -> bool {
         record.label.is_some_and(|label| matches!(Kind::of(label), Some(Kind::Relocated(_))))
     }
 
-    // For a layer above: its protocol's rules are checked there.
+    // For a higher layer, which checks its protocol's rules on them.
 
     #[cfg_attr(not(any(feature = "raft-protobuf", feature = "raft-prost")), allow(dead_code))]
     pub(crate) fn contents(&self) -> impl Iterator<Item = (u64, &Contents)> {

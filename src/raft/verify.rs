@@ -19,7 +19,7 @@ use super::options::RaftOptions;
 use super::snapshot::{self, SnapshotFiles, is_snapshot};
 use super::view::RaftView;
 use crate::error::Error as LogError;
-use crate::groups::verify::{Found, Looked, damaged_view, look_until_sure, verify_log};
+use crate::groups::verify::{Found, Looked, damaged_view, look_until_certain, verify_log};
 use crate::io::{Disk, open_directory};
 use crate::{Verdict, VerifyProgress, VerifyReport};
 
@@ -76,7 +76,7 @@ pub fn verify_on(
 ) -> Result<RaftVerifyReport> {
     let below = options.below()?;
     let mut log = verify_log(disk, &below, progress)?;
-    let looked = look_until_sure(disk, || {
+    let looked = look_until_certain(disk, || {
         let foreign = foreign(disk)?;
         let view = match damaged_view(disk, &below)? {
             Ok(view) => view,

@@ -1,8 +1,8 @@
-//! For a layer above that repairs what it keeps in a log.
+//! For a higher layer that repairs its own data in a log.
 //!
 //! ```text
-//!  lock ── look at the log once more ── save ── open, with the lock held ── append what repairs it ── close
-//!          \_________ the log as it was ______/ \___________ undo gives back what was there ____________/
+//!  lock ── read the log again ── save ── open, with the lock held ── append the repair ── close
+//!          \________ the log as it was ____/ \________ undo restores the earlier state _______/
 //! ```
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::segment::{SegmentReader, Summarizer};
 use crate::view::LogView;
 use crate::wal::{Wal, take_lock};
 
-/// A log that is locked and not open. Dropping it gives up the lock.
+/// A log that is locked but not open. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct OfflineLog {
     disk: Arc<dyn Disk>,
@@ -33,12 +33,13 @@ impl OfflineLog {
         Ok(OfflineLog { disk: Arc::clone(disk), lock: take_lock(disk)? })
     }
 
-    /// Copies what a repair may change into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in the log's, so
-    /// that [`undo`](super::undo) can put it back: all files of the log but the `untouched`, which neither the repair nor a
-    /// later use of the log writes to, and those of the `layers`.
+    /// Copies what a repair may change into `undo_dir`, which must be empty, or into a new directory `repair-<n>` in
+    /// the log's directory, so that [`undo`](super::undo) can restore it: all files of the log except the `untouched`
+    /// ones, which neither the repair nor later use of the log writes to, and those of the `layers`.
     ///
     /// # Errors
-    /// [`Error::Repair`](crate::Error::Repair) when `undo_dir` is in use; [`Error::Io`](crate::Error::Io). Nothing was changed.
+    /// [`Error::Repair`](crate::Error::Repair) when `undo_dir` is in use; [`Error::Io`](crate::Error::Io). Nothing
+    /// was changed.
     pub fn save(
         &self,
         view: &LogView,
@@ -50,14 +51,14 @@ impl OfflineLog {
         Ok(Repaired { undo_dir: Some(at), copied, ..Repaired::nothing() })
     }
 
-    /// Opens the log with the lock held, so nobody else comes in between. Its segments are made as those of the view are. Of
-    /// `options`, what has to do with writing has no effect.
+    /// Opens the log under the held lock, so that no other process can open it in between. Segments are made like
+    /// those of the view. Of `options`, those for writing have no effect.
     ///
     /// # Errors
     /// As [`Options::open_on`].
     pub fn open(self, options: &Options, view: &LogView, summarizer: Arc<dyn Summarizer>) -> Result<Wal> {
         let capacity = view.segments().iter().map(SegmentReader::capacity).max();
-        // As large as the largest file that is there: some may have been made of the reserve.
+        // As large as the largest existing file, because some may have been made from the reserve.
         let size = capacity.map_or(0, |capacity| capacity.saturating_add(DATA_START));
         let align = view.segments().last().map(SegmentReader::block_align);
         options.as_found(size, align).open_locked(self.disk, self.lock, summarizer)

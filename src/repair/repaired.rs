@@ -1,4 +1,4 @@
-//! What a repair did.
+//! The result of a repair.
 
 use std::path::PathBuf;
 
@@ -6,20 +6,20 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Repaired {
-    /// Where the copies are; `None` when there was nothing to do.
+    /// The undo directory with the copies; `None` if there was nothing to do.
     pub undo_dir: Option<PathBuf>,
-    /// The files that were copied before anything was changed.
+    /// The files copied before anything was changed.
     pub copied: Vec<String>,
-    /// The file that the last segment was written into, or the superblock.
+    /// The file that the last segment was rewritten into, or the superblock.
     pub written: Option<String>,
     /// The files that are no longer part of the log.
     pub removed: Vec<String>,
-    /// The files whose footer was taken away.
+    /// The files whose footer was removed.
     pub footers: Vec<String>,
 }
 
 impl Repaired {
-    /// Of what there was nothing to do about.
+    /// The result if there was nothing to do.
     pub(crate) fn nothing() -> Self {
         Repaired {
             undo_dir: None,

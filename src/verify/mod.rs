@@ -19,7 +19,7 @@ use crate::error::{Corruption, Result};
 use crate::format::superblock::Superblock;
 use crate::io::{Disk, open_directory};
 use crate::report::Cut;
-use crate::retry::{Place, Sure, unsettled, until_sure};
+use crate::retry::{Outcome, Place, unsettled, until_certain};
 
 use check::{check, check_under, cuts_now};
 use meter::Meter;
@@ -81,14 +81,14 @@ fn look(disk: &Arc<dyn Disk>, mut progress: impl FnMut(VerifyProgress)) -> Resul
         Ok(report) => report.problems.iter().map(Place::of).collect(),
         Err(e) => Place::of_failure(e).into_iter().collect(),
     };
-    match until_sure(disk, || check(disk, &mut meter), places) {
-        Sure::Whole(looked) => looked,
-        Sure::Wrong(looked, certain) => {
+    match until_certain(disk, || check(disk, &mut meter), places) {
+        Outcome::Intact(looked) => looked,
+        Outcome::Faulty(looked, certain) => {
             let mut report = looked?;
             report.problems.retain(|p| certain.contains(&Place::of(p)));
             Ok(report)
         }
-        Sure::Unsettled => Err(unsettled(disk.path())),
+        Outcome::Unsettled => Err(unsettled(disk.path())),
     }
 }
 

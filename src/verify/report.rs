@@ -40,7 +40,7 @@ pub struct SegmentCheck {
     pub id: SegmentId,
     /// The address of its first byte.
     pub first_lsn: Lsn,
-    /// The address behind its last block that verifies.
+    /// The address after its last block that verifies.
     pub end_lsn: Lsn,
     /// Blocks that verify.
     pub blocks: u64,

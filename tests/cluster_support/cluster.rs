@@ -1,4 +1,4 @@
-//! The cluster: what each call into a node gives out is looked at, checked and passed on.
+//! The cluster: checks and forwards the output of each call to a node.
 
 use std::collections::BTreeMap;
 

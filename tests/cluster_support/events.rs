@@ -1,4 +1,4 @@
-//! What happened: counted, folded into a digest by which two runs are compared, and the last of it kept for a report.
+//! Events: counted, hashed into a digest that compares two runs, and the latest kept for a report.
 
 use std::collections::VecDeque;
 use std::fmt;

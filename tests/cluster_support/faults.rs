@@ -1,7 +1,7 @@
-//! What goes wrong with a process: the power fails, it is killed, its disk refuses or fails; and how it comes back.
+//! Faults of a process: a power failure, a kill, a disk that refuses or fails; and its restart.
 //!
-//! A process whose disk has failed is *ill*: its nodes say so at their next write, and it has to be restarted. Until
-//! then it may still be asked for things, and must say nothing that is not durable.
+//! A process whose disk has failed is *ill*: its nodes report it at their next write, and it must be restarted. Until
+//! then it may still be asked for things, but must report nothing as durable that is not.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -1,5 +1,5 @@
-//! The state machine: a chain of hashes over everything applied. Two of them agree at an index only when they applied
-//! the same entries up to there.
+//! The state machine: a hash chain over everything applied. Two of them agree at an index only if they applied the
+//! same entries up to there.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 

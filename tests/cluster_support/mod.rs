@@ -1,5 +1,5 @@
-//! A cluster under faults: several processes, each with one log and several groups on a disk of its own, and a network
-//! between them; every step from one seed, every promise checked at each step.
+//! A cluster under faults: several processes, each with one log and several groups on its own disk, and a network
+//! between them. Every step follows from one seed, and every guarantee is checked at each step.
 //!
 //! ```text
 //!   schedule ── picks a step ──> cluster ──> process (disk, log, nodes, state machines)
@@ -8,8 +8,8 @@
 //!                                network          promises: was it durable?   oracle: is it still Raft?
 //! ```
 //!
-//! An *episode* is one cluster: some thousands of steps with faults, then none, and all groups have to go on. It is on
-//! one thread and its logs have no threads, so a seed is a run.
+//! An *episode* is one cluster: some thousands of steps with faults, then none, after which all groups must make
+//! progress. It runs on one thread and its logs have no threads, so a seed determines a run.
 // The test and the example use their parts, and neither exports any.
 #![allow(dead_code)]
 

@@ -1,5 +1,5 @@
-//! The network: every message waits until its time comes, or is lost, or arrives twice. Delays differ, so messages
-//! overtake each other; some are held back long enough to arrive in another age.
+//! The network: every message is delayed, lost or duplicated. Delays differ, so messages overtake each other; some
+//! are held back so long that they arrive in another term.
 
 use std::collections::{BTreeMap, BTreeSet};
 

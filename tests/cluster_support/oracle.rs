@@ -1,4 +1,4 @@
-//! The oracle: what Raft promises, checked from outside the nodes.
+//! The oracle: Raft's guarantees, checked from outside the nodes.
 //!
 //! ```text
 //!   every entry that any log ever held   (index, term) -> digest, term before it      log matching
@@ -8,9 +8,9 @@
 //!   every configuration                  applied index -> members                     they follow from the log, too
 //! ```
 //!
-//! Log matching is checked entry by entry: where index and term agree, so must the entry and the term before it, and
-//! by induction all before it. So each entry of each log is looked at once, when it appears there, and all of them when
-//! a log is opened.
+//! Log matching is checked entry by entry: where index and term agree, the entry and the term before it must agree,
+//! and by induction everything before. So each entry of each log is checked once, when it appears there, and all of
+//! them when a log is opened.
 
 use std::collections::hash_map::{Entry as Slot, HashMap};
 use std::collections::{BTreeMap, VecDeque};

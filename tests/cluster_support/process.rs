@@ -1,5 +1,5 @@
 //! One process: a disk, one log on it, and a node with its state machine for each group. It is started from its disk
-//! by the public interface alone, as a program would be.
+//! through the public API, as a program would do it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
-//! What a node has said, and whether its disk knows.
+//! Checks that everything a node has promised is on its disk.
 //!
 //! A vote, a request for votes, an accepted append, a leader's own match, a committed entry handed to the state
-//! machine, a saved snapshot: each says that something is durable. It is compared
+//! machine, a saved snapshot: each implies that something is durable. It is compared
 //!
-//! * at each output with what the log calls durable, by the addresses at which the states were submitted;
-//! * at some outputs, or all, with what is found when the disk crashes at this moment, loses everything that was not
+//! * at each output with what the log reports as durable, by the addresses at which the states were submitted;
+//! * at some or all outputs with what is found if the disk crashes at this moment, loses everything that was not
 //!   synced, and is opened;
 //! * at each restart with what the restart found.
 

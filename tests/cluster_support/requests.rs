@@ -1,4 +1,4 @@
-//! What clients asked for, and what they were told.
+//! Requests of clients and the answers they got.
 
 use seawall::raft::{Proposal, ProposalError, ReadId};
 

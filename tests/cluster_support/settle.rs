@@ -1,4 +1,4 @@
-//! The end of an episode: nothing goes wrong any more, and every group has to elect, commit and agree.
+//! The end of an episode: without further faults, every group must elect a leader, commit and agree.
 
 use super::cluster::{Cluster, Drive};
 use super::events::{Checked, Kind, Violation};

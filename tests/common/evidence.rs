@@ -1,4 +1,4 @@
-//! What the files of a log prove, found by other means than the engine's.
+//! What the files of a log prove, determined independently of the engine.
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,11 @@
-//! A disk on which one kind of sync is left out, as if the program had forgotten it. The negative control of every test that
-//! crashes a simulated disk.
+//! A disk that suppresses one kind of sync, as if the program had forgotten it: the negative control of every test
+//! that crashes a simulated disk.
 //!
-//! Which sync is meant is told from outside: by the file's name, by what was done to the file before, and by the names that
-//! have changed since the directory was last synced. Everything else is passed on.
+//! Which sync is meant is determined from outside: by the file's name, by what was done to the file before, and by
+//! the names that have changed since the directory was last synced. Everything else is passed on.
 //!
-//! In a test that makes its disk with [`disk`], the environment variable `SEAWALL_MUTATION` chooses what is left out;
-//! `cargo run --example mutations` sets it to each in turn.
+//! In a test that makes its disk with [`disk`], the environment variable `SEAWALL_MUTATION` chooses what is
+//! suppressed; `cargo run --example mutations` sets it to each value in turn.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A workload on a simulated disk, and the oracle that judges what a crash leaves of it.
+//! A workload on a simulated disk, and the oracle that judges the state after a crash.
 
 // Each test file uses its part.
 #![allow(dead_code)]

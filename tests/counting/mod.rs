@@ -1,6 +1,6 @@
-//! An allocator that counts: how many bytes are allocated, now and at most.
+//! A counting allocator: how many bytes are allocated, now and at most.
 //!
-//! What the process takes of the machine's memory says less, because an allocator keeps what was freed.
+//! The memory usage of the process says less, because an allocator keeps freed memory.
 #![allow(dead_code, unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};

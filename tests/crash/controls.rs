@@ -1,4 +1,4 @@
-//! Negative controls: subjects that break a promise, so that the sweep must find something.
+//! Negative controls: subjects that break a guarantee, so that the sweep must find something.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! Making a finding smaller, and putting it into words.
+//! Minimises a finding and describes it.
 //!
-//! Greedy: each way of making a case simpler is tried, kept if something of the same kind is still wrong, and the whole is
-//! gone through again until nothing more can be left out. The result is the smallest found, not the smallest there is.
+//! Greedy: each way to simplify a case is tried and kept if the same kind of error remains, until nothing more can be
+//! left out. The result is a local minimum, not the smallest case there is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

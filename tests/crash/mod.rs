@@ -1,7 +1,7 @@
-//! Crashing a program on a simulated disk in every way, whatever the program is.
+//! Crashes any program on a simulated disk in every possible way.
 //!
-//! What a case does to a log is data: runs, one after the other, each with its operations, its end (the power goes off at
-//! a call, or a call fails), and what the machine is found like afterwards. So a case can be repeated, and made smaller.
+//! What a case does to a log is data: a sequence of runs, each with its operations, its end (a power failure at a
+//! call, or a failing call), and the state of the machine afterwards. So a case can be repeated and minimised.
 //!
 //! ```text
 //!  run 1: open, check, operations ... call c |power off| fates of what was not synced
@@ -10,7 +10,7 @@
 //!  at last: open, check
 //! ```
 //!
-//! One run serves for a crash at each of its calls: the disk remembers what it was before every one of them.
+//! One run serves for a crash at each of its calls: the disk remembers its state before every one of them.
 
 // Each user takes a part.
 #![allow(dead_code)]

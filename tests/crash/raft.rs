@@ -1,7 +1,7 @@
 //! Several Raft groups in one log under the sweep. A module of the crate roots that have `raft_support`.
 //!
-//! The oracle is what the groups should be: as the last acknowledged operation left them or, while one is under way, as
-//! that one leaves them, and nothing between.
+//! The oracle knows the expected state of the groups: as the last acknowledged operation left them or, while one is
+//! under way, as that one leaves them, and nothing in between.
 
 // Each user takes a part.
 #![allow(dead_code)]

@@ -1,7 +1,7 @@
-//! The sweep: from one seed, a run, a crash at each of its calls, recovery crashed at each of its calls, another run and
-//! another crash; every state that is found is opened and judged.
+//! The sweep: from one seed, a run, a crash at each of its calls, recovery crashed at each of its calls, another run
+//! and another crash; every resulting state is opened and judged.
 //!
-//! A state that was judged already, with the same disk and the same promises, is not opened again.
+//! A state that was already judged, with the same disk and the same guarantees, is not opened again.
 
 use std::collections::HashSet;
 use std::ops::AddAssign;

@@ -1,4 +1,4 @@
-//! Small logs, ways to damage them, and what became of it.
+//! Small logs, ways to damage them, and the results.
 
 // Each test file uses its part.
 #![allow(dead_code)]

@@ -1,4 +1,4 @@
-//! What tests of error messages share: which cases an error has, and which of them were met.
+//! Shared by the tests of error messages: the variants of an error, and which of them occurred.
 #![allow(dead_code)] // each test file uses a part of it
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! Reading decisions from an input. At its end every decision is 0, which the bodies take for the plain choice.
+//! Reads decisions from an input. After its end every decision is 0, which the bodies take as the plain choice.
 
 /// What is left of an input.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! Damage to a real log, as the input has it.
+//! Damage to a real log, chosen by the input.
 
 use super::cursor::Cursor;
 use super::directory::Files;

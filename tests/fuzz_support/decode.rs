@@ -1,6 +1,6 @@
-//! Each decoder of `seawall::format`, on raw bytes and on bytes with a right checksum.
+//! Each decoder of `seawall::format`, on raw bytes and on bytes with a correct checksum.
 //!
-//! What decodes encodes to the same bytes again: there is one spelling, and no bit that is not looked at.
+//! Whatever decodes must encode to the same bytes: there is only one encoding, and no bit is ignored.
 
 use seawall::error::LogUuid;
 use seawall::format::block::{BLOCK_HEADER, BlockHeader};

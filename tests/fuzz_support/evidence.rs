@@ -1,4 +1,4 @@
-//! What a directory proves and what a log shows, found by other means than the engine's.
+//! What a directory proves and what a log exposes, determined independently of the engine.
 
 use seawall::format::record::RecordHeader;
 use seawall::format::segment::{Generation, file_name};

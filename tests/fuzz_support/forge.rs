@@ -1,7 +1,7 @@
-//! Files with right checksums and the input's fields.
+//! Files with correct checksums and fields chosen by the input.
 //!
-//! Left alone, the pieces make a valid chain of segments; each decision can put any value in the place of a right one.
-//! The checksum is computed afterwards, so what the engine meets is a liar that signs its lies.
+//! By default the pieces form a valid chain of segments; each decision can replace a correct value by any other. The
+//! checksum is computed afterwards, so the engine sees false values with valid checksums.
 
 use seawall::error::LogUuid;
 use seawall::format::block::{BLOCK_HEADER, BlockHeader, BlockKind};

@@ -1,16 +1,16 @@
 //! The bodies of the fuzz targets.
 //!
-//! A body takes bytes, decides by them what to do, and panics when the engine breaks a promise. The targets in
-//! `fuzz/fuzz_targets/` hand them libFuzzer's inputs: these sources are the library of that package. `tests/fuzz_corpus.rs`
-//! hands them the committed seeds and pseudo-random bytes, on stable.
+//! A body takes bytes, derives actions from them, and panics if the engine breaks a guarantee. The targets in
+//! `fuzz/fuzz_targets/` pass libFuzzer's inputs: these sources are the library of that package.
+//! `tests/fuzz_corpus.rs` passes the committed seeds and pseudo-random bytes, on stable Rust.
 //!
 //! ```text
 //!   input ── Cursor ──> directory (forged, or a real log with damage) ── open ──> refused: not one byte changed
 //!                       operations                                          └──> opened: what is seen is compared
 //! ```
 //!
-//! Checksums would keep a fuzzer out of everything behind them, so `forge` writes files whose checksums are right and
-//! whose fields are the input's.
+//! Checksums would prevent a fuzzer from getting past them, so `forge` writes files with correct checksums and with
+//! fields from the input.
 
 // In the ordinary tests these are modules of a test file.
 #![allow(unreachable_pub, dead_code)]

@@ -1,5 +1,5 @@
-//! `open` on a directory of arbitrary files: no panic, no hang, no allocation beyond what the files hold. What opens
-//! shows only what verifies, goes on working, and shows the same when it is opened again. What is refused is unchanged.
+//! `open` on a directory of arbitrary files: no panic, no hang, no allocation larger than the files. A log that opens
+//! returns only verified data, remains usable, and returns the same when reopened. A refused directory is unchanged.
 
 use seawall::{Error, Wal};
 

@@ -1,7 +1,8 @@
-//! `open` on a real log with structured damage: a correct prefix that holds everything proven, or a refusal that
-//! changes nothing.
+//! `open` on a real log with structured damage: a correct prefix with everything proven, or a refusal that changes
+//! nothing.
 //!
-//! What is proven is found here by looking at every place of every file (`evidence::proven`), not as the engine does it.
+//! What is proven is determined here by examining every position of every file (`evidence::proven`), unlike in the
+//! engine.
 
 use seawall::{Error, Lsn, Wal};
 

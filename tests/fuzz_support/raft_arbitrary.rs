@@ -1,5 +1,5 @@
-//! A log whose records and footers say that they are the Raft layer's, with any content: its decoders, its summaries,
-//! its replay. Nothing panics, and nothing is allocated beyond what the records hold.
+//! A log whose records and footers claim to belong to the Raft layer, with arbitrary content: tests its decoders,
+//! summaries and replay. Nothing panics, and no allocation is larger than the records.
 
 use std::sync::{Arc, Mutex};
 

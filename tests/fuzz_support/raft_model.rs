@@ -1,4 +1,4 @@
-//! What groups should be: plain lists of entries, and the rules by which operations are taken or refused.
+//! The expected state of groups: plain lists of entries, and the rules by which operations are accepted or refused.
 
 use std::collections::BTreeMap;
 

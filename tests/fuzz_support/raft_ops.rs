@@ -1,7 +1,7 @@
-//! Sequences of Raft operations with kills, power failures and failing recoveries, against `raft_model`.
+//! Sequences of Raft operations with kills, power failures and failing recoveries, compared with `raft_model`.
 //!
 //! ```text
-//!   acknowledged ── submitted ── submitted ── ...     a restart finds one of these states, and none between
+//!   acknowledged ── submitted ── submitted ── ...     a restart finds one of these states, and none in between
 //! ```
 
 use seawall::Options;

@@ -1,4 +1,4 @@
-//! Real logs, built in the process: opened a few times, closed or killed, with older copies and a twin.
+//! Real logs, built in the process: opened several times, closed or killed, with older copies and a twin.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! The committed seeds: small inputs that reach far, found by trying many and keeping those that do something new.
+//! The committed seeds: small inputs with much coverage, found by trying many and keeping those with new behaviour.
 
 use seawall::Error;
 use seawall::io::sim::Rng;

@@ -1,5 +1,5 @@
 //! `verify` on arbitrary and on damaged directories: it never panics, never changes a byte, and agrees with `open`.
-//! What `open` refuses, it reports; what it finds nothing wrong with opens and reads to the end.
+//! It reports what `open` refuses; a log in which it finds nothing wrong can be opened and read to the end.
 
 use seawall::{Error, Verdict, verify_on};
 

@@ -1,4 +1,4 @@
-//! A disk on which chosen calls hang until they are let go.
+//! A disk on which chosen calls hang until they are released.
 
 // Each test file uses its part.
 #![allow(dead_code)]

@@ -1,5 +1,5 @@
-//! The process that is killed: threads, each with groups of its own, that append, overwrite, save and install
-//! snapshots, compact, remove and make groups, and purge, as fast as they can, with a few batches under way.
+//! The process that is killed: threads with their own groups that append, overwrite, save and install snapshots,
+//! compact, remove and create groups, and purge, as fast as they can, with a few batches in flight.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;

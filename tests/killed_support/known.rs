@@ -1,8 +1,8 @@
-//! What the parent knows: of each group, what was acknowledged, and what was asked for after that.
+//! The parent's knowledge: for each group, what was acknowledged, and what was requested after that.
 //!
-//! A line is written before an operation is submitted and one after it was acknowledged; so whatever is found must be
-//! the acknowledged state, or that with some of the operations under way, in their order; and of two groups that were
-//! written in one batch, both or none.
+//! A line is written before an operation is submitted and another after it was acknowledged. So the state found must
+//! be the acknowledged one, or that plus some of the operations in flight, in order; and of two groups written in one
+//! batch, both or none.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

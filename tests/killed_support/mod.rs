@@ -1,5 +1,5 @@
-//! A Raft log whose process is killed: the operations, what a group looks like after them, the process that does them,
-//! and the parent's knowledge of what must be there afterwards.
+//! A Raft log whose process is killed: the operations, the state of a group after them, the process that executes
+//! them, and the parent's knowledge of what must be there afterwards.
 #![allow(dead_code)]
 
 pub mod child;

@@ -1,4 +1,4 @@
-//! Operations on a group: as a line of text, on a log, and on what a group looks like.
+//! Operations on a group: as a line of text, on a log, and on the state of a group.
 
 use seawall::raft::{Result, WriteBatch};
 

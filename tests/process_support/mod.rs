@@ -1,4 +1,4 @@
-//! Processes of a test's own: children made by `fork`, and the test's program started anew.
+//! Processes for tests: children made by `fork`, and new instances of the test program.
 #![allow(dead_code)]
 #![allow(unsafe_code)] // `fork` and what goes with it
 

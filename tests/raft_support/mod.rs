@@ -1,4 +1,4 @@
-//! What the tests of the Raft layer share.
+//! Shared by the tests of the Raft layer.
 // Each test file uses a part of it.
 #![allow(dead_code)]
 

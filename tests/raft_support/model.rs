@@ -1,4 +1,4 @@
-//! What a group should be: a plain list of entries and a few numbers, and the steps that change it.
+//! The expected state of a group: a plain list of entries and a few numbers, and the steps that change it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A log whose space is watched.
+//! A log whose space is monitored.
 
 use raft::eraftpb::Entry;
 use seawall::Options;

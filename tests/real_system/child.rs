@@ -1,5 +1,5 @@
-//! The program whose system calls are made to fail. It says what it was told, and never panics: a failure that ends it is
-//! one of the log's.
+//! The program whose system calls are made to fail. It prints its results and never panics: a failure that ends it is
+//! a failure of the log.
 
 use std::path::Path;
 

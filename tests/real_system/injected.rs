@@ -1,7 +1,7 @@
-//! Each system call that the log makes, made to fail: once, and from some point on, with each error that it may give.
+//! Each system call of the log is made to fail: once, and from some point on, with each error that it may return.
 //!
-//! `strace -e inject` answers in the kernel's place, so nothing of the library is bent for it. Whatever fails: what was
-//! acknowledged is recovered, nothing is left behind, nobody panics or hangs, and messages say what to do.
+//! `strace -e inject` answers in place of the kernel, so the library is not modified for it. Whatever fails: what was
+//! acknowledged is recovered, nothing is left behind, nothing panics or hangs, and messages say what to do.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;

@@ -1,5 +1,5 @@
-//! What needs a real system that this process may do something with: system calls that are made to fail (`strace`), and
-//! file systems of its own (`mount`). Where that is not to be had, a test is shown as ignored, not as passed.
+//! Tests that need privileges on a real system: system calls that are made to fail (`strace`), and separate file
+//! systems (`mount`). Where these are unavailable, a test is shown as ignored, not as passed.
 //!
 //! `SEAWALL_INJECT=all` tries every call with every error that its manual page lists, at more places.
 

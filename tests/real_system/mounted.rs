@@ -1,4 +1,4 @@
-//! Logs on file systems of their own: small ones, ones that are mounted over a log, and ones that were just made.
+//! Logs on separate file systems: small ones, ones mounted over a log, and newly made ones.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Many groups at work in one log, with a model that says what each must be: for the test `soak`, which is quick, and the
-//! example `soak`, which takes its time and measures.
+//! Many groups at work in one log, with a model of the expected state of each: for the test `soak`, which is quick,
+//! and the example `soak`, which runs long and measures.
 // Each user takes a part.
 #![allow(dead_code)]
 

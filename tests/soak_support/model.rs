@@ -1,4 +1,5 @@
-//! What each group should be, in a few numbers: payloads follow from group, incarnation, index and term, so none is remembered.
+//! The expected state of each group in a few numbers: payloads follow from group, incarnation, index and term, so
+//! none is stored.
 
 use raft::eraftpb::{ConfState, Entry, HardState};
 

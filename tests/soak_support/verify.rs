@@ -1,4 +1,4 @@
-//! What the log says of a group, compared with the model.
+//! Compares a group in the log with the model.
 
 use std::io::Read as _;
 

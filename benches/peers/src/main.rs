@@ -1,5 +1,5 @@
-//! Seawall beside its peers and beside the device itself, in one run: whole workloads, rounds interleaved, medians and
-//! ratios.
+//! Seawall compared with its peers and with the device itself in one run: whole workloads, interleaved rounds,
+//! medians and ratios.
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml -- --help`
 #![allow(clippy::cast_possible_truncation)]
@@ -25,25 +25,25 @@ static HEAP: heap::Counting = heap::Counting;
 /// order and at random, f = opening, g = the slowest appends, h = bytes written and kept.
 #[derive(Parser)]
 struct Args {
-    /// Which workloads, by their letters.
+    /// The workloads to run, by their letters
     #[arg(long, default_value = "abcdefgh")]
     only: String,
-    /// How often everything is measured.
+    /// Number of rounds
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long a subject is measured in one setting of one round, in milliseconds.
+    /// Milliseconds per subject, setting and round
     #[arg(long, default_value_t = 1000)]
     millis: u64,
-    /// Fewer settings and smaller logs.
+    /// Fewer settings and smaller logs
     #[arg(long)]
     quick: bool,
-    /// Where the logs are put.
+    /// Directory for the logs
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
-    /// Where the figures of every round are written.
+    /// File for the figures of every round
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Where a picture of each workload is written; beside the JSON file if there is one.
+    /// Directory for a chart of each workload; by default beside the JSON file, if there is one
     #[arg(long)]
     plots: Option<PathBuf>,
 }

@@ -1,11 +1,11 @@
 //! Rounds, medians, ratios.
 //!
-//! One round measures every subject once, one after the other; then comes the next round. What drifts on a shared machine
-//! drifts for all of them, so the ratio of a round says more than the quotient of two medians.
+//! A round measures every subject once, one after the other; then comes the next round. Drift on a shared machine
+//! affects all of them alike, so the ratio within a round says more than the quotient of two medians.
 
 use std::collections::BTreeMap;
 
-/// What was measured of one subject in one setting, a value a round.
+/// The measurements of one subject in one setting, one value per round.
 #[derive(Clone, Debug, Default)]
 pub struct Series(pub Vec<f64>);
 
@@ -28,13 +28,13 @@ impl Series {
         self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    /// This over the other, round by round.
+    /// The ratio of this to the other, round by round.
     pub fn over(&self, other: &Series) -> Series {
         Series(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
     }
 }
 
-/// One setting of a workload: what every subject did in it.
+/// One setting of a workload: the results of every subject.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The workload's letter in the list of `--help`.
@@ -45,7 +45,7 @@ pub struct Row {
     /// Whether more is better.
     pub more_is_better: bool,
     pub subjects: BTreeMap<&'static str, Series>,
-    /// In which order they are shown.
+    /// The order of display.
     pub order: Vec<&'static str>,
 }
 
@@ -74,7 +74,7 @@ impl Row {
     }
 }
 
-/// The value below which a share of the sorted values lies.
+/// The value below which the given share of the sorted values lies.
 pub fn percentile(sorted: &[u64], share: f64) -> u64 {
     let last = sorted.len().saturating_sub(1);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
@@ -82,7 +82,7 @@ pub fn percentile(sorted: &[u64], share: f64) -> u64 {
     sorted.get(at).copied().unwrap_or(0)
 }
 
-/// Many records of one size that have little in common: some logs compress what they are given.
+/// Many records of one size that have little in common, because some logs compress their input.
 pub struct Pool {
     bytes: Vec<u8>,
     size: usize,
@@ -100,7 +100,7 @@ impl Pool {
     }
 }
 
-/// Bytes that do not compress.
+/// Incompressible bytes.
 pub fn payload(len: usize, seed: u64) -> Vec<u8> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);

@@ -1,4 +1,4 @@
-//! What was measured: a table for people, JSON for programs, a picture a workload.
+//! Reports the measurements: a table for people, JSON for programs, a chart per workload.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::measure::Row;
 
 const OURS: &str = "seawall";
 
-/// A row a setting and subject: the median, what it varied between, and ours against it, round by round.
+/// One row per setting and subject: the median, its range, and our ratio to it, round by round.
 pub fn table(rows: &[Row]) -> String {
     let mut out = String::new();
     for row in rows {
@@ -55,7 +55,7 @@ pub fn to_json(rows: &[Row], rounds: usize) -> Value {
     json!({ "rounds": rounds, "rows": rows.iter().map(row).collect::<Vec<_>>() })
 }
 
-/// A picture of each workload: a group of bars a setting, a bar a subject, as shares of the setting's largest median.
+/// One chart per workload: a group of bars per setting, a bar per subject, as shares of the setting's largest median.
 pub fn plots(rows: &[Row], dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(dir)?;
     let mut workloads: Vec<&str> = rows.iter().map(|r| r.workload).collect();

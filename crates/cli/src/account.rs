@@ -1,4 +1,4 @@
-//! What lies in which segment, and whose it is: one pass over the headers of all records.
+//! Space accounting: what each segment holds and for whom, from one pass over the headers of all records.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,10 +10,10 @@ use seawall::{Batch, Error, LogView, RecordHead, SegmentReader};
 
 use crate::failure::Failure;
 
-/// Who keeps records in a log.
+/// Who writes the records of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Groups of Raft.
+    /// Raft groups.
     Raft,
     /// Groups of another protocol, or of none.
     Groups,
@@ -21,7 +21,7 @@ pub(crate) enum Kind {
     Records,
 }
 
-/// The groups of the log: Raft's, or others', of whose protocol nothing is known.
+/// The groups of the log: Raft's, or those of another protocol, which is not known here.
 pub(crate) enum Groups {
     #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
     Raft(seawall::raft::RaftView),
@@ -53,7 +53,7 @@ pub(crate) struct Part {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) live: u64,
-    /// Of the live bytes, those that were written again.
+    /// Live bytes that were rewritten.
     pub(crate) relocated: u64,
 }
 
@@ -66,7 +66,7 @@ impl Part {
     }
 }
 
-/// What one segment holds.
+/// The contents of one segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) file: String,
@@ -75,9 +75,9 @@ pub(crate) struct Segment {
     pub(crate) end: u64,
     pub(crate) blocks: u64,
     pub(crate) records: u64,
-    /// Of the file, up to the last block's end.
+    /// Bytes of the file, up to the end of the last block.
     pub(crate) bytes: u64,
-    /// By stream; records without a label belong to none.
+    /// By stream; records without a label have none.
     pub(crate) streams: BTreeMap<u64, Part>,
 }
 
@@ -90,14 +90,14 @@ impl Segment {
         self.streams.values().map(|p| p.relocated).sum()
     }
 
-    /// What no group needs, block headers and padding included.
+    /// Bytes that no group needs, including block headers and padding.
     pub(crate) fn dead(&self) -> u64 {
         (self.end - self.first).saturating_sub(self.live())
     }
 }
 
-/// Who keeps records in the log of this directory. A Raft log has a place for snapshots from its first opening on; one that has
-/// lost it is known by its records.
+/// Determines who writes the records of the log in this directory. A Raft log has a directory for snapshots since it
+/// was first opened; if that was lost, the records show it.
 pub(crate) fn kind(dir: &Path, log: &LogView) -> Kind {
     if files_of_raft(dir).is_some() {
         return Kind::Raft;
@@ -137,13 +137,13 @@ fn has_groups_of_raft(_: &LogView) -> bool {
     false
 }
 
-/// The groups past what is damaged, if the log has groups, and what is wrong with them.
+/// The groups, if the log has any, skipping damage; and their problems.
 pub(crate) fn groups(kind: Kind, log: &LogView) -> Result<(Option<Groups>, Vec<String>), Failure> {
     match kind {
         Kind::Raft => groups_of_raft(log),
         Kind::Groups => {
             let (groups, wrong) = GroupView::salvage(log)?;
-            // Damage is told where the segments are gone through.
+            // Damage is reported when the segments are read.
             let told = |e: &&GroupError| !matches!(e, GroupError::Log(Error::Corruption(_)));
             let wrong = wrong.iter().filter(told).map(ToString::to_string).collect();
             Ok((Some(Groups::Plain(groups)), wrong))
@@ -178,7 +178,7 @@ pub(crate) fn fate(groups: Option<&Groups>, head: &RecordHead) -> Fate {
         Some(g) if g.is_live(head) && GroupView::is_relocated(head) => Fate::Relocated,
         Some(g) if g.is_live(head) => Fate::Live,
         Some(_) => Fate::Dead,
-        // Without groups, all that was not released is live.
+        // Without groups, everything not released is live.
         None => Fate::Live,
     }
 }
@@ -187,8 +187,8 @@ pub(crate) fn size(head: &RecordHead) -> u64 {
     Batch::record_size(u64::from(head.payload_len), head.label.is_some())
 }
 
-/// All segments of the log, and what is damaged: why an open refuses the log, and where headers do not verify. Payloads are not
-/// read.
+/// All segments of the log, and the damage: why an open refuses the log, and headers that do not verify. Payloads are
+/// not read.
 pub(crate) fn segments(
     log: &LogView,
     groups: Option<&Groups>,

@@ -16,10 +16,10 @@ use crate::{Health, style, view};
 pub(crate) struct Args {
     /// The log's directory
     dir: PathBuf,
-    /// From this LSN on
+    /// Start at this LSN
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Up to this LSN, not included
+    /// Stop before this LSN
     #[arg(long, default_value_t = u64::MAX)]
     to: u64,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
                 }
                 Err(e) => return Err(e.into()),
             };
-            // The reader of the output may have closed it: that is no failure of the log.
+            // The reader of the output may have closed it, which is not a failure of the log.
             if writeln!(out, "{line}").is_err() {
                 return Ok(health);
             }
@@ -55,14 +55,14 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     }
     drop(out.flush());
     bar.finish_and_clear();
-    // Damage that is in no record of the newest segment, but in the proof of its end.
+    // Damage not in a record of the newest segment, but in the proof of its end.
     if let Some(c) = log.damage().filter(|_| health == Health::Good) {
         return Err(Failure::Damaged(c.to_string()));
     }
     Ok(health)
 }
 
-/// The lines of a segment, and what is damaged between them.
+/// The lines of a segment, and the damage between them.
 fn lines<'a>(
     args: &'a Args,
     segment: &'a SegmentReader,

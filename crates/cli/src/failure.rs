@@ -5,9 +5,9 @@ use std::fmt;
 /// Why a command ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The log is damaged there: status 1.
+    /// The log is damaged: status 1.
     Damaged(String),
-    /// The command could not be done: status 2.
+    /// The command could not be carried out: status 2.
     Undone(String),
 }
 
@@ -41,7 +41,7 @@ impl From<seawall::groups::Error> for Failure {
         use seawall::groups::Error;
         match e {
             Error::Log(e) => e.into(),
-            // The records do not add up to groups: an open would refuse them.
+            // The records do not form complete groups: an open would refuse them.
             e @ (Error::Incomplete { .. } | Error::Content { .. }) => Failure::Damaged(e.to_string()),
             other => Failure::Undone(other.to_string()),
         }

@@ -14,15 +14,15 @@ use crate::failure::Failure;
 use crate::verify::problem;
 use crate::{Health, style, view};
 
-/// What is known of a group.
+/// What is known about a group.
 pub(crate) enum State {
     #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
     Raft(Box<Recovered>),
-    /// Of another protocol, or of none: where its log begins and ends, and its fields.
+    /// Of another protocol or none: beginning and end of its log, and its fields.
     Plain { first: u64, end: u64, last_term: u64, fields: Vec<Field> },
 }
 
-/// A field of a group's state, whose meaning only its program knows.
+/// A field of a group's state, which only its program can interpret.
 pub(crate) struct Field {
     number: u8,
     index: u64,
@@ -48,7 +48,7 @@ impl State {
     }
 }
 
-/// A group, and what it has where.
+/// A group and its live bytes.
 pub(crate) struct Row {
     pub(crate) id: u64,
     pub(crate) state: State,
@@ -111,7 +111,7 @@ pub(crate) fn rows(groups: &account::Groups, segments: &[Segment]) -> Vec<Row> {
     groups.ids().into_iter().filter_map(row).collect()
 }
 
-/// What can be known of the groups, and what is wrong.
+/// What can be known about the groups, and the problems.
 struct Found {
     rows: Vec<Row>,
     wrong: Vec<String>,
@@ -164,10 +164,10 @@ fn print(found: &Found) {
     }
 }
 
-/// What is to be thought of groups in a damaged log.
-const BEHIND: &str = "the groups are shown as far as they can be read; behind damage without a footer one may have more, or less";
+/// Note on groups in a damaged log.
+const BEHIND: &str = "the groups are shown as far as they can be read; after damage in a segment without a footer, a group may have more or less";
 
-/// For rows like this one.
+/// The heading for rows like this one.
 pub(crate) fn heading(row: &Row) -> String {
     style::heading(&match row.state {
         #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]

@@ -15,15 +15,15 @@ use crate::{Health, style, view};
 pub(crate) struct Args {
     /// The log's directory
     pub(crate) dir: PathBuf,
-    /// Only this segment, and who has what in it
+    /// Only this segment, and what each stream has in it
     #[arg(long)]
     segment: Option<u64>,
-    /// Only this stream (a Raft group): what it has in which segment
+    /// Only this stream (a Raft group), and what it has in each segment
     #[arg(long, conflicts_with = "segment")]
     group: Option<u64>,
 }
 
-/// What can be read, and what is wrong.
+/// What can be read, and the problems.
 struct Found {
     log: LogFacts,
     groups: Option<Groups>,
@@ -32,7 +32,7 @@ struct Found {
     wrong: Vec<String>,
 }
 
-/// What is said of the log as a whole.
+/// Facts about the log as a whole.
 struct LogFacts {
     uuid: String,
     owner: Option<u64>,
@@ -87,7 +87,7 @@ fn print_wrong(found: &Found) {
 }
 
 fn document(s: &Segment, raft: bool) -> Value {
-    // What is dead follows from the groups: in a log without them nobody but its owner knows.
+    // What is dead follows from the groups. In a log without groups only its owner knows.
     let known = |bytes: u64| raft.then_some(bytes);
     json!({
         "file": s.file, "id": s.id, "first_lsn": s.first, "end_lsn": s.end,
@@ -198,7 +198,7 @@ fn one_group(segments: &[Segment], id: u64, groups: Option<&Groups>, as_json: bo
     let raft = groups.is_some();
     let parts: Vec<_> = segments.iter().filter_map(|s| Some((s, s.streams.get(&id)?))).collect();
     if parts.is_empty() {
-        return Err(Failure::Undone(format!("the log has nothing of group {id}")));
+        return Err(Failure::Undone(format!("the log has nothing for group {id}")));
     }
     let state = state(groups, segments, id);
     if as_json {
@@ -214,7 +214,7 @@ fn one_group(segments: &[Segment], id: u64, groups: Option<&Groups>, as_json: bo
     }
     match state {
         Some((text, _)) => println!("{text}\n"),
-        None => println!("stream {id}: no group that is there now\n"),
+        None => println!("stream {id}: not a present group\n"),
     }
     println!(
         "{}",

@@ -1,10 +1,10 @@
-//! `seawall`: looks at a log. All but `repair` take no lock and change not a byte of it, so they work beside a running
-//! writer; `bench` and `import-raft-engine` write to logs of their own.
+//! `seawall`: examines a log. All commands except `repair` take no lock and never change the log, so they work beside
+//! a running writer; `bench` and `import-raft-engine` write to logs of their own.
 //!
-//! Exit status: 0 when all is well, 1 when the log is damaged, 2 when the command could not be done, 3 when the log opens and
-//! an open cuts off an unproven tail.
+//! Exit status: 0 when all is well, 1 when the log is damaged, 2 when the command could not be carried out, 3 when
+//! the log opens and an open cuts off an unproven tail.
 //!
-//! The lints are the library's, but that a program talks to people.
+//! The lints are the library's, except that a program may print.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![warn(clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
@@ -34,12 +34,12 @@ use clap::{Parser, Subcommand};
 
 use failure::Failure;
 
-/// What a command found; the exit status follows from it.
+/// What a command found; determines the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
     Good,
     Damaged,
-    /// An open takes the log and cuts something off; only those who verify it say so.
+    /// An open accepts the log and cuts something off; only commands that verify report this.
     Cuts,
 }
 
@@ -47,11 +47,11 @@ enum Health {
 #[command(
     name = "seawall",
     version,
-    about = "Looks at a Seawall log, without its lock and without changing it; `repair` changes it, when told to",
-    after_help = "Exit status: 0 all is well, 1 the log is damaged, 2 the command could not be done, 3 (verify, report) the log opens and an open cuts off an unproven tail"
+    about = "Examines a Seawall log without locking or changing it; only `repair` changes it, on request",
+    after_help = "Exit status: 0 all is well, 1 the log is damaged, 2 the command could not be carried out, 3 (verify, report) the log opens and an open cuts off an unproven tail"
 )]
 struct Args {
-    /// One JSON document on standard output instead of text
+    /// Print one JSON document to standard output instead of text
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -60,43 +60,46 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Every checksum, chain and footer: what is wrong where, what it hits, and whether `open` would cut or refuse
+    /// Verify every checksum, chain and footer: show the damage, what it affects, and whether `open` would cut or
+    /// refuse
     ///
-    /// All damage is told, not the first; of a Raft log also the groups that are not whole, and the snapshots that they refer to.
+    /// All damage is reported, not only the first; for a Raft log also incomplete groups, and the snapshots that
+    /// groups refer to.
     ///
-    /// Exit status: 0 the log is whole; 1 it is damaged: an open refuses it, or accepts it, and a read of what is damaged gets
-    /// the error; 2 it could not be looked at; 3 it opens, and an open cuts off a tail of which nothing says that it was durable.
+    /// Exit status: 0 the log is whole; 1 it is damaged: an open refuses it, or accepts it and a read of the damaged
+    /// part returns the error; 2 it could not be examined; 3 it opens, and an open cuts off a tail that nothing
+    /// proves durable.
     Verify {
         /// The log's directory
         dir: PathBuf,
     },
-    /// Identity, segments and sizes, and what the next open would cut
+    /// Show identity, segments and sizes, and what the next open would cut
     Inspect(inspect::Args),
-    /// The groups, Raft's or others': where each stands, and what it pins
+    /// Show the groups, Raft's or others': their state, and what they pin
     Groups {
         /// The log's directory
         dir: PathBuf,
     },
-    /// The records, oldest first, past what is damaged
+    /// Print the records, oldest first, skipping damage
     Dump(dump::Args),
-    /// A picture of the log: what is live, dead, relocated, torn and damaged, and whose it is
+    /// Draw the log: what is live, dead, relocated, torn and damaged, and for which group
     Map(map::Args),
-    /// One HTML file with the map, the sizes, and what the next open would find
+    /// Write one HTML file with the map, the sizes, and what the next open would find
     Report(report::Args),
-    /// The records of a running log as they come
+    /// Follow the records of a running log
     Tail(tail::Args),
-    /// Gives up what is damaged, when nothing else is left to do; shows first what would be lost, and can be undone
+    /// Give up what is damaged, as a last resort; first shows what would be lost, and can be undone
     Repair(repair::Args),
-    /// Makes a new log of a raft-engine log, for a program that moves from there
+    /// Convert a raft-engine log to a new Seawall log
     ///
-    /// Its entries must be the raft crate's (eraftpb.Entry of protobuf 2). The program that owns the log must be stopped; its
-    /// files are not changed. All groups are read and judged first, then written beside INTO, synced, read back and compared,
-    /// and only then does INTO get its name.
+    /// Its entries must be those of the raft crate (eraftpb.Entry of protobuf 2). Stop the program that owns the log
+    /// first; its files are not changed. All groups are read and checked first, then written beside INTO, synced,
+    /// read back and compared. Only then is the result renamed to INTO.
     ///
-    /// --dry-run alone lists the groups and their keys. A KEY is text, or bytes in hexadecimal after 0x.
+    /// --dry-run alone lists the groups and their keys. A KEY is text, or 0x followed by bytes in hexadecimal.
     #[cfg(feature = "import-raft-engine")]
     ImportRaftEngine(import::Args),
-    /// How fast the device is, and a log on it; and whether its syncs can be believed
+    /// Measure the device and a log on it, and check whether syncs are plausible
     Bench(bench::Args),
 }
 

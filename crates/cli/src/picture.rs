@@ -1,4 +1,4 @@
-//! A log as a picture: a strip a segment, each cut into cells that take the colour of what they hold most of.
+//! Draws a log: one strip per segment, divided into cells that take the colour of what they mostly hold.
 //!
 //! ```text
 //!  segment 4  |live      |dead       |live|relocated|dead|  62 % live
@@ -6,7 +6,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-// Writing to a string does not fail.
+// Writing to a string cannot fail.
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::account::{self, Fate, Groups, fate, size};
 use crate::failure::Failure;
 use crate::view;
 
-/// What a byte is, in the order in which it wins a cell that holds several kinds: damage is never hidden.
+/// The kind of a byte, in order of precedence within a cell: damage is never hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Damaged,
@@ -28,13 +28,13 @@ enum Kind {
 
 const KINDS: [(Kind, &str, &str); 5] = [
     (Kind::Live, "live", "#2a9d8f"),
-    (Kind::Relocated, "relocated (live, written again)", "#457b9d"),
+    (Kind::Relocated, "relocated (live, rewritten)", "#457b9d"),
     (Kind::Dead, "dead (no group needs it), headers, padding", "#d5d8dc"),
     (Kind::Torn, "torn (the next open would cut it)", "#f4a261"),
     (Kind::Damaged, "damaged", "#d62828"),
 ];
 
-/// The groups with most bytes get these; the rest is grey.
+/// Colours of the groups with the most bytes; the rest is grey.
 const GROUPS: [&str; 8] =
     ["#6a3d9a", "#e377c2", "#8c8c13", "#17becf", "#7f3b08", "#1b2a6b", "#b2df8a", "#ffe08a"];
 const OTHERS: &str = "#9aa0a6";
@@ -45,7 +45,7 @@ const LEFT: usize = 110;
 const TOP: usize = 58;
 const ROW: usize = 44;
 
-/// What a cell holds, in bytes.
+/// The contents of a cell, in bytes.
 #[derive(Clone, Debug, Default)]
 struct Cell {
     kinds: BTreeMap<Kind, u64>,
@@ -57,22 +57,22 @@ struct Strip {
     first: u64,
     end: u64,
     cells: Vec<Cell>,
-    /// By kind, all cells.
+    /// By kind, over all cells.
     total: BTreeMap<Kind, u64>,
     damage: Vec<(u64, u64)>,
 }
 
-/// The picture's data.
+/// The data of the drawing.
 pub(crate) struct Picture {
     strips: Vec<Strip>,
     raft: bool,
-    /// What is damaged: from and to which LSN.
+    /// Damaged ranges of LSNs.
     damage: Vec<(u64, u64)>,
     title: String,
 }
 
 impl Strip {
-    /// Paints the bytes from `lo` to `hi`.
+    /// Marks the bytes from `lo` to `hi`.
     fn paint(&mut self, lo: u64, hi: u64, kind: Kind, stream: Option<u64>) {
         let (lo, hi) = (lo.max(self.first), hi.min(self.end));
         *self.total.entry(kind).or_default() += hi.saturating_sub(lo);
@@ -91,7 +91,7 @@ impl Strip {
         }
     }
 
-    /// What no record covers is dead: headers and padding.
+    /// Everything not covered by a record is dead: headers and padding.
     fn fill_rest(&mut self) {
         let width = (self.end - self.first).div_ceil(CELLS as u64).max(1);
         for (n, cell) in self.cells.iter_mut().enumerate() {
@@ -125,7 +125,7 @@ impl Cell {
 }
 
 impl Picture {
-    /// Looks at the whole log in `dir`, past what is damaged, also beside a writer.
+    /// Reads the whole log in `dir`, skipping damage, also beside a writer.
     pub(crate) fn look(dir: &Path) -> Result<Picture, Failure> {
         view::read(dir, |log| Picture::of(dir, log), Picture::is_damaged)
     }
@@ -137,7 +137,7 @@ impl Picture {
 
     fn of(dir: &Path, log: &LogView) -> Result<Picture, Failure> {
         let (groups, wrong) = account::groups(account::kind(dir, log), log)?;
-        // Of a damaged log nobody knows what is live.
+        // In a damaged log it is unknown what is live.
         let groups = groups.filter(|_| log.damage().is_none() && wrong.is_empty());
         let bar = crate::style::bar(log.segments().len() as u64, "segments");
         let mut picture = Picture {
@@ -156,7 +156,7 @@ impl Picture {
         Ok(picture)
     }
 
-    /// The streams with most bytes, and their colours.
+    /// The streams with the most bytes, and their colours.
     fn legend(&self) -> Vec<(u64, &'static str)> {
         let mut bytes: BTreeMap<u64, u64> = BTreeMap::new();
         for (stream, n) in self.strips.iter().flat_map(|s| &s.cells).flat_map(|c| &c.streams) {
@@ -167,7 +167,7 @@ impl Picture {
         most.into_iter().map(|(stream, _)| stream).zip(GROUPS).collect()
     }
 
-    /// The picture.
+    /// Renders the drawing.
     pub(crate) fn svg(&self) -> String {
         let legend = self.legend();
         let height = TOP + self.strips.len() * ROW + 62 + legend.len().div_ceil(4) * 20;
@@ -198,7 +198,7 @@ impl Picture {
             let y = below + 32 + legend.len().div_ceil(4) * 20;
             writeln!(
                 svg,
-                "<text x=\"12\" y=\"{y}\" fill=\"#666\">Which records are dead is not known here: what is whole is drawn as live.</text>"
+                "<text x=\"12\" y=\"{y}\" fill=\"#666\">Which records are dead is unknown here: everything intact is drawn as live.</text>"
             ).unwrap_or_default();
         }
         svg.push_str("</svg>\n");
@@ -237,7 +237,7 @@ fn row(svg: &mut String, strip: &Strip, y: usize, legend: &[(u64, &'static str)]
     svg.push_str("</g>\n");
 }
 
-/// Neighbours of one colour are one rectangle.
+/// Adjacent cells of the same colour become one rectangle.
 fn runs(svg: &mut String, colours: impl Iterator<Item = Option<&'static str>>, y: usize, height: usize) {
     let mut run: Option<(&'static str, usize, usize)> = None;
     for (n, colour) in colours.chain([None]).enumerate() {
@@ -262,7 +262,7 @@ fn runs(svg: &mut String, colours: impl Iterator<Item = Option<&'static str>>, y
 fn strip(log: &LogView, segment: &SegmentReader, groups: Option<&Groups>) -> Result<Strip, Failure> {
     let id = segment.id().get();
     let first = segment.first_lsn().get();
-    // What would be cut of it lies behind its end.
+    // What would be cut lies after its end.
     let torn: Vec<_> = log
         .would_cut()
         .iter()
@@ -308,7 +308,7 @@ fn strip(log: &LogView, segment: &SegmentReader, groups: Option<&Groups>) -> Res
 mod tests {
     use super::*;
 
-    /// Who looks at the picture tells a group from what a byte is, and from the other groups.
+    /// The colours of groups differ from those of kinds, and from each other.
     #[test]
     fn no_two_colours_look_alike() {
         let parts = |c: &str| [1, 3, 5].map(|i| i32::from_str_radix(&c[i..i + 2], 16).unwrap());

@@ -1,4 +1,4 @@
-//! Which records are shown, and how: for `dump` and `tail`.
+//! Selection and display of records, for `dump` and `tail`.
 
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
@@ -14,7 +14,7 @@ pub(crate) struct Choice {
     /// Only records with these sequence numbers (Raft indexes): one, or FIRST..LAST, both included
     #[arg(long, value_parser = range)]
     index: Option<RangeInclusive<u64>>,
-    /// Whole payloads in hexadecimal, not only their beginnings as text
+    /// Show whole payloads in hexadecimal, not only their beginnings as text
     #[arg(long)]
     hex: bool,
 }
@@ -36,7 +36,7 @@ impl Choice {
             && self.index.as_ref().is_none_or(|i| of(|l| l.sequence).is_some_and(|s| i.contains(&s)))
     }
 
-    /// One line, without its end.
+    /// Formats one line, without a line break.
     pub(crate) fn line(&self, record: &Shown, as_json: bool) -> String {
         let payload = record.payload.as_slice();
         let (lsn, label) = (record.lsn, record.label);
@@ -61,11 +61,11 @@ impl Choice {
     }
 }
 
-/// A record with its payload; or, where that cannot be decoded, with what is stored.
+/// A record with its payload or, if that cannot be decoded, the stored bytes.
 pub(crate) struct Shown {
     lsn: Lsn,
     label: Option<Label>,
-    /// The codec that nobody has here, or that failed.
+    /// The codec that is not available here, or that failed.
     encoded_by: Option<NonZeroU16>,
     payload: Vec<u8>,
 }

@@ -1,6 +1,6 @@
 //! `seawall report`.
 
-// Writing to a string does not fail.
+// Writing to a string cannot fail.
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::verify::{self, Found};
 pub(crate) struct Args {
     /// The log's directory
     dir: PathBuf,
-    /// The file to write; it needs no other file
+    /// The file to write; it is self-contained
     #[arg(long)]
     html: PathBuf,
 }
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     let found = verify::watched(&args.dir, as_json)?;
     let map = match Picture::look(&args.dir) {
         Ok(picture) => picture.svg(),
-        // The chain of segments is broken: what verify says is all there is.
+        // The chain of segments is broken: only the output of verify is available.
         Err(Failure::Damaged(why)) => format!("<p>No map: {}</p>", escape(&why)),
         Err(e) => return Err(e),
     };
@@ -52,7 +52,9 @@ fn page(dir: &Path, found: &Found, map: &str) -> String {
     let name = escape(&dir.display().to_string());
     let verdict = match found.verdict {
         Verdict::Whole => "<p class=\"good\">The log is whole.</p>",
-        Verdict::Cuts => "<p>The log opens, and an open cuts off what is unproven. Nothing was changed.</p>",
+        Verdict::Cuts => {
+            "<p>The log opens, and an open will cut off the unproven tail. Nothing was changed.</p>"
+        }
         Verdict::Damaged => "<p class=\"bad\">The log is damaged. Nothing was changed.</p>",
     };
     let mut page = format!(
@@ -101,7 +103,7 @@ fn page(dir: &Path, found: &Found, map: &str) -> String {
     page
 }
 
-/// File names come from outside.
+/// File names are untrusted.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

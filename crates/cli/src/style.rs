@@ -1,4 +1,4 @@
-//! Colours and progress, for a terminal only.
+//! Colours and progress bars, only on a terminal.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -10,20 +10,20 @@ pub(crate) fn heading(text: &str) -> String {
     if std::io::stdout().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Something that is wrong, red on a terminal.
+/// A problem, red on a terminal.
 pub(crate) fn wrong(text: &str) -> String {
     if std::io::stdout().is_terminal() { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// A progress bar on standard error; none when that is no terminal.
+/// A progress bar on standard error; none if that is not a terminal.
 pub(crate) fn bar(steps: u64, what: &'static str) -> ProgressBar {
     ProgressBar::new(steps).with_message(what)
 }
 
-/// What is done within this time shows no bar.
+/// Work that finishes within this time shows no bar.
 const SOON: Duration = Duration::from_secs(1);
 
-/// A progress bar of bytes on standard error, for what may be done in a moment and may take an hour.
+/// A progress bar in bytes on standard error, for work that may take a moment or an hour.
 pub(crate) fn late_bytes(what: &'static str) -> ProgressBar {
     late_bytes_on(what, SOON, ProgressDrawTarget::stderr)
 }
@@ -37,7 +37,7 @@ fn late_bytes_on(
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {bytes} of {total_bytes}") {
         bar.set_style(style);
     }
-    // Nobody waits for this thread. A bar that is gone by then, or finished and cleared, is not drawn.
+    // This thread is never joined. A bar that is gone or cleared by then is not drawn.
     let later = bar.downgrade();
     std::thread::spawn(move || {
         std::thread::sleep(wait);
@@ -49,7 +49,7 @@ fn late_bytes_on(
     bar
 }
 
-/// As [`bar`], for a command that writes to standard output while it runs: only where that is no terminal too.
+/// Like [`bar`], for a command that writes to standard output while it runs: only if that is not a terminal.
 pub(crate) fn bar_beside_output(steps: u64, what: &'static str) -> ProgressBar {
     if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { bar(steps, what) }
 }
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// A terminal that keeps what it was sent.
+    /// A terminal that records what is written to it.
     #[derive(Clone, Debug, Default)]
     struct TestTerminal(Arc<Mutex<String>>);
 

@@ -10,29 +10,29 @@ use crate::failure::Failure;
 use crate::records::{Choice, Shown};
 use crate::{Health, view};
 
-/// Follows a running log until Ctrl-C. What is shown is written; whether it is durable yet, only the writer knows.
+/// Follow a running log until Ctrl-C. The records shown are written; only the writer knows whether they are durable.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The log's directory
     dir: PathBuf,
-    /// From this LSN on; without it, from where the log ends now
+    /// Start at this LSN; by default at the present end of the log
     #[arg(long)]
     from: Option<u64>,
-    /// End after this many records
+    /// Stop after this many records
     #[arg(long)]
     count: Option<u64>,
-    /// Look so often, in milliseconds
+    /// Polling interval in milliseconds
     #[arg(long, default_value_t = 100)]
     every: u64,
     #[command(flatten)]
     choice: Choice,
 }
 
-/// What was seen so far.
+/// What was shown so far.
 struct Place {
-    /// Records below were shown, or are not asked for.
+    /// Records below were shown or skipped.
     next: Lsn,
-    /// A block begins there, when it is known.
+    /// A block begins there, if known.
     block: Option<Lsn>,
 }
 
@@ -58,12 +58,12 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     Ok(Health::Good)
 }
 
-/// A log that an open refuses has no end to be waited at.
+/// A log that an open refuses has no end to wait at.
 fn whole(log: &LogView) -> Result<&LogView, Failure> {
     log.damage().map_or(Ok(log), |c| Err(Failure::Damaged(c.to_string())))
 }
 
-/// The records from a place on, and the place behind them.
+/// The records from a place on, and the place after them.
 fn news(args: &Args, log: &LogView, at: &Place) -> Result<(Vec<Shown>, Place), Failure> {
     let log = whole(log)?;
     let mut records = Vec::new();

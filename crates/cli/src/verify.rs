@@ -11,17 +11,17 @@ use crate::account::{self, Kind};
 use crate::failure::Failure;
 use crate::{Health, style, view};
 
-/// What was found of a log.
+/// The result for a log.
 pub(crate) struct Found {
     pub(crate) log: VerifyReport,
     pub(crate) verdict: Verdict,
     pub(crate) groups: Option<OfGroups>,
 }
 
-/// What was found of a log's groups.
+/// The result for a log's groups.
 pub(crate) struct OfGroups {
     groups: usize,
-    /// How many of Raft's snapshots verify; `None` for groups of another protocol.
+    /// Number of valid Raft snapshots; `None` for groups of another protocol.
     snapshots: Option<usize>,
     pub(crate) problems: Vec<String>,
 }
@@ -54,7 +54,7 @@ pub(crate) fn run(dir: &Path, as_json: bool) -> Result<Health, Failure> {
     Ok(found.health())
 }
 
-/// Verifies, and shows how far it is when that takes a while. Who reads JSON is a program.
+/// Verifies, and shows progress if it takes a while. JSON output is for programs.
 pub(crate) fn watched(dir: &Path, as_json: bool) -> Result<Found, Failure> {
     if as_json {
         return verify(dir, |_| {});
@@ -69,7 +69,7 @@ pub(crate) fn watched(dir: &Path, as_json: bool) -> Result<Found, Failure> {
 }
 
 fn verify(dir: &Path, progress: impl FnMut(VerifyProgress)) -> Result<Found, Failure> {
-    // What cannot be looked at has no groups to speak of, and the verification says what is wrong with it.
+    // If the log cannot be read, its groups are skipped, and the verification reports the problem.
     match view::open_damaged(dir).map_or(Kind::Records, |log| account::kind(dir, &log)) {
         Kind::Raft => verify_raft(dir, progress),
         Kind::Groups => verify_groups(dir, progress),

@@ -1,4 +1,4 @@
-//! Looking at a log with the codecs that this build has.
+//! Reads a log with the codecs of this build.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::failure::Failure;
 /// Maximum number of attempts.
 const READS: usize = 50;
 
-/// What `read` makes of the log, past what is damaged in it. What is `wrong` with that counts when all that was read was part
-/// of the log to the end: what a writer has released meanwhile may read as anything.
+/// Applies `read` to the log, skipping damage. Problems count only if everything read stayed part of the log to the
+/// end: what a writer released meanwhile may read as anything.
 pub(crate) fn read<T>(
     dir: &Path,
     mut read: impl FnMut(&LogView) -> Result<T, Failure>,
@@ -35,7 +35,7 @@ pub(crate) fn open_damaged(dir: &Path) -> seawall::Result<LogView> {
     LogView::open_damaged(dir).map(decoding)
 }
 
-/// Options for a log that is to be changed, with the codecs that this build has.
+/// Options for changing a log, with the codecs of this build.
 #[cfg(feature = "lz4")]
 pub(crate) fn options() -> Options {
     Options::new().decode_with(std::sync::Arc::new(seawall::Lz4))

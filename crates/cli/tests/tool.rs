@@ -1,4 +1,4 @@
-//! The `seawall` tool says what is there, changes nothing, and its exit status tells whole from damaged.
+//! The `seawall` tool reports what is there and changes nothing; its exit status distinguishes whole from damaged.
 
 mod codec_support;
 

@@ -1,4 +1,4 @@
-//! `seawall bench DIR` takes away what it made in DIR, however it ends, and nothing else.
+//! `seawall bench DIR` removes what it created in DIR, however it ends, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher as _};
@@ -102,7 +102,7 @@ fn a_directory_in_its_way_is_left_as_it_is() {
         let (dir, before) = furnished();
         let output = bench(dir.path(), made);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
-        assert!(said(&output).contains("cannot make"), "{}", said(&output));
+        assert!(said(&output).contains("cannot create"), "{}", said(&output));
         let after = tree(dir.path());
         let new: Vec<_> = after.iter().filter(|(path, _)| !before.contains_key(*path)).collect();
         assert!(new.iter().any(|(_, content)| **content == digest(b"mine\n")), "{new:?}");

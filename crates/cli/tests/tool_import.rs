@@ -1,5 +1,5 @@
-//! `seawall import-raft-engine`: a log of raft-engine becomes one of Seawall with the same groups, entries and states, whole
-//! or not at all; and what raft could not be started on, or was not all there, is refused with its reason.
+//! `seawall import-raft-engine` converts a raft-engine log to a Seawall log with the same groups, entries and states,
+//! entirely or not at all; what raft could not be started with, or what is incomplete, is refused with a reason.
 
 mod import_support;
 
@@ -122,10 +122,10 @@ fn what_is_not_what_it_is_said_to_be_is_refused() {
     source.refused(
         &with(&["--hard-state-key", "co"]),
         2,
-        &["group 7: what is under the HardState's key is none"],
+        &["group 7: the value under the HardState's key is not valid"],
     );
     let local = ["--hard-state-key", "hs", "--hard-state-format", "raft-local-state"];
-    source.refused(&with(&local), 2, &["field 1 is none of a RaftLocalState"]);
+    source.refused(&with(&local), 2, &["a RaftLocalState has no field 1"]);
     source.refused(&["--hard-state-key", "hs"], 2, &["group 7: its members are not known"]);
     source.refused(&with(&["--hard-state-key", "hs", "--voters", "8=1"]), 2, &["no group 8"]);
     source.refused(&with(&[]), 2, &["--hard-state-key"]);

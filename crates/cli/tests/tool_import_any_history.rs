@@ -1,4 +1,4 @@
-//! Whatever a program did with raft-engine that Raft allows: what is imported is what it has.
+//! Whatever a program did with raft-engine within Raft's rules, the imported log has the same content.
 
 mod import_support;
 

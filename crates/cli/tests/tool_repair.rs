@@ -1,5 +1,5 @@
-//! `seawall repair` shows first, does what it showed, says what a Raft replica must not do afterwards, and puts everything
-//! back.
+//! `seawall repair` first shows what it would do, then does exactly that, warns what a Raft replica must not do
+//! afterwards, and can restore everything.
 
 mod raft_support;
 
@@ -66,9 +66,12 @@ fn a_plain_log_is_cut_written_on_and_put_back() {
     for args in [vec![], vec!["--dry-run"]] {
         let output = seawall(&[&["repair", at.as_str(), "--cut"][..], &args].concat());
         assert_eq!(output.status.code(), Some(1));
-        for word in
-            ["a payload does not match", "with 4 records (8000 bytes)", "nothing was changed; --yes does it"]
-        {
+        for word in [
+            "a payload does not match",
+            "with 4 records (8000 bytes)",
+            "nothing was changed; add --yes \
+                                                                         to apply",
+        ] {
             assert!(text(&output).contains(word), "{word}: {}", text(&output));
         }
         assert!(!text(&output).contains("RAFT"));
@@ -310,10 +313,10 @@ fn drop_and_put_back(wal: Options) {
         for word in [
             "damaged: ",
             "group 7 is dropped: it needs entries 20 to 20 (term 1), which cannot be read",
-            "all else that it has goes as well: entries 1 to 200, commit 200, term 3",
-            "2 groups stay, with all they have",
+            "everything else it has is dropped as well: entries 1 to 200, commit 200, term 3",
+            "2 groups stay, with everything they have",
             "must not vote or rejoin as the same node",
-            "nothing was changed; --yes does it",
+            "nothing was changed; add --yes to apply",
         ] {
             assert!(text(&output).contains(word), "{word}: {}", text(&output));
         }
@@ -491,7 +494,7 @@ fn groups_of_another_protocol_are_verified_dropped_and_cut() {
     for word in [
         "group 2 is dropped: it needs entries 5 to 5 (term 0), which cannot be read",
         "all entries from index 0 to below 100, its state",
-        "2 groups stay, with all they have",
+        "2 groups stay, with everything they have",
     ] {
         assert!(text(&shown).contains(word), "{word}: {}", text(&shown));
     }

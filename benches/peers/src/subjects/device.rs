@@ -1,20 +1,20 @@
-//! The device itself: `pwrite` and `fdatasync` on a file that was filled before, in whole sectors.
+//! The device itself: `pwrite` and `fdatasync` on a prefilled file, in whole sectors.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// What a log that never rewrites a sector pads to.
+/// The padding of a log that never rewrites a sector.
 const SECTOR: usize = 4096;
 
 const FILE: u64 = 256 << 20;
 
-/// `len` bytes in whole sectors.
+/// `len` bytes rounded up to whole sectors.
 pub const fn padded(len: usize) -> usize {
     len.div_ceil(SECTOR) * SECTOR
 }
 
-/// A filled file that is written over and over.
+/// A prefilled file that is overwritten repeatedly.
 pub struct Device {
     file: File,
     at: u64,

@@ -26,6 +26,6 @@ pub const GROUP_STORES: &[GroupSubject] = &[
     GroupSubject { name: "raft-engine", open: raft_engine::open_groups },
 ];
 
-/// Only where files are freed and used again.
+/// Only where files are freed and reused.
 pub const RECYCLING: GroupSubject =
     GroupSubject { name: "raft-engine, recycling", open: raft_engine::open_groups_recycling };

@@ -7,7 +7,7 @@ use open_wal::{Lsn, NullObserver, Wal, WalConfig};
 
 use crate::subject::Log;
 
-/// The lock is for the trait's sake: only one thread calls.
+/// The lock satisfies the trait: only one thread calls.
 struct OpenWal(Mutex<Wal<NullObserver>>);
 
 pub fn open(dir: &Path) -> Box<dyn Log> {

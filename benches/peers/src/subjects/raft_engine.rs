@@ -1,4 +1,4 @@
-//! raft-engine with its default options, and with prefilled files that are used again.
+//! raft-engine with its default options, and with prefilled files that are recycled.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ impl MessageExt for Entries {
     }
 }
 
-/// Each writer is a group of its own, as in a store of many groups.
+/// Each writer is a separate group, as in a store of many groups.
 const WRITERS: usize = 1024;
 
 struct RaftEngine {

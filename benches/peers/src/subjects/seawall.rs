@@ -14,7 +14,7 @@ use crate::subject::{Groups, Log};
 
 struct Seawall {
     wal: Wal,
-    /// What was released last: releasing is not asked for at each record.
+    /// What was released last: not every record triggers a release.
     released: AtomicU64,
 }
 
@@ -88,7 +88,7 @@ pub fn open_groups(dir: &Path, groups: u64) -> Box<dyn Groups> {
     Box::new(SeawallGroups(log))
 }
 
-/// Entries of a group, each with data of its own.
+/// Entries of a group, each with different data.
 pub fn entries(group: u64, first: u64, count: u64, data: &Pool) -> Vec<Entry> {
     (first..first + count).map(|index| entry(index, data.record(group * 1_000_003 + index))).collect()
 }

@@ -1,4 +1,4 @@
-//! wal-db in segments of the size that the others have.
+//! wal-db with segments of the same size as the others.
 
 use std::path::Path;
 

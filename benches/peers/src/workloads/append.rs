@@ -10,7 +10,7 @@ use crate::subjects::{Device, LOGS, padded};
 const WRITERS: [usize; 4] = [1, 8, 64, 256];
 const SIZES: [usize; 4] = [64, 256, 4 << 10, 64 << 10];
 
-/// (a): thousands of records a second. The device writes as many records at once as there are writers.
+/// (a): thousands of records per second. The device writes as many records at once as there are writers.
 pub fn blocking(plan: &Plan) -> Vec<Row> {
     let mut rows = Vec::new();
     for writers in WRITERS {
@@ -44,7 +44,7 @@ fn device(plan: &Plan, records: usize, size: usize) -> f64 {
 fn subject_rate(plan: &Plan, subject: &Subject, writers: usize, size: usize) -> f64 {
     let place = plan.place();
     let log = (subject.open)(place.path());
-    // The first segments are made, threads are started.
+    // Until the first segments are made and the threads are started.
     let pool = Pool::new(size);
     (0..20).for_each(|n| log.append(0, pool.record(n)));
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -73,8 +73,8 @@ fn subject_rate(plan: &Plan, subject: &Subject, writers: usize, size: usize) -> 
     })
 }
 
-/// (b): one thread, 256 B records, a wait for every 4096 of them; millions of records and megabytes a second. The device
-/// writes 1 MiB at a time.
+/// (b): one thread, 256 B records, a wait after every 4096 of them; millions of records and megabytes per second. The
+/// device writes 1 MiB at a time.
 pub fn pipelined(plan: &Plan) -> Vec<Row> {
     const WAIT_EVERY: usize = 4096;
     let mut records = Row::new("b", "256 B, a wait for every 4096", "M records/s", true);

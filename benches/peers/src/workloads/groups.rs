@@ -10,10 +10,10 @@ use crate::subjects::{Device, GROUP_STORES, RECYCLING, padded};
 
 const DATA: usize = 256;
 
-/// Of 35 MB each: files of 64 MB are freed by then, and of raft-engine's threshold of 512 MB for purging.
+/// 35 MB each: by then files of 64 MB are freed, and raft-engine's purge threshold of 512 MB is reached.
 const WARM_PERIODS: usize = 16;
 
-/// (c): thousands of entries a second, durable.
+/// (c): thousands of durable entries per second.
 pub fn batches(plan: &Plan) -> Vec<Row> {
     let mut rows = Vec::new();
     for (groups, entries) in [(100u64, 8u64), (1000, 1)] {
@@ -48,13 +48,14 @@ pub fn batches(plan: &Plan) -> Vec<Row> {
     rows
 }
 
-/// (c) once more, for stores whose groups drop what is old, so that files are used again, or could be. Dropping is left out
-/// of the measured time: here it takes a snapshot of each group, and elsewhere nothing, because there the application does it.
+/// (c) again, for stores whose groups drop old entries, so that files are or could be reused. Dropping is not part of
+/// the measured time: here it takes a snapshot of each group, elsewhere nothing, because there the application does
+/// it.
 #[allow(clippy::cast_precision_loss)]
 fn batches_at_work(plan: &Plan) -> Row {
     const GROUPS: u64 = 100;
     const ENTRIES: u64 = 8;
-    /// Entries of a group between one purge and the next, of which a quarter is kept.
+    /// Entries of a group between two purges; a quarter of them is kept.
     const PERIOD: u64 = 1200;
     let setting = format!("{GROUPS} groups x {ENTRIES} entries of {DATA} B a batch, old entries dropped");
     let mut row = Row::new("c", setting, "k entries/s", true);
@@ -76,7 +77,7 @@ fn batches_at_work(plan: &Plan) -> Row {
                 store.purge();
                 took
             };
-            // As long as it takes until files have been filled or freed.
+            // Until files have been filled or freed.
             for _ in 0..WARM_PERIODS {
                 period();
             }
@@ -121,7 +122,7 @@ pub fn reads(plan: &Plan) -> Vec<Row> {
         .collect();
     for _ in 0..plan.rounds {
         for (subject, place) in &places {
-            // Whoever was measured before emptied the page cache.
+            // The subject measured before emptied the page cache.
             read_files(place.path());
             let store = (subject.open)(place.path(), GROUPS);
             warm.add(subject.name, in_order(plan.span, &*store, GROUPS, entries));
@@ -151,7 +152,7 @@ fn in_order(span: Duration, store: &dyn Groups, groups: u64, entries: u64) -> f6
     per_second(done, start) / 1000.0
 }
 
-/// Every entry once, group by group: what is read once is not in a cache.
+/// Every entry once, group by group, so that nothing read is in a cache.
 fn one_pass(store: &dyn Groups, groups: u64, entries: u64) -> f64 {
     let start = Instant::now();
     for group in 1..=groups {
@@ -193,7 +194,7 @@ fn read_files(dir: &Path) {
     }
 }
 
-/// Empties the page cache, where this process may.
+/// Empties the page cache if this process is allowed to.
 pub fn drop_caches(_: &Path) -> bool {
     drop(std::process::Command::new("sync").status());
     std::fs::write("/proc/sys/vm/drop_caches", "1").is_ok()

@@ -10,25 +10,25 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// What all workloads are told.
+/// Parameters of all workloads.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the logs are put; the device under it is what is measured.
+    /// Directory for the logs; the device under it is measured.
     pub dir: PathBuf,
     pub rounds: usize,
-    /// How long one subject is measured in one setting of one round.
+    /// How long a subject is measured in one setting of one round.
     pub span: Duration,
     pub quick: bool,
 }
 
 impl Plan {
-    /// A fresh directory on the device; removed when it goes.
+    /// A fresh directory on the device; removed on drop.
     pub fn place(&self) -> TempDir {
         tempfile::tempdir_in(&self.dir).expect("a directory")
     }
 
-    /// Thousands of what calls do, a second: each call says how many it did. What is measured is a log at work, not one
-    /// that was just made and is still filling its files, so as much time goes by before.
+    /// Thousands of operations per second: each call returns how many it did. A log at work is measured, not one that
+    /// was just made and is still filling its files, so the same time passes first.
     #[allow(clippy::cast_precision_loss)]
     pub fn rate(&self, mut call: impl FnMut() -> u64) -> f64 {
         let mut during = |span| {

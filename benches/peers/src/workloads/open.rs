@@ -1,4 +1,4 @@
-//! (f) Opening a log of many entries, after a clean close and after its process died; and the heap it then takes.
+//! (f) Opening a log of many entries, after a clean close and after its process died; and the heap used afterwards.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::measure::Row;
 use crate::subject::GroupSubject;
 use crate::subjects::GROUP_STORES;
 
-/// What a child process is started with to fill a store: it ends without closing it.
+/// The argument that makes a child process fill a store and end without closing it.
 pub const FILL: &str = "--fill";
 
 /// The child's part: `--fill SUBJECT DIR GROUPS ENTRIES clean|dies`.

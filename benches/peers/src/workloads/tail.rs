@@ -1,5 +1,5 @@
-//! (g) How long the slowest appends take, over ten rotations and more, with what is old being freed; and (h) what is written
-//! and kept for each byte.
+//! (g) The latency of the slowest appends over ten or more rotations, while old segments are freed; and (h) the bytes
+//! written and kept per byte.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use crate::subjects::{Device, GROUP_STORES, LOGS, padded};
 
 const SIZE: usize = 16 << 10;
 
-/// One in so many more goes by before the slowest are looked for: a log that was just made is still filling its files.
+/// This fraction passes before the slowest are recorded: a log that was just made is still filling its files.
 const WARMING: usize = 4;
 
 const SHARES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
@@ -88,7 +88,7 @@ fn timed(call: impl FnOnce()) -> u64 {
     u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// (h): bytes that were written to the device for each byte of payload, and of files for each byte that is live.
+/// (h): bytes written to the device per byte of payload, and bytes of files per live byte.
 #[allow(clippy::cast_precision_loss)]
 pub fn space(plan: &Plan) -> Vec<Row> {
     const RECORDS: usize = 4096;
@@ -112,7 +112,7 @@ pub fn space(plan: &Plan) -> Vec<Row> {
             let log = (subject.open)(place.path());
             let appends = batches * 25;
             let append = |n: usize| log.append(0, pool.record(n as u64));
-            // Files that are filled ahead are filled by then.
+            // Until files filled ahead are filled.
             (0..appends).for_each(append);
             let before = written(&plan.dir);
             (0..appends).for_each(append);
@@ -137,8 +137,8 @@ pub fn space(plan: &Plan) -> Vec<Row> {
     vec![deep, single, kept]
 }
 
-/// Bytes that were written to the device below this directory, by whomever. What the system counts for one process
-/// (`/proc/self/io`) is no measure of it: a page that is written to makes all of its folio count, up to a mebibyte.
+/// Bytes written to the device below this directory, by any process. The system's count for one process
+/// (`/proc/self/io`) is no measure of it: writing to a page counts all of its folio, up to a mebibyte.
 fn written(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let device = std::fs::metadata(dir).expect("the directory").dev();

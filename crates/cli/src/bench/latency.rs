@@ -1,6 +1,6 @@
-//! Latencies, counted in buckets: 32 to a factor of two, so a percentile is right within a thirty-second.
+//! Latency histograms with 32 buckets per factor of two, so a percentile is accurate to a thirty-second.
 
-// Writing to a string does not fail.
+// Writing to a string cannot fail.
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) struct Latencies {
     longest: u64,
 }
 
-/// The bucket of a latency: by its highest bit, and the five below it.
+/// The bucket of a latency: its highest bit, and the five bits below it.
 fn bucket(nanos: u64) -> u64 {
     let nanos = nanos.max(STEPS);
     let power = u64::from(nanos.ilog2());
@@ -47,7 +47,7 @@ impl Latencies {
         self.longest = self.longest.max(other.longest);
     }
 
-    /// The latency in nanoseconds that this share of all is not above.
+    /// The latency in nanoseconds not exceeded by this share of all.
     pub(super) fn quantile(&self, share: f64) -> u64 {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of a count
         let rank = (share * self.count as f64).ceil() as u64;
@@ -70,7 +70,7 @@ impl Latencies {
         format!("{:>11.0} {p50:>9} {p99:>9} {p999:>9} {:>9}", self.per_second(time), shown(self.longest))
     }
 
-    /// How many lie in each factor of two, from the shortest to the longest.
+    /// Counts per factor of two, from the shortest to the longest.
     fn powers(&self) -> Vec<(u64, u64)> {
         let mut powers = std::collections::BTreeMap::<u64, u64>::new();
         for (at, n) in &self.buckets {
@@ -89,7 +89,7 @@ impl Latencies {
         let most = powers.iter().map(|(_, n)| *n).max().unwrap_or(1).max(1);
         let mut plot = String::new();
         for (from, n) in powers {
-            // What is there is seen, however little it is.
+            // Anything present is visible, however small.
             let cells = usize::try_from((n * WIDTH).div_ceil(most)).unwrap_or(0);
             let share = 100.0 * n as f64 / self.count.max(1) as f64;
             writeln!(
@@ -114,7 +114,7 @@ impl Latencies {
     }
 }
 
-/// A time with three digits that count.
+/// A time with three significant digits.
 pub(super) fn shown(nanos: u64) -> String {
     let digits = |value: f64, unit: &str| match value {
         v if v < 10.0 => format!("{v:.2} {unit}"),

@@ -1,4 +1,4 @@
-//! What is measured: the device by itself, and logs under three loads.
+//! The measured loads: the device alone, and logs under three loads.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,26 +11,26 @@ use seawall::{Batch, Options, Ticket, Wal};
 use super::latency::Latencies;
 use crate::failure::Failure;
 
-/// The bytes of a record: one of them fills the page that a commit writes at least.
+/// Bytes of a record; one of them fills the minimum page of a commit.
 pub(super) const RECORD: usize = 1024;
 
-/// What a commit writes at least.
+/// Minimum bytes written by a commit.
 const PAGE: usize = 4096;
 
-/// The file that the device is measured with.
+/// Size of the file used to measure the device.
 const FILE: u64 = 64 << 20;
 
-/// The number of records that wait at a time, when they are submitted by tickets.
+/// Number of records in flight when they are submitted with tickets.
 const IN_FLIGHT: usize = 256;
 
-/// Something that can be done over and over.
+/// A repeatable operation.
 pub(super) trait Load {
     fn name(&self) -> String;
-    /// Does it for so long, and says how long it took.
+    /// Repeats it for this long; returns the elapsed time.
     fn run(&mut self, turn: Duration, latencies: &mut Latencies) -> Result<Duration, Failure>;
 }
 
-/// A file that was written once already, as a segment is, so that a sync has no metadata to write.
+/// A file that was already written once, like a segment, so that a sync has no metadata to write.
 pub(super) struct Device {
     file: File,
     at: u64,
@@ -48,7 +48,7 @@ impl Device {
         Ok(Device { file, at: 0 })
     }
 
-    /// One page after the other, each synced; `syncs` has the time of the sync alone.
+    /// Writes one page after the other and syncs each; `syncs` has the times of the syncs alone.
     pub(super) fn run(
         &mut self,
         turn: Duration,
@@ -70,7 +70,7 @@ impl Device {
     }
 }
 
-/// A log, and who writes to it.
+/// A log and its writers.
 pub(super) struct Log {
     wal: Wal,
     writers: Writers,
@@ -79,7 +79,7 @@ pub(super) struct Log {
 enum Writers {
     /// This many threads, each waiting for its record.
     Blocking(usize),
-    /// One thread that waits for the oldest of many.
+    /// One thread that waits for the oldest of many tickets.
     Tickets,
 }
 
@@ -100,7 +100,7 @@ impl Log {
         Ok(Log { wal: Options::new().segment_size(16 << 20).open(dir.join(name))?, writers })
     }
 
-    /// What was written is not needed: the log takes no more room than a few segments.
+    /// What was written is not needed: the log never takes more space than a few segments.
     fn release(&self, done: u64) -> Result<(), Failure> {
         if done.is_multiple_of(4096) {
             self.wal.release(self.wal.durable_lsn())?;
@@ -148,8 +148,8 @@ impl Log {
 impl Load for Log {
     fn name(&self) -> String {
         match self.writers {
-            Writers::Blocking(1) => "a log, 1 writer that waits".to_owned(),
-            Writers::Blocking(threads) => format!("a log, {threads} writers that wait"),
+            Writers::Blocking(1) => "a log, 1 blocking writer".to_owned(),
+            Writers::Blocking(threads) => format!("a log, {threads} blocking writers"),
             Writers::Tickets => format!("a log, 1 writer, {IN_FLIGHT} tickets in flight"),
         }
     }

@@ -1,20 +1,20 @@
-//! What the files lie on, and whether its syncs can be believed.
+//! The storage medium of the files, and whether its syncs are plausible.
 
 use std::fmt;
 use std::path::Path;
 
 use super::latency::{Latencies, shown};
 
-/// Below this median a sync is faster than flash can be programmed, and much faster than a disk turns: only memory answers
-/// so soon, which may be protected against the loss of power, and may be not.
+/// Below this median a sync is faster than flash can be programmed, and much faster than a disk turns: only memory
+/// answers that fast, with or without protection against power loss.
 const IMPLAUSIBLE: u64 = 30_000;
 
 /// The file system that a directory is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Medium {
-    /// Memory, by its own account.
+    /// Memory, as it reports itself.
     Memory(&'static str),
-    /// Something else, with its name where it is known.
+    /// Another file system, with its name if known.
     Other(Option<&'static str>),
 }
 
@@ -47,7 +47,7 @@ impl Medium {
     pub(super) fn name(self) -> &'static str {
         match self {
             Medium::Memory(name) => name,
-            Medium::Other(name) => name.unwrap_or("a file system of a kind not known here"),
+            Medium::Other(name) => name.unwrap_or("an unknown file system"),
         }
     }
 
@@ -61,11 +61,11 @@ impl Medium {
     }
 }
 
-/// Whether what a sync says can be believed. A figure proves nothing either way.
+/// Whether the sync times are plausible. A number proves nothing either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Memory,
-    /// The median of a sync, in nanoseconds.
+    /// The median sync time in nanoseconds.
     TooFast(u64),
     Plausible(u64),
 }
@@ -84,19 +84,19 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Memory => f.write_str(
-                "this is memory. Nothing on it survives the loss of power, and the figures say nothing about a device",
+                "this is memory: nothing on it survives a power loss, and the figures say nothing about a device",
             ),
             Verdict::TooFast(median) => write!(
                 f,
-                "half of the syncs return within {}, faster than flash can be written. That is right where the memory that \
-                 answers is protected against the loss of power (a drive with capacitors, a controller with a battery). If you do \
-                 not know of one, something between the program and the medium acknowledges what is not durable: a drive's \
-                 cache, a virtual machine's, a mount without barriers. No figure tells which; cutting the power does",
+                "half of the syncs return within {}, faster than flash can be written. That is fine if the memory that \
+                 answers is protected against power loss (a drive with capacitors, a controller with a battery). If you do \
+                 not know of one, something between the program and the medium acknowledges data that is not durable: a drive's \
+                 cache, a virtual machine, a mount without barriers. No figure tells which; only cutting the power does",
                 shown(*median)
             ),
             Verdict::Plausible(median) => write!(
                 f,
-                "half of the syncs take {} or more, as if something was written. That is plausible, and no proof: only cutting \
+                "half of the syncs take {} or more, as if something was written. That is plausible, but no proof: only cutting \
                  the power is",
                 shown(*median)
             ),

@@ -1,7 +1,7 @@
-//! `seawall bench`: what the device can do, what Seawall makes of it there, and whether to believe the device.
+//! `seawall bench`: measures the device and Seawall on it, and checks whether the device is plausible.
 //!
-//! The loads take turns in short rounds, so that whatever else the machine does meets all of them alike. All files are in a
-//! directory of the bench's own, which goes when it ends; a log that lies in DIR is not touched.
+//! The loads take turns in short rounds, so that other activity on the machine affects all of them alike. All files
+//! are in a separate directory, which is removed at the end; a log in DIR is not touched.
 
 mod latency;
 mod load;
@@ -20,9 +20,9 @@ use medium::Medium;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A directory on the device to be measured; a directory of its own is made in it and removed at the end
+    /// A directory on the device to measure; a temporary directory is created in it and removed at the end
     dir: PathBuf,
-    /// How long all of it takes, about
+    /// Approximate total duration in seconds
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
 }
@@ -30,23 +30,23 @@ pub(crate) struct Args {
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(s) if (0.1..=86_400.0).contains(&s) => Ok(s),
-        _ => Err("0.1 to 86400 is needed".to_owned()),
+        _ => Err("must be from 0.1 to 86400".to_owned()),
     }
 }
 
-/// Each load has a turn in each.
+/// Each load has a turn in each round.
 const ROUNDS: u32 = 5;
 
-/// A directory that goes with this value.
+/// A directory that is removed when this value is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(dir: &Path) -> Result<Self, Failure> {
         let path = dir.join(format!("seawall-bench-{}", std::process::id()));
-        // It must not have been there: all that is in it is removed.
+        // It must be new, because everything in it will be removed.
         match std::fs::create_dir(&path) {
             Ok(()) => Ok(Scratch(path)),
-            Err(e) => Err(Failure::Undone(format!("cannot make {}: {e}", path.display()))),
+            Err(e) => Err(Failure::Undone(format!("cannot create {}: {e}", path.display()))),
         }
     }
 }
@@ -59,7 +59,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A load, and what was measured of it.
+/// A load and its measurements.
 struct Row {
     load: Box<dyn Load>,
     latencies: Latencies,
@@ -69,7 +69,7 @@ struct Row {
 pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     if !args.dir.is_dir() {
         let why =
-            format!("{} is no directory; make it first, on the device to be measured", args.dir.display());
+            format!("{} is not a directory; create it first, on the device to measure", args.dir.display());
         return Err(Failure::Undone(why));
     }
     let scratch = Scratch::new(&args.dir)?;

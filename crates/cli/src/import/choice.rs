@@ -1,4 +1,4 @@
-//! What the user has to say about a log whose keys and formats only its program knows.
+//! What the user must specify about a log whose keys and formats only its program knows.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,63 +10,64 @@ pub(crate) struct Args {
     /// The directory of the new log: missing or empty
     #[arg(required_unless_present = "dry_run")]
     pub(super) into: Option<PathBuf>,
-    /// Where raft-engine went on when DIR was full, if the program sets its `spill_dir`. Nothing tells if it is forgotten:
-    /// the newest entries may be there
+    /// raft-engine's second directory for when DIR is full, if the program sets its `spill_dir`. Omitting it is not
+    /// detected: the newest entries may be there
     #[arg(long, value_name = "DIR")]
     pub(super) spill_dir: Option<PathBuf>,
     /// The key of each group's HardState
     #[arg(long, value_name = "KEY", required_unless_present = "dry_run")]
     pub(super) hard_state_key: Option<Key>,
-    /// What lies under that key
+    /// The format of the value under that key
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = HardStateFormat::Eraftpb)]
     pub(super) hard_state_format: HardStateFormat,
-    /// The key of what is known of the entry before the first one, in groups whose earlier log was compacted
+    /// The key of the record about the entry before the first one, in groups whose earlier log was compacted
     #[arg(long, value_name = "KEY")]
     pub(super) truncated_state_key: Option<Key>,
-    /// What lies under that key
+    /// The format of the value under that key
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = TruncatedStateFormat::SnapshotMetadata)]
     pub(super) truncated_state_format: TruncatedStateFormat,
-    /// The key of each group's members, an eraftpb.ConfState
+    /// The key of each group's members, as an eraftpb.ConfState
     #[arg(long, value_name = "KEY")]
     pub(super) conf_state_key: Option<Key>,
-    /// The voters of groups that have no such key; of one group, or of all
+    /// The voters of groups without such a key; for one group, or for all
     #[arg(long, value_name = "[GROUP=]ID,...", value_parser = ids)]
     pub(super) voters: Vec<Given<Vec<u64>>>,
-    /// The learners beside those voters
+    /// The learners in addition to those voters
     #[arg(long, value_name = "[GROUP=]ID,...", value_parser = ids, requires = "voters")]
     pub(super) learners: Vec<Given<Vec<u64>>>,
-    /// The last entry whose change of members is in the members given: needed where it does not follow from the log
+    /// The last entry whose membership change is included in the given members: needed where the log does not
+    /// determine it
     #[arg(long, value_name = "[GROUP=]INDEX", value_parser = index)]
     pub(super) conf_state_index: Vec<Given<u64>>,
-    /// The raft node that the new directory belongs to
+    /// The raft node that the new directory will belong to
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) node_id: Option<u64>,
-    /// Import without the groups that cannot be
+    /// Import without the groups that cannot be imported
     #[arg(long)]
     pub(super) skip_unimportable: bool,
-    /// Import what the program's next open would see, when raft-engine would leave out a damaged end or files
+    /// Import what the program's next open would see, if raft-engine would drop a damaged end or files
     #[arg(long)]
     pub(super) accept_recovery: bool,
-    /// Only list what is there, and what would become of it
+    /// Only list the groups, and what would happen to them
     #[arg(long)]
     pub(super) dry_run: bool,
 }
 
-/// What the value under the HardState's key is.
+/// Format of the value under the HardState's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum HardStateFormat {
     /// eraftpb.HardState
     Eraftpb,
-    /// A message with an eraftpb.HardState as field 1 and the last index as field 2, as TiKV has it
+    /// A message with an eraftpb.HardState as field 1 and the last index as field 2, as in TiKV
     RaftLocalState,
 }
 
-/// What the value under the truncated state's key is.
+/// Format of the value under the truncated state's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum TruncatedStateFormat {
-    /// eraftpb.SnapshotMetadata; its members are used where the group has no others
+    /// eraftpb.SnapshotMetadata; its members are used if the group has no others
     SnapshotMetadata,
-    /// A message with the index as field 1 and the term as field 2, as TiKV has it
+    /// A message with the index as field 1 and the term as field 2, as in TiKV
     RaftTruncatedState,
 }
 
@@ -87,18 +88,18 @@ impl FromStr for Key {
         bytes
             .filter(|b| !b.is_empty())
             .map(Key)
-            .ok_or_else(|| format!("{text}: two hexadecimal digits a byte"))
+            .ok_or_else(|| format!("{text}: must have two hexadecimal digits per byte"))
     }
 }
 
-/// A value for one group, or for all.
+/// A value for one group or for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given<T> {
     pub(super) group: Option<u64>,
     pub(super) value: T,
 }
 
-/// What was given for this group: its own value goes before one for all.
+/// The value for this group: its own takes precedence over one for all.
 pub(super) fn given<T>(all: &[Given<T>], group: u64) -> Option<&T> {
     let own = all.iter().find(|g| g.group == Some(group));
     own.or_else(|| all.iter().find(|g| g.group.is_none())).map(|g| &g.value)
@@ -107,7 +108,7 @@ pub(super) fn given<T>(all: &[Given<T>], group: u64) -> Option<&T> {
 fn ids(text: &str) -> Result<Given<Vec<u64>>, String> {
     of_group(text, |list| {
         let ids: Vec<u64> = list.split(',').map(number).collect::<Result<_, _>>()?;
-        if ids.contains(&0) { Err("0 is no node's id".to_owned()) } else { Ok(ids) }
+        if ids.contains(&0) { Err("0 is not a valid node id".to_owned()) } else { Ok(ids) }
     })
 }
 

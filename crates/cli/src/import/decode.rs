@@ -1,5 +1,5 @@
-//! The values under a group's keys. Each is decoded strictly: a value of another format decodes to nonsense easily, and a
-//! wrong vote or term lets a node break a promise that it gave.
+//! Decodes the values under a group's keys, strictly: a value of another format can easily decode to nonsense, and a
+//! wrong vote or term makes a node break its promises.
 
 use protobuf::wire_format::WireType;
 use protobuf::{CodedInputStream, Message};
@@ -7,14 +7,14 @@ use raft::eraftpb::{ConfState, HardState, SnapshotMetadata};
 
 use super::choice::{HardStateFormat, TruncatedStateFormat};
 
-/// A HardState, and the last index that was stored with it, if one was.
+/// A HardState, and the last index stored with it, if any.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stored {
     pub(super) hard: HardState,
     pub(super) last_index: Option<u64>,
 }
 
-/// The last entry that was compacted away; index and term 0 when none was.
+/// The last compacted entry; index and term 0 if there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Boundary {
     pub(super) index: u64,
@@ -31,7 +31,7 @@ pub(super) fn hard_state(format: HardStateFormat, bytes: &[u8]) -> Result<Stored
                 match field {
                     (1, Value::Bytes(hard)) => stored.hard = eraftpb_hard_state(hard)?,
                     (2, Value::Number(index)) => stored.last_index = Some(*index),
-                    (number, _) => return Err(format!("field {number} is none of a RaftLocalState")),
+                    (number, _) => return Err(format!("a RaftLocalState has no field {number}")),
                 }
             }
             Ok(stored)
@@ -39,7 +39,7 @@ pub(super) fn hard_state(format: HardStateFormat, bytes: &[u8]) -> Result<Stored
     }
 }
 
-/// Where the log begins, and the members there, if they were stored with it.
+/// The beginning of the log, and the members stored with it, if any.
 pub(super) fn truncated_state(
     format: TruncatedStateFormat,
     bytes: &[u8],
@@ -59,14 +59,17 @@ pub(super) fn truncated_state(
                 match field {
                     (1, Value::Number(index)) => boundary.index = *index,
                     (2, Value::Number(term)) => boundary.term = *term,
-                    (number, _) => return Err(format!("field {number} is none of a RaftTruncatedState")),
+                    (number, _) => return Err(format!("a RaftTruncatedState has no field {number}")),
                 }
             }
             (boundary, None)
         }
     };
     if (boundary.index == 0) != (boundary.term == 0) {
-        return Err(format!("index {} with term {}: only both are 0", boundary.index, boundary.term));
+        return Err(format!(
+            "index {} with term {}: either both or none must be 0",
+            boundary.index, boundary.term
+        ));
     }
     Ok((boundary, members.filter(|m| *m != ConfState::default())))
 }
@@ -75,11 +78,11 @@ pub(super) fn conf_state(bytes: &[u8]) -> Result<ConfState, String> {
     message(bytes)
 }
 
-/// Its three numbers have one encoding only, so what does not come out again as it went in was something else.
+/// Its three numbers have only one encoding, so a value that does not encode to the same bytes was something else.
 fn eraftpb_hard_state(bytes: &[u8]) -> Result<HardState, String> {
     let hard: HardState = message(bytes)?;
     let again = hard.write_to_bytes().map_err(|e| e.to_string())?;
-    if again == bytes { Ok(hard) } else { Err("it is not encoded as an eraftpb.HardState is".to_owned()) }
+    if again == bytes { Ok(hard) } else { Err("it is not encoded like an eraftpb.HardState".to_owned()) }
 }
 
 fn message<M: Message>(bytes: &[u8]) -> Result<M, String> {
@@ -88,11 +91,11 @@ fn message<M: Message>(bytes: &[u8]) -> Result<M, String> {
     Ok(message)
 }
 
-/// Fields that are in none of our definitions would be lost, and are a sign of another format.
+/// Unknown fields would be lost, and indicate another format.
 pub(super) fn known(message: &impl Message) -> Result<(), String> {
     let unknown = message.get_unknown_fields().fields.as_ref();
     match unknown.and_then(|fields| fields.keys().min()) {
-        Some(number) => Err(format!("it has a field {number}, or a value of it, that eraftpb has not")),
+        Some(number) => Err(format!("it has a field {number}, or a value of it, that eraftpb does not have")),
         None => Ok(()),
     }
 }
@@ -114,7 +117,7 @@ fn fields(bytes: &[u8]) -> Result<Vec<(u32, Value)>, String> {
             _ => return Err(format!("field {number} is neither a number nor bytes")),
         };
         if all.iter().any(|(seen, _)| *seen == number) {
-            return Err(format!("field {number} is there twice"));
+            return Err(format!("field {number} occurs twice"));
         }
         all.push((number, value.map_err(|e| e.to_string())?));
     }
@@ -135,7 +138,7 @@ mod tests {
         hs
     }
 
-    /// A RaftLocalState, put together by hand.
+    /// A RaftLocalState, assembled by hand.
     fn local(hs: &HardState, last: u8) -> Vec<u8> {
         let inner = hs.write_to_bytes().unwrap();
         let mut bytes = vec![0x0a, u8::try_from(inner.len()).unwrap()];

@@ -1,16 +1,16 @@
-//! `seawall import-raft-engine`: a Raft log of raft-engine becomes one of Seawall.
+//! `seawall import-raft-engine`: converts a Raft log of raft-engine to one of Seawall.
 //!
 //! ```text
 //!   Source                Plan                           Target
-//!   raft-engine's files,  every group read and judged:   INTO.importing: written, synced,
-//!   which do not change   imported, or why it cannot be  read back, compared; then put into its place
+//!   raft-engine's files,  every group read and checked:  INTO.importing: written, synced,
+//!   which do not change   imported, or why it cannot be  read back, compared; then renamed
 //! ```
 //!
-//! raft-engine keeps a group's entries and, under keys of the program's choice, whatever the program wants. So the program's
-//! owner says where HardState, members and the term of the last compacted entry are (`choice`), they are decoded strictly
-//! (`decode`), and what does not fit together is refused (`plan`).
+//! raft-engine stores a group's entries and, under keys chosen by the program, whatever the program wants. So the
+//! user says where HardState, members and the term of the last compacted entry are (`choice`), they are decoded
+//! strictly (`decode`), and inconsistencies are refused (`plan`).
 
-mod caught;
+mod catch_panic;
 mod choice;
 mod decode;
 mod plan;
@@ -81,12 +81,12 @@ fn import(args: &Args, into: &Path, as_json: bool) -> Result<Health, Failure> {
     Ok(Health::Good)
 }
 
-/// A node that lacks a group has forgotten what it promised in it: that is for its owner to decide.
+/// A node that lacks a group has forgotten what it promised in it: its owner must decide about that.
 fn check_complete(args: &Args, plan: &Plan) -> Result<(), Failure> {
     if !plan.left.is_empty() && !args.skip_unimportable {
         let list: Vec<String> = plan.left.iter().map(|(id, why)| format!("\n  group {id}: {why}")).collect();
         return Err(Failure::Undone(format!(
-            "nothing was imported, as these groups cannot be (--skip-unimportable leaves them out):{}",
+            "nothing was imported because these groups cannot be (--skip-unimportable leaves them out):{}",
             list.concat()
         )));
     }

@@ -1,4 +1,4 @@
-//! What becomes of each group, decided before anything is written.
+//! Decides about each group before anything is written.
 //!
 //! ```text
 //!            boundary                     commit          last
@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Nothing is guessed. The term at the boundary is the program's own record of it, or the group is not imported: raft
-//! compares it with the leader's, and a wrong one makes two different logs look alike. The index of the members follows
-//! where no entry behind the boundary changes them, committed or not; otherwise it has to be given, because raft applies
-//! the changes behind it.
+//! compares it with the leader's, and a wrong one makes two different logs look the same. The index of the members is
+//! known if no entry after the boundary changes them, committed or not; otherwise it must be given, because raft
+//! applies the changes after it.
 
 use std::ops::RangeInclusive;
 
@@ -36,7 +36,7 @@ pub(super) struct Plan {
 pub(super) struct Planned {
     pub(super) id: u64,
     pub(super) begins: Boundary,
-    /// The boundary's index, when there are no entries.
+    /// The boundary's index if there are no entries.
     pub(super) last: u64,
     pub(super) hard: HardState,
     pub(super) members: ConfState,
@@ -53,7 +53,7 @@ impl Planned {
     }
 }
 
-/// What the source has of a group.
+/// What the source has for a group.
 #[derive(Clone, Debug, Default)]
 struct Found {
     log: Log,
@@ -82,7 +82,7 @@ impl Plan {
     }
 }
 
-/// A group that was named and is not there is a slip that would go unnoticed.
+/// A named group that does not exist is a mistake that would otherwise go unnoticed.
 fn check_named(args: &Args, ids: &[u64]) -> Result<(), Failure> {
     fn groups<T>(all: &[Given<T>]) -> impl Iterator<Item = u64> {
         all.iter().filter_map(|g| g.group)
@@ -127,7 +127,7 @@ fn judge(id: u64, args: &Args, found: &Found) -> Result<Planned, Reason> {
     let hard = stored.hard;
     let (members, known_at) = members(id, args, found, members_there, begins)?;
     let Some(members) = members else {
-        // A node that joins learns its members from its first snapshot.
+        // A joining node learns its members from its first snapshot.
         let joins = last == Boundary::default();
         let members = ConfState::default();
         let planned = Planned { id, begins, last: last.index, hard, members, members_index: 0 };
@@ -149,7 +149,7 @@ fn judge(id: u64, args: &Args, found: &Found) -> Result<Planned, Reason> {
     Ok(Planned { id, begins, last: last.index, hard, members, members_index })
 }
 
-/// Behind which entry the log is imported. Entries up to there that raft-engine still has are not needed any more.
+/// The entry after which the imported log begins. Entries up to it that raft-engine still has are no longer needed.
 fn begins(stored: Option<Boundary>, log: &Log) -> Result<Boundary, Reason> {
     let Some((first, _)) = log.span() else { return Ok(stored.unwrap_or_default()) };
     let Some(Boundary { index, term }) = stored else {
@@ -191,7 +191,7 @@ fn check_hard(stored: &Stored, begins: Boundary, last: Boundary) -> Result<(), R
     }
 }
 
-/// The members, and the index at which they hold where that is known.
+/// The members, and the index from which they hold, if known.
 fn members(
     id: u64,
     args: &Args,
@@ -218,13 +218,13 @@ fn check_members(members: &ConfState) -> Result<(), Reason> {
         return Err(Reason::Members("there is no voter"));
     }
     if lists.iter().any(|list| list.contains(&0)) {
-        return Err(Reason::Members("0 is no node's id"));
+        return Err(Reason::Members("0 is not a valid node id"));
     }
     if lists.iter().any(|list| twice(list)) {
-        return Err(Reason::Members("a node is there twice"));
+        return Err(Reason::Members("a node occurs twice"));
     }
     if members.learners.iter().any(|id| members.voters.contains(id) || members.voters_outgoing.contains(id)) {
-        return Err(Reason::Members("a learner is a voter too"));
+        return Err(Reason::Members("a learner is also a voter"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What was found, what becomes of it, and what is to be done next.
+//! Prints what was found, what happens to it, and what to do next.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::source::{Key, Lost, Source};
 use crate::failure::Failure;
 use crate::style;
 
-/// A group as it lies in the source.
+/// A group in the source.
 pub(super) struct Row {
     id: u64,
     span: Option<(u64, u64)>,
@@ -23,7 +23,7 @@ pub(super) fn rows(source: &Source) -> Result<Vec<Row>, Failure> {
     source.groups().into_iter().map(row).collect()
 }
 
-/// All groups, and what becomes of each if that is known.
+/// All groups, and what happens to each, if known.
 pub(super) fn listing(rows: &[Row], plan: Option<&Plan>) {
     for row in rows {
         let span =
@@ -44,7 +44,7 @@ pub(super) fn listing(rows: &[Row], plan: Option<&Plan>) {
 
 pub(super) fn lost(source: &Source) {
     for lost in source.lost() {
-        println!("{}", style::wrong(&format!("left out, as raft-engine does: {lost}")));
+        println!("{}", style::wrong(&format!("left out, as raft-engine would: {lost}")));
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn done(plan: &Plan, into: &Path) {
     }
     let entries: u64 = plan.groups.iter().map(Planned::entries).sum();
     println!(
-        "{} groups with {entries} entries are in {}: durable, read back, and the same as in the source",
+        "{} groups with {entries} entries are in {}: durable, read back, and identical to the source",
         plan.groups.len(),
         into.display()
     );
@@ -79,7 +79,7 @@ fn outline(group: &Planned) -> String {
         _ => format!("entries {} to {}", group.indexes().start(), group.last),
     };
     format!(
-        "{indexes}, behind entry {} of term {}; term {}, vote {}, commit {}; {} from entry {} on",
+        "{indexes}, after entry {} of term {}; term {}, vote {}, commit {}; {} from entry {} on",
         group.begins.index,
         group.begins.term,
         hard.term,

@@ -1,10 +1,10 @@
 //! The files of a raft-engine log, read through raft-engine's own file system trait and never changed.
 //!
-//! raft-engine writes when it opens: it cuts what it takes for a torn tail, deletes files that it keeps for later use,
-//! creates the first file of a queue that has none. Here a cut moves the end up to which a file is read, and is noted;
-//! what is written goes nowhere; a file that is created is empty and only imagined; deleting and renaming are refused,
-//! which raft-engine does not mind at an open. One thing goes past this trait: the file LOCK, which raft-engine creates
-//! where it is missing, and locks.
+//! raft-engine writes when it opens: it truncates what it considers a torn tail, deletes files kept for reuse, and
+//! creates the first file of a queue that has none. Here a truncation only moves the end up to which a file is read,
+//! and is noted; writes are discarded; a created file is empty and virtual; deleting and renaming are refused, which
+//! raft-engine tolerates during an open. One operation bypasses this trait: the file LOCK, which raft-engine creates
+//! if it is missing, and locks.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -15,33 +15,33 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use raft_engine::env::{FileSystem, Handle, Permission, WriteExt};
 
-/// What an open by the program that owns the log would have cut.
+/// What an open by the program that owns the log would have truncated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     pub(crate) file: PathBuf,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
-    /// Whether it is room that was never written to, as a killed program leaves it behind the last record.
+    /// Whether it is unwritten space, which a killed program leaves after the last record.
     pub(crate) blank: bool,
 }
 
-/// A directory whose files stay as they are.
+/// A directory whose files do not change.
 #[derive(Default)]
 pub(crate) struct ReadOnlyFiles {
     cuts: Arc<Mutex<Vec<Cut>>>,
 }
 
 impl ReadOnlyFiles {
-    /// What was cut so far. Grows while the log is opened.
+    /// The truncations so far. Grows while the log is opened.
     pub(crate) fn cuts(&self) -> Arc<Mutex<Vec<Cut>>> {
         Arc::clone(&self.cuts)
     }
 }
 
-/// One file, up to where it was cut.
+/// One file, up to where it was truncated.
 pub(crate) struct ReadOnlyFile {
     path: PathBuf,
-    /// None for a file that is only imagined.
+    /// `None` for a virtual file.
     file: Option<File>,
     end: Mutex<u64>,
     cuts: Arc<Mutex<Vec<Cut>>>,
@@ -97,7 +97,7 @@ impl Handle for ReadOnlyFile {
     }
 }
 
-/// Reads a file from a position on.
+/// Reads a file from a given position.
 pub(crate) struct ReadOnlyReader {
     file: Arc<ReadOnlyFile>,
     at: u64,
@@ -119,7 +119,7 @@ impl Seek for ReadOnlyReader {
     }
 }
 
-/// Writes to nowhere.
+/// Discards writes.
 #[derive(Default)]
 pub(crate) struct Nowhere {
     at: u64,

@@ -1,8 +1,8 @@
-//! A raft-engine log: what is in it, and what of it cannot be trusted.
+//! A raft-engine log: its contents, and the parts that cannot be trusted.
 //!
-//! raft-engine takes a damaged end for one that a crash tore, cuts it and continues; and it leaves out files whose numbers a
-//! hole separates from the newer ones. Entries that this node acknowledged may go with either, so both are errors here
-//! unless they are accepted. Room that was never written to, behind the last record, is neither.
+//! raft-engine considers a damaged end torn by a crash, cuts it and continues; and it leaves out files that a gap in
+//! the numbers separates from newer ones. Either may contain entries that this node acknowledged, so both are errors
+//! here unless accepted. Unwritten space after the last record is neither.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use raft::eraftpb::Entry;
 use raft_engine::{Config, Engine, MessageExt, RecoveryMode};
 
-use super::caught::caught;
+use super::catch_panic::catch_panic;
 use super::read_only_files::{Cut, ReadOnlyFiles};
 use crate::failure::Failure;
 
-/// The number of entries, or of their bytes, read at a time.
+/// Number of entries, or of their bytes, read at a time.
 const ENTRIES: u64 = 4096;
 const BYTES: usize = 1 << 20;
 
@@ -36,7 +36,7 @@ impl MessageExt for Entries {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lost {
     Tail(Cut),
-    /// This file and all older ones of its kind.
+    /// This file and all older ones of its queue.
     Files {
         newest: PathBuf,
     },
@@ -59,21 +59,21 @@ impl fmt::Display for Lost {
 #[derive(Debug)]
 pub(crate) enum Unread {
     Damaged(String),
-    /// It is whole, and no entry of the raft crate.
+    /// It is intact, but not an entry of the raft crate.
     NotEntry {
         index: u64,
         why: String,
     },
 }
 
-/// A key of a group, and how long its value is.
+/// A key of a group, and the length of its value.
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) key: Vec<u8>,
     pub(crate) value_len: usize,
 }
 
-/// An open raft-engine log, locked, whose files do not change.
+/// An open, locked raft-engine log whose files do not change.
 pub(crate) struct Source {
     dir: PathBuf,
     engine: Engine<ReadOnlyFiles>,
@@ -81,13 +81,13 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Opens the log in this directory, and in the one where it went on when that was full.
+    /// Opens the log in this directory, and in its second directory for when that was full.
     pub(crate) fn open(dir: &Path, spill: Option<&Path>, accept_recovery: bool) -> Result<Source, Failure> {
         let mut lost = holes(dir, spill)?;
         let files = ReadOnlyFiles::default();
         let cuts = files.cuts();
         let config = config(dir, spill)?;
-        let opened = caught(|| Engine::open_with_file_system(config, Arc::new(files)));
+        let opened = catch_panic(|| Engine::open_with_file_system(config, Arc::new(files)));
         lost.extend(cuts.lock().drain(..).filter(|cut| !cut.blank).map(Lost::Tail));
         let list: String = lost.iter().map(|lost| format!("\n  {lost}")).collect();
         let engine = match opened {
@@ -95,21 +95,21 @@ impl Source {
             Ok(Err(e)) => return Err(refused(dir, &e)),
             Err(said) => {
                 let why =
-                    format!("{}: raft-engine panics: {said}. It left out before that:{list}", dir.display());
+                    format!("{}: raft-engine panics: {said}. Before that it left out:{list}", dir.display());
                 return Err(Failure::Damaged(why));
             }
         };
         if !lost.is_empty() && !accept_recovery {
             return Err(Failure::Damaged(format!(
-                "{}: raft-engine would leave out what it takes for torn or obsolete, and entries that this node acknowledged \
-                 may be in it:{list}\nImport another replica, or what the program's next open would see: --accept-recovery",
+                "{}: raft-engine would leave out what it considers torn or obsolete, but entries that this node acknowledged \
+                 may be in it:{list}\nImport another replica, or accept what the program's next open would see: --accept-recovery",
                 dir.display(),
             )));
         }
         Ok(Source { dir: dir.to_owned(), engine, lost })
     }
 
-    /// What was left out, and accepted.
+    /// What was left out and accepted.
     pub(crate) fn lost(&self) -> &[Lost] {
         &self.lost
     }
@@ -121,7 +121,7 @@ impl Source {
         ids
     }
 
-    /// First and last index; none when the group has no entries.
+    /// First and last index; `None` if the group has no entries.
     pub(crate) fn span(&self, group: u64) -> Option<(u64, u64)> {
         Some((self.engine.first_index(group)?, self.engine.last_index(group)?))
     }
@@ -141,7 +141,7 @@ impl Source {
         self.engine.get(group, key)
     }
 
-    /// The entries with these indexes, some at a time.
+    /// The entries with these indexes, in chunks.
     pub(crate) fn entries(
         &self,
         group: u64,
@@ -158,7 +158,7 @@ impl Source {
         })
     }
 
-    /// Entries from `first` on; where some cannot be read, those before, or the error of that one.
+    /// Entries from `first` on. If some cannot be read: those before, or the error of the first.
     fn some_entries(&self, group: u64, first: u64, last: u64) -> Result<Vec<Entry>, Unread> {
         let mut end = last.saturating_add(1).min(first.saturating_add(ENTRIES));
         loop {
@@ -174,16 +174,17 @@ impl Source {
 
     fn fetch(&self, group: u64, first: u64, end: u64) -> Result<Vec<Entry>, Unread> {
         let mut some = Vec::new();
-        let fetched =
-            caught(|| self.engine.fetch_entries_to::<Entries>(group, first, end, Some(BYTES), &mut some));
+        let fetched = catch_panic(|| {
+            self.engine.fetch_entries_to::<Entries>(group, first, end, Some(BYTES), &mut some)
+        });
         match fetched {
             Ok(Ok(_)) if some.first().is_some_and(|e| e.index == first) => Ok(some),
-            Ok(Ok(_)) => Err(Unread::Damaged("raft-engine has it, and does not give it".to_owned())),
+            Ok(Ok(_)) => Err(Unread::Damaged("raft-engine has it, but does not return it".to_owned())),
             Ok(Err(raft_engine::Error::Protobuf(e))) => {
                 Err(Unread::NotEntry { index: first, why: e.to_string() })
             }
             Ok(Err(e)) => Err(Unread::Damaged(e.to_string())),
-            // It compares the index that it finds in the bytes with the one that it knows.
+            // It compares the index in the bytes with the one it knows.
             Err(said) => Err(Unread::NotEntry { index: first, why: format!("raft-engine panics: {said}") }),
         }
     }
@@ -191,8 +192,7 @@ impl Source {
 
 fn config(dir: &Path, spill: Option<&Path>) -> Result<Config, Failure> {
     let text = |path: &Path| {
-        let no_text =
-            || Failure::Undone(format!("{}: raft-engine takes a path in UTF-8 only", path.display()));
+        let no_text = || Failure::Undone(format!("{}: raft-engine accepts only UTF-8 paths", path.display()));
         path.to_str().map(str::to_owned).ok_or_else(no_text)
     };
     Ok(Config {
@@ -212,7 +212,7 @@ fn refused(dir: &Path, e: &raft_engine::Error) -> Failure {
     }
 }
 
-/// Where numbers of files are missing, in each of the two kinds of them.
+/// Gaps in the file numbers, for each of the two queues.
 fn holes(dir: &Path, spill: Option<&Path>) -> Result<Vec<Lost>, Failure> {
     let mut names = BTreeSet::new();
     for dir in [Some(dir), spill].into_iter().flatten() {
@@ -226,7 +226,7 @@ fn holes(dir: &Path, spill: Option<&Path>) -> Result<Vec<Lost>, Failure> {
         }
     }
     if names.is_empty() {
-        return Err(Failure::Undone(format!("{}: there is no log of raft-engine", dir.display())));
+        return Err(Failure::Undone(format!("{}: there is no raft-engine log", dir.display())));
     }
     let next = names.iter().skip(1);
     let hole = |((kind, number, path), (other, following, _)): (&(_, u64, PathBuf), &(_, u64, PathBuf))| {
@@ -243,7 +243,7 @@ enum Queue {
     Rewrite,
 }
 
-/// As raft-engine takes them: whatever stands between number and ending.
+/// As raft-engine parses them: anything may stand between number and ending.
 fn numbered(name: &str) -> Option<(Queue, u64)> {
     let number = name.get(..16)?.parse().ok()?;
     let kinds = [(".raftlog", Queue::Append), (".rewrite", Queue::Rewrite)];

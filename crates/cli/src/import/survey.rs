@@ -1,4 +1,4 @@
-//! One group's log, read whole once: what has to be known of it before anything is written.
+//! Reads one group's log once and collects what must be known before anything is written.
 
 use raft::eraftpb::{Entry, EntryType};
 
@@ -7,12 +7,12 @@ use super::reason::Reason;
 use super::source::{Source, Unread};
 use crate::failure::Failure;
 
-/// Why nothing came of a group.
+/// Why a group was not read to its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// It cannot be imported.
+    /// The group cannot be imported.
     Group(Reason),
-    /// Nothing can.
+    /// Nothing can be imported.
     All(Failure),
 }
 
@@ -31,12 +31,12 @@ impl From<Unread> for Stop {
     }
 }
 
-/// Consecutive entries whose terms do not fall.
+/// Consecutive entries whose terms never fall.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Log {
     first: u64,
     next: u64,
-    /// Where each term begins.
+    /// The first entry of each term.
     terms: Vec<(u64, u64)>,
     /// The entries that change members, ascending.
     changes: Vec<u64>,
@@ -54,12 +54,12 @@ impl Log {
         Ok(log)
     }
 
-    /// One more entry; raft-engine has compared its index with its place.
+    /// Adds an entry; raft-engine has checked its index.
     pub(super) fn push(&mut self, entry: &Entry) -> Result<(), Reason> {
         let (index, term) = (entry.index, entry.term);
         known(entry).map_err(|why| Reason::NotEntry { index, why })?;
         let before = self.terms.last().map_or(0, |(_, term)| *term);
-        // Terms begin with 1.
+        // Terms start at 1.
         if term < before.max(1) {
             return Err(Reason::TermFalls { index, term, before: before.max(1) });
         }

@@ -1,9 +1,9 @@
-//! The new log: written in another directory than the one it is to have, read back from the files, compared with the source
-//! entry by entry, and only then put in its place. So there is all of it or nothing.
+//! The new log. It is written in a temporary directory, read back from the files, compared with the source entry by
+//! entry, and only then moved into place. So either all of it exists or nothing.
 //!
-//! A place that is missing is made of the log's directory, by renaming it. A place that is there, and empty, may be a file
-//! system of its own, which can neither be renamed over nor into: the log is made in a directory inside it, and its files
-//! are moved up, the superblock last. Without a superblock they are no log.
+//! If the destination is missing, the directory of the log is renamed to it. If it exists and is empty, it may be a
+//! separate file system, which allows no rename over or into it: the log is written in a subdirectory, and its files
+//! are moved up, the superblock last. Without a superblock they are not a log.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use super::source::{Source, Unread};
 use crate::failure::Failure;
 use crate::style;
 
-/// A directory for the log that is being made. It goes when this does, unless the log was put in its place.
+/// The directory for the log being written. It is removed on drop unless the log was moved into place.
 pub(super) struct Target {
     place: Place,
     at: PathBuf,
@@ -27,9 +27,9 @@ pub(super) struct Target {
     placed: bool,
 }
 
-/// Where the log is to be.
+/// The destination of the log.
 enum Place {
-    /// A directory that is missing.
+    /// A missing directory.
     Missing(PathBuf),
     /// An empty directory.
     Empty(PathBuf),
@@ -39,25 +39,25 @@ enum Place {
 const LOST_AND_FOUND: &str = "lost+found";
 
 impl Target {
-    /// Makes the directory, beside `into` or inside it; `into` must be empty or missing.
+    /// Creates the directory, beside `into` or inside it; `into` must be empty or missing.
     pub(super) fn beside(into: &Path, source: &Path, node_id: Option<u64>) -> Result<Target, Failure> {
         let refuse = |why: &str| Failure::Undone(format!("{}: {why}", into.display()));
         let missing = !into.try_exists().map_err(|e| refuse(&e.to_string()))?;
         let path = if missing { std::path::absolute(into) } else { fs::canonicalize(into) };
         let path = path.map_err(|e| refuse(&e.to_string()))?;
         if !missing && !is_empty(&path).map_err(|e| refuse(&e.to_string()))? {
-            return Err(refuse("there is something in it; a new log needs a missing or an empty directory"));
+            return Err(refuse("it is not empty; a new log needs a missing or an empty directory"));
         }
         let at = if missing { beside_of(&path) } else { Some(path.join(".importing")) };
-        let at = at.ok_or_else(|| refuse("it needs a name of its own in a directory"))?;
+        let at = at.ok_or_else(|| refuse("it must be a named directory"))?;
         let above = at.parent().and_then(|above| fs::canonicalize(above).ok());
-        let above = above.ok_or_else(|| refuse("the directory that it is to be in is missing"))?;
+        let above = above.ok_or_else(|| refuse("its parent directory is missing"))?;
         if fs::canonicalize(source).is_ok_and(|source| above.starts_with(source)) {
-            return Err(refuse("it lies in the directory to import from"));
+            return Err(refuse("it is inside the directory to import from"));
         }
         fs::create_dir(&at).map_err(|e| {
-            let hint = "it is where the log is made; if an import was interrupted, remove it";
-            Failure::Undone(format!("cannot make {}: {e}; {hint}", at.display()))
+            let hint = "the log is built there; if an import was interrupted, remove it";
+            Failure::Undone(format!("cannot create {}: {e}; {hint}", at.display()))
         })?;
         let place = if missing { Place::Missing(path) } else { Place::Empty(path) };
         Ok(Target { place, at, node_id, placed: false })
@@ -84,7 +84,7 @@ impl Target {
         let log = self.open()?;
         let wanted: Vec<u64> = plan.groups.iter().map(|group| group.id).collect();
         if log.groups() != wanted {
-            return Err(Failure::Undone("other groups were read back than were written".to_owned()));
+            return Err(Failure::Undone("the groups read back differ from those written".to_owned()));
         }
         let bar = style::bar(plan.groups.len() as u64, "groups compared");
         for group in &plan.groups {
@@ -100,7 +100,7 @@ impl Target {
         if report.is_ok() { Ok(()) } else { Err(Failure::Undone(format!("what was written: {report}"))) }
     }
 
-    /// Puts the log in its place, durably.
+    /// Moves the log into place, durably.
     pub(super) fn name(mut self) -> Result<(), Failure> {
         let refuse = |path: &Path, e: &std::io::Error| Failure::Undone(format!("{}: {e}", path.display()));
         let (at, place) =
@@ -111,7 +111,7 @@ impl Target {
                 (into, into.parent().unwrap_or(Path::new("/")))
             }
             Place::Empty(into) => {
-                // From here on what is left of an interrupted import is not removed: it may be the log.
+                // From here on the remains of an interrupted import are not removed: they may be the log.
                 self.placed = true;
                 move_up(&at, into).map_err(|e| refuse(into, &e))?;
                 (into, into.as_path())
@@ -121,7 +121,7 @@ impl Target {
         let synced = File::open(above).and_then(|dir| dir.sync_all());
         synced.map_err(|e| {
             Failure::Undone(format!(
-                "{} is whole, but whether its name outlives a power failure is not known: syncing {}: {e}",
+                "{} is complete, but whether its name survives a power failure is unknown: syncing {}: {e}",
                 into.display(),
                 above.display()
             ))
@@ -149,7 +149,7 @@ impl Drop for Target {
     }
 }
 
-/// Whether nothing is in a directory but what a new file system has.
+/// Whether a directory contains only what a new file system has.
 fn is_empty(directory: &Path) -> std::io::Result<bool> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -160,14 +160,14 @@ fn is_empty(directory: &Path) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// A name beside the directory, in the same file system.
+/// A name beside the directory, on the same file system.
 fn beside_of(path: &Path) -> Option<PathBuf> {
     let mut name = OsString::from(path.file_name()?);
     name.push(".importing");
     Some(fs::canonicalize(path.parent()?).ok()?.join(name))
 }
 
-/// Moves all that is in a directory into the one above it, and the superblock when all else is there durably.
+/// Moves everything in a directory into its parent, and the superblock after everything else is durable there.
 fn move_up(from: &Path, to: &Path) -> std::io::Result<()> {
     let superblock = seawall::format::superblock::FILE_NAME;
     for entry in fs::read_dir(from)? {
@@ -192,7 +192,7 @@ fn write_group(log: &RaftLog, source: &Source, group: &Planned) -> Result<Ticket
         metadata.set_conf_state(group.members.clone());
         log.create_group_behind(id, &metadata)?;
     }
-    // One is written while the next is read.
+    // One batch is written while the next is read.
     let mut before: Option<Ticket> = None;
     for some in source.entries(id, group.indexes()) {
         let mut batch = log.batch();
@@ -201,7 +201,7 @@ fn write_group(log: &RaftLog, source: &Source, group: &Planned) -> Result<Ticket
             before.wait()?;
         }
     }
-    // Last, because entries at or below the commit index are not taken.
+    // Last, because entries at or below the commit index are refused.
     let mut batch = log.batch();
     batch.set_hard_state(id, &group.hard)?;
     if !known_at_begin {
@@ -249,7 +249,7 @@ fn same_entries(storage: &GroupStorage, source: &Source, group: &Planned) -> Res
     Ok(())
 }
 
-/// `sync_log` is deprecated in raft, and not kept.
+/// `sync_log` is deprecated in raft and not stored.
 fn same_entry(a: &Entry, b: &Entry) -> bool {
     (a.index, a.term, a.entry_type) == (b.index, b.term, b.entry_type)
         && a.data == b.data
@@ -257,9 +257,7 @@ fn same_entry(a: &Entry, b: &Entry) -> bool {
 }
 
 fn differs(group: u64, what: &str) -> Failure {
-    Failure::Undone(format!(
-        "group {group}: {what} was read back otherwise than it is in the source; nothing was kept"
-    ))
+    Failure::Undone(format!("group {group}: {what} read back differs from the source; nothing was kept"))
 }
 
 fn in_group(group: u64, e: Failure) -> Failure {
@@ -269,7 +267,7 @@ fn in_group(group: u64, e: Failure) -> Failure {
     }
 }
 
-/// All of it was read before, when the import was planned.
+/// All of it was already read when the import was planned.
 fn unread(e: Unread) -> Failure {
     match e {
         Unread::Damaged(why) => Failure::Damaged(why),

@@ -1,4 +1,4 @@
-//! What groups there are after a repair, and what they lack.
+//! The groups that remain after a repair, and what they lack.
 
 use std::path::Path;
 
@@ -15,16 +15,16 @@ const REJOIN: &str = "THIS RAFT REPLICA LOSES ENTRIES AND VOTES THAT IT HAD ACKN
 /// The groups of a log after the repair.
 pub(super) struct After {
     is_raft: bool,
-    /// Those for which an open would refuse the log.
+    /// The groups for which an open would refuse the log.
     incomplete: Vec<String>,
     /// The index of the last entry of each of the others.
     last: Vec<(u64, u64)>,
-    /// Why the records do not make groups.
+    /// Why the records do not form groups.
     unread: Option<String>,
 }
 
 impl After {
-    /// What the plan leaves of the groups in this directory, if it has any.
+    /// What the plan leaves of the groups in this directory, if there are any.
     pub(super) fn of(dir: &Path, plan: &Plan) -> Option<After> {
         let log = view::decoding(plan.remaining());
         let kind = account::kind(dir, &log);
@@ -54,7 +54,7 @@ impl After {
             println!("{}", style::wrong(&format!("an open of {what} will still refuse: {group}")));
         }
         if let Some(why) = &self.unread {
-            println!("the records that stay make no groups: {why}");
+            println!("the remaining records form no groups: {why}");
         }
     }
 
@@ -68,7 +68,7 @@ impl After {
     }
 }
 
-/// The last index of each group that is whole, and what is wrong with the others; or why there are none.
+/// The last index of each complete group, and the problems of the others; or why there are no groups.
 type Read = Result<(Vec<(u64, u64)>, Vec<String>), String>;
 
 fn of_groups(log: &seawall::LogView) -> Read {
@@ -86,7 +86,7 @@ fn of_raft(dir: &Path, log: &seawall::LogView) -> Read {
     let disk = seawall::io::open_directory(dir).map_err(|e| e.to_string())?;
     let lost = view.lost_snapshots(&disk, log.uuid()).map_err(failed)?;
     let mut incomplete: Vec<String> = incomplete.iter().map(ToString::to_string).collect();
-    // As where a later snapshot took its place, which goes with the cut.
+    // For example because a later snapshot had replaced it, which is given up by the cut.
     incomplete.extend(lost.iter().map(|(group, e)| format!("group {group} needs its snapshot: {e}")));
     let stays = |group: &u64| !lost.iter().any(|(id, _)| id == group);
     let last = |group: u64| view.recovered(group).map(|state| (group, state.last_index));

@@ -17,7 +17,7 @@ use crate::{Health, style, view};
 const REJOIN: &str = "THE DROPPED REPLICAS LOSE ENTRIES AND VOTES THAT THEY HAD ACKNOWLEDGED. This node must not vote or rejoin as the \
                       same node in those groups: remove it from them, and add it again under a new id";
 
-/// What would be dropped, or was.
+/// What would be dropped, or was dropped.
 struct Plan {
     is_raft: bool,
     problems: Vec<Corruption>,
@@ -28,18 +28,18 @@ struct Plan {
     end_lsn: u64,
 }
 
-/// A group that is dropped, as text and as JSON.
+/// A dropped group, as text and as JSON.
 struct Dropped {
     group: u64,
-    /// What of it cannot be read.
+    /// Its unreadable parts.
     needs: Vec<String>,
-    /// What goes with it.
+    /// What is dropped with it.
     rest: String,
     json: Value,
 }
 
 pub(super) fn run(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Failure> {
-    // Where not even a view can be had, the plan says why.
+    // If not even a view is possible, the plan says why.
     let kind = view::open_damaged(&args.dir).map_or(Kind::Raft, |log| account::kind(&args.dir, &log));
     let (plan, done) = match kind {
         Kind::Groups => of_groups(args, disk)?,
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<He
     Ok(health(done.as_ref(), &plan.problems))
 }
 
-/// What is planned, and what was done with --yes.
+/// The plan, and what was done with --yes.
 type Outcome = Result<(Plan, Option<Repaired>), Failure>;
 
 fn of_groups(args: &Args, disk: &Arc<dyn Disk>) -> Outcome {
@@ -82,7 +82,7 @@ fn of_groups(args: &Args, disk: &Arc<dyn Disk>) -> Outcome {
         problems: plan.problems().to_vec(),
         dropped: dropped.collect(),
         stay: plan.survivors().filter_map(last).collect(),
-        // What an open refuses for cannot be told to be one group's.
+        // Damage for which an open refuses cannot be attributed to a single group.
         opens_as_it_is: true,
         end_lsn: plan.end_lsn().get(),
     };
@@ -166,10 +166,10 @@ impl Plan {
         for dropped in &self.dropped {
             let title = style::heading(&format!("group {} is dropped", dropped.group));
             println!("{title}: {}", dropped.needs.join("; "));
-            println!("  all else that it has goes as well: {}", dropped.rest);
+            println!("  everything else it has is dropped as well: {}", dropped.rest);
         }
         if !self.dropped.is_empty() {
-            println!("{} groups stay, with all they have", self.stay.len());
+            println!("{} groups stay, with everything they have", self.stay.len());
             if self.is_raft {
                 println!("{}", style::wrong(REJOIN));
             }
@@ -181,20 +181,20 @@ impl Plan {
             Some(done) if done.undo_dir.is_some() => {
                 print_done(args, done);
                 println!(
-                    "what is damaged stays in its segment until purging has freed that; `verify` tells it until then"
+                    "the damage stays in its segment until a purge frees it; `verify` reports it until then"
                 );
             }
             _ if self.dropped.is_empty() && !self.problems.is_empty() => {
                 println!(
-                    "no group needs what is damaged: none is dropped, nothing was changed, and purging frees the segment in time"
+                    "no group needs what is damaged: none is dropped, nothing was changed, and a purge will free the segment"
                 );
             }
             _ if self.dropped.is_empty() => {}
-            _ => println!("nothing was changed; --yes does it"),
+            _ => println!("nothing was changed; add --yes to apply"),
         }
     }
 
-    /// As the other choices', and the groups that are dropped.
+    /// Like the document of the other choices, with the dropped groups.
     fn document(&self, done: Option<&Repaired>) -> Value {
         let stay = self.stay.iter();
         json!({

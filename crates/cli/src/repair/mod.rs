@@ -18,13 +18,13 @@ use crate::failure::Failure;
 use crate::verify::problem;
 use crate::{Health, style};
 
-/// Repairs a damaged log by giving something up. Without --yes it only shows what would be lost.
+/// Repair a damaged log by giving something up. Without --yes it only shows what would be lost.
 ///
-/// Restoring the directory from a replica or a backup loses less: repair what nothing else can bring back.
+/// Restoring the directory from a replica or a backup loses less: repair only what cannot be restored.
 ///
-/// For a log of groups (Raft's or others'), look at what --drop-groups would drop first: it keeps all groups whole that need nothing damaged. It
-/// works where a footer or a Raft snapshot's name tells whom the damage hits, and says so where it does not; what is left then is
-/// --cut, which loses what lies behind the damage of all groups.
+/// For a log of groups (Raft's or others'), first check what --drop-groups would drop: it keeps all groups that need
+/// nothing damaged complete. It works if a footer or the name of a Raft snapshot identifies the affected groups, and
+/// says so if not; then only --cut remains, which loses everything after the damage, for all groups.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["cut", "drop_groups", "rebuild_footers", "rebuild_superblock", "undo"]))]
 pub(crate) struct Args {
@@ -33,33 +33,33 @@ pub(crate) struct Args {
     /// Give up everything from the first damage on
     #[arg(long)]
     cut: bool,
-    /// Drop the groups that need an entry or a snapshot that cannot be read. All others stay, with all they have
+    /// Drop the groups that need an unreadable entry or snapshot. All others stay, with everything they have
     #[arg(long)]
     drop_groups: bool,
-    /// Take away damaged footers; the next open reads those segments whole and writes new ones. No record is lost
+    /// Remove damaged footers; the next open reads those segments in full and writes new ones. No record is lost
     #[arg(long)]
     rebuild_footers: bool,
-    /// Make the superblock anew of what the segments say, when it is gone or both of its slots are damaged. No record that is
-    /// there is lost; segments that the log had released and not removed yet come back
+    /// Rebuild the superblock from the segments, if it is gone or both of its slots are damaged. No existing record
+    /// is lost; segments that the log had released but not yet removed come back
     #[arg(long)]
     rebuild_superblock: bool,
-    /// With --rebuild-superblock: whom the log belongs to (a Raft log: its node id); no segment says it
+    /// With --rebuild-superblock: the owner of the log (for a Raft log: its node id); the segments do not record it
     #[arg(long, conflicts_with_all = ["cut", "drop_groups", "rebuild_footers", "undo"])]
     owner: Option<u64>,
-    /// With --rebuild-superblock: the number of the segment that the log begins with, where the segments do not tell. All older
-    /// ones are given up
+    /// With --rebuild-superblock: the number of the first segment of the log, if the segments do not determine it.
+    /// All older ones are given up
     #[arg(long, conflicts_with_all = ["cut", "drop_groups", "rebuild_footers", "undo"])]
     oldest: Option<u64>,
-    /// Put every file back as it was before the last repair. What was written to the log since is lost
+    /// Restore every file to its state before the last repair. What was written to the log since is lost
     #[arg(long)]
     undo: bool,
     /// Only show what would be done (the default)
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
-    /// Do it
+    /// Apply the repair
     #[arg(long, visible_alias = "apply")]
     yes: bool,
-    /// Where the copies go, or with --undo where they are; by default DIR/repair-<n>
+    /// Where the copies go or, with --undo, where they are; by default DIR/repair-<n>
     #[arg(long)]
     undo_dir: Option<PathBuf>,
 }
@@ -101,7 +101,7 @@ fn choice(args: &Args) -> Choice {
     }
 }
 
-/// Good when something was done, or there was nothing to do.
+/// Good if something was done or there was nothing to do.
 fn health(done: Option<&Repaired>, problems: &[Corruption]) -> Health {
     if done.is_some_and(|d| d.undo_dir.is_some()) || problems.is_empty() {
         Health::Good
@@ -119,16 +119,16 @@ fn open(dir: &Path) -> Result<Arc<dyn Disk>, Failure> {
 fn undo_dir(args: &Args) -> Result<Option<Arc<dyn Disk>>, Failure> {
     let Some(path) = &args.undo_dir else { return Ok(None) };
     let made = RealDisk::open_or_create(path);
-    Ok(Some(Arc::new(made.map_err(|e| Failure::Undone(format!("cannot make {}: {e}", path.display())))?)))
+    Ok(Some(Arc::new(made.map_err(|e| Failure::Undone(format!("cannot create {}: {e}", path.display())))?)))
 }
 
-/// Says what to do after a failure in the middle.
+/// Adds what to do after a failure halfway through.
 fn interrupted(e: Failure, args: &Args) -> Failure {
     let complete =
         args.undo_dir.clone().or_else(|| last_undo_dir(&args.dir)).filter(|a| a.join("manifest").is_file());
     match (e, complete) {
         (Failure::Undone(why), Some(undo_dir)) => Failure::Undone(format!(
-            "{why}\nIf that was in the middle of the repair: `seawall repair {} --undo --yes --undo-dir {}` gives back what was there",
+            "{why}\nIf the repair was interrupted: `seawall repair {} --undo --yes --undo-dir {}` restores the earlier state",
             args.dir.display(),
             undo_dir.display()
         )),
@@ -136,7 +136,7 @@ fn interrupted(e: Failure, args: &Args) -> Failure {
     }
 }
 
-/// The last directory of copies that was not undone.
+/// The last undo directory that was not used yet.
 fn last_undo_dir(dir: &Path) -> Option<PathBuf> {
     let numbers = std::fs::read_dir(dir).ok()?.filter_map(|entry| {
         let name = entry.ok()?.file_name().into_string().ok()?;
@@ -149,7 +149,7 @@ fn last_undo_dir(dir: &Path) -> Option<PathBuf> {
 fn undo(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Failure> {
     let Some(path) = args.undo_dir.clone().or_else(|| last_undo_dir(&args.dir)) else {
         let why = format!(
-            "{}: no {UNDO_DIR_PREFIX}<n> with copies to put back; --undo-dir names another",
+            "{}: there is no {UNDO_DIR_PREFIX}<n> with copies to restore; use --undo-dir for another directory",
             args.dir.display()
         );
         return Err(Failure::Undone(why));
@@ -165,11 +165,11 @@ fn undo(args: &Args, disk: &Arc<dyn Disk>, as_json: bool) -> Result<Health, Fail
             json!({ "done": args.yes, "undo_dir": path.display().to_string(), "restored": done.restored, "removed": done.removed })
         );
     } else if args.yes {
-        println!("put back from {}: {}", path.display(), done.restored.join(", "));
-        println!("removed, as it came since: {}", list(&done.removed));
+        println!("restored from {}: {}", path.display(), done.restored.join(", "));
+        println!("removed newer files: {}", list(&done.removed));
     } else {
-        println!("would put back what lies in {}; what was written since is lost", path.display());
-        println!("nothing was changed; --yes does it");
+        println!("would restore the files in {}; what was written since is lost", path.display());
+        println!("nothing was changed; add --yes to apply");
     }
     Ok(Health::Good)
 }
@@ -193,12 +193,12 @@ fn print_plan(plan: &Plan, args: &Args) {
         println!(
             "{}",
             style::wrong(
-                "an open accepts this log as it is, and only reading what is damaged fails: a cut gives up more than that"
+                "an open accepts this log as it is, and only reads of the damage fail: a cut gives up more than that"
             )
         );
     }
     for name in plan.footers_to_rebuild() {
-        println!("footer to be written anew: {name}");
+        println!("footer to be rewritten: {name}");
     }
     if let Some(superblock) = plan.superblock() {
         print_superblock(plan, &superblock);
@@ -214,18 +214,20 @@ fn print_superblock(plan: &Plan, new: &NewSuperblock) {
     println!("  segments {} to {}, durable up to LSN {}", new.oldest, number(new.newest), new.durable);
     match new.owner {
         Some(owner) => println!("  owner {owner}"),
-        None => println!("  no owner: if the log had one (a Raft log: its node id), give it with --owner"),
+        None => {
+            println!("  no owner: if the log had one (for a Raft log: its node id), give it with --owner")
+        }
     }
     if let Some(before) = new.before {
         println!(
-            "  segment {before} and older are given up: the log had released them, or they are lost; nothing that is left \
+            "  segment {before} and older are given up: the log had released them, or they are lost; nothing left \
              tells which"
         );
     } else {
-        println!("  nothing was before it; what the log had released and not removed yet comes back");
+        println!("  it has no predecessor; segments that the log had released but not yet removed come back");
     }
     for problem in plan.problems_left() {
-        println!("{}", style::wrong(&format!("damaged also with it: {problem}")));
+        println!("{}", style::wrong(&format!("also damaged: {problem}")));
     }
 }
 
@@ -254,7 +256,7 @@ fn print_loss(plan: &Plan, loss: &Loss) {
         println!("  unreadable: all of {name}");
     }
     println!("files: {}", plan.files_to_remove().join(", "));
-    println!("what stays ends at LSN {}", plan.remaining().end_lsn());
+    println!("the rest ends at LSN {}", plan.remaining().end_lsn());
 }
 
 fn print_end(args: &Args, plan: &Plan, done: Option<&Repaired>) {
@@ -264,15 +266,15 @@ fn print_end(args: &Args, plan: &Plan, done: Option<&Repaired>) {
             println!("this choice repairs none of it; nothing was changed");
         }
         _ if plan.is_empty() => {}
-        _ => println!("nothing was changed; --yes does it"),
+        _ => println!("nothing was changed; add --yes to apply"),
     }
 }
 
-/// Where the copies are, and how they are put back.
+/// The undo directory, and how to restore from it.
 fn print_done(args: &Args, done: &Repaired) {
     let Some(undo_dir) = done.undo_dir.as_ref().map(|a| a.display()) else { return };
     println!("done; {} files were copied to {undo_dir} first", done.copied.len());
-    println!("`seawall repair {} --undo --yes --undo-dir {undo_dir}` puts them back", args.dir.display());
+    println!("`seawall repair {} --undo --yes --undo-dir {undo_dir}` restores them", args.dir.display());
 }
 
 fn document(plan: &Plan, groups: Option<&After>, done: Option<&Repaired>) -> Value {

@@ -1,4 +1,4 @@
-//! What the tests of the import share: a log of raft-engine, and the tool.
+//! Shared by the tests of the import: a raft-engine log, and the tool.
 // Each test file uses a part of it, and none exports it.
 #![allow(dead_code, unreachable_pub)]
 

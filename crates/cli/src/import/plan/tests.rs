@@ -26,7 +26,7 @@ fn hard(term: u64, commit: u64) -> Vec<u8> {
     hs.write_to_bytes().unwrap()
 }
 
-/// Entries from `first` on with these terms; those in `changes` change members.
+/// Entries with these terms, starting at `first`; those in `changes` change members.
 fn log(first: u64, terms: &[u64], changes: &[u64]) -> Log {
     let mut log = Log::default();
     for (index, term) in (first..).zip(terms) {
@@ -75,14 +75,14 @@ fn the_term_before_the_first_entry_is_the_programs_or_nobodys() {
     assert_eq!(judge(7, &args, &group), Err(Reason::Gap { boundary: 3, first: 5 }));
     group.truncated = Some(metadata(4, 3, &[1]));
     assert_eq!(judge(7, &args, &group), Err(Reason::TermFalls { index: 5, term: 2, before: 3 }));
-    // An entry that raft-engine still has, though the program has given it up.
+    // An entry that raft-engine still has, although the program has given it up.
     group.truncated = Some(metadata(6, 3, &[1]));
     assert_eq!(judge(7, &args, &group), Err(Reason::BoundaryTerm { index: 6, stored: 3, found: 2 }));
     for (index, term, entries) in [(4, 1, 3), (4, 2, 3), (6, 2, 1)] {
         group.truncated = Some(metadata(index, term, &[1, 2]));
         let planned = judge(7, &args, &group).unwrap();
         assert_eq!((planned.begins, planned.entries()), (Boundary { index, term }, entries));
-        // The members stored there are taken before those that were given.
+        // The members stored there take precedence over the given ones.
         assert_eq!((planned.members.voters, planned.members_index), (vec![1, 2], index));
     }
 }
@@ -95,7 +95,7 @@ fn a_log_without_entries_ends_where_it_begins() {
     group.truncated = Some(metadata(9, 4, &[1, 2, 3]));
     let planned = judge(7, &args(&[]), &group).unwrap();
     assert_eq!((planned.last, planned.entries(), planned.members_index), (9, 0, 9));
-    // A node that was told of the group, voted, and waits for its first snapshot.
+    // A node that learned of the group, voted, and waits for its first snapshot.
     let joins = judge(7, &args(&[]), &found(Log::default(), hard(4, 0))).unwrap();
     assert_eq!((joins.members, joins.last), (ConfState::default(), 0));
     assert_eq!(judge(7, &args(&[]), &found(log(1, &[1], &[]), hard(1, 1))), Err(Reason::NoMembers));
@@ -122,10 +122,10 @@ fn members_that_change_behind_the_boundary_need_an_index() {
     assert_eq!(with("5"), Err(Reason::MembersIndex { index: 5, lowest: 0, commit: 4 }));
     assert_eq!(with("7=4").unwrap().members_index, 4);
     assert_eq!(with("0").unwrap().members_index, 0);
-    // A change that is not committed may be all the same.
+    // An uncommitted change may still be committed.
     let late = found(log(1, &[1; 6], &[5]), hard(1, 4));
     assert_eq!(judge(7, &args(&["--voters", "1"]), &late), Err(Reason::MembersUnclear { change: 5 }));
-    // It is used where it is needed only.
+    // It is used only where it is needed.
     let calm = found(log(1, &[1; 6], &[]), hard(1, 4));
     let planned = judge(7, &args(&["--voters", "1", "--conf-state-index", "3"]), &calm).unwrap();
     assert_eq!(planned.members_index, 0);
@@ -144,7 +144,7 @@ fn members_make_sense() {
         group.members = Some(members.write_to_bytes().unwrap());
         assert!(matches!(judge(7, &args(&[]), &group), Err(Reason::Members(_))), "{members:?}");
     }
-    // A voter on its way to be a learner.
+    // A voter about to become a learner.
     let mut joint = ConfState::from((vec![1, 3], vec![]));
     joint.voters_outgoing = vec![1, 2];
     joint.learners_next = vec![2];
@@ -155,7 +155,7 @@ fn members_make_sense() {
 }
 
 proptest! {
-    /// Whatever the source says: what is accepted, raft can start on, and its boundary is what was stored.
+    /// Whatever the source says: raft can start with what is accepted, and its boundary is the stored one.
     #[test]
     fn raft_starts_on_what_is_accepted(
         first in 1..6u64,

@@ -1,4 +1,4 @@
-//! raft-engine answers some contradictions with a panic. Here one becomes an error, and nothing is printed.
+//! Turns panics of raft-engine, with which it answers some contradictions, into errors without printing anything.
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Does this work; if it panics, on whatever thread, `Err` has what it said. What it was working on is not to be used
-/// again then.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+/// Runs `work`; if it panics on any thread, `Err` has the message. The objects it worked on must not be used again
+/// then.
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let said = Arc::new(Mutex::new(None));
     let note = Arc::clone(&said);
     let before = panic::take_hook();
@@ -22,7 +22,7 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 fn words(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it did not say why").to_owned()
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a message").to_owned()
 }
 
 #[cfg(test)]
@@ -31,9 +31,10 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_what_it_said() {
-        assert_eq!(caught(|| 1), Ok(1));
-        assert_eq!(caught(|| assert_eq!(2, 3, "numbers")).unwrap_err().lines().count(), 3);
-        let elsewhere = caught(|| std::thread::spawn(|| panic!("on {}", "a thread")).join().map_err(drop));
+        assert_eq!(catch_panic(|| 1), Ok(1));
+        assert_eq!(catch_panic(|| assert_eq!(2, 3, "numbers")).unwrap_err().lines().count(), 3);
+        let elsewhere =
+            catch_panic(|| std::thread::spawn(|| panic!("on {}", "a thread")).join().map_err(drop));
         assert_eq!(elsewhere, Ok(Err(())));
     }
 }
