@@ -40,7 +40,7 @@ fn logs() -> Vec<(SimDisk, Arc<dyn Disk>, Arc<AtomicUsize>)> {
             drop((group, log));
             let changes = Arc::new(AtomicUsize::new(0));
             let counter = Arc::clone(&changes);
-            let watched = WatchedDisk::new(Arc::new(disk.clone()), move |_| {
+            let watched = WatchedDisk::watch(Arc::new(disk.clone()), move |_| {
                 counter.fetch_add(1, Ordering::Relaxed);
             });
             (disk, watched, changes)

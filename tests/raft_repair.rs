@@ -604,7 +604,7 @@ fn nobody_comes_in_between_the_copies_and_the_change() {
     let disk = disk_of(&files);
     let (taken, changes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (root, locks, changed) = (disk.clone(), Arc::clone(&taken), Arc::clone(&changes));
-    let watched = WatchedDisk::new(on(&disk), move |call| match call {
+    let watched = WatchedDisk::watch(on(&disk), move |call| match call {
         Call::Change => {
             assert!(root.lock("lock").is_err(), "the log is changed, and somebody else could open it");
             changed.fetch_add(1, Ordering::Relaxed);

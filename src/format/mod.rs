@@ -43,6 +43,12 @@ pub const DATA_START: u64 = 2 * PAGE as u64;
 /// Size of the pages before the data, and of a superblock slot.
 pub const PAGE: usize = 4096;
 
+/// The suffix of a file that is not complete yet: an interrupted open, snapshot or repair may leave it.
+pub const TEMPORARY: &str = ".tmp";
+
+/// The part before that suffix in the names that an interrupted undo of a repair leaves.
+pub const UNDO: &str = ".undo";
+
 /// Why bytes were not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalid {

@@ -54,15 +54,13 @@ use super::state::{EntryKind, Position, Root};
 use super::store::Store;
 use super::stored::Stored;
 use crate::Error as LogError;
+use crate::format::PAGE;
+use crate::format::block::BLOCK_HEADER;
 use crate::size::{in_header, in_memory};
 use crate::{Batch, Lsn, Placement, Record, RecordOffset, SegmentInfo, StoredRecord, SubmitOptions, Ticket};
 
 /// Maximum batch size, unless a single record is larger: no commit waits long for one of them.
 const MOST_BATCH: u64 = 256 << 10;
-
-/// Blocks are padded to this by default. A batch is as large as just fits together with the block's header.
-const PAGE: u64 = 4 << 10;
-const BLOCK_HEADER: u64 = 40;
 
 /// The result of a relocation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,8 +109,10 @@ pub(crate) struct Relocation<'a> {
 impl<'a> Relocation<'a> {
     /// Relocates into segments whose files have `segment_bytes`.
     pub(crate) fn new(store: &'a Store, segment_bytes: u64) -> Self {
-        let block = (segment_bytes / 8).clamp(PAGE, MOST_BATCH) / PAGE * PAGE;
-        let batch_bytes = block - BLOCK_HEADER;
+        // Blocks are padded to this by default: a batch is as large as just fits together with the block's header.
+        let page = PAGE as u64;
+        let block = (segment_bytes / 8).clamp(page, MOST_BATCH) / page * page;
+        let batch_bytes = block - BLOCK_HEADER as u64;
         Relocation {
             store,
             batch_bytes,

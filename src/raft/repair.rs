@@ -42,6 +42,12 @@ use crate::repair::{Layer, OfflineLog, Repaired};
 
 pub use crate::groups::repair::LostEntries;
 
+/// The files that a Raft log keeps beside its segments, its snapshots: a repair of the log copies them too.
+#[must_use]
+pub fn files_beside_the_log() -> Layer {
+    Layer { directory: snapshot::DIRECTORY.to_owned(), ending: snapshot::SUFFIX.to_owned() }
+}
+
 /// What dropping groups would do. Making a plan changes nothing.
 #[derive(Debug)]
 pub struct DropPlan {
@@ -170,8 +176,7 @@ impl DropPlan {
         if !again.damage.is_same(&self.damage) || again.dropped != self.dropped {
             return Err(again.damage.changed().into());
         }
-        let (directory, ending) = (snapshot::DIRECTORY.to_owned(), snapshot::SUFFIX.to_owned());
-        let directories = [Layer { directory, ending }];
+        let directories = [files_beside_the_log()];
         let groups = again.dropped.iter().map(|dropped| dropped.group);
         Ok(again.damage.drop_groups(log, undo_dir, &directories, groups)?)
     }
@@ -199,7 +204,7 @@ fn lost_snapshots(disk: &Arc<dyn Disk>, damage: &Damage) -> Result<BTreeMap<u64,
             Ok(()) => {}
             Err(LogError::Corruption(problem)) => {
                 let what = LostSnapshot { index: file.at.index, term: file.at.term, reason: problem.reason };
-                let opens = snapshots.opens(id, file);
+                let opens = snapshots.check(id, file).is_ok();
                 lost.insert(id, Unreadable { what, problem: *problem, opens });
             }
             Err(e) => return Err(e.into()),

@@ -3,10 +3,15 @@
 
 use super::check;
 use super::codec::fields;
+use std::sync::Arc;
+
 use super::error::{Error, Result};
+use super::snapshot::SnapshotFiles;
 use super::state::SnapshotRef;
 use super::storage::Recovered;
+use crate::error::LogUuid;
 use crate::groups::GroupView;
+use crate::io::Disk;
 use crate::{LogView, RecordHead};
 
 /// The groups of a log at one moment.
@@ -95,6 +100,17 @@ impl RaftView {
             Some((id, fields::fixed_of(&contents.root.state).snapshot?))
         };
         self.groups.contents().filter_map(of).collect()
+    }
+
+    /// The groups that refer to a snapshot whose file is missing in this directory, or for which an open would refuse the log,
+    /// each with the error.
+    ///
+    /// # Errors
+    /// `Io` when the directory of snapshots cannot be opened.
+    pub fn lost_snapshots(&self, disk: &Arc<dyn Disk>, log: LogUuid) -> Result<Vec<(u64, Error)>> {
+        let files = SnapshotFiles::of(disk, log)?;
+        let lost = |(group, file)| Some((group, files.check(group, file).err()?.into()));
+        Ok(self.snapshots().into_iter().filter_map(lost).collect())
     }
 
     /// Whether some group needs this record.

@@ -43,7 +43,7 @@ use crate::trace::span;
 pub(crate) use catalog::{Catalog, Member};
 pub(crate) use damage::{proven_by, walk};
 pub(crate) use loose::{Loose, Piece, witness};
-pub(crate) use ownership::{LOCK, TEMPORARY, UNDO, is_foreign, is_given, is_temporary};
+pub(crate) use ownership::{LOCK, is_foreign, is_given, is_temporary};
 pub(crate) use prefix::{Beyond, Footing, KeptSegment, Prefix};
 pub(crate) use rebuild::{Rebuilt, assumed, rebuild};
 pub(crate) use rewrite::Rewrite;

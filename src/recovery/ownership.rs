@@ -10,20 +10,14 @@
 use std::sync::Arc;
 
 use crate::error::{Error, LogUuid, Result};
-use crate::format::PAGE;
 use crate::format::segment::{Generation, looks_like_a_segment, parse_file_name};
 use crate::format::superblock::FILE_NAME;
+use crate::format::{PAGE, TEMPORARY, UNDO};
 use crate::io::{Access, Disk, File, read_full_at};
 use crate::segment::RESERVE_FILE;
 
 /// The name of the log's lock file.
 pub(crate) const LOCK: &str = "lock";
-
-/// The suffix of files that an interrupted open may leave.
-pub(crate) const TEMPORARY: &str = ".tmp";
-
-/// The part before that suffix in the names that an interrupted undo leaves.
-pub(crate) const UNDO: &str = ".undo";
 
 /// Whether an interrupted open, or an interrupted undo of a repair, leaves files with this name.
 pub(crate) fn is_temporary(name: &str) -> bool {

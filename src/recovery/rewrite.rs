@@ -10,8 +10,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::ownership::TEMPORARY;
 use crate::error::{Error, Result};
+use crate::format::TEMPORARY;
 use crate::format::block::{BLOCK_HEADER, BlockHeader};
 use crate::format::record::reseal;
 use crate::format::segment::{Generation, Predecessor, SegmentHeader, file_name};

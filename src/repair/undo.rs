@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::undo_dir::{Entry, Layer, MANIFEST, Manifest, copy, existing, is_ours, list, place, print_of};
 use crate::error::{Error, RepairProblem, Result};
+use crate::format::{TEMPORARY, UNDO};
 use crate::io::{Disk, sync_names};
-use crate::recovery::{TEMPORARY, UNDO, is_foreign};
+use crate::recovery::is_foreign;
 use crate::wal::take_lock;
 
 /// The result of an undo.

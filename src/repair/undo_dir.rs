@@ -16,11 +16,11 @@ use std::sync::Arc;
 use crc32fast::Hasher;
 
 use crate::error::{Error, LogUuid, RepairProblem, Result};
-use crate::format::crc32;
 use crate::format::segment::parse_file_name;
 use crate::format::superblock::FILE_NAME;
+use crate::format::{TEMPORARY, crc32};
 use crate::io::{Access, Disk, File, PIECE, read_full_at, sync_names, write_all_at};
-use crate::recovery::{TEMPORARY, is_temporary};
+use crate::recovery::is_temporary;
 
 /// Prefix of the names of undo directories in the log's directory; a number follows.
 pub const UNDO_DIR_PREFIX: &str = "repair-";

@@ -26,7 +26,7 @@ pub struct WatchedDisk {
 }
 
 impl WatchedDisk {
-    pub fn new(inner: Arc<dyn Disk>, told: impl Fn(Call) + Send + Sync + 'static) -> Arc<dyn Disk> {
+    pub fn watch(inner: Arc<dyn Disk>, told: impl Fn(Call) + Send + Sync + 'static) -> Arc<dyn Disk> {
         Arc::new(WatchedDisk { inner, told: Arc::new(told) })
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use seawall::error::Corruption;
 use seawall::groups::{Error as GroupError, GroupView, LABEL_KINDS};
+use seawall::repair::Layer;
 use seawall::{Batch, Error, LogView, RecordHead, SegmentReader};
 
 use crate::failure::Failure;
@@ -45,12 +46,6 @@ impl Groups {
         }
     }
 }
-
-/// Whether this build can interpret Raft's records.
-const HAS_RAFT: bool = cfg!(any(feature = "raft-protobuf", feature = "raft-prost"));
-
-/// The directory in which a Raft log keeps its snapshots, beside its segments.
-pub(crate) const SNAPSHOTS: &str = "snapshots";
 
 /// What one stream has in one segment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,7 +99,7 @@ impl Segment {
 /// Determines who writes the records of the log in this directory. A Raft log has a directory for snapshots since it
 /// was first opened; if that was lost, the records show it.
 pub(crate) fn kind(dir: &Path, log: &LogView) -> Kind {
-    if HAS_RAFT && dir.join(SNAPSHOTS).is_dir() {
+    if files_of_raft(dir).is_some() {
         return Kind::Raft;
     }
     let is_of_a_group = |segment: &SegmentReader| {
@@ -116,6 +111,17 @@ pub(crate) fn kind(dir: &Path, log: &LogView) -> Kind {
         true => Kind::Groups,
         false => Kind::Records,
     }
+}
+
+/// What a Raft log in this directory keeps beside its segments, if it has a place for that.
+#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
+pub(crate) fn files_of_raft(dir: &Path) -> Option<Layer> {
+    Some(seawall::raft::repair::files_beside_the_log()).filter(|files| dir.join(&files.directory).is_dir())
+}
+
+#[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]
+pub(crate) fn files_of_raft(_: &Path) -> Option<Layer> {
+    None
 }
 
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]

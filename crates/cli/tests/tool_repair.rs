@@ -529,7 +529,7 @@ fn a_group_of_another_protocol_that_lacks_something_is_named() {
     wal.close().unwrap();
     let verified = seawall(&["verify", &at]);
     assert_eq!(verified.status.code(), Some(1), "{}", text(&verified));
-    assert!(text(&verified).contains("refused: group 1 is not whole"), "{}", text(&verified));
+    assert!(text(&verified).contains("refused: group 1 is incomplete"), "{}", text(&verified));
     let dropped = seawall(&["repair", &at, "--drop-groups"]);
     assert_eq!(dropped.status.code(), Some(1), "{}", text(&dropped));
 }

@@ -11,6 +11,7 @@ use super::super::state::SnapshotRef;
 use super::identity::{Identity, serial_in};
 use crate::Lsn;
 use crate::error::LogUuid;
+use crate::format::{TEMPORARY, UNDO};
 use crate::groups::Position;
 use crate::io::Disk;
 use crate::io::Opener;
@@ -43,7 +44,7 @@ pub(crate) struct Snapshots {
 
 /// Whether a file of this name may be a snapshot, complete or not.
 pub(crate) fn is_snapshot(name: &str) -> bool {
-    let undone = name.strip_suffix(".tmp").and_then(|name| name.strip_suffix(".undo"));
+    let undone = name.strip_suffix(TEMPORARY).and_then(|name| name.strip_suffix(UNDO));
     serial_in(undone.unwrap_or(name)).is_some()
 }
 

@@ -6,11 +6,11 @@ use crc32fast::Hasher;
 
 use super::super::state::SnapshotRef;
 use crate::error::{Corruption, CorruptionReason, LogUuid};
+use crate::format::TEMPORARY;
 use crate::groups::bytes::Put;
 use crate::{Error, StreamRange};
 
 pub(crate) const SUFFIX: &str = ".snap";
-pub(super) const TEMPORARY: &str = ".tmp";
 
 /// The log, the group, and the snapshot within the group.
 #[derive(Clone, Copy, Debug)]

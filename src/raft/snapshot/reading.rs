@@ -37,9 +37,9 @@ impl SnapshotFiles {
         self.here(group, file)?.verify(group, file)
     }
 
-    /// Whether an open of the log accepts the file, because it reads only the beginning.
-    pub(crate) fn opens(&self, group: u64, file: SnapshotRef) -> bool {
-        self.here(group, file).and_then(|found| found.open(group, file)).is_ok()
+    /// Checks what an open of the log checks: the beginning of the file.
+    pub(crate) fn check(&self, group: u64, file: SnapshotRef) -> Result<(), Error> {
+        self.here(group, file)?.open(group, file).map(drop)
     }
 
     fn here(&self, group: u64, file: SnapshotRef) -> Result<&Snapshots, Error> {

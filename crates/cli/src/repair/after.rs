@@ -81,30 +81,16 @@ fn of_groups(log: &seawall::LogView) -> Read {
 #[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
 fn of_raft(dir: &Path, log: &seawall::LogView) -> Read {
     use seawall::raft::RaftView;
-    let (view, incomplete) = RaftView::with_incomplete(log).map_err(|e| e.to_string())?;
+    let failed = |e: seawall::raft::Error| e.to_string();
+    let (view, incomplete) = RaftView::with_incomplete(log).map_err(failed)?;
+    let disk = seawall::io::open_directory(dir).map_err(|e| e.to_string())?;
+    let lost = view.lost_snapshots(&disk, log.uuid()).map_err(failed)?;
     let mut incomplete: Vec<String> = incomplete.iter().map(ToString::to_string).collect();
-    let mut last = Vec::new();
-    for group in view.groups() {
-        let Some(state) = view.recovered(group) else { continue };
-        match state.snapshot {
-            // A later snapshot had replaced it, and is given up by the cut.
-            Some((index, term)) if !has_snapshot(&dir.join(account::SNAPSHOTS), (group, index, term)) => {
-                incomplete
-                    .push(format!("group {group} needs its snapshot at index {index}, but the file is gone"));
-            }
-            _ => last.push((group, state.last_index)),
-        }
-    }
-    Ok((last, incomplete))
-}
-
-#[cfg(any(feature = "raft-protobuf", feature = "raft-prost"))]
-fn has_snapshot(directory: &Path, (group, index, term): (u64, u64, u64)) -> bool {
-    let start = format!("{group:016x}-{index:016x}-{term:016x}-");
-    std::fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .any(|entry| entry.is_ok_and(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(&start))))
+    // For example because a later snapshot had replaced it, which is given up by the cut.
+    incomplete.extend(lost.iter().map(|(group, e)| format!("group {group} needs its snapshot: {e}")));
+    let stays = |group: &u64| !lost.iter().any(|(id, _)| id == group);
+    let last = |group: u64| view.recovered(group).map(|state| (group, state.last_index));
+    Ok((view.groups().into_iter().filter(stays).filter_map(last).collect(), incomplete))
 }
 
 #[cfg(not(any(feature = "raft-protobuf", feature = "raft-prost")))]

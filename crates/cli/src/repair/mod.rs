@@ -9,11 +9,11 @@ use std::sync::Arc;
 use seawall::SegmentId;
 use seawall::error::Corruption;
 use seawall::io::{Disk, RealDisk};
-use seawall::repair::{Choice, Loss, NewSuperblock, Plan, Repaired, UNDO_DIR_PREFIX, Undone};
+use seawall::repair::{Choice, Layer, Loss, NewSuperblock, Plan, Repaired, UNDO_DIR_PREFIX, Undone};
 use serde_json::{Value, json};
 
 use self::after::After;
-use crate::account::SNAPSHOTS;
+use crate::account;
 use crate::failure::Failure;
 use crate::verify::problem;
 use crate::{Health, style};
@@ -74,8 +74,8 @@ pub(crate) fn run(args: &Args, as_json: bool) -> Result<Health, Failure> {
     }
     let mut plan = Plan::of(&disk, choice(args))?;
     let groups = After::of(&args.dir, &plan);
-    if args.dir.join(SNAPSHOTS).is_dir() {
-        plan = plan.with_directory(SNAPSHOTS, ".snap");
+    if let Some(Layer { directory, ending }) = account::files_of_raft(&args.dir) {
+        plan = plan.with_directory(directory, ending);
     }
     let done = match args.yes {
         true => Some(plan.apply(undo_dir(args)?.as_ref()).map_err(|e| interrupted(e.into(), args))?),
