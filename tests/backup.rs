@@ -13,7 +13,7 @@ fn small() -> Options {
     Options::new().segment_size(32 << 10)
 }
 
-/// Record number `n` of a stream, of a length that varies.
+/// Record number `n` of a stream, of varying length.
 fn payload(n: u64) -> Vec<u8> {
     let mut bytes = n.to_le_bytes().to_vec();
     bytes.resize(8 + (n % 300) as usize, n as u8);
@@ -31,7 +31,7 @@ fn numbers(wal: &Wal) -> Vec<u64> {
     wal.iter().map(number).collect()
 }
 
-/// Tells the writer to stop, also when a check fails.
+/// Tells the writer to stop, even if a check fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -40,7 +40,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Opens what is there, and checks that it goes on as a log: `from..` without a gap, up to at least `acknowledged`.
+/// Opens the copy and checks that it works as a log: `from..` without a gap, up to at least `acknowledged`.
 fn check(dir: &std::path::Path, acknowledged: u64) {
     let report = seawall::verify(dir).unwrap();
     assert!(report.is_ok() && report.torn.is_empty(), "{report:?}");
@@ -75,7 +75,7 @@ fn a_backup_beside_writers_and_releases_holds_what_was_acknowledged() {
                 wal.commit(&batch).unwrap();
                 acknowledged.store(n - 1, Ordering::Release);
                 if n % 5 == 0 {
-                    // Six segments or so are kept; the rest is freed and used again.
+                    // About six segments are kept; the rest is freed and reused.
                     let durable = wal.durable_lsn().get();
                     wal.release(seawall::Lsn::new(durable.saturating_sub(200 << 10))).unwrap();
                 }
@@ -112,7 +112,7 @@ fn what_is_captured_stays_though_it_is_released() {
     };
     append(0..1000);
     let captured = wal.capture().unwrap();
-    // Everything is released, and the first files to go would be used again, if nobody held them.
+    // Everything is released, and the first files would be reused next if they were not held.
     for round in 1..20 {
         append(1000 * round..1000 * (round + 1));
         wal.release(wal.durable_lsn()).unwrap();
@@ -185,12 +185,12 @@ fn damage_in_the_original_is_named_and_leaves_no_log() {
     assert!(matches!(small().open(&target), Err(Error::Corruption(_))));
 }
 
-/// What may be lost and kept: all, nothing, and mixtures.
+/// Possible fates: everything, nothing, and mixtures.
 fn styles() -> impl Iterator<Item = CrashStyle> {
     [CrashStyle::LoseAll, CrashStyle::KeepAll].into_iter().chain((0..12).map(CrashStyle::Chaos))
 }
 
-/// A crash before each call on the target's disk, in every style: what is left is refused, or is empty, or is the whole.
+/// A crash before each call on the target's disk, in every style: the result is refused, empty, or complete.
 #[test]
 fn an_interrupted_backup_is_never_half_a_log() {
     let source = SimDisk::new();
@@ -224,7 +224,7 @@ fn an_interrupted_backup_is_never_half_a_log() {
     assert!(refused > 20 && whole > 0, "{refused} refused, {empty} empty, {whole} whole");
     // Only the very first calls leave nothing: before the first segment's name is durable.
     assert!(empty < refused / 2, "{refused} refused, {empty} empty");
-    // And when it was reported done, it is there.
+    // Once it was reported as done, it is complete.
     for style in styles() {
         let copy = options.open_on(Arc::new(target.crash(style))).unwrap();
         assert_eq!(numbers(&copy).len(), 400);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Circles that are still there, by folder: the files of each. Nothing but `raft` and the tool may be here.
+/// Circles that still exist, by folder: the files of each. Only `raft` and the tool may be listed.
 const KNOWN: &[(&str, &[&str])] = &[];
 
 type Module = Vec<String>;
@@ -65,15 +65,15 @@ fn tokens(text: &str) -> Vec<Token> {
     out
 }
 
-/// A path that a file writes.
+/// A path that appears in a file.
 #[derive(Clone, Debug)]
 struct Written {
     path: Vec<String>,
     /// The name that it has in this file, if it is imported.
     name: Option<String>,
-    /// It is imported for others, too.
+    /// It is re-exported.
     passed_on: bool,
-    /// How many modules inside the file it is written in.
+    /// The number of modules inside the file around it.
     inside: usize,
 }
 
@@ -141,7 +141,7 @@ fn read(text: &str) -> Source {
     source
 }
 
-/// Reads what an import names from `i` on, with its names here. Says where it ends.
+/// Reads what an import names, starting at `i`, with its names here. Returns where it ends.
 fn tree(all: &[Token], mut i: usize, before: &[String], found: &mut Vec<(Vec<String>, String)>) -> usize {
     let mut path = before.to_vec();
     loop {
@@ -347,7 +347,7 @@ fn no_two_files_of_a_folder_import_each_other() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// The control: of files like these a circle is found, or none is.
+/// The control: circles in sample files are found, and none where there is none.
 #[test]
 fn a_circle_is_found_and_nothing_else() {
     let found = |files: &[(&str, &str)]| -> Vec<(String, Vec<String>)> {

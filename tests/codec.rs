@@ -27,7 +27,7 @@ fn payload() -> impl Strategy<Value = Vec<Vec<u8>>> {
     proptest::collection::vec(prop_oneof![noise, monotony], 0..4)
 }
 
-/// Every record as given, by every way of reading.
+/// Every record as given, read in every possible way.
 fn check(wal: &Wal, written: &[(Lsn, Vec<u8>)]) {
     let mut reader = wal.reader();
     for (lsn, payload) in written {
@@ -121,7 +121,7 @@ fn a_backup_is_encoded_as_the_log_is() {
         let written: Vec<(Lsn, Vec<u8>)> =
             (0..100u8).map(|n| (wal.append([n; 2000]).unwrap(), vec![n; 2000])).collect();
         drop(wal);
-        // By one that does not have the codec.
+        // With a handle that does not have the codec.
         options().open(dir.path()).unwrap().backup(copy.path()).unwrap();
         check(&options().codec(codec).open(copy.path()).unwrap(), &written);
     }
@@ -160,7 +160,7 @@ fn without_the_codec_nothing_is_handed_out() {
     assert_eq!((head.codec, head.payload_len), (NonZeroU16::new(XOR), 880 + 5));
     let stored = wal.segment_reader(wal.segments()[0].id).unwrap().read_stored(lsns[0]).unwrap();
     assert_eq!((stored.codec(), stored.bytes().len()), (head.codec, 880 + 5));
-    // Such a log can be appended to, and new records are as they were given.
+    // Such a log can be appended to, and new records are stored unchanged.
     let plain = wal.append(b"plain").unwrap();
     assert_eq!(wal.read(plain).unwrap().payload(), b"plain");
 }
@@ -176,7 +176,7 @@ fn another_key_is_an_error_that_does_not_blame_the_disk() {
 
 #[test]
 fn a_payload_that_would_be_too_long_is_refused() {
-    /// Takes what it is given for the length of the payload.
+    /// Takes its input for the length of the payload.
     struct Bomb;
     impl Codec for Bomb {
         fn id(&self) -> NonZeroU16 {
@@ -218,7 +218,7 @@ fn a_batch_that_did_not_go_through_the_log_s_codec_is_refused() {
         assert!(matches!(log.submit_from_reserve(&batch), Err(Error::CodecMismatch { .. })));
         assert_eq!(log.next_lsn(), end);
     }
-    // What holds nothing can go anywhere.
+    // An empty batch is accepted by any log.
     log.commit(Batch::new()).unwrap();
     log.commit(one(log.batch())).unwrap();
     let mut cleared = log.batch();
@@ -259,13 +259,13 @@ fn a_log_goes_from_one_codec_to_another() {
         .flat_map(|s| s.heads().map(|head| head.unwrap().codec.map(NonZeroU16::get)))
         .collect();
     assert_eq!(ids, [None, Some(XOR), Some(301), None]);
-    // The same codec twice is no contradiction; two with one number are.
+    // The same codec twice is no contradiction; two with the same number are.
     options().codec(Arc::clone(&first)).decode_with(first).open(dir.path()).unwrap();
     let e = options().codec(xor(1)).decode_with(xor(1)).open(dir.path()).unwrap_err();
     assert!(matches!(e, Error::InvalidOptions { .. }), "{e}");
 }
 
-/// A codec is somebody else's code: it may ask the log.
+/// A codec is foreign code: it may call the log.
 #[test]
 fn a_codec_is_called_under_no_lock() {
     #[derive(Default)]
@@ -296,7 +296,7 @@ fn a_codec_is_called_under_no_lock() {
     std::thread::spawn(move || {
         let codec = Arc::new(Asks::default());
         let disk = Arc::new(SimDisk::new());
-        // Without threads nothing is flushed before somebody waits: the record is read while it is staged.
+        // Without threads nothing is flushed until a caller waits: the record is read while it is staged.
         let wal = options().threads(false).codec(codec.clone()).open_on(disk).unwrap();
         codec.0.set(wal.clone()).unwrap();
         let mut batch = wal.batch();

@@ -27,7 +27,7 @@ fn sweep(core: &Core, form: &Form, states: u64) -> Tally {
 #[test]
 fn w1_to_w6_a_crash_or_a_failure_at_every_call() {
     let tally = sweep(&Core::new(), &Form::QUICK, 300_000);
-    // The sweep goes where it is meant to go.
+    // The sweep reaches the intended situations.
     for (what, n) in [
         ("cut", tally.cut),
         ("rewritten", tally.rewritten),
@@ -56,7 +56,7 @@ fn a_seed_says_what_happens() {
     assert_ne!(tallies[0].0, sweep_seed(&core, &Form::QUICK, 8).0);
 }
 
-/// W5: after a kill the cache holds bytes that no sync covered; what an open shows of them it has made durable.
+/// W5: after a kill the cache holds bytes that no sync covered; what an open exposes of them it has made durable.
 #[test]
 fn w5_what_is_recovered_is_durable() {
     for seed in 0..200 {
@@ -83,7 +83,7 @@ fn w5_what_is_recovered_is_durable() {
     }
 }
 
-/// W5, of names: the first open of a log is killed before it syncs the directory; the next one must not rely on it.
+/// W5 for names: the first open of a log is killed before it syncs the directory; the next one must not rely on it.
 #[test]
 fn w5_the_name_of_the_superblock_is_durable_before_a_segment_is_made() {
     let first = SimDisk::new();
@@ -106,7 +106,7 @@ fn finding<S: Subject>(subject: &S) -> Finding {
     found.unwrap_or_else(|| panic!("what is broken goes unnoticed"))
 }
 
-/// The negative control: without a sync, the sweep finds what was lost; and it comes down to a run with one batch.
+/// The negative control: without a sync, the sweep finds what was lost, and it is minimised to a run with one batch.
 #[test]
 fn a_sync_that_is_left_out_is_found_and_made_small() {
     for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
@@ -127,7 +127,7 @@ fn a_sync_that_is_left_out_is_found_and_made_small() {
     }
 }
 
-/// Each other sync of the log is missed too.
+/// The absence of each other sync of the log is detected too.
 #[test]
 fn every_sync_counts() {
     for forgotten in [
@@ -144,7 +144,7 @@ fn every_sync_counts() {
     }
 }
 
-/// The oracle tells what is wrong with a log that breaks a promise, and a panic does not end the sweep.
+/// The oracle identifies what is wrong with a log that breaks a guarantee, and a panic does not end the sweep.
 #[test]
 fn what_is_broken_is_found() {
     for (breach, kind) in
@@ -163,7 +163,7 @@ fn what_is_broken_is_found() {
 }
 
 /// Of two writes to one sector the device may have the earlier and not the later: a sector that holds two blocks, the
-/// second being under way.
+/// second in flight.
 #[test]
 fn w1_an_older_version_of_a_sector_holds_what_was_acknowledged() {
     let options = options().block_align(512);

@@ -62,7 +62,7 @@ fn w4_one_superblock_slot_may_go_and_both_may_not() {
     assert_eq!(examine(&options(), &disk_of(&gone), &records).unwrap(), Outcome::Refused);
 }
 
-/// W3: a segment of another log is not only refused: it is said what it is.
+/// W3: a segment of another log is not only refused, but identified.
 #[test]
 fn w3_a_segment_of_another_log_is_called_foreign() {
     let (files, _) = build(6, true);
@@ -79,7 +79,7 @@ fn w3_a_segment_of_another_log_is_called_foreign() {
 fn the_error_names_file_offset_addresses_streams_and_witness() {
     let (files, records) = build(7, false);
     let name = segments(&files).into_iter().nth_back(1).unwrap();
-    // The newest segment's first block: the ones behind it prove it.
+    // The newest segment's first block: the blocks after it prove it.
     let mut damaged = files.clone();
     let bytes = damaged.get_mut(&name).unwrap();
     let at = 8192 + 40 + 40 + 3;
@@ -125,8 +125,8 @@ fn w7_a_newer_version_is_unsupported_and_arbitrary_bytes_are_refused() {
     }
 }
 
-/// A superblock that verifies and names a future segment as the oldest: what is written next must not be numbered below
-/// it, where the next open would take it for junk.
+/// A valid superblock names a future segment as the oldest: the next segment must not get a lower number, or the next
+/// open would take it for junk.
 #[test]
 fn w1_what_is_written_into_an_empty_log_is_numbered_from_the_oldest_segment_on() {
     let disk = SimDisk::new();
@@ -148,7 +148,7 @@ fn w1_what_is_written_into_an_empty_log_is_numbered_from_the_oldest_segment_on()
     let wal = open(&options(), &disk_of(&full)).unwrap();
     let e = wal.append(b"refused").unwrap_err();
     assert!(matches!(e, Error::Exhausted { .. }), "{e}");
-    // And when there are no numbers left, that is said before anything is changed.
+    // When no numbers are left, that is reported before anything is changed.
     sb.oldest = SegmentId::new(u64::MAX - 1);
     full.insert("superblock".into(), [sb.encode(), sb.encode()].concat());
     let disk = disk_of(&full);
@@ -170,13 +170,13 @@ fn three_segments() -> (Files, Vec<u8>, impl Fn(usize) -> String) {
     (files_of(&disk), superblock, move |n| segment::file_name(segments[n].id, segments[n].first_lsn))
 }
 
-/// The newest segment's header page and its first block are damaged, its predecessor has no footer, and the superblock is an
-/// older one: the blocks behind are all that is left to say that something was there.
+/// The newest segment's header page and its first block are damaged, its predecessor has no footer, and the
+/// superblock is an older one: only the later blocks show that something was there.
 #[test]
 fn w4_any_block_of_a_segment_without_a_header_is_a_witness() {
     let (mut files, superblock, name) = three_segments();
     let (before, newest) = (name(1), name(2));
-    // Its predecessor's footer would say so too.
+    // Its predecessor's footer would show it too.
     files.get_mut(&before).unwrap().truncate(16 << 10);
     files.insert("superblock".into(), superblock);
     files.get_mut(&newest).unwrap()[4096..8192 + 512].fill(0);
@@ -188,15 +188,15 @@ fn w4_any_block_of_a_segment_without_a_header_is_a_witness() {
     assert_eq!(files_of(&disk), files);
 }
 
-/// The newest segment's last block is damaged, its successor is gone and the superblock is an older one: the footer
-/// behind the damage is all that is left to say that the block was durable.
+/// The newest segment's last block is damaged, its successor is gone and the superblock is an older one: only the
+/// footer after the damage shows that the block was durable.
 #[test]
 fn w4_a_footer_testifies_to_the_blocks_before_it() {
     let (mut files, superblock, name) = three_segments();
     files.remove(&name(2));
     files.insert("superblock".into(), superblock);
     let (disk, second) = (disk_of(&files), name(1));
-    // The last sector of blocks, 16 KiB into the file, where the footer stands.
+    // The last sector of blocks, 16 KiB into the file, where the footer is.
     files.get_mut(&second).unwrap()[(16 << 10) - 512..16 << 10].fill(0x55);
     let damaged = disk_of(&files);
     let e = open(&options(), &disk).unwrap_err();
@@ -208,7 +208,7 @@ fn w4_a_footer_testifies_to_the_blocks_before_it() {
     assert_eq!(files_of(&damaged), files);
 }
 
-/// The newest segment goes by another number, and the superblock is an older one: what is kept has its own name.
+/// The newest segment has another number, and the superblock is an older one: a kept segment has its own name.
 #[test]
 fn w4_a_segment_under_another_name_is_refused() {
     let (mut files, superblock, name) = three_segments();
@@ -222,13 +222,13 @@ fn w4_a_segment_under_another_name_is_refused() {
     assert_eq!(files_of(&disk), files);
 }
 
-/// A segment without a block has a successor of which nothing can be used, so the empty one becomes the newest. What says that
-/// it had a block is believed at once, and not only by the next open, which would refuse what this one accepted.
+/// A segment without a block has an unusable successor, so the empty one becomes the newest. Evidence that it had a
+/// block counts immediately, and not only at the next open, which would refuse what this one accepted.
 #[test]
 fn w4_what_is_known_of_an_empty_segment_counts_before_its_successor_is_left_out() {
     let (mut files, superblock, name) = three_segments();
     let mut sb = Superblock::decode(superblock.first_chunk::<PAGE>().unwrap()).unwrap();
-    // What is ready has the successor's number.
+    // The ready segment has the successor's number.
     files.retain(|file, _| (0..3).any(|n| *file == name(n)));
     let empty = files.get_mut(&name(2)).unwrap();
     empty[2 * PAGE..].fill(0);
@@ -268,8 +268,8 @@ fn w4_what_is_known_of_an_empty_segment_counts_before_its_successor_is_left_out(
         assert_eq!(c.reason, CorruptionReason::SegmentChain, "{c}");
         assert_eq!(files_of(&disk), files);
     }
-    // The control: where nothing says so, the log opens. Nothing that it does then says so either: not a close, not a
-    // release, not a backup.
+    // The control: without such evidence the log opens. Nothing it does then creates such evidence: neither a close,
+    // nor a release, nor a backup.
     let files = files_with(None, false);
     let disk = disk_of(&files);
     let wal = open(&options(), &disk).unwrap();
@@ -289,8 +289,8 @@ fn w4_what_is_known_of_an_empty_segment_counts_before_its_successor_is_left_out(
     assert_eq!(open(&options(), &disk).unwrap().read(lsn).unwrap().payload(), b"goes on");
 }
 
-/// The superblock knows a segment with a durable block, and the segment behind it names no predecessor: nobody but the superblock
-/// tells that one is missing.
+/// The superblock names a segment with a durable block, and the segment after it names no predecessor: only the
+/// superblock shows that one is missing.
 #[test]
 fn w4_a_chain_that_passes_by_the_newest_known_segment_is_refused() {
     let opened = |newest: Option<usize>| {
@@ -314,12 +314,12 @@ fn w4_a_chain_that_passes_by_the_newest_known_segment_is_refused() {
         matches!(&refused, Error::Corruption(c) if c.reason == CorruptionReason::MissingSegment),
         "{refused}"
     );
-    // The control: nothing but that word is missing.
+    // The control: only that evidence is missing.
     opened(None).unwrap();
 }
 
-/// All of a log but its newest segment was released, and of that one nothing can be used and nothing is proven. What is
-/// cut is reported, and the log goes on behind the addresses that it has used.
+/// Everything but the newest segment of a log was released, and that one is unusable and unproven. The cut is
+/// reported, and the log continues after the addresses that it has used.
 #[test]
 fn w3_an_emptied_log_does_not_begin_again_at_zero() {
     let (mut files, superblock, name) = three_segments();
@@ -339,7 +339,7 @@ fn w3_an_emptied_log_does_not_begin_again_at_zero() {
     let disk = disk_of(&files);
     let wal = open(&options(), &disk).unwrap();
     assert_eq!((wal.recovery().cut.len(), wal.next_lsn()), (1, first));
-    // Killed before it wrote anything; what is no segment goes at leisure, and may be gone.
+    // Killed before it wrote anything; files that are not segments are removed in the background, and may be gone.
     let disk = disk.kill();
     if wal.segments().is_empty() {
         disk.take(&name(2)).unwrap();

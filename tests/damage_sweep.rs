@@ -38,7 +38,7 @@ fn w4_w7_w9_damage_is_refused_or_found_or_cut_where_nothing_is_proven() {
             assert!(counts.sum() >= 20 && counts.refused > 0, "{what}: {counts:?}");
             // A close proves everything: then nothing may be cut.
             assert!(left == Left::Killed || counts.cut + counts.unseen == 0, "{what}: {counts:?}");
-            // Bytes that are wrong or gone are not taken for bytes that were never written.
+            // Wrong or missing bytes are not taken for bytes that were never written.
             assert!(n > 1 || counts.unseen == 0, "{what}: {counts:?}");
             total = total.plus(counts);
         }

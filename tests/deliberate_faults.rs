@@ -1,6 +1,6 @@
 //! The table of deliberate faults and the places in the code match: no fault without a row, no row without a fault.
 
-// The same table as the example's, of which this reads the names.
+// The same table as the example's; only its names are used here.
 #![allow(dead_code)]
 
 mod common;

@@ -17,7 +17,7 @@ fn options() -> Options {
     Options::new().segment_size(64 << 10)
 }
 
-/// Rotates some ten times.
+/// Rotates about ten times.
 fn append_200(wal: &Wal) -> Vec<Lsn> {
     (0..200u8).map(|n| wal.append([n; 3000]).unwrap()).collect()
 }
@@ -45,7 +45,7 @@ fn w14_a_relative_path_is_where_it_was_when_the_log_was_opened() {
     append_200(&wal);
     let error = options().open(here.path().join("hello.log")).unwrap_err();
     assert!(matches!(error, Error::Locked { .. }));
-    // Messages name the place as it was.
+    // Messages name the original path.
     let debug = format!("{wal:?}");
     assert!(
         debug.contains(here.path().canonicalize().unwrap().join("hello.log").to_str().unwrap()),
@@ -77,13 +77,13 @@ fn w14_a_directory_that_is_removed_is_an_error_before_anything_more_is_acknowled
     let wal = options().open(&dir).unwrap();
     wal.append(b"one").unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
-    // What the open files take is taken; the next file cannot be made.
+    // What the open files have is kept; the next file cannot be made.
     let error = (0..200).find_map(|_| wal.append([7; 3000]).err()).expect("an error at the next file");
     assert!(error.to_string().contains("removed while the log was open"), "{error}");
     assert!(!dir.exists());
 }
 
-/// The simulated disk does what a real one does.
+/// The simulated disk behaves like a real one.
 #[test]
 fn w14_the_same_on_the_simulated_disk() {
     let top = SimDisk::new();

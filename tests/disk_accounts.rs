@@ -19,7 +19,7 @@ fn accounted(disk: &SimDisk, wal: &Wal) -> u64 {
     stats.disk_bytes + stats.spare_bytes + stats.reserve_bytes + superblock
 }
 
-/// Rotates often, and releases; what fails is tried again until the log is poisoned.
+/// Rotates often, and releases; retries failures until the log is poisoned.
 fn work(wal: &Wal, rounds: u64) {
     for round in 0..rounds {
         let appended = wal.append([7; 15_000]);
@@ -27,7 +27,7 @@ fn work(wal: &Wal, rounds: u64) {
             return;
         }
         if round % 3 == 2 {
-            // A failure is what is looked for; the accounts say whether it left something behind.
+            // Failures are expected here; the statistics show whether they left something behind.
             drop(wal.release(wal.durable_lsn()));
         }
     }
@@ -59,7 +59,7 @@ fn the_accounts_say_what_the_disk_says_after_each_failure() {
                 work(&wal, 14);
                 let hit = disk.trace().iter().any(|line| line.ends_with(&format!(" -> {fault:?}")));
                 disk.plan(FaultPlan::none());
-                // One more of each, so that what is to be tried again is.
+                // One more of each, so that pending retries happen.
                 work(&wal, 6);
                 let files = disk.files();
                 assert_eq!(accounted(&disk, &wal), on_disk(&disk), "{call:?} {nth} {fault:?}: {files:?}");

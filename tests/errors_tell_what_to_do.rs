@@ -15,7 +15,7 @@ use seawall::format::{PAGE, VERSION, crc32};
 use seawall::io::sim::{Call, Fault, FaultPlan, SimDisk, Trigger};
 use seawall::{Batch, Error, Lsn, Options, SegmentId, Wal, verify};
 
-/// Whoever meets an error finds it in the guide.
+/// Every error is explained in the guide.
 #[test]
 fn every_error_is_in_the_guide() {
     let page = include_str!("../docs/guide/errors.md");
@@ -227,7 +227,7 @@ fn options_that_cannot_work() {
     assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing was made");
 }
 
-/// What a system call says, from a disk on which every call of this kind fails with this error.
+/// The error message if every system call of this kind fails with this error.
 fn failing(call: Call, code: i32) -> String {
     let disk = SimDisk::new();
     let open = |disk: &SimDisk| options().threads(false).open_on(Arc::new(disk.clone()));
@@ -251,7 +251,7 @@ fn no_permission_and_a_read_only_mount() {
     );
 }
 
-/// The same of the real system; root may do everything, so the test is nobody's then.
+/// The same on the real system. Root may do everything, so the test gives up root first.
 #[test]
 fn no_permission_for_a_real_directory() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -291,7 +291,7 @@ fn a_device_that_fails_and_too_many_files() {
     );
 }
 
-/// What the system says, with what to do: the message has it, and so has the page.
+/// System failures come with advice, in the message and in the guide.
 #[test]
 fn each_failure_of_the_system_with_a_usual_cause_has_a_hint_and_stands_on_the_page() {
     let page = include_str!("../docs/guide/errors.md");
@@ -329,7 +329,7 @@ fn each_failure_of_the_system_with_a_usual_cause_has_a_hint_and_stands_on_the_pa
     assert!(failing(Call::SyncDir, 22).starts_with("fsync directory DIR: "));
 }
 
-/// A loop that frees room while the error is one of a full disk ends when that does not help.
+/// A loop that frees space on a full-disk error ends when that does not help.
 #[test]
 fn a_poisoned_log_is_not_full_whatever_poisoned_it() {
     let disk = SimDisk::new();

@@ -18,11 +18,11 @@ use parking_lot::Mutex;
 use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, SimDisk, SyncFailure, Trigger};
 use seawall::{Options, Wal};
 
-/// Who is interested in a span is looked up where it is first come by, so a test beside this one, with no subscriber, can
-/// make it be missed.
+/// Interest in a span is determined where it is first reached, so a concurrent test without a subscriber can make it
+/// be missed.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// One thread does everything, so that a recorder and a subscriber of this thread are told all of it.
+/// A single thread does everything, so that a recorder and a subscriber of this thread see all of it.
 fn open(disk: &SimDisk) -> Wal {
     let options = Options::new().segment_size(64 << 10).slow_sync(Duration::ZERO).threads(false);
     options.open_on(Arc::new(disk.clone())).unwrap()
@@ -73,7 +73,7 @@ impl TestRecorder {
     }
 }
 
-/// For a whole process a recorder is given away.
+/// A recorder for the whole process must be owned.
 struct SharedRecorder(Arc<TestRecorder>);
 
 impl metrics::Recorder for SharedRecorder {
@@ -145,7 +145,7 @@ fn metrics_have_the_documented_names_and_the_values_of_the_statistics() {
     }
 }
 
-/// Told by a thread of the log, so both facades are set up for the whole process here.
+/// Reported by a thread of the log, so both facades are installed for the whole process here.
 #[test]
 fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
     let _alone = ONE_AT_A_TIME.lock();
@@ -166,12 +166,12 @@ fn a_call_that_hangs_is_told_through_both_facades_while_it_does() {
             std::thread::sleep(Duration::from_millis(2));
         }
         if !in_time() {
-            // Else the log could not be closed.
+            // Otherwise the log could not be closed.
             gate.open();
             panic!("{what}: never, in\n{}", written.text());
         }
     };
-    // Not the superblock's, else the thread hangs that is to tell.
+    // Not the superblock's, because then the reporting thread would hang.
     gate.close("fdatasync", ".seg");
     let ticket = wal.submit({
         let mut batch = seawall::Batch::new();

@@ -23,14 +23,14 @@ fn options() -> Options {
 #[derive(Default)]
 struct Seen {
     acknowledged: Mutex<BTreeMap<Lsn, Vec<u8>>>,
-    /// Somebody was told that the log is poisoned.
+    /// A caller got the error that the log is poisoned.
     poisoned: AtomicBool,
     /// The oldest record that must still be there.
     kept_from: Mutex<Lsn>,
 }
 
 impl Seen {
-    /// Notes the outcome of one operation that began when `told` was the case.
+    /// Records the outcome of one operation, with the value of `told` when it began.
     fn note(&self, told: bool, payload: &[u8], outcome: Result<Lsn, Error>) -> Result<(), String> {
         match outcome {
             Ok(lsn) if told => Err(format!("{lsn} was acknowledged after somebody was told of the failure")),
@@ -129,7 +129,7 @@ fn poll_to_the_end(mut ticket: seawall::Ticket) -> Result<Lsn, Error> {
     }
 }
 
-/// One run with one fault, seen to its end; somebody who is left waiting makes it fail.
+/// One run with one fault, checked to its end; a waiter that hangs makes it fail.
 fn live(disk: &SimDisk, plan: FaultPlan) -> Result<Seen, String> {
     let (disk, (done, result)) = (disk.clone(), mpsc::channel());
     std::thread::spawn(move || {
@@ -148,7 +148,7 @@ fn records(wal: &Wal) -> BTreeMap<Lsn, Vec<u8>> {
     wal.iter().map(|r| r.unwrap()).map(|r| (r.lsn(), r.payload().to_vec())).collect()
 }
 
-/// Opens what was left behind: all that was acknowledged and not released is there, and it is on the device.
+/// Opens what was left: everything acknowledged and not released is there, and on the device.
 fn check(found: &SimDisk, seen: &Seen) -> Result<(), String> {
     let open =
         |disk: &SimDisk| options().threads(false).open_on(Arc::new(disk.clone())).map_err(|e| e.to_string());
@@ -212,7 +212,7 @@ fn w6_any_file_that_cannot_be_made_sized_renamed_or_removed() {
     }
 }
 
-/// What a call may do on a healthy system, every time: nobody notices.
+/// What a call may do on a healthy system, every time, without any effect.
 #[test]
 fn short_and_interrupted_calls_are_no_failures() {
     let plans = [

@@ -13,7 +13,7 @@ use common::{Oracle, open, options};
 use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, Rng, SimDisk, SyncFailure, Trigger};
 use seawall::{Batch, Error, Options, Wal};
 
-/// With threads: callers, committer and segment manager run as they do in a program.
+/// With threads: callers, committer and segment manager run as in a program.
 fn threaded() -> Options {
     Options::new().segment_size(64 << 10).idle_marker(Duration::from_millis(1))
 }
@@ -75,7 +75,7 @@ fn w6_one_failed_sync_poisons_all_waiters_and_everything_after() {
         assert!(matches!(wal.submit(one(b"x")), Err(Error::Poisoned { .. })));
         assert!(matches!(wal.close(), Err(Error::Poisoned { .. })));
         drop(wal);
-        // What was acknowledged is there after a power failure; reopening is the way on.
+        // What was acknowledged is there after a power failure; reopening is the way to continue.
         let wal = open_threaded(&disk.crash(CrashStyle::LoseAll));
         for lsn in succeeded {
             wal.read(lsn).unwrap();
@@ -96,7 +96,7 @@ fn w6_a_future_gets_the_error_too() {
     assert!(matches!(result, Err(Error::Poisoned { .. })), "{result:?}");
 }
 
-/// A waker that unparks, and nothing else of an executor.
+/// A waker that unparks, the only part of an executor needed here.
 fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
@@ -160,7 +160,7 @@ fn a_segment_that_cannot_be_made_is_an_error_that_poisons_nothing() {
         assert!(!matches!(e, Error::Poisoned { .. }), "{call:?}");
         oracle.batches.clear();
         oracle.lsns.clear();
-        // There is room again: the same handle goes on.
+        // There is space again: the same handle continues.
         for _ in 0..20 {
             oracle.append(&wal, &mut rng).unwrap();
         }
@@ -335,8 +335,8 @@ fn w11_what_is_staged_is_bounded() {
     assert_eq!(wal.iter().count(), 200);
 }
 
-/// A waker is somebody else's code. One that panics while its caller's thread flushes, with a block still to go, would leave
-/// the flush without an owner, and everybody else waiting for ever.
+/// A waker is foreign code. One that panics while its caller's thread flushes, with another block pending, would
+/// leave the flush without an owner, and all others waiting forever.
 #[test]
 fn w6_a_panic_of_whoever_flushes_poisons_the_log_and_leaves_nobody_waiting() {
     struct Panics;

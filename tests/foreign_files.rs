@@ -45,7 +45,7 @@ fn w14_files_with_temporary_names_of_others_stay() {
     reopen_and_rotate(dir.path());
     assert_eq!(std::fs::read(dir.path().join("notes.tmp")).unwrap(), b"mine");
     assert_eq!(std::fs::read(dir.path().join("link.tmp")).unwrap(), b"mine");
-    // One of the log's own does not.
+    // One of the log's own files does not.
     let own = dir.path().join(format!("{}.tmp", segment_name(1000, 4096)));
     std::fs::write(&own, [0; 4096]).unwrap();
     reopen_and_rotate(dir.path());
@@ -65,7 +65,7 @@ fn w14_a_foreign_file_with_a_segments_name_stays() {
     for name in [&old, &new] {
         assert_eq!(std::fs::read(dir.path().join(name)).unwrap(), b"a letter that somebody saved here");
     }
-    // Another log's segment stays too, and beside the kept ones it is refused.
+    // Another log's segment stays too, but beside the kept ones it is refused.
     let other = tempfile::tempdir().unwrap();
     released(other.path());
     let names =
@@ -85,7 +85,7 @@ fn w14_what_is_no_file_is_refused_or_harmless() {
     let make_fifo = |name: &str| {
         assert!(Command::new("mkfifo").arg(dir.path().join(name)).status().unwrap().success());
     };
-    // With a segment's name, and nobody at its other end: nothing waits for it.
+    // A FIFO with a segment's name and no other end: nothing waits for it.
     make_fifo(&segment_name(1, 0));
     make_fifo(&segment_name(1 << 20, 1 << 40));
     let _socket =

@@ -37,12 +37,12 @@ fn what_is_on_a_full_disk_stays_and_is_read_and_can_be_compacted_without_reopeni
     for space in (500..1000).step_by(41) {
         let disk = SimDisk::new();
         let (log, count) = full_log(&disk, space << 10);
-        // The error is one of that write: what was there stays, and nothing is poisoned.
+        // The error concerns that write only: what was there stays, and nothing is poisoned.
         let seen = all_entries(&log);
         assert_eq!(seen.iter().map(|e| e.len() as u64).sum::<u64>(), count);
         assert!(is_full(&grow(&log, 1).unwrap_err()));
         assert!(compact_and_purge(&log) > 0, "{space} KiB");
-        // There is room again for everybody, and the next full disk can be freed in the same way.
+        // There is space for all again, and the next full disk can be freed in the same way.
         for _ in 0..3 {
             let more = fill(&log);
             assert!(more > 5, "{space} KiB: {more}");

@@ -33,7 +33,7 @@ fn every_seed_holds() {
     }
 }
 
-/// The negative control: a log that lost its last batches, and one that shows something else, are found out.
+/// The negative control: a log that lost its last batches, and one that returns other data, are detected.
 #[test]
 fn a_wrong_log_is_noticed() {
     let log = &bodies::real_log::logs()[0];
@@ -96,7 +96,7 @@ fn records_that_claim_to_be_the_raft_layers_do_no_harm() {
     random_inputs("raft_arbitrary", 1000);
 }
 
-/// Makes the seeds anew: inputs that go different ways, as far as that can be told from outside.
+/// Regenerates the seeds: inputs with different behaviour, as far as that is visible from outside.
 #[test]
 #[ignore = "writes tests/fuzz_seeds"]
 fn make_seeds() {

@@ -43,7 +43,7 @@ fn data(records: Vec<(Option<Label>, Vec<u8>)>) -> GoldenBlock {
     GoldenBlock { kind: BlockKind::Data, records: records.into_iter().map(plain).collect() }
 }
 
-/// What is in the golden log: two segments, the first one sealed.
+/// The content of the golden log: two segments, the first one sealed.
 fn content() -> [Vec<GoldenBlock>; 2] {
     let label = |sequence| Some(Label { kind: 7, stream: 0x0102_0304_0506_0708, sequence, extra: u64::MAX });
     [
@@ -61,7 +61,7 @@ fn content() -> [Vec<GoldenBlock>; 2] {
 /// An LZ4 block of sixteen bytes: one literal, a match of 250 bytes one byte back, and five literals.
 const LZ4_OF_256: &[u8] = b"\0\x01\0\0\x1fz\x01\0\xe7\x50zzzzz";
 
-/// What is in the golden log with codecs: a record that is stored as it was given, one by LZ4, one by codec 300 of
+/// The content of the golden log with codecs: a record stored unchanged, one encoded by LZ4, one by codec 300 of
 /// `codec_support`.
 fn encoded_content() -> [Vec<GoldenBlock>; 1] {
     let label = Some(Label { kind: 7, stream: 1, sequence: 2, extra: 3 });
@@ -218,7 +218,7 @@ fn copy_of(name: &str) -> tempfile::TempDir {
     dir
 }
 
-/// Byte by byte, what `docs/FORMAT.md` says.
+/// Compares with `docs/FORMAT.md`, byte by byte.
 #[test]
 fn fields_lie_where_the_document_says() {
     let files = write(content());

@@ -27,7 +27,7 @@ fn open(disk: &SimDisk) -> GroupLog {
     options(SEGMENT).open_on(Arc::new(disk.clone())).unwrap()
 }
 
-/// What a group should be.
+/// The expected state of a group.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     before: Option<Position>,
@@ -94,7 +94,7 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Clone, Debug)]
 enum Step {
     Batch(Vec<(u64, Op)>, bool),
-    /// Two batches side by side that concern the same.
+    /// Two concurrent batches that concern the same thing.
     Conflict(u64),
     Purge,
     Reopen,
@@ -120,7 +120,7 @@ fn bytes(size: usize, seed: u64) -> Vec<u8> {
     (0..size as u64).map(|n| (n.wrapping_mul(31) ^ seed).to_le_bytes()[0]).collect()
 }
 
-/// Does the operations of a batch to the log and the model.
+/// Applies the operations of a batch to the log and the model.
 fn batch(log: &GroupLog, models: &mut BTreeMap<u64, Model>, ops: &[(u64, Op)], lazy: bool) {
     let mut after = models.clone();
     let mut batch = log.batch();
@@ -203,7 +203,7 @@ fn batch(log: &GroupLog, models: &mut BTreeMap<u64, Model>, ops: &[(u64, Op)], l
     *models = after;
 }
 
-/// Of two batches that were made side by side, the second is refused and leaves nothing.
+/// Of two batches built concurrently, the second is refused and leaves nothing.
 fn conflict(log: &GroupLog, models: &mut BTreeMap<u64, Model>, id: u64) {
     let Some(model) = models.get_mut(&id) else { return };
     let (field, at) = (Field::ALL[0], Position::default());
@@ -242,7 +242,7 @@ fn seen(log: &GroupLog) -> BTreeMap<u64, Model> {
 
 fn check(log: &GroupLog, disk: &SimDisk, models: &BTreeMap<u64, Model>) {
     assert_eq!(&seen(log), models);
-    // What is not durable cannot be looked at from outside, and counts to no segment yet.
+    // What is not durable cannot be seen from outside, and belongs to no segment yet.
     log.commit(log.batch()).unwrap();
     let (space, recounted) = (log.space().unwrap(), log.recount_space().unwrap());
     let live = |s: &Space| s.segments.iter().map(|s| s.live_bytes).collect::<Vec<_>>();
@@ -290,11 +290,11 @@ proptest! {
     }
 }
 
-/// Twice the live bytes and three segments is all that the disk holds, with many streams that idle and a few that are
+/// The disk holds at most twice the live bytes plus three segments, with many idle streams and a few that are
 /// appended to and purged.
 #[test]
 fn idle_streams_pin_nothing() {
-    // Larger ones, for the two pages before the first block are half of a small segment.
+    // Larger segments, because the two pages before the first block are half of a small one.
     const SEGMENT: u64 = 64 << 10;
     let log = options(SEGMENT).open_on(Arc::new(SimDisk::new())).unwrap();
     for id in 0..200 {
@@ -365,7 +365,7 @@ fn batches_side_by_side_conflict_only_where_they_concern_the_same() {
         let refused = log.commit(batch).err();
         let conflict = matches!(refused, Some(Error::BatchConflict { group: 1 }));
         assert_eq!((conflict, refused.is_none()), (conflicts, !conflicts), "case {n}");
-        // As it was.
+        // As before.
         let mut batch = log.batch();
         batch.reset(1, None, State::new()).unwrap();
         let mut appender = batch.append(1, 0).unwrap();

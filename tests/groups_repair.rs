@@ -77,7 +77,7 @@ fn sample() -> (Files, BTreeMap<u64, Contents>) {
     (files_of(&disk), seen)
 }
 
-/// Spoils the payload of an entry; says in which file.
+/// Corrupts the payload of an entry; returns the file.
 fn spoil(files: &mut Files, group: u64, index: u64) -> String {
     let view = LogView::open_on(&on(&disk_of(files))).unwrap();
     let mut found = None;
@@ -104,7 +104,7 @@ fn a_group_that_needs_what_is_damaged_is_dropped_and_no_other() {
     let (mut files, seen) = sample();
     spoil(&mut files, 2, 7);
     spoil(&mut files, 2, 8);
-    // Purged since: nobody needs it.
+    // Purged since: no group needs it.
     spoil(&mut files, 1, 3);
     let disk = disk_of(&files);
     let report = verify_on(&on(&disk), &wal(), |_| {}).unwrap();
@@ -154,14 +154,14 @@ fn what_cannot_be_told_to_be_one_groups_is_refused() {
     let mut files = whole.clone();
     spoil(&mut files, 3, 23);
     assert_eq!(refused(&files), RepairProblem::NewestSegment);
-    // Without the footer nobody knows what lay there.
+    // Without the footer it is unknown what was there.
     let mut files = whole.clone();
     let name = spoil(&mut files, 3, 1);
     let bytes = files.get_mut(&name).unwrap();
     let footer = bytes.len() - 4096;
     bytes[footer..].fill(0);
     assert!(matches!(refused(&files), RepairProblem::NoFooter | RepairProblem::DamagedFooter));
-    // A segment that is gone.
+    // A missing segment.
     let mut files = whole;
     let oldest = segments(&files).remove(0);
     files.remove(&oldest);

@@ -53,7 +53,7 @@ fn a_summary_outlives_the_segment_and_the_next_lives_of_its_file() {
     for (id, body) in &held {
         assert!(body[..] == body_of(*id)[..], "the summary of segment {id} changed");
     }
-    // The control: files that nobody holds are used again.
+    // The control: files that are not held are recycled.
     drop(held);
     for _ in 0..10 {
         fill(&wal, 6);

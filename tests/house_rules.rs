@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Layers, lowest first. A module may import from its own layer only what is below it in this list's terms: a lower
-/// layer, or its own module. The layers of one line do not know each other.
+/// Layers, lowest first. A module may import only from its own module or from a lower layer. The modules in one line
+/// do not know each other.
 const LAYERS: &[&[&str]] = &[
     &["counter", "lsn", "mutation", "size", "sync", "trace"],
     &["error"],
@@ -22,11 +22,11 @@ const LAYERS: &[&[&str]] = &[
     &["raft", "guide"],
 ];
 
-/// Imports inside one layer that are meant: `options` knows the sizes of the format; the log and its iterators name each
+/// Intended imports inside one layer: `options` knows the sizes of the format; the log and its iterators name each
 /// other; a copy is made of the open log.
 const SIDEWAYS: &[(&str, &str)] = &[("options", "format"), ("wal", "reader"), ("backup", "wal")];
 
-/// Where the tool's sources are. The package that is published has the library only.
+/// Where the tool's sources are. The published package has only the library.
 const TOOL: &str = "crates/cli/src";
 
 fn root() -> &'static Path {
@@ -89,7 +89,7 @@ fn library_part(text: &str) -> &str {
 
 #[test]
 fn imports_go_one_way() {
-    // What the crate root exports counts as an import of the module that it comes from.
+    // An export of the crate root counts as an import from the module that defines it.
     let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let exported = |name: &str| -> Option<String> {
         let line = lib.lines().find(|l| {
@@ -141,11 +141,11 @@ fn imports_go_one_way() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Small helpers of the crate that are nobody's layer, and no part of the log.
+/// Small helpers of the crate that belong to no layer and are not part of the log.
 const SHARED: &[&str] = &["cores", "counter", "mutation", "size", "sync", "trace"];
 
-/// Many logs in one and the Raft layer stand on what any program can use of the log below: what is exported by the root, or lies
-/// in a module that is public.
+/// The groups layer and the Raft layer use only what any program can use of the log below: exports of the root, or
+/// items in public modules.
 #[test]
 fn the_layers_above_use_the_public_api_of_the_log_below() {
     let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
@@ -236,7 +236,8 @@ fn files_and_functions_can_be_read() {
     }
 }
 
-/// The lints of the library stand in the two roots, because tests, benchmarks and examples are held to others.
+/// The library's lints are declared in the two roots, because different rules apply to tests, benchmarks and
+/// examples.
 #[test]
 fn both_roots_refuse_what_may_panic() {
     let tool = format!("{TOOL}/main.rs");
@@ -251,7 +252,7 @@ fn both_roots_refuse_what_may_panic() {
     }
 }
 
-/// The tool uses the library as any program does: it takes no source of it by its path.
+/// The tool uses the library like any program: it includes none of its sources by path.
 #[test]
 fn the_tool_uses_the_public_api_only() {
     for (path, text) in sources_of_the_tool() {
@@ -260,7 +261,7 @@ fn the_tool_uses_the_public_api_only() {
     }
 }
 
-/// An example is copied: it hands errors on. The one whose instructions are counted does nothing but its work.
+/// Examples are copied, so they propagate errors. The one whose instructions are counted does only its work.
 #[test]
 fn examples_hand_errors_on() {
     let mut seen = 0;

@@ -15,7 +15,7 @@ const MANAGER: &str = "seawall-manager";
 
 const SLOW: Duration = Duration::from_millis(100);
 
-/// How often the thread of this name has gone to sleep so far. Waits until there is one: a new thread names itself.
+/// How often the thread with this name has gone to sleep so far. Waits until it exists: a new thread names itself.
 fn sleeps(name: &str) -> u64 {
     let begun = Instant::now();
     loop {
@@ -36,7 +36,7 @@ fn of_both() -> [u64; 2] {
     [COMMITTER, MANAGER].map(sleeps)
 }
 
-/// Returns when the next segment is made, the marker block is written, and the last look was in vain.
+/// Returns when the next segment is made, the marker block is written, and the last look found nothing.
 fn fall_idle(wal: &Wal) {
     let begun = Instant::now();
     while wal.stats().segments_prepared < 2 || wal.stats().markers == 0 {
@@ -53,7 +53,7 @@ fn nobody_is_woken_when_nothing_goes_on_and_nobody_for_each_commit() {
     wal.append(b"first").unwrap();
     let mut batch = Batch::new();
     batch.push(b"second");
-    // Nobody waits for it, so the committer flushes, and the segment manager looks after it.
+    // No caller waits, so the committer flushes, and the segment manager watches it.
     drop(wal.submit(&batch).unwrap());
 
     fall_idle(&wal);
@@ -61,7 +61,8 @@ fn nobody_is_woken_when_nothing_goes_on_and_nobody_for_each_commit() {
     std::thread::sleep(10 * SLOW);
     assert_eq!(of_both(), idle, "an idle log wakes its threads");
 
-    // One caller commits, for a while and in one segment: the committer looks every few milliseconds, the segment manager seldom.
+    // One caller commits for a while, within one segment: the committer checks every few milliseconds, the segment
+    // manager rarely.
     let (begun, mut commits) = (Instant::now(), 0u64);
     while begun.elapsed() < 10 * SLOW && commits < 2000 {
         wal.append(b"one of many").unwrap();
@@ -78,8 +79,8 @@ fn nobody_is_woken_when_nothing_goes_on_and_nobody_for_each_commit() {
 
     wal.close().unwrap();
 
-    // Nobody waits, so the committer flushes each; on a disk so fast that the segment manager comes too late to see it. It looks seldom
-    // all the same.
+    // No caller waits, so the committer flushes each one, on a disk so fast that the segment manager comes too late
+    // to see it. It still checks rarely.
     let wal =
         Options::new().segment_size(16 << 20).slow_sync(SLOW).open_on(Arc::new(SimDisk::new())).unwrap();
     wal.append(b"first").unwrap();

@@ -154,7 +154,7 @@ fn release_frees_whole_segments_and_their_files_are_used_again() {
     assert_eq!(kept, lsns.iter().copied().filter(|l| *l >= first).collect::<Vec<_>>());
 }
 
-/// A block that an earlier generation left behind at the same address, and of the same size, is told apart by the salt alone.
+/// A block left by an earlier generation at the same address and with the same size differs only by the salt.
 #[test]
 fn each_generation_of_a_file_draws_its_own_salt() {
     let dir = tempfile::tempdir().unwrap();
@@ -232,7 +232,7 @@ fn every_block_align_works() {
     for align in [8, 64, 512, 4096] {
         let dir = tempfile::tempdir().unwrap();
         for run in 1..=3u8 {
-            // A log that was written with one alignment goes on with another.
+            // A log written with one alignment continues with another.
             let align = if run == 3 { 4096 } else { align };
             let wal = small().block_align(align).open(dir.path()).unwrap();
             for n in 0..40u8 {
@@ -256,7 +256,8 @@ fn an_empty_batch_is_as_durable_as_what_came_before() {
     assert!(first.is_durable());
 }
 
-/// W9: bytes that change under an open log are found by the next read of them, each time, however they are read.
+/// W9: bytes that change under an open log are detected by the next read of them, every time, in every way of
+/// reading.
 #[test]
 fn w9_every_read_is_verified() {
     use std::os::unix::fs::FileExt as _;
@@ -286,7 +287,8 @@ fn w9_every_read_is_verified() {
     }
 }
 
-/// A marker block is written when the log falls idle: from then on, damage to the last commit is no torn write any more.
+/// A marker block is written when the log falls idle: from then on, damage to the last commit does not count as a
+/// torn write.
 #[test]
 fn an_idle_log_proves_its_last_commit() {
     let dir = tempfile::tempdir().unwrap();
@@ -298,7 +300,7 @@ fn an_idle_log_proves_its_last_commit() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let segment = wal.segments()[0];
-    // A copy of the directory is what a kill would leave: the close that follows is not in it.
+    // A copy of the directory is what a kill would leave: the later close is not in it.
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap();

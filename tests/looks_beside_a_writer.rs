@@ -18,7 +18,7 @@ fn looks() -> u64 {
     std::env::var("SEAWALL_LOOKS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
 }
 
-/// Where a sync takes no time, so that the writer is as fast as can be.
+/// A place where a sync takes no time, so that the writer is as fast as possible.
 fn directory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
@@ -32,7 +32,7 @@ fn open(dir: &Path, spares: usize) -> Wal {
 fn write(wal: &Wal, done: &AtomicBool, commits: &AtomicU64) {
     let mut n = 0u64;
     while !done.load(Ordering::Relaxed) {
-        // Some blocks of several pages, which are half written for longer.
+        // Some blocks of several pages, which stay half written for longer.
         let len = if n.is_multiple_of(7) { 6000 } else { 400 };
         let lsn = wal.append(vec![n.to_le_bytes()[0]; len]).unwrap();
         if n.is_multiple_of(2) {
@@ -43,7 +43,7 @@ fn write(wal: &Wal, done: &AtomicBool, commits: &AtomicU64) {
     }
 }
 
-/// Every look that says something wrong, in words.
+/// Every look that reports something wrong, in words.
 fn false_words(dir: &Path, looks: u64) -> Vec<String> {
     let mut wrong = Vec::new();
     for n in 0..looks {
@@ -86,7 +86,7 @@ fn a_fast_writer_is_never_taken_for_damage() {
     }
 }
 
-/// Not a test by itself: the writer that is stopped.
+/// Not a test: the writer that is stopped.
 #[test]
 fn child() {
     let (Ok(dir), Ok(spares)) = (std::env::var(DIR), std::env::var(SPARES)) else { return };
@@ -129,7 +129,7 @@ fn a_writer_that_is_stopped_in_between_is_never_taken_for_damage() {
     }
 }
 
-/// The other way round: what is damaged is found, however busy the writer is.
+/// The converse: damage is found, however busy the writer is.
 #[test]
 fn damage_is_found_beside_a_fast_writer() {
     let dir = directory();
@@ -160,8 +160,8 @@ fn damage_is_found_beside_a_fast_writer() {
     }
 }
 
-/// The same for a Raft log whose groups save snapshots, compact and purge all the time: no group is called incomplete, and no
-/// snapshot that took another's place is called missing.
+/// The same for a Raft log whose groups constantly save snapshots, compact and purge: no group is reported as
+/// incomplete, and no replaced snapshot as missing.
 #[cfg(feature = "raft")]
 #[test]
 fn a_fast_raft_log_is_never_taken_for_damage() {
@@ -180,7 +180,7 @@ fn a_fast_raft_log_is_never_taken_for_damage() {
         while !done.load(Ordering::Relaxed) {
             index += 1;
             let mut batch = log.batch();
-            // The third one lags: what it keeps is relocated.
+            // The third one lags: its entries are relocated.
             for group in if index % 50 == 0 { 1..=3 } else { 1..=2 } {
                 let at = if group == 3 { index / 50 } else { index };
                 let mut entry = Entry::default();

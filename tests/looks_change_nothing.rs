@@ -20,7 +20,7 @@ fn options() -> RaftOptions {
     RaftOptions::new().node_id(3).wal(Options::new().segment_size(32 << 10).threads(false))
 }
 
-/// A closed log of one group, with and without a snapshot; and how to look at it and count.
+/// A closed log of one group, with and without a snapshot; and how to read it and count.
 fn logs() -> Vec<(SimDisk, Arc<dyn Disk>, Arc<AtomicUsize>)> {
     [false, true]
         .map(|with_snapshot| {

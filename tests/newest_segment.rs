@@ -18,7 +18,7 @@ fn open(disk: &SimDisk) -> Result<Wal, Error> {
     options().open_on(Arc::new(disk.clone()))
 }
 
-/// What happens to a file, which has been taken away, with its bytes.
+/// What happens to a file that was taken away, given its bytes.
 type Harm = fn(&SimDisk, &str, Vec<u8>);
 
 const HARMS: &[(&str, Harm)] = &[
@@ -44,7 +44,7 @@ const HARMS: &[(&str, Harm)] = &[
     }),
 ];
 
-/// A log that appends and releases, and what was acknowledged before which call.
+/// A log that appends and releases, and what was acknowledged before each call.
 fn run() -> (SimDisk, Vec<(u64, Lsn)>) {
     let disk = SimDisk::new();
     disk.keep_history();
@@ -53,7 +53,7 @@ fn run() -> (SimDisk, Vec<(u64, Lsn)>) {
     for n in 0..40u8 {
         let mut batch = wal.batch();
         batch.push([n; 3000]);
-        // A wait does nothing but the flush: what there is to do about the rotation is done later.
+        // A wait only flushes: the work for the rotation is done later.
         let lsn = wal.submit(&batch).unwrap().wait().unwrap();
         acknowledged.push((disk.calls(), lsn));
         if n == 20 {
@@ -117,8 +117,9 @@ fn w4_a_first_block_that_the_superblock_knows_of_is_missed() {
     assert!(!verify_on(&disk).unwrap().is_ok());
 }
 
-/// The one case that nothing decides: the newest block zeroed whole, right after it was acknowledged, in a file that was
-/// filled with zeros. It looks like a place that was never written, under either policy; a marker block ends the uncertainty.
+/// The one undecidable case: the newest block entirely zeroed, right after it was acknowledged, in a file that was
+/// filled with zeros. It looks like a place that was never written, under either policy; a marker block ends the
+/// uncertainty.
 #[test]
 fn a_newest_block_that_is_zeroed_whole_looks_as_if_it_had_never_been() {
     let disk = SimDisk::new();

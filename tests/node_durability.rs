@@ -28,7 +28,7 @@ fn append(term: u64, prev: (u64, u64), entries: &[(u64, u64)], commit: u64) -> M
     m
 }
 
-/// Symptom of the fault: own match and commit run ahead of the disk, or stay 0 for ever.
+/// Symptom of the fault: own match and commit run ahead of the disk, or stay 0 forever.
 #[test]
 fn own_match_and_commit_wait_for_the_disk_and_then_come() {
     let mut one = Member::new(1, &[1], &[]);
@@ -83,7 +83,7 @@ fn a_vote_goes_out_only_when_it_is_durable() {
     assert_eq!((two.node().status().term, two.node().status().vote), (5, Some(3)));
 }
 
-/// The negative control to the three above: what promises nothing does not wait.
+/// The negative control for the three above: what promises nothing does not wait.
 #[test]
 fn a_leaders_appends_do_not_wait_for_its_disk() {
     let mut group = Group::new(&[1, 2, 3]);
@@ -92,7 +92,7 @@ fn a_leaders_appends_do_not_wait_for_its_disk() {
     let _open = group.propose(1, b"a");
     let out = group.node(1).drive().unwrap();
     assert_eq!(kinds(&out.messages), [MessageType::MsgAppend, MessageType::MsgAppend]);
-    // Both followers have it on their disks: a quorum without the leader, whose own disk stands still.
+    // Both followers have it on their disks: a quorum without the leader, whose own disk is stalled.
     group.deliver(out.messages);
     group.settle();
     let status = group.node(1).status();
@@ -125,7 +125,7 @@ fn a_write_that_fails_is_never_acknowledged_and_ends_the_node() {
     let mut two = Member::new(2, &[1, 2, 3], &[]);
     two.gate.fail();
     two.node().step(append(1, (0, 0), &[(1, 1)], 0)).unwrap();
-    // The first call may come before the failure is known; it has nothing to say then.
+    // The first call may come before the failure is known; then it returns nothing.
     let first = two.node().drive();
     assert!(first.as_ref().map_or(true, Output::is_empty), "{first:?}");
     let failed = two.node().wait_durable();
@@ -173,7 +173,7 @@ fn a_write_that_nobody_waits_for_takes_its_course() {
     assert_eq!(kinds(&messages), [MessageType::MsgAppendResponse]);
 }
 
-/// "A persist error that is logged and then acknowledged": whoever only ever drives hears of it, too.
+/// "A persist error that is logged and then acknowledged": a caller that only ever drives learns of it, too.
 #[test]
 fn a_write_that_fails_is_found_out_though_nobody_waits_for_it() {
     let mut two = Member::new(2, &[1, 2, 3], &[]);
@@ -213,7 +213,7 @@ fn entries_and_the_hard_state_that_commits_them_survive_together() {
     }
 }
 
-/// raft panics with "not leader but has new msg after advance" when something comes in between Ready and advance.
+/// raft panics with "not leader but has new msg after advance" if something happens between Ready and advance.
 #[test]
 fn proposals_steps_and_ticks_come_in_while_readys_are_in_flight() {
     let mut group = Group::new(&[1, 2, 3]);
@@ -228,7 +228,7 @@ fn proposals_steps_and_ticks_come_in_while_readys_are_in_flight() {
         group.settle();
     }
     assert!(group.node(1).in_flight() >= 20, "{}", group.node(1).status());
-    // A message of a higher term makes it step down in the middle of all this.
+    // A message of a higher term makes it step down in the middle of this.
     let mut m = Message::default();
     m.set_msg_type(MessageType::MsgHeartbeatResponse);
     (m.from, m.to, m.term) = (2, 1, 9);
@@ -293,8 +293,8 @@ fn voters(member: &mut Member) -> Vec<u64> {
     voters
 }
 
-/// To raft, the log begins behind a snapshot that has come in, and the configuration is the snapshot's. What is applied
-/// below it meanwhile must not be stored as applied, as its changes of the configuration were not made.
+/// For raft, the log begins after a received snapshot, and the configuration is the snapshot's. What is applied below
+/// it meanwhile must not be stored as applied, because its configuration changes were not made.
 #[test]
 fn a_snapshot_that_came_in_and_was_lost_with_the_process_leaves_nothing_behind() {
     let mut two = Member::new(2, &[1, 2, 3], &[]);
@@ -316,8 +316,8 @@ fn a_snapshot_that_came_in_and_was_lost_with_the_process_leaves_nothing_behind()
     assert_eq!((two.node().status().applied, voters(&mut two)), (3, vec![1, 2]));
 }
 
-/// raft takes on a snapshot's configuration when the message comes in. Changes from before it, that the state machine
-/// reports after that, must not be made on top of it.
+/// raft adopts a snapshot's configuration when the message arrives. Earlier changes that the state machine reports
+/// after that must not be applied on top of it.
 #[test]
 fn a_change_from_before_a_snapshot_is_not_made_after_it() {
     let mut two = Member::new(2, &[1, 2, 3], &[]);
@@ -347,7 +347,7 @@ fn a_snapshot_is_installed_acknowledged_and_handed_out_once_it_is_durable() {
     two.node().step(snapshot_message(20, 3, &data)).unwrap();
     let out = two.node().drive().unwrap();
     assert!(out.is_empty(), "{out:?}");
-    // The clock runs on meanwhile; the election that it leads to waits for the snapshot.
+    // The clock keeps running; the resulting election waits for the snapshot.
     for _ in 0..100 {
         two.node().tick().unwrap();
         assert!(two.node().drive().unwrap().is_empty());
@@ -358,11 +358,11 @@ fn a_snapshot_is_installed_acknowledged_and_handed_out_once_it_is_durable() {
     assert_eq!(kinds(&out.messages), [MessageType::MsgAppendResponse]);
     assert_eq!(out.messages[0].index, 20);
     assert!(matches!(out.apply.as_slice(), [Apply::Snapshot(s)] if s.get_data() == data));
-    // An election while the state machine still restores.
+    // An election while the state machine is still restoring.
     two.node().campaign().unwrap();
     two.take(out);
     two.settle();
-    // And it goes on from there.
+    // And it continues from there.
     two.node().step(append(9, (20, 3), &[(21, 9)], 21)).unwrap();
     two.settle();
     assert_eq!(two.commands.keys().copied().collect::<Vec<_>>(), [19, 21]);
@@ -408,7 +408,7 @@ fn a_state_machine_far_behind_is_not_buried() {
         let _open = one.node().propose(vec![1; 1000], SOON).unwrap();
         one.settle();
     }
-    // What nothing else rides along with is held back.
+    // Bookkeeping is held back until there is something else to write.
     for _ in 0..10 {
         one.settle();
     }
@@ -420,7 +420,7 @@ fn a_state_machine_far_behind_is_not_buried() {
     assert_eq!(one.commands.len(), 100);
 }
 
-/// Two groups, one batch, one fsync; and one that fails does not take the other with it.
+/// Two groups, one batch, one fsync; and a failing one does not affect the other.
 #[test]
 fn the_readys_of_many_groups_share_one_write() {
     let dir = tempfile::tempdir().unwrap();

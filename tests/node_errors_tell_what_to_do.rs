@@ -46,7 +46,7 @@ fn each_end_of_a_proposal_says_what_became_of_it_and_what_to_do() {
     check(include_str!("../src/raft/node/proposal.rs"), "ProposalError", &all, &unreached);
 }
 
-/// What a node says to this configuration.
+/// The error of a node for this configuration.
 fn started(config: NodeConfig) -> NodeError {
     Member::new(1, &[1], &[]).start(config).unwrap_err()
 }
@@ -96,7 +96,7 @@ fn a_directory_of_somebody_else() -> Vec<Met> {
     ]
 }
 
-/// A group of one that has applied all up to this index, whose entries say their index.
+/// A group of one member that has applied everything up to this index; its entries contain their index.
 fn one_with(last: u64) -> Member {
     let mut one = Member::new(1, &[1], &[]);
     one.node().campaign().unwrap();
@@ -330,7 +330,7 @@ fn a_store_that_refuses() -> Vec<Met> {
     ]
 }
 
-/// What raft reads through its storage it reports in words of its own; the node gives the store's.
+/// raft reports errors of its storage in its own words; the node returns the store's.
 fn damage_under_an_open_log() -> Met {
     let one = one_with(5);
     let dir = one.log().wal().disk().path().to_owned();
@@ -342,7 +342,7 @@ fn damage_under_an_open_log() -> Met {
     std::fs::write(&path, bytes).unwrap();
     let e = Node::new(NodeConfig::new(1).applied(5, 1), one.log().group(GROUP).unwrap()).unwrap_err();
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-    // In front of the data lie the length of the context, and the context, which is the node's own.
+    // The data is preceded by the length of the context, and the context, which belongs to the node.
     let offset = at as u64 - 24 - 4;
     let (lsn, end) = (offset - DATA_START, offset - DATA_START + 48);
     let expected = format!(
@@ -353,7 +353,7 @@ fn damage_under_an_open_log() -> Met {
     met_in(&dir, e, expected)
 }
 
-/// A node whose log somebody else's write has poisoned, with a proposal that it then tried to write; what it says of it.
+/// A node whose log was poisoned by another write, with a proposal that it then tried to write; and its error.
 fn poisoned() -> (Member, Proposal, String) {
     let mut one = one_with(2);
     let name = segment(one.log().wal().disk().path()).file_name().unwrap().to_str().unwrap().to_owned();

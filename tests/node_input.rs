@@ -35,7 +35,7 @@ fn a_message_for_another_node_is_refused() {
     let wrong = two.node().step(message(MessageType::MsgHeartbeat, 1, 3, 9));
     assert!(matches!(wrong, Err(NodeError::WrongNode { group: GROUP, to: 3, id: 2 })), "{wrong:?}");
     assert_eq!(two.node().status(), before);
-    // The same message with the right address is taken.
+    // The same message with the right address is accepted.
     two.node().step(message(MessageType::MsgHeartbeat, 1, 2, 9)).unwrap();
     assert_eq!(two.node().status().term, 9);
 }
@@ -198,7 +198,7 @@ fn what_would_not_fit_into_a_batch_has_to_wait() {
     assert!(open.into_iter().all(|p| p.wait().is_ok()));
 }
 
-/// What the node takes it also writes: a limit above what the log has room for would end the node.
+/// What the node accepts it also writes: a limit above what the log can hold would make the node fail.
 #[test]
 fn what_the_log_has_no_room_for_is_refused_before_it_is_taken() {
     let mut one = Member::new(1, &[1], &[]);
@@ -286,8 +286,8 @@ fn an_election_timeout_of_one_value_is_certain() {
     }
 }
 
-/// raft turns a change that it does not want into an empty entry, silently; and panics when a leader that removed
-/// itself commits again.
+/// raft silently turns an unwanted change into an empty entry, and panics when a leader that removed itself commits
+/// again.
 #[test]
 fn configuration_changes_that_raft_would_swallow_or_choke_on_are_refused() {
     let mut group = Group::new(&[1, 2]);
@@ -411,8 +411,7 @@ fn cases() -> u32 {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: cases(), ..ProptestConfig::default() })]
 
-    /// A node answers whatever comes over the network with an error or a step of raft's; the log it leaves behind
-    /// can be started again.
+    /// A node answers any network input with an error or a step of raft; its log can be started again afterwards.
     #[test]
     fn no_sequence_of_messages_makes_a_node_panic(
         steps in proptest::collection::vec(any_step(), 1..60),

@@ -66,7 +66,7 @@ fn a_proposal_that_was_overwritten_is_dropped_and_names_the_new_leader() {
     assert_eq!(group.commands(1), [b"kept"]);
 }
 
-/// The negative control to the one above: losing leadership alone decides nothing.
+/// The negative control for the one above: losing leadership alone decides nothing.
 #[test]
 fn a_proposal_outlives_its_leaders_term() {
     let mut group = Group::new(&[1, 2, 3]);
@@ -122,7 +122,7 @@ fn a_tick_ends_proposals_whose_deadline_passed() {
     assert!(matches!(open.outcome(), Some(Err(ProposalError::TimedOut { .. }))));
     assert!(long.outcome().is_none());
     assert_eq!(group.node(1).status().pending_proposals, 1);
-    // The outcome was unknown, and the entry is committed in the end.
+    // The outcome was unknown, and the entry is finally committed.
     group.cut.clear();
     group.elect(1);
     assert!(group.commands(3).contains(&b"a".to_vec()));
@@ -186,7 +186,7 @@ fn too_many_uncommitted_bytes_are_dropped_at_once() {
     assert!(matches!(result, Err(NodeError::Dropped { .. })), "{result:?}");
 }
 
-/// Two runs of one node number their proposals from the start; what tells them apart is in the entry.
+/// Two runs of a node number their proposals from the start; the entry distinguishes them.
 #[test]
 fn an_entry_of_an_earlier_run_does_not_complete_a_proposal_of_this_one() {
     let mut group = Group::new(&[1, 2, 3]);
@@ -230,7 +230,7 @@ fn members_come_and_go() {
     group.elect(1);
     let _open = group.propose(1, b"before");
     group.settle();
-    // The newcomer starts from an empty group that knows the others.
+    // The new member starts from an empty group that knows the others.
     group.members.insert(3, Member::new(3, &[1, 2], &[]));
     let added = group.node(1).propose_conf_change(change(3, ConfChangeType::AddNode), SOON).unwrap();
     group.settle();
@@ -252,7 +252,7 @@ fn members_come_and_go() {
     assert_eq!(group.commands(3), [&b"before"[..], b"after"]);
 }
 
-/// raft lets a leader go on that is not in the group any more, and panics at its next commit.
+/// raft lets a leader continue that is no longer in the group, and panics at its next commit.
 #[test]
 fn a_leader_that_finds_itself_removed_steps_down() {
     let mut group = Group::new(&[1, 2, 3]);
@@ -295,14 +295,14 @@ fn reads_wait_for_an_index_that_a_quorum_confirmed() {
     group.settle();
     assert_eq!(group.member(1).reads, [(at_leader, index)]);
     assert_eq!(group.member(2).reads, [(at_follower, index)]);
-    // Cut off from its quorum a leader gives no answer.
+    // Cut off from its quorum, a leader gives no answer.
     group.cut = [1].into();
     let unanswered = group.node(1).read_index().unwrap();
     group.settle();
     assert!(!group.member(1).reads.iter().any(|(id, _)| *id == unanswered));
 }
 
-/// It asked the leader, which lost office to it and passed the request on: the request comes back from itself.
+/// It asked the leader, which lost leadership to it and forwarded the request: the request comes back to its sender.
 #[test]
 fn a_read_that_comes_back_to_the_node_that_asked_is_answered() {
     let mut group = Group::new(&[1, 2, 3]);

@@ -65,8 +65,8 @@ fn an_applied_index_of_another_history_is_refused() {
     );
 }
 
-/// Entries are handed out before the commit index that covers them is durable; a crash may take that index back, while
-/// a durable state machine keeps what it applied. raft panics over such an `applied`.
+/// Entries are handed out before the commit index that covers them is durable. A crash may reset that index, while a
+/// durable state machine keeps what it applied. raft panics at such an `applied`.
 #[test]
 fn a_state_machine_ahead_of_the_stored_commit_index_starts() {
     let mut group = Group::new(&[1, 2]);
@@ -111,7 +111,7 @@ fn a_state_machine_in_memory_is_handed_everything_since_its_snapshot() {
     assert_eq!(one.commands.keys().copied().collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
     one.settle();
     assert_eq!(one.commands, before);
-    // And once more, without a snapshot in between: the stored applied index is ahead of this state machine.
+    // Once more, without a snapshot in between: the stored applied index is ahead of this state machine.
     one.restart();
     one.settle();
     assert_eq!(one.commands, before);
@@ -120,7 +120,7 @@ fn a_state_machine_in_memory_is_handed_everything_since_its_snapshot() {
 #[test]
 fn without_a_word_from_the_state_machine_the_node_goes_on_from_what_was_reported() {
     let mut one = one_with(5);
-    // Reports ride along with the next write.
+    // Reports are stored with the next write.
     let _open = one.node().propose(b"x".to_vec(), SOON).unwrap();
     one.settle();
     one.start(NodeConfig::new(1)).unwrap();
@@ -217,7 +217,7 @@ fn a_configuration_survives_a_restart() {
     assert_eq!(one.node().conf_state().get_learners(), [9]);
 }
 
-/// The state machine is durable and ahead of what the log was told: the change between the two is not handed out again.
+/// The state machine is durable and ahead of what the log knows: the change in between is not handed out again.
 #[test]
 fn a_configuration_change_that_was_applied_and_not_stored_is_made_up_for_at_the_start() {
     let mut one = one_with(3);

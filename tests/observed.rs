@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use seawall::io::sim::{Call, CrashStyle, Fault, FaultPlan, SimDisk, SyncFailure, Trigger};
 use seawall::{Batch, Error, Flushed, Observer, Options, Recovery, SegmentId, Wal};
 
-/// Writes everything down.
+/// Records everything.
 #[derive(Default)]
 struct Diary {
     opened: Mutex<Vec<String>>,
@@ -150,7 +150,7 @@ fn what_an_open_cut_is_told_and_counted() {
     let wal = options().open_on(Arc::new(disk.clone())).unwrap();
     wal.append([1; 100]).unwrap();
     assert_eq!((wal.stats().recoveries, wal.stats().cuts), (0, 0), "a new log recovers nothing");
-    // The power goes off between the write and the sync: of the block anything may be there.
+    // The power fails between the write and the sync: of the block anything may be there.
     disk.plan(FaultPlan::none().with(Trigger::From(Call::Sync, 0), Fault::Sync(SyncFailure::KeepsDirty)));
     drop(wal.append([2; 9000]));
     let mut torn = false;
@@ -196,7 +196,7 @@ fn failures_are_told_where_they_happen() {
 #[derive(Default)]
 struct Panics {
     armed: AtomicBool,
-    /// On the thread of this name, or on any but the log's own.
+    /// On the thread with this name, or on any thread other than the log's own.
     on: Option<&'static str>,
 }
 
@@ -240,7 +240,7 @@ fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
 fn a_panic_in_a_call_of_the_program_harms_nobody_else() {
     let (dir, observer, wal) = panicking(None, options());
     let append = || std::thread::scope(|scope| scope.spawn(|| wal.append(b"durable all the same")).join());
-    // Once in a while it is the log's own thread that flushes, and then nobody panics.
+    // Occasionally the log's own thread flushes, and then nothing panics.
     let appended = (1..=100).find(|_| append().is_err()).unwrap();
     observer.armed.store(false, Ordering::Relaxed);
     in_time(move || {
@@ -259,7 +259,7 @@ fn a_panic_on_the_log_s_own_thread_is_an_error_for_all_who_wait() {
     for thread in ["seawall-commit", "seawall-manager"] {
         let (_dir, _observer, wal) = panicking(Some(thread), options());
         let log = wal.clone();
-        // Nobody waits, so the thread flushes; and segments are used up, so the next one is wanted.
+        // No caller waits, so the thread flushes; and segments are used up, so the next one is requested.
         let error = in_time(move || (0..).find_map(|_| log.submit(one(&[0; 8000])).err())).unwrap();
         assert!(matches!(&error, Error::Poisoned { .. }), "{error}");
         assert!(error.to_string().contains(thread), "{error}");
@@ -279,7 +279,7 @@ fn a_panic_while_closing_comes_out_of_close_and_the_log_is_closed() {
     options().open(dir.path()).unwrap().append(b"after").unwrap();
 }
 
-/// An observer may ask what the log knows.
+/// An observer may query the log.
 #[test]
 fn an_observer_may_look_at_the_log() {
     #[derive(Default)]

@@ -58,7 +58,7 @@ fn w13_every_call_of_an_inherited_handle_is_an_error_and_dropping_it_does_nothin
     let handles =
         (wal.clone(), ticket, wal.reader(), wal.iter(), wal.follow(Lsn::ZERO), wal.capture().unwrap());
     let unfinished = wal.capture().unwrap().copy_to(Options::new().disk(copy.path()).unwrap()).unwrap();
-    // The background thread is done with what the appends left it.
+    // The background thread has finished the work from the appends.
     while wal.segments().iter().any(|s| s.sealed && s.footer_bytes == 0) {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -95,7 +95,7 @@ fn w13_every_call_of_an_inherited_handle_is_an_error_and_dropping_it_does_nothin
             Poll::Pending => panic!("a ticket of another process is pending"),
         }
         refused(ticket.wait());
-        // What cannot fail answers as an empty log, and takes no lock.
+        // Calls that cannot fail answer like an empty log, and take no lock.
         assert_eq!((wal.first_lsn(), wal.next_lsn()), (wal.durable_lsn(), wal.durable_lsn()));
         assert!(wal.segments().is_empty() && wal.stats().syncs > 0);
         refused(wal.close());
@@ -153,8 +153,8 @@ fn w13_a_child_opens_a_log_of_its_own_and_its_parents_when_that_is_closed() {
         return;
     }
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // Without threads: what one of them has locked when the child is made, of the allocator or of a library, stays locked
-    // in the child, and POSIX allows it little. Here it is to do more.
+    // Without threads: whatever a thread has locked when the child is made, in the allocator or a library, stays
+    // locked in the child, and POSIX permits it little. Here it should do more.
     let wal = options().threads(false).open(dir.path()).unwrap();
     wal.append(b"parent").unwrap();
     let wal = in_forked_child(wal, |inherited| {
@@ -162,7 +162,7 @@ fn w13_a_child_opens_a_log_of_its_own_and_its_parents_when_that_is_closed() {
         own.append(b"child").unwrap();
         assert!(matches!(options().open(dir.path()), Err(Error::Locked { .. })), "the parent has it open");
         refused(inherited.append(b"x"));
-        // A grandchild is neither of them.
+        // A grandchild is another process as well.
         let own = in_forked_child(own, |own| refused(own.append(b"x")));
         own.append(b"child again").unwrap();
         own.close().unwrap();
@@ -192,7 +192,7 @@ fn w13_the_lock_ends_with_the_openers_close_whoever_inherited_its_file() {
     wal.close().unwrap();
     options().open(dir.path()).unwrap().close().unwrap();
     drop(wal);
-    // Nor does the child's end give up what is not its own.
+    // The child's end does not release what belongs to the parent.
     let wal = options().open(dir.path()).unwrap();
     child.kill();
     child.wait();
@@ -200,14 +200,14 @@ fn w13_the_lock_ends_with_the_openers_close_whoever_inherited_its_file() {
     wal.close().unwrap();
 }
 
-/// Not a test by itself: opens the log, forks a child that stays, says its number, and waits to be killed.
+/// Not a test: opens the log, forks a child that stays, prints its number, and waits to be killed.
 #[test]
 fn opener() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let wal = options().open(&dir).unwrap();
     wal.append(b"acknowledged").unwrap();
     let (_wal, _child) = fork_and(wal, |_inherited| {
-        // Said by the child, which runs then: until it has run it has the descriptors of its parent.
+        // Printed by the child, which is then running: until then it has the descriptors of its parent.
         println!("child {}", std::process::id());
         std::thread::sleep(Duration::from_secs(20));
     });
@@ -237,8 +237,8 @@ fn w13_the_lock_ends_with_the_openers_death_whoever_inherited_its_file() {
     kill(orphan);
 }
 
-/// `SEAWALL_REOPENS=10000` for more. If a log that is closed kept its lock until its last descriptor is gone, nearly every open
-/// would be refused.
+/// `SEAWALL_REOPENS=10000` for more. If a closed log kept its lock until its last descriptor was closed, nearly every
+/// open would be refused.
 #[test]
 fn w13_a_log_is_opened_directly_after_close_while_other_threads_start_processes() {
     let reopens: usize = std::env::var("SEAWALL_REOPENS").map_or(60, |n| n.parse().unwrap());

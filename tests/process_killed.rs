@@ -25,7 +25,7 @@ fn number(payload: &[u8]) -> u64 {
     u64::from_le_bytes(payload[..8].try_into().unwrap())
 }
 
-/// Not a test by itself: the child's part. It appends from four threads and prints what was acknowledged.
+/// Not a test: the child's part. It appends from four threads and prints what was acknowledged.
 #[test]
 fn child() {
     let Ok(dir) = std::env::var(DIR) else { return };
@@ -44,7 +44,7 @@ fn child() {
                         0 => wal.submit(batch).unwrap().wait().unwrap(),
                         _ => wal.commit(batch).unwrap(),
                     };
-                    // One write a line: a killed process leaves no half ones.
+                    // One write per line: a killed process leaves no partial lines.
                     println!("ack {n} {lsn}");
                     if n % 50 == 0 {
                         let keep = Lsn::new(lsn.get().saturating_sub(300_000));
@@ -79,7 +79,7 @@ fn run_and_kill(dir: &Path, acks: usize) -> Vec<(u64, Lsn)> {
         take(&line.unwrap());
     }
     child.kill().unwrap();
-    // What it said before it died counts.
+    // What it printed before it died counts.
     for line in lines.map_while(Result::ok) {
         take(&line);
     }

@@ -39,7 +39,7 @@ fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }
 
-/// What an attribute says to those who use the item.
+/// The attributes that matter to users of the item.
 fn keep_attributes(attributes: &mut Vec<Attribute>) {
     let said = ["cfg", "derive", "non_exhaustive", "must_use", "deprecated", "repr", "from"];
     attributes.retain(|a| said.iter().any(|name| a.path().is_ident(name)));
@@ -57,7 +57,7 @@ fn keep_fields(fields: &mut Fields) {
             named.named = named.named.iter().filter(|f| is_public(&f.vis)).cloned().collect();
             named.named.iter_mut().for_each(|f| keep_attributes(&mut f.attrs));
         }
-        // Where a field is not public, its type is nobody's business.
+        // The type of a private field is not listed.
         Fields::Unnamed(unnamed) => {
             for field in &mut unnamed.unnamed {
                 keep_attributes(&mut field.attrs);
@@ -81,7 +81,7 @@ fn self_name(item: &ItemImpl) -> Option<String> {
 
 fn keep_impl(mut item: ItemImpl, public: &BTreeSet<String>) -> Option<Item> {
     let of_public = self_name(&item).is_some_and(|name| public.contains(&name));
-    // `impl From<Error> for raft::Error`: of a foreign type, and public all the same.
+    // `impl From<Error> for raft::Error`: for a foreign type, but public all the same.
     let foreign = matches!(&*item.self_ty, Type::Path(p) if p.path.leading_colon.is_some() || p.path.segments.len() > 1);
     let listed = of_public || (foreign && item.trait_.is_some());
     if !listed {
@@ -105,7 +105,7 @@ fn keep_impl(mut item: ItemImpl, public: &BTreeSet<String>) -> Option<Item> {
     (of_trait || !item.items.is_empty()).then_some(Item::Impl(item))
 }
 
-/// The item as others see it, if they do.
+/// The item as others see it, if it is public.
 fn keep(item: Item, public: &BTreeSet<String>) -> Option<Item> {
     Some(match item {
         Item::Fn(mut f) if is_public(&f.vis) => {
@@ -208,7 +208,7 @@ fn the_public_api_is_the_one_that_was_agreed_on() {
     );
 }
 
-/// The listing has what a program relies on, and nothing that is private.
+/// The listing contains what a program relies on, and nothing private.
 #[test]
 fn the_listing_tells_public_from_private() {
     let text = listing();

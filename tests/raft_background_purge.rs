@@ -55,7 +55,7 @@ fn the_bound_holds_and_nobody_calls_purge() {
     });
     assert!(node.log().wal().stats().segments_removed + node.log().wal().stats().segments_recycled > 10);
     assert!(node.log().background_purge_error().is_none());
-    // The group that lags has all it had, before and after a reopen.
+    // The lagging group has everything it had, before and after a reopen.
     node.in_both_lives(|node| {
         let (first, last, terms) = shape(&node.group(1));
         assert_eq!((first, last, terms.len()), (1, 6, 7));
@@ -100,7 +100,7 @@ fn the_last_handle_ends_the_thread_and_the_log_can_be_opened_at_once() {
         for _ in 0..4 {
             grow(&node, 1);
         }
-        // A purge is due or going on. Opening would fail if the log were still locked.
+        // A purge is due or under way. Opening would fail if the log were still locked.
         match round % 2 {
             0 => node.reopen(),
             _ => {
@@ -135,7 +135,7 @@ fn what_goes_wrong_is_told_and_appends_go_on() {
     let mut batch = log.batch();
     batch.compact(2, last).unwrap();
     log.commit(batch).unwrap();
-    // What group 1 has there cannot be relocated, and is not given up either.
+    // Group 1's records there cannot be relocated, and are not given up either.
     eventually("an error", || log.background_purge_error().is_some());
     let error = log.background_purge_error().unwrap();
     assert!(matches!(error, Error::Log(seawall::Error::Corruption(_))), "{error}");
@@ -159,7 +159,7 @@ fn damage(node: &Node, content: &[u8]) {
     assert_eq!(damaged, 1);
 }
 
-/// Whoever commits while a purge goes on waits for one relocated batch at the device, and not for all that is relocated.
+/// A commit during a purge waits for at most one relocated batch at the device, not for everything that is relocated.
 #[test]
 fn no_more_than_a_batch_is_relocated_ahead_of_commits() {
     let wal = seawall::Options::new().segment_size(256 << 10).threads(false);
@@ -168,7 +168,7 @@ fn no_more_than_a_batch_is_relocated_ahead_of_commits() {
     for _ in 0..150 {
         grow(&node, 1);
     }
-    // Group 2 replaces what it has again and again, so that nearly all of the rest is dead.
+    // Group 2 repeatedly replaces what it has, so that nearly all of the rest is dead.
     for term in 1..2000 {
         node.append(2, &[entry(1, term)]);
     }

@@ -13,7 +13,7 @@ use seawall::raft::{GroupStorage, RaftLog};
 
 const GROUPS: u64 = 12;
 
-/// Tells the writers to stop, also when a check fails.
+/// Tells the writers to stop, even if a check fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -46,7 +46,7 @@ fn write(log: &RaftLog, id: u64, stop: &AtomicBool, acknowledged: &AtomicU64) {
     }
 }
 
-/// A group of the copy: whole, at least as far as what was acknowledged before, and with the right content.
+/// A group of the copy: complete, at least up to what was acknowledged before, and with the right content.
 fn check(group: &GroupStorage, acknowledged: u64) {
     let (first, last, _) = shape(group);
     let commit = group.recover().commit;
@@ -110,7 +110,7 @@ fn a_snapshot_that_is_replaced_while_it_is_copied_is_in_the_backup() {
     check(&copy.group(1).unwrap(), 40);
     assert!(matches!(copy.group(1).unwrap().snapshot(0, 0).unwrap().get_metadata().index, 20 | 30));
     drop(copy);
-    // The files that became obsolete meanwhile are gone once nobody copies.
+    // Files that became obsolete meanwhile are gone once the copy is done.
     node.log().purge().unwrap();
     let files = std::fs::read_dir(node.dir.path().join("snapshots")).unwrap().count();
     assert_eq!(files, 1);

@@ -136,7 +136,7 @@ fn raft_is_given_as_much_as_it_asks_for() {
     }
 }
 
-/// Group 7 goes on by `each` entries from `first` on, and compacts what it has.
+/// Group 7 continues with `each` entries from `first` on, and compacts what it has.
 fn turn(log: &RaftLog, first: u64, each: u64) {
     let last = first + each - 1;
     let mut batch = log.batch();
@@ -150,7 +150,8 @@ fn turn(log: &RaftLog, first: u64, each: u64) {
     log.commit(batch).unwrap();
 }
 
-/// So many turns from `first` on, each with a purge after it, so that what others have in the oldest segments is relocated.
+/// This many turns from `first` on, each followed by a purge, so that what others have in the oldest segments is
+/// relocated.
 fn churn(log: &RaftLog, first: u64, turns: u64, each: u64) {
     for first in (first..).step_by(each as usize).take(turns as usize) {
         turn(log, first, each);
@@ -158,7 +159,7 @@ fn churn(log: &RaftLog, first: u64, turns: u64, each: u64) {
     }
 }
 
-/// What is relocated goes through the codec of the day, so an old codec is needed only as long as there is something of it.
+/// Relocated entries are encoded with the present codec, so an old codec is needed only as long as entries use it.
 #[test]
 fn relocation_moves_a_log_to_the_present_codec() {
     let second: Arc<dyn Codec> = Arc::new(Xor { id: 301, key: 9 });
@@ -180,7 +181,7 @@ fn relocation_moves_a_log_to_the_present_codec() {
     assert_eq!(entries(&log.group(8).unwrap(), 1, 61, None).unwrap().len(), 60);
 }
 
-/// A codec whose every record says more than its payload.
+/// A codec that makes every record longer than its payload.
 struct Wordy;
 
 const WORDY: u16 = 302;
@@ -207,8 +208,9 @@ fn sized(segment: u64) -> Options {
     Options::new().segment_size(segment)
 }
 
-/// A log with an active group 7 and a group 8 that has these entries and lags, opened with options of its own; then with
-/// others, under which group 7 goes on until the first segment is freed. It stays so when it is opened once more.
+/// A log with an active group 7 and a lagging group 8 with these entries, opened with one set of options, then with
+/// another, under which group 7 continues until the first segment is freed. The result stays the same after another
+/// reopen.
 fn goes_on_with(before: Options, entries_of_8: &[Entry], after: Options) -> (tempfile::TempDir, RaftLog) {
     let dir = tempfile::tempdir().unwrap();
     let open = |wal: &Options| RaftOptions::new().node_id(1).wal(wal.clone()).open(dir.path()).unwrap();
@@ -260,7 +262,7 @@ fn codecs_of_8(log: &RaftLog) -> BTreeSet<Option<u16>> {
     newest.into_values().collect()
 }
 
-/// The most that a record of a 64 KiB segment may be.
+/// Maximum size of a record in a 64 KiB segment.
 const MOST: usize = 57_264;
 
 #[test]
@@ -300,7 +302,7 @@ fn an_entry_over_a_limit_that_was_lowered_is_relocated() {
     assert!(matches!(e, Err(Error::Log(seawall::Error::RecordTooLarge { size: 5001, max: 5000 }))), "{e:?}");
 }
 
-/// What no segment of the present size has room for stays where it is, and purge says so.
+/// What fits into no segment of the present size stays where it is, and purge reports it.
 #[test]
 fn segments_that_were_made_smaller_have_no_room_and_larger_ones_have_it_again() {
     let dir = tempfile::tempdir().unwrap();

@@ -19,7 +19,7 @@ use crash::{Kind, Step, Subject};
 use crash_raft::{Groups, Known};
 use seawall::io::sim::{Rng, SimDisk};
 
-/// More steps than the log below needs, so that groups get somewhere.
+/// More steps than for the log below, so that groups make progress.
 const FORM: Form = Form { steps: 30, faults: 4, ..Form::QUICK };
 
 #[test]
@@ -42,8 +42,8 @@ fn a_seed_says_what_happens() {
     assert_eq!(tallies[0].0, tallies[1].0);
 }
 
-/// The runs of the sweep do what it is about: conflicts, snapshots of both kinds, compaction, rotation, recycling,
-/// relocation, removal and re-creation of groups, also behind an entry.
+/// The runs of the sweep cover what they should: conflicts, snapshots of both kinds, compaction, rotation, recycling,
+/// relocation, removal and re-creation of groups, also after an entry.
 #[test]
 fn the_sweep_goes_where_it_is_meant_to_go() {
     let groups = Groups::new();
@@ -115,8 +115,8 @@ fn finding<S: Subject>(subject: &S) -> Finding {
     found.unwrap_or_else(|| panic!("what is broken goes unnoticed"))
 }
 
-/// The negative control: without a sync, the sweep finds that groups are lost, and it comes down to a run of two operations at
-/// most.
+/// The negative control: without a sync, the sweep finds that groups are lost, and it is minimised to a run of at
+/// most two operations.
 #[test]
 fn a_sync_that_is_left_out_is_found_and_made_small() {
     for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
@@ -133,7 +133,7 @@ fn a_sync_that_is_left_out_is_found_and_made_small() {
     }
 }
 
-/// The syncs that only snapshots have are missed too.
+/// The absence of the syncs that only snapshots need is detected too.
 #[test]
 fn every_sync_of_a_snapshot_counts() {
     for forgotten in [Forgotten::SnapshotSync, Forgotten::SnapshotName] {

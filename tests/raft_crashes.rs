@@ -26,12 +26,12 @@ fn options() -> RaftOptions {
     RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(1000)
 }
 
-/// The negative control: as [`open`], without one of the syncs.
+/// The negative control: like [`open`], without one of the syncs.
 fn open_forgetful(disk: &SimDisk, forgets: Forgotten) -> RaftLog {
     options().open_on(ForgetfulDisk::on(Arc::new(disk.clone()), forgets)).unwrap()
 }
 
-/// All that can be seen of a group.
+/// Everything visible of a group.
 type Seen = (u64, Recovered, Vec<Entry>, Option<Snapshot>);
 
 fn see(log: &RaftLog) -> Vec<Seen> {
@@ -83,7 +83,7 @@ fn install(log: &RaftLog, id: u64, index: u64, other: u64) -> Result<()> {
 
 const STEPS: usize = 35;
 
-/// The purges that find entries of groups that lag in segments whose other groups have moved on.
+/// The purges that find entries of lagging groups in segments whose other groups have moved on.
 const RELOCATING: [usize; 2] = [26, 32];
 
 /// One acknowledged operation after another.
@@ -138,7 +138,7 @@ fn take_steps(log: RaftLog, disk: &SimDisk, steps: usize) -> RaftLog {
     log
 }
 
-/// What is to be seen before the first step and after each.
+/// The visible state before the first step and after each.
 fn states() -> Vec<Vec<Seen>> {
     let log = open(&SimDisk::new()).unwrap();
     let mut states = vec![see(&log)];
@@ -149,13 +149,13 @@ fn states() -> Vec<Vec<Seen>> {
     states
 }
 
-/// Runs until something fails; says how many steps were acknowledged.
+/// Runs until something fails; returns the number of acknowledged steps.
 fn run(disk: &SimDisk) -> usize {
     let Ok(log) = open(disk) else { return 0 };
     (0..STEPS).position(|n| step(&log, n).is_err()).unwrap_or(STEPS)
 }
 
-/// What is found after a crash is the state of the last acknowledged step, or of the one after it.
+/// The state after a crash is that of the last acknowledged step, or of the one after it.
 fn check(found: &SimDisk, acknowledged: usize, states: &[Vec<Seen>]) -> std::result::Result<(), String> {
     let log = open(found).map_err(|e| format!("open: {e}"))?;
     let seen = see(&log);
@@ -173,7 +173,7 @@ fn styles(rng: &mut Rng) -> Vec<CrashStyle> {
     all
 }
 
-/// The sweeps below are about relocation too.
+/// The sweeps below also cover relocation.
 #[test]
 fn entries_are_relocated_and_some_of_them_again() {
     for n in RELOCATING {
@@ -215,7 +215,7 @@ fn a_power_failure_at_any_call_leaves_the_groups_whole() {
             }
         }
     }
-    // Background work comes in between, so which call belongs to which step differs a little from run to run.
+    // Background work interleaves, so which call belongs to which step differs a little from run to run.
     let interrupted = reached[..STEPS].iter().filter(|n| **n > 0).count();
     assert!(interrupted >= STEPS - 2, "{reached:?}");
 }
@@ -246,8 +246,8 @@ fn a_failed_call_leaves_the_groups_whole() {
     }
 }
 
-/// The negative control: without the syncs of blocks or of segments' names, what was acknowledged is lost, and these checks
-/// say so.
+/// The negative control: without the syncs of blocks or of segment names, what was acknowledged is lost, and these
+/// checks detect it.
 #[test]
 fn a_sync_that_is_left_out_is_found_out() {
     let states = states();
@@ -257,14 +257,14 @@ fn a_sync_that_is_left_out_is_found_out() {
         for n in 0..12 {
             step(&log, n).unwrap();
         }
-        // Before the handle is closed, so that closing it cannot make up for anything.
+        // Before the handle is closed, so that closing cannot make up for anything.
         let found = disk.crash(CrashStyle::LoseAll);
         assert!(check(&found, 12, &states).is_err(), "{forgotten:?} goes unnoticed");
         drop(log);
     }
 }
 
-/// The same for each sync that saving a snapshot makes: left out, the snapshot is lost or its file is not whole.
+/// The same for each sync of saving a snapshot: without it, the snapshot is lost or its file is incomplete.
 #[test]
 fn every_sync_of_a_snapshot_counts() {
     let states = states();
@@ -322,8 +322,8 @@ fn a_log_that_failed_acknowledges_nothing_more_and_shows_what_it_had_when_reopen
     append(&log, 1, 41, 50, 2).unwrap();
 }
 
-/// A footer's body is the index of its segment and is used without a look at its checksum. A crash that keeps the sector
-/// with the footer's fixed part and loses the next must not leave an index of zeros.
+/// A footer's body is the index of its segment and is used without verifying its checksum. A crash that keeps the
+/// sector with the footer's fixed part and loses the next must not leave an index of zeros.
 #[test]
 fn a_footer_that_a_crash_tore_is_no_footer() {
     let (crashes, wrong) = tear_a_footer(forgetful::disk);
@@ -334,9 +334,9 @@ fn a_footer_that_a_crash_tore_is_no_footer() {
     assert!(!wrong.is_empty());
 }
 
-/// Crashes a log at each call that seals its first segment; says how often, and what was wrong then.
+/// Crashes a log at each call that seals its first segment; returns the number of crashes, and the errors.
 fn tear_a_footer(behind: impl Fn(&SimDisk) -> Arc<dyn Disk>) -> (usize, Vec<String>) {
-    // More than a sector of positions. Says at which call the commit began that seals the segment.
+    // More than a sector of positions. Returns the call at which the commit began that seals the segment.
     let fill = |disk: &SimDisk| -> Result<u64> {
         let wal = Options::new().segment_size(64 << 10).mmap(false).threads(false);
         let log = RaftOptions::new().node_id(1).wal(wal).open_on(behind(disk))?;

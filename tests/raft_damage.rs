@@ -76,8 +76,7 @@ fn sample() -> (Files, Models) {
     (files_of(&disk), models)
 }
 
-/// Whole, refused by name with nothing changed, or an error where it is read; and `verify` says the same. Anything else is
-/// wrong.
+/// Whole, refused by name with nothing changed, or an error on reading; and `verify` agrees. Anything else is wrong.
 fn judge(disk: &SimDisk, models: &Models, named: &str) -> Result<Outcome, String> {
     let damaged = disk.kill();
     let outcome = opened(disk, models, named)?;
@@ -88,8 +87,8 @@ fn judge(disk: &SimDisk, models: &Models, named: &str) -> Result<Outcome, String
         }
         Err(e) => return Err(format!("{outcome:?}, and verify fails: {e}")),
     };
-    // A verification is stricter: it reads ended segments whole, of which an open reads the footer, and a read of the groups
-    // what is live.
+    // A verification is stricter: it reads ended segments in full, while an open reads the footer, and a read of the
+    // groups what is live.
     let newest = segments(&files_of(disk)).pop().unwrap_or_default();
     let unread = || {
         let ended =
@@ -225,7 +224,7 @@ fn w7_w9_a_damaged_footer_gives_no_wrong_answer() {
     assert_eq!(sealed, 3);
 }
 
-/// The log below is cut, lost segments or records; a verification of the groups says what their open says.
+/// The log below is cut, or has lost segments or records; a verification of the groups agrees with their open.
 #[test]
 fn w4_what_a_damaged_log_leaves_of_groups_is_verified_as_it_opens() {
     let (files, models) = sample();
@@ -246,8 +245,8 @@ fn w4_what_a_damaged_log_leaves_of_groups_is_verified_as_it_opens() {
     assert!(counts.refused > 0 && counts.found > 0 && counts.cut == 0, "{counts:?}");
 }
 
-/// A cut of the log gives up the record of a newer snapshot, whose older file is gone by then: the log is whole, and its
-/// groups are not.
+/// A cut of the log gives up the record of a newer snapshot, whose older file is already gone: the log is whole, but
+/// its groups are not.
 #[test]
 fn w4_a_snapshot_that_a_cut_lost_is_missed() {
     use seawall::repair::{Choice, Plan};
@@ -262,7 +261,7 @@ fn w4_a_snapshot_that_a_cut_lost_is_missed() {
     assert_eq!(seawall::verify_on(&shared).unwrap().verdict(), Verdict::Whole);
     let report = verify_on(&shared, &RaftOptions::new(), |_| {}).unwrap();
     assert_eq!((report.verdict(), report.groups), (Verdict::Damaged, 2), "{report}");
-    // Both groups, not the first that an open would meet.
+    // Both groups, not only the first that an open would encounter.
     assert_eq!(report.problems.len(), 2, "{report}");
     let refused = open(&disk).unwrap_err().to_string();
     assert!(report.problems.iter().any(|p| p.to_string() == refused), "{refused}");

@@ -62,7 +62,7 @@ fn reason(e: &Error) -> Option<String> {
     Some(said.chars().take_while(char::is_ascii_alphanumeric).collect())
 }
 
-/// What a new batch for group 7 of [`seasoned`] says to this.
+/// The error of a new batch for group 7 of [`seasoned`] for this operation.
 fn refused(call: impl Fn(&mut WriteBatch) -> Result<()>) -> Error {
     let node = seasoned();
     call(&mut node.log().batch()).unwrap_err()
@@ -285,7 +285,7 @@ fn a_damaged_snapshot() -> Vec<Met> {
     let expected = format!("{name} at offset 89: a payload does not match its checksum; {DAMAGED}");
     let group = node.group(7);
     let whole = met_in(node.dir.path(), group.snapshot_data().unwrap_err(), expected.as_str());
-    // The same, read as a stream: the system's class of the failure, and this error inside.
+    // The same, read as a stream: the system's error kind, with this error inside.
     let mut source = group.snapshot_source().unwrap().unwrap();
     let e = source.read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(e.kind(), std::io::ErrorKind::InvalidData);
@@ -363,12 +363,12 @@ fn a_codec_that_is_not_given() -> Vec<Met> {
     )]
 }
 
-/// A record of the Raft layer's as some other program might write it: kind, group, index, term.
+/// A record of the Raft layer as another program might write it: kind, group, index, term.
 fn record(batch: &mut Batch, (kind, stream, sequence, extra): (u8, u64, u64, u64), payload: &[u8]) {
     batch.push_labelled(Label { kind, stream, sequence, extra }, &[payload]);
 }
 
-/// What an open says to records that were put behind the beginning of group 7, and where the first of them lies.
+/// The error of an open for records placed after the beginning of group 7, and the address of the first of them.
 fn opened_with(records: impl FnOnce(&mut Batch)) -> (Error, Lsn) {
     let mut node = Node::new();
     node.create(7);
@@ -389,7 +389,7 @@ fn meaningless() -> Vec<(Error, String)> {
         let (e, lsn) = opened_with(|batch| record(batch, label, payload));
         (e, cannot_be_understood(lsn, label.2, problem))
     };
-    // Fields are looked at when the group is whole; they are the State's by then, which lies at the beginning.
+    // Fields are checked when the group is complete; by then they belong to the State, which is at the beginning.
     let field = |label: (u8, u64, u64, u64), payload: &[u8], problem: &str| {
         let (e, _) = opened_with(|batch| record(batch, label, payload));
         (e, cannot_be_understood(Lsn::new(40), 0, problem))

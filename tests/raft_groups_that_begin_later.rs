@@ -40,7 +40,7 @@ fn it_is_a_log_that_was_compacted_there() {
     });
 }
 
-/// A snapshot of no data would make a follower's state machine empty.
+/// A snapshot without data would make a follower's state machine empty.
 #[test]
 fn there_is_no_snapshot_until_one_is_saved() {
     let mut node = Node::new();
@@ -67,7 +67,7 @@ fn there_is_no_snapshot_until_one_is_saved() {
     });
 }
 
-/// The state may stand at the boundary itself.
+/// The state may be at the boundary itself.
 #[test]
 fn a_snapshot_can_be_saved_where_the_log_begins() {
     let mut node = Node::new();
@@ -107,7 +107,7 @@ fn a_node_starts_on_it_from_what_its_state_machine_holds() {
     });
 }
 
-/// It begins there: what another group of the same id had is not its.
+/// It begins there: what another group with the same id had does not belong to it.
 #[test]
 fn it_can_follow_a_removed_group_of_the_same_id() {
     let mut node = Node::new();
@@ -122,7 +122,7 @@ fn it_can_follow_a_removed_group_of_the_same_id() {
     });
 }
 
-/// Its State is written again like any other's when the segment that holds it goes.
+/// Its State is rewritten like any other's when the segment that holds it is freed.
 #[test]
 fn it_outlives_the_segment_that_it_began_in() {
     let mut node = Node::new();

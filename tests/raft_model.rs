@@ -44,7 +44,7 @@ fn compare(log: &RaftLog, models: &Models) {
 fn run(steps: Vec<(u64, Step)>, together: usize, relocate: u64, codec: Option<Arc<dyn Codec>>) {
     // Small segments, so that a purge finds something to relocate.
     let mut wal = seawall::Options::new().segment_size(64 << 10).block_align(512);
-    // Counting States by their known size holds for States that are stored as they are.
+    // Counting States by their known size works for States that are stored unchanged.
     let check_space = if codec.is_some() { check_recount } else { check_space };
     if let Some(codec) = codec {
         wal = wal.codec(codec);
@@ -84,7 +84,7 @@ fn run(steps: Vec<(u64, Step)>, together: usize, relocate: u64, codec: Option<Ar
                         create_behind(node.log(), *id, models, (*index, *term), &[1, 2, 3]).unwrap()
                     };
                     create(&mut models);
-                    // What is there is in its way, and nothing of it is left once it is removed.
+                    // Existing content is in its way, and nothing of it is left once it is removed.
                     if known {
                         node.log().remove_group(*id).unwrap();
                         models.remove(id);
@@ -104,7 +104,7 @@ fn run(steps: Vec<(u64, Step)>, together: usize, relocate: u64, codec: Option<Ar
     check_space(node.log());
 }
 
-/// The directory as a process that is killed now would leave it.
+/// The directory as a process killed now would leave it.
 fn copy_of(dir: &std::path::Path) -> tempfile::TempDir {
     fn copy(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
         for file in std::fs::read_dir(from)? {
@@ -119,7 +119,7 @@ fn copy_of(dir: &std::path::Path) -> tempfile::TempDir {
         }
         Ok(())
     }
-    // The next segment is made ready in the background, so a file may change its name while it is copied.
+    // The next segment is prepared in the background, so a file may change its name while it is copied.
     for _ in 0..100 {
         let to = tempfile::tempdir().unwrap();
         if copy(dir, to.path()).is_ok() {

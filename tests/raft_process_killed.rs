@@ -21,7 +21,7 @@ const DIR: &str = "SEAWALL_TEST_RAFT_KILLED_DIR";
 const SEED: &str = "SEAWALL_TEST_RAFT_KILLED_SEED";
 const HASTY: &str = "SEAWALL_TEST_RAFT_KILLED_HASTY";
 
-/// Not a test by itself: the child's part.
+/// Not a test: the child's part.
 #[test]
 fn child() {
     let Ok(dir) = std::env::var(DIR) else { return };
@@ -32,7 +32,7 @@ fn child() {
 /// When a child is killed.
 #[derive(Clone, Copy, Debug)]
 enum When {
-    /// After it said so many things.
+    /// After it has printed this many things.
     Lines(usize),
     /// After this time, which may be while it opens the log.
     Time(Duration),
@@ -66,7 +66,7 @@ fn run_and_kill(dir: &Path, cycle: u64, hasty: bool, known: &mut Known) {
         When::Lines(n) => heard.extend(lines.by_ref().take(n).map_while(Result::ok)),
     }
     child.kill().unwrap();
-    // What it said before it died counts.
+    // What it printed before it died counts.
     heard.extend(lines.map_while(Result::ok));
     let ended = child.wait_with_output().unwrap();
     // A child that panicked was not killed.
@@ -109,7 +109,7 @@ fn every_group_is_as_it_was_acknowledged() {
     assert_eq!(by_kind.len(), 6, "{by_kind:?}");
 }
 
-/// The negative control: a child that acknowledges what is merely submitted is found out.
+/// The negative control: a child that acknowledges what is merely submitted is detected.
 #[test]
 fn an_acknowledgement_ahead_of_the_disk_is_found() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,14 +7,14 @@ mod raft_support;
 use raft_support::*;
 use seawall::raft::{Error, RaftOptions, Result, WriteBatch};
 
-/// The call is refused, and neither the batch nor the group has anything of it.
+/// The call is refused and has no effect on the batch or the group.
 fn refuses(node: &mut Node, call: impl Fn(&mut WriteBatch) -> Result<()>) -> Error {
     let before = node.group(7).recover();
     let mut batch = node.log().batch();
     let error = call(&mut batch).unwrap_err();
     assert!(batch.is_empty(), "{error} staged something");
     assert_eq!(node.group(7).recover(), before);
-    // The batch goes on as if the call had not been made: the next entry is still the next.
+    // The batch continues as if the call had not been made: the next entry is still the next.
     batch.append(7, &[entry(41, 3)]).unwrap();
     drop(batch);
     assert!(error.to_string().contains('7'), "{error} names the group");
@@ -87,7 +87,7 @@ fn w10_hard_states_that_fall_change_a_vote_or_commit_what_is_not_there() {
         |b| b.set_hard_state(7, &hard(3, 2, 41)),
         Error::CommitBeyondLast { group: 7, index: 41, last: 40 }
     );
-    // What is allowed: a new vote in a new term, and a commit of entries in the same batch.
+    // Allowed: a new vote in a new term, and a commit of entries in the same batch.
     node.commit(|b| {
         b.append(7, &[entry(41, 3)])?;
         b.set_hard_state(7, &hard(4, 1, 41))
@@ -123,7 +123,7 @@ fn w10_compaction_beyond_what_is_applied_or_in_a_snapshot() {
     let node = &mut seasoned();
     refused!(node, |b| b.compact(7, 21), Error::CompactBeyondApplied { group: 7, index: 21, applied: 20 });
     refused!(node, |b| b.compact(7, 16), Error::CompactBeyondSnapshot { group: 7, index: 16, snapshot: 15 });
-    // What is gone already is no error, and stages nothing.
+    // Removing what is already gone is no error, and stages nothing.
     let mut batch = node.log().batch();
     batch.compact(7, 10).unwrap();
     batch.compact(7, 0).unwrap();

@@ -61,8 +61,9 @@ fn append(log: &RaftLog, group: u64, indexes: std::ops::RangeInclusive<u64>, ter
     log.commit(batch).unwrap();
 }
 
-/// A closed log that was opened five times, and so of at least five segments. Groups 1 to 3 have eight entries from each opening; 1 and 2 have
-/// a snapshot, and 1 has compacted what the first opening wrote of it; 4 was created and nothing else.
+/// A closed log that was opened five times, and so has at least five segments. Groups 1 to 3 have eight entries from
+/// each opening; 1 and 2 have a snapshot, and 1 has compacted what the first opening wrote of it; 4 was created and
+/// nothing else.
 fn sample() -> (Files, Models) {
     let mut disk = SimDisk::new();
     let mut models = Models::new();
@@ -119,7 +120,7 @@ fn entry_at(files: &Files, group: u64, index: u64) -> Lsn {
     heads(files).into_iter().rfind(is_it).unwrap().lsn
 }
 
-/// Spoils the payload of an entry.
+/// Corrupts the payload of an entry.
 fn spoil(files: &mut Files, group: u64, index: u64) -> String {
     let (name, at) = place(files, entry_at(files, group, index));
     files.get_mut(&name).unwrap()[at + 60] ^= 1;
@@ -138,7 +139,7 @@ fn survivors(plan: &DropPlan) -> Vec<u64> {
     plan.survivors().keys().copied().collect()
 }
 
-/// Drops what is to be dropped; the groups.
+/// Drops what must be dropped; returns the groups.
 fn drop_groups(disk: &SimDisk) -> Vec<u64> {
     let plan = plan(disk).unwrap();
     plan.apply(None).unwrap();
@@ -156,7 +157,7 @@ fn without(models: &Models, gone: &[u64]) -> Models {
     models.iter().filter(|(id, _)| !gone.contains(id)).map(|(id, m)| (*id, Arc::clone(m))).collect()
 }
 
-/// All that is left is as it was, before and after a reopen, and can be written to.
+/// Everything that remains is as before, before and after a reopen, and can be written to.
 fn check_survivors(disk: &SimDisk, models: &Models, gone: &[u64]) {
     let expected = without(models, gone);
     for _ in 0..2 {
@@ -182,14 +183,14 @@ fn it_says_what_it_drops_and_keeps_all_else_and_can_be_undone() {
     assert!(done.undo_dir.is_some() && done.copied.iter().any(|n| n.starts_with("snapshots/")), "{done:?}");
     assert!(done.copied.contains(&damaged[0]), "{done:?}");
     assert!(!done.copied.contains(&segments(&files)[0]), "what nobody writes to needs no copy: {done:?}");
-    // What is damaged is still there, and said.
+    // The damage is still there, and reported.
     assert!(!verify_on(&on(&disk)).unwrap().is_ok());
     check_survivors(&disk, &models, &[2]);
     undo(&on(&disk), &on(&disk).subdir("repair-1").unwrap()).unwrap();
     assert!(own(&disk) == own(&disk_of(&files)), "undo does not give back what was there");
 }
 
-/// Makes all bytes of these addresses others.
+/// Changes all bytes at these addresses.
 fn spoil_range(files: &mut Files, lsns: std::ops::Range<Lsn>) {
     let (name, at) = place(files, lsns.start);
     let len = usize::try_from(lsns.end.get() - lsns.start.get()).unwrap();
@@ -204,7 +205,7 @@ fn block_of(files: &Files, group: u64, index: u64) -> Lsn {
 #[test]
 fn what_no_group_needs_any_more_drops_none() {
     let (files, models) = sample();
-    // Compacted; the header of a block, whose records have checksums of their own; and what a summary says as well.
+    // Compacted; the header of a block, whose records have their own checksums; and what a summary records as well.
     let compacted: fn(&mut Files) = |f| drop(spoil(f, 1, 3));
     let block_header: fn(&mut Files) = |f| {
         let at = block_of(f, 3, 9);
@@ -232,7 +233,8 @@ fn what_no_group_needs_any_more_drops_none() {
     }
 }
 
-/// Writes on until purging has freed all that is damaged; says whether that came. Nothing but what was appended changes.
+/// Writes until purging has freed all damage; returns whether that happened. Nothing but the appended entries
+/// changes.
 fn freed(disk: &SimDisk, groups: &[u64]) -> bool {
     let log = open(disk).unwrap();
     let mut expected = see(&log).unwrap();
@@ -240,7 +242,7 @@ fn freed(disk: &SimDisk, groups: &[u64]) -> bool {
         for group in groups {
             let (last, term) = expected[group].last();
             append(&log, *group, last + 1..=last + 8, term);
-            // Group 3 lags: what it has is relocated.
+            // Group 3 lags: its entries are relocated.
             if *group != 3 {
                 log.group(*group).unwrap().save_snapshot(last + 4, conf(&[1, 2]), b"state").unwrap();
                 let mut batch = log.batch();
@@ -276,7 +278,7 @@ fn purging_frees_what_is_damaged_and_the_log_verifies_again() {
     assert_eq!(old, models[&3].entries[..8]);
 }
 
-/// What was damaged may be released next, as nobody needs it any more: so there is a copy of it.
+/// What was damaged may be released next, as no group needs it any more: so there is a copy of it.
 #[test]
 fn it_can_be_undone_after_purging_has_freed_what_is_damaged() {
     let disk = SimDisk::new();
@@ -307,7 +309,7 @@ fn it_can_be_undone_after_purging_has_freed_what_is_damaged() {
     assert_eq!(dropped(&plan(&disk).unwrap()), [2]);
 }
 
-/// What is damaged is known by checksums; but what groups say in segments without a footer has to be understood.
+/// Damage is detected by checksums; but what groups have in segments without a footer must be interpreted.
 #[test]
 fn a_log_with_a_codec_of_its_own_needs_it() {
     let with = || options().wal(wal().codec(codec_support::xor(7)));
@@ -446,7 +448,7 @@ fn damage_of_which_nobody_knows_whom_it_hits_is_refused_with_what_else_there_is(
         bytes[at..at + 48].fill(0);
     };
     let body: fn(&mut Vec<u8>) = |bytes| *bytes.last_mut().unwrap() ^= 1;
-    // A footer that verifies, and counts other records than there are. What seals its checksum stays as it was.
+    // A footer that verifies, but counts other records than there are. Its seal is unchanged.
     let count: fn(&mut Vec<u8>) = |bytes| {
         let at = footer_at(bytes).unwrap();
         let sum = |bytes: &[u8]| seawall::format::crc32(&bytes[at + 4..at + 72]);
@@ -478,10 +480,10 @@ fn damage_of_which_nobody_knows_whom_it_hits_is_refused_with_what_else_there_is(
         assert!(e.to_string().contains(instead) && e.to_string().contains(id), "{name}: {e}");
         assert!(own(&disk) == own(&disk_of(&damaged)), "{e}");
     }
-    // A footer that is missing where nothing is damaged costs nothing.
+    // A missing footer costs nothing where nothing is damaged.
     let whole = disk_of(&change(clear, false));
     assert!(plan(&whole).unwrap().problems().is_empty());
-    // Without a superblock it is not even known which log this is.
+    // Without a superblock not even the identity of the log is known.
     let mut headless = files.clone();
     headless.get_mut("superblock").unwrap().fill(0x77);
     let e = plan(&disk_of(&headless)).unwrap_err();
@@ -531,13 +533,14 @@ fn a_log_that_is_in_use_or_was_changed_in_between_is_left_alone() {
     let shown_of_theirs = plan(&theirs).unwrap();
     other.iter().for_each(|(name, bytes)| theirs.put(name, bytes));
     assert_eq!(problem(&shown_of_theirs.apply(None).unwrap_err()), RepairProblem::Changed);
-    // What was dropped is dropped; once more there is nothing to do.
+    // What was dropped stays dropped; there is nothing more to do.
     assert!(plan(&disk).unwrap().is_empty());
     let e = DropPlan::of(&on(&disk_of(&files)), &options().node_id(9)).unwrap_err();
     assert!(matches!(e, Error::Log(seawall::Error::OwnerMismatch { .. })), "{e}");
 }
 
-/// Two groups are hit, one of them by its snapshot, so that an open refuses the log until that group is gone.
+/// Two groups are affected, one of them through its snapshot, so that an open refuses the log until that group is
+/// gone.
 fn hit_twice() -> (Files, Models) {
     let (mut files, models) = sample();
     spoil(&mut files, 2, 10);
@@ -615,7 +618,7 @@ fn nobody_comes_in_between_the_copies_and_the_change() {
         Call::Subdir => {}
     });
     DropPlan::of(&watched, &options()).unwrap().apply(None).unwrap();
-    // Once, and held to the end: whoever gives it up between and takes it again lets others in.
+    // Once, and held to the end: releasing it in between would let others in.
     assert_eq!(taken.load(Ordering::Relaxed), 1);
     assert!(changes.load(Ordering::Relaxed) > 10);
     check_survivors(&disk, &models, &[1, 2]);

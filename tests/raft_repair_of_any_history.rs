@@ -89,10 +89,11 @@ fn run(disk: &SimDisk, models: &mut Models, steps: &[(u64, Step)]) {
     log.close().unwrap();
 }
 
-/// Which bytes are spoilt: where, as a part of all bytes of ended segments, and how many.
+/// Which bytes are corrupted: their position, as a fraction of all bytes of ended segments, and their number.
 type Spoilt = Vec<(f64, usize)>;
 
-/// Where the newest record of each entry lies, header and payload, by group and index; found by reading all of the log.
+/// Position of the newest record of each entry, header and payload, by group and index; found by reading the whole
+/// log.
 fn newest(view: &LogView) -> BTreeMap<(u64, u64), (u64, u64)> {
     let mut all = BTreeMap::new();
     for head in view.segments().iter().flat_map(|s| s.heads().map(|h| h.unwrap()).collect::<Vec<_>>()) {
@@ -103,7 +104,7 @@ fn newest(view: &LogView) -> BTreeMap<(u64, u64), (u64, u64)> {
     all
 }
 
-/// Spoils bytes of the ended segments; the groups of which a live entry lies there.
+/// Corrupts bytes of the ended segments; returns the groups with a live entry there.
 fn spoil(disk: &SimDisk, models: &Models, spoilt: &Spoilt) -> BTreeSet<u64> {
     let view = LogView::open_on(&on(disk)).unwrap();
     let (_, ended) = view.segments().split_last().unwrap();
@@ -128,7 +129,7 @@ fn spoil(disk: &SimDisk, models: &Models, spoilt: &Spoilt) -> BTreeSet<u64> {
         let name = segment.file_name().to_owned();
         let bytes = changed.entry(name.clone()).or_insert_with(|| disk.contents(&name).unwrap());
         let file = |at: u64| usize::try_from(DATA_START + at).unwrap();
-        // Set, not flipped: what is spoilt twice stays so. What is so already is made another.
+        // Set, not flipped: what is corrupted twice stays so. A byte that already has the value gets another one.
         let was = disk.contents(&name).unwrap();
         (file(from)..file(to)).for_each(|at| bytes[at] = was[at] ^ 0xa5);
         let first = segment.first_lsn().get();
@@ -148,7 +149,7 @@ fn spoil(disk: &SimDisk, models: &Models, spoilt: &Spoilt) -> BTreeSet<u64> {
     hit
 }
 
-/// Spoils or removes the snapshots of these groups, if they have one; the groups that had.
+/// Corrupts or removes the snapshots of these groups, if they have one; returns the groups that had.
 fn spoil_snapshots(disk: &SimDisk, models: &Models, of: &[(u64, bool)]) -> BTreeSet<u64> {
     let mut hit = BTreeSet::new();
     for (id, remove) in of {
@@ -230,7 +231,7 @@ proptest! {
     }
 }
 
-/// What is drawn above hits some groups and spares others, or it would show nothing.
+/// The drawn damage must affect some groups and spare others, or it would prove nothing.
 #[test]
 fn some_groups_are_hit_and_some_are_spared() {
     use proptest::strategy::ValueTree;

@@ -81,7 +81,7 @@ fn a_batch_that_is_dropped_leaves_neither_a_snapshot_nor_in_the_end_a_file() {
     assert_eq!(node.group(1).snapshot_data().unwrap(), None);
     node.log().purge().unwrap();
     assert_eq!(files(&node).len(), 0);
-    // The same without a purge: the next open sees to it.
+    // The same without a purge: the next open does it.
     let mut batch = node.log().batch();
     batch.install_snapshot(1, &snapshot(50, 2, &[1])).unwrap();
     drop(batch);
@@ -264,7 +264,7 @@ fn with_a_group_that_lags(relocate: u64) -> Node {
     }
     node.snapshot_at(1, 3000);
     node.compact(1, 3000);
-    // Segments that have ended are cut to size in the background; their sizes are compared.
+    // Ended segments are truncated in the background; their sizes are compared.
     while node.log().wal().segments().iter().any(|s| s.sealed && s.footer_bytes == 0) {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
@@ -311,7 +311,7 @@ fn a_removed_group_pins_nothing_and_stays_removed_when_parts_of_it_are_left() {
         node.append_committed(1, first, first + 99, 1);
         node.append_committed(2, first, first + 99, 1);
     }
-    // Group 2 keeps its last entries, so segments with entries of group 1 stay behind; its State record does not.
+    // Group 2 keeps its last entries, so segments with entries of group 1 remain; its State record does not.
     node.snapshot_at(2, 1200);
     node.compact(2, 1200);
     node.log().remove_group(1).unwrap();
@@ -375,7 +375,7 @@ fn readers_appenders_snapshots_and_purges_run_side_by_side() {
     assert_eq!(node.group(1).last_index().unwrap(), 4010);
 }
 
-/// Entries are overwritten, compacted and read while they are relocated, all the time.
+/// Entries are constantly overwritten, compacted and read while they are relocated.
 #[test]
 fn what_is_overwritten_while_it_is_relocated_stays_overwritten() {
     let mut node = Node::with(options().relocate_bytes(1 << 20));
@@ -395,7 +395,7 @@ fn what_is_overwritten_while_it_is_relocated_stays_overwritten() {
             while !stop.load(Ordering::Acquire) {
                 let durable = group.durable_index();
                 assert!(durable <= group.last_index().unwrap());
-                // Never overwritten, so it is to be read at any time.
+                // Never overwritten, so it must be readable at any time.
                 if durable >= 10 {
                     let got = entries(&group, 1, 11, None).unwrap();
                     assert!(got.iter().zip(1..).all(|(e, index)| *e == entry(index, 1)), "{got:?}");

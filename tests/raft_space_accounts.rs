@@ -26,7 +26,7 @@ fn submit(log: &RaftLog, group: u64, index: u64) -> Ticket {
     log.submit(batch).unwrap()
 }
 
-/// Nothing is flushed before somebody waits: three segments are in use by then, and one of them is known to the log.
+/// Nothing is flushed until a caller waits: three segments are in use by then, and one of them is known to the log.
 #[test]
 fn what_is_not_durable_is_counted_to_the_segment_that_it_goes_to() {
     let wal = Options::new().segment_size(64 << 10).threads(false).mmap(false);

@@ -49,7 +49,7 @@ fn a_large_group_that_never_compacts_beside_one_that_does() {
         w.append(1..=1, first, 100, 1, true);
         w.tick();
     }
-    // Live now: close to a megabyte, sixteen segments. Five times as much goes by.
+    // Live now: about a megabyte, sixteen segments. Five times as much is appended.
     for round in 0..200 {
         w.append(2..=2, 1 + round * 100, 100, 1, true);
         w.compact(2, 100 * (round + 1));
@@ -109,7 +109,7 @@ fn large_snapshots() {
     (1..=4).for_each(|id| w.node.create(id));
     for round in 0..60u64 {
         w.append(1..=3, 1 + round * 50, 50, 1, true);
-        // Group 4 follows by snapshots alone.
+        // Group 4 catches up only through snapshots.
         let mut snap = snapshot(10 * (round + 1), 1, &[1, 2, 3]);
         snap.data = vec![round as u8; 300 << 10].into();
         w.node.commit(|batch| batch.install_snapshot(4, &snap));
@@ -127,7 +127,7 @@ fn large_snapshots() {
     w.done("large snapshots", 1.5);
 }
 
-/// The negative control: without relocation, one group that lags takes the disk.
+/// The negative control: without relocation, a single lagging group fills the disk.
 #[test]
 fn without_relocation_the_bound_does_not_hold() {
     let mut w = Watched::with(options().relocate_bytes(0), SEGMENT);

@@ -10,12 +10,12 @@ mod raft_support;
 use raft_support::watched::Watched;
 use raft_support::*;
 
-/// How many groups there are.
+/// Number of groups.
 fn groups() -> u64 {
     std::env::var("SEAWALL_GROUPS").map_or(2500, |n| n.parse().unwrap())
 }
 
-/// That many groups, made by several threads, so that they share syncs.
+/// Creates that many groups, by several threads, so that they share syncs.
 fn crowd(groups: u64) -> Watched {
     let segment = ((1 << 20) * groups / 10_000).next_multiple_of(64 << 10);
     let watched = Watched::with(options(), segment);

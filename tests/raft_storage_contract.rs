@@ -120,7 +120,7 @@ fn below_the_first_index_is_compacted_and_beyond_the_last_is_unavailable() {
     node.in_both_lives(|node| {
         let group = node.group(1);
         assert_eq!((group.first_index().unwrap(), group.last_index().unwrap()), (311, 500));
-        // The term before the first index is kept, also over a restart: raft matches its log with it.
+        // The term before the first index is kept, also across a restart: raft matches its log with it.
         assert_eq!(group.term(310).unwrap(), 4);
         refused(group.term(309), &StorageError::Compacted);
         refused(entries(&group, 310, 400, None), &StorageError::Compacted);
@@ -150,7 +150,7 @@ fn an_append_over_a_conflict_drops_the_old_suffix() {
     for part in old.chunks(100) {
         node.append(1, part);
     }
-    // Far enough back that the old suffix lies in several segments.
+    // Far enough back that the old suffix spans several segments.
     let new: Vec<Entry> = (151..=160).map(|i| entry(i, 2)).collect();
     node.append(1, &new);
     node.in_both_lives(|node| {
@@ -305,8 +305,8 @@ fn a_ready_of_a_raw_node_is_stored_as_one() {
     });
 }
 
-/// Raft restores a snapshot at its commit index when it asked for one (`raft.rs`, `request_snapshot` and `restore`), and
-/// the Ready that says so has to be stored. Nobody else may install one there.
+/// Raft restores a snapshot at its commit index when it asked for one (`raft.rs`, `request_snapshot` and `restore`),
+/// and the corresponding Ready must be stored. Otherwise no snapshot may be installed there.
 #[test]
 fn a_ready_with_a_requested_snapshot_at_the_commit_index_is_stored() {
     let mut node = Node::new();
@@ -353,7 +353,7 @@ fn footers_that_another_program_wrote_cost_a_scan_and_nothing_else() {
         node.append_committed(1, first, first + 49, 2);
     }
     node.close();
-    // Opened without the Raft layer, the log gives its last segment a footer with nothing of ours in it.
+    // Opened without the Raft layer, the log gives its last segment a footer without a summary of groups.
     let wal = seawall::Options::new().open(node.dir.path()).unwrap();
     wal.close().unwrap();
     drop(wal);

@@ -22,7 +22,7 @@ fn run(seeds: Range<u64>, steps: u64, checks: Checks) -> Tally {
     total
 }
 
-/// What is found in each of these seeds when something is broken on purpose.
+/// The finding for each of these seeds when something is broken on purpose.
 fn found(seeds: Range<u64>, sabotage: Sabotage, checks: Checks) -> BTreeMap<Kind, u64> {
     let mut kinds = BTreeMap::new();
     for seed in seeds {
@@ -36,7 +36,7 @@ fn found(seeds: Range<u64>, sabotage: Sabotage, checks: Checks) -> BTreeMap<Kind
 #[test]
 fn raft_holds_and_nothing_is_said_before_it_is_durable() {
     let tally = run(1..101, 4000, Checks::ALL);
-    // The schedule goes where it is meant to go.
+    // The schedule reaches the intended situations.
     let least = [
         (tally.elections, 400),
         (tally.commands_applied, 10_000),
@@ -76,22 +76,22 @@ fn a_seed_is_a_run() {
     }
 }
 
-/// The negative control of "said before it was durable": disks that say "synced" and are not.
+/// The negative control for "sent before it was durable": disks that claim to sync but do not.
 #[test]
 fn what_is_said_before_it_is_durable_is_found_at_once() {
     let found = found(1..17, Sabotage::Lies, Checks { by_crash: 1, ..Checks::NONE });
     assert!(found[&Kind::SaidBeforeDurable] >= 10, "{found:?}");
 }
 
-/// The same disks, crashed: the tail that was not synced is gone, with what was acknowledged in it.
+/// The same disks after a crash: the unsynced tail is gone, with acknowledged data in it.
 #[test]
 fn a_tail_that_is_gone_after_a_crash_is_found_at_the_restart() {
     let found = found(1..17, Sabotage::Lies, Checks { at_restart: true, ..Checks::NONE });
     assert!(found[&Kind::Forgotten] >= 8, "{found:?}");
 }
 
-/// Votes and entries that are forgotten at a restart break Raft; that is found from outside, without a look at what the
-/// nodes had said.
+/// Votes and entries forgotten at a restart break Raft; that is detected from outside, without knowing what the nodes
+/// had promised.
 #[test]
 fn votes_that_are_forgotten_break_raft_and_that_is_found() {
     let found = found(1..65, Sabotage::Rollback, Checks::NONE);
@@ -120,7 +120,7 @@ fn the_oracle_knows_logs_that_do_not_match() {
     let mut facts = Facts::default();
     facts.add(1, 0, &[entry(1, 1, b"a"), entry(2, 1, b"b"), entry(3, 2, b"c")]).unwrap();
     facts.add(2, 1, &[entry(2, 1, b"b"), entry(3, 3, b"d")]).unwrap();
-    // Another content, and another entry before it.
+    // Different content, and a different entry before it.
     assert_eq!(facts.add(2, 1, &[entry(3, 2, b"x")]).unwrap_err().kind, Kind::LogMatching);
     assert_eq!(facts.add(2, 2, &[entry(3, 3, b"d")]).unwrap_err().kind, Kind::LogMatching);
 }

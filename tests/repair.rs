@@ -62,7 +62,7 @@ fn found(wal: &Wal) -> Records {
     wal.iter().map(|r| r.unwrap()).map(|r| (r.lsn(), r.payload().to_vec())).collect()
 }
 
-/// The log's own files, without what a repair keeps in its directory and without the empty lock.
+/// The log's own files, without a repair's copies in its directory and without the empty lock.
 fn own(disk: &SimDisk) -> Files {
     let mut files = files_of(disk);
     files.retain(|name, _| !name.contains('/') && name != "lock");
@@ -84,7 +84,7 @@ fn undo_first(disk: &SimDisk) -> Result<(), Error> {
     undo(&disk, &disk.subdir("repair-1").unwrap()).map(|_| ())
 }
 
-/// After a cut: what is before `cut` and nothing else, and it can be written on.
+/// After a cut: exactly what is before `cut`, and it can be written to.
 fn check_cut(disk: &SimDisk, records: &Records, cut: Lsn) {
     let before: Records = records.iter().filter(|(lsn, _)| *lsn < cut).cloned().collect();
     assert!(verify_on(&on(disk)).unwrap().is_ok());
@@ -100,7 +100,7 @@ fn check_cut(disk: &SimDisk, records: &Records, cut: Lsn) {
     assert!(verify_on(&on(disk)).unwrap().is_ok());
 }
 
-/// Damages a log in one place in each of many ways; everything that is refused can be cut, goes on, and comes back.
+/// Damages a log in one place in each of many ways; everything refused can be cut, used further, and restored.
 #[test]
 fn a_cut_keeps_what_is_before_the_damage_and_can_be_undone() {
     let (files, records) = build();
@@ -163,8 +163,9 @@ fn a_cut_keeps_what_is_before_the_damage_and_can_be_undone() {
     assert!(cuts > 60 && lost > 60, "{cuts} {lost} {footers}");
 }
 
-/// Every way in which the other tests damage a log: truncated, overwritten, moved, rolled back. What is refused is cut to
-/// what lies before, or it is said why not. A part of them: verifying waits a little each time it finds something.
+/// Every way in which the other tests damage a log: truncated, overwritten, moved, rolled back. A refused log is cut
+/// to what precedes the damage, or there is a reason why not. Only a sample: verifying waits a little each time it
+/// finds something.
 #[test]
 fn every_way_of_damage_can_be_cut_or_is_said_not_to_be() {
     let (mut cut, mut nothing, mut superblock) = (0, 0, 0);
@@ -196,12 +197,12 @@ fn every_way_of_damage_can_be_cut_or_is_said_not_to_be() {
     assert!(cut > 20 && nothing > 2 && superblock > 0, "{cut} {nothing} {superblock}");
 }
 
-/// A log with damage in the second but last segment of the ended ones, which has no footer: refused.
+/// A log with damage in the second to last ended segment, which has no footer: refused.
 fn refused() -> (Files, Records, Lsn) {
     let (mut files, records) = build();
     let name = members(&files).into_iter().nth_back(1).unwrap();
     let bytes = files.get_mut(&name).unwrap();
-    // The second block; and the footer, so that an open has to look.
+    // The second block; and the footer, so that an open must read the blocks.
     let footer = (8192..bytes.len()).step_by(512).find(|at| bytes[at + 4..at + 8] == *b"SWFT");
     footer.into_iter().for_each(|at| bytes[at] ^= 1);
     let second = (8192 + 512..bytes.len()).step_by(512).find(|at| bytes[at + 4..at + 6] == *b"SB").unwrap();
@@ -278,7 +279,7 @@ fn an_interrupted_undo_is_finished_by_undoing_again() {
     assert!(again > 10, "{again}");
 }
 
-/// Damages the body of a footer, which an open does not look at.
+/// Damages the body of a footer, which an open does not read.
 fn with_a_bad_footer() -> (Files, Records, String) {
     let (mut files, records) = build();
     let footer_at =
@@ -286,7 +287,7 @@ fn with_a_bad_footer() -> (Files, Records, String) {
     let name = members(&files).into_iter().find(|n| footer_at(&files[n]).is_some()).unwrap();
     let bytes = files.get_mut(&name).unwrap();
     let at = footer_at(bytes).unwrap();
-    // A plain log's summary is empty; what can disagree is what the footer counts. Its checksum is made to fit.
+    // A plain log's summary is empty; only the footer's counts can disagree. Its checksum is adapted.
     bytes[at + 48] ^= 1;
     let before = seawall::format::crc32(&files[&name][at + 4..at + 72]);
     let bytes = files.get_mut(&name).unwrap();
@@ -334,7 +335,7 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     // A directory that is in use.
     let plan = Plan::of(&on(&disk), Choice::Cut).unwrap();
     assert_eq!(problem(plan.apply(Some(&on(&disk))).unwrap_err()), RepairProblem::UndoDirInUse);
-    // A writer; a refused log has none, a tool may hold its lock all the same.
+    // A writer; a refused log has none, but a tool may hold its lock.
     let lock = disk.lock("lock").unwrap();
     let e = plan.apply(None).unwrap_err();
     assert!(matches!(e, Error::Locked { .. }), "{e}");
@@ -365,7 +366,7 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     assert!(own(&disk) == after);
 }
 
-/// Ended segments are not copied; once the repaired log has released one, what was there cannot come back.
+/// Ended segments are not copied; once the repaired log has released one, the earlier state cannot be restored.
 #[test]
 fn an_undo_that_would_not_give_the_log_back_is_refused() {
     let (files, records, _) = refused();
@@ -398,7 +399,7 @@ fn without_superblock(files: &Files) -> Vec<Files> {
     vec![with(None), with(Some(vec![0; 8192])), with(Some(vec![0x5a; 8192])), with(Some(Vec::new()))]
 }
 
-/// All that look at a log without its superblock say the same, and one choice repairs it.
+/// All read-only commands report the same for a log without its superblock, and one choice repairs it.
 #[test]
 fn a_superblock_is_made_anew_from_the_segments() {
     let (files, records) = build();
@@ -434,12 +435,12 @@ fn a_superblock_is_made_anew_from_the_segments() {
         was.remove("reserve");
         assert!(back == was, "{:?} {:?}", back.keys(), was.keys());
     }
-    // A superblock that is whole is left alone.
+    // An intact superblock is left alone.
     let disk = disk_of(&files);
     assert!(Plan::of(&on(&disk), ANEW).unwrap().is_empty());
 }
 
-/// What an older superblock knew and the segments do not tell is not guessed.
+/// What an older superblock knew and the segments do not reveal is not guessed.
 #[test]
 fn a_superblock_is_not_made_of_a_chain_with_a_gap() {
     let (mut files, records) = build();
@@ -458,7 +459,7 @@ fn a_superblock_is_not_made_of_a_chain_with_a_gap() {
         e => panic!("{e}"),
     }
     assert_eq!(own(&disk), own(&disk_of(&files)));
-    // An operator who knows says so.
+    // An operator who knows can say so.
     let oldest = id(&names[2]);
     let plan =
         Plan::of(&on(&disk), Choice::RebuildSuperblock { owner: Some(7), oldest: Some(oldest) }).unwrap();
@@ -468,7 +469,7 @@ fn a_superblock_is_not_made_of_a_chain_with_a_gap() {
     let wal = open(&options(), &disk).unwrap();
     assert_eq!((wal.owner(), records.ends_with(&found(&wal))), (Some(7), true));
 
-    // A first page or a header in the middle, and a segment that is to be the oldest one and is not there.
+    // A first page or a header in the middle, and a chosen oldest segment that does not exist.
     let (mut files, _) = build();
     files.remove("superblock");
     for at in [40, 4096 + 40] {
@@ -480,7 +481,7 @@ fn a_superblock_is_not_made_of_a_chain_with_a_gap() {
         assert_eq!(problem, RepairProblem::UnknownBefore);
         assert_eq!(verify_on(&on(&disk_of(&damaged))).unwrap().problems.len(), 2);
     }
-    // Of the newest one the header is not needed for that; that it is damaged is said, and an open will say so.
+    // The newest segment's header is not needed for that; its damage is reported, as an open will do.
     let mut damaged = files.clone();
     let newest = names.iter().rfind(|name| files[*name][4096..4100] != [0; 4]).unwrap();
     damaged.get_mut(newest).unwrap()[4096 + 40] ^= 1;
@@ -493,7 +494,7 @@ fn a_superblock_is_not_made_of_a_chain_with_a_gap() {
     assert!(matches!(Plan::of(&on(&disk_of(&files)), wrong), Err(Error::Repair { .. })));
 }
 
-/// A crash at any call leaves the log refused as it was, or with its superblock; doing it again finishes it.
+/// A crash at any call leaves the log refused as before, or with its superblock; running it again completes it.
 #[test]
 fn a_superblock_that_was_half_made_is_made_again() {
     let (files, records) = build();
@@ -522,7 +523,7 @@ fn a_superblock_that_was_half_made_is_made_again() {
     assert!(refused > 10 && made > 0, "{refused} {made}");
 }
 
-/// What is not the log's stays where it is, whatever it is called and wherever it lies.
+/// Foreign files stay where they are, whatever their names and places.
 #[test]
 fn an_undo_leaves_the_files_of_others_alone() {
     let (files, _) = build();

@@ -12,7 +12,7 @@ fn options() -> Options {
     Options::new().segment_size(64 << 10).block_align(512).idle_marker(Duration::from_secs(3600))
 }
 
-/// Why the layer of this test refuses a batch.
+/// Why this test's layer refuses a batch.
 #[derive(Debug, PartialEq)]
 enum Refused {
     Stale,
@@ -60,8 +60,8 @@ fn an_index_changes_in_the_order_of_the_log() {
     assert_eq!(*index.lock().unwrap(), read);
 }
 
-/// A batch that is refused as the first one of a block, or of a segment, leaves no block without records: an open would take it
-/// for damage.
+/// A batch refused as the first one of a block, or of a segment, leaves no block without records: an open would take
+/// it for damage.
 #[test]
 fn what_is_not_admitted_leaves_the_log_whole() {
     let refuse = |wal: &Wal| {
@@ -94,7 +94,8 @@ fn what_is_not_admitted_leaves_the_log_whole() {
     }
 }
 
-/// The same while others write: what is refused may come first in a block that somebody else is about to flush.
+/// The same with concurrent writers: the refused batch may come first in a block that another thread is about to
+/// flush.
 #[test]
 fn what_is_not_admitted_beside_writers_leaves_the_log_whole() {
     let dir = tempfile::tempdir().unwrap();
@@ -161,7 +162,7 @@ fn what_needs_no_sync_of_its_own_shares_the_next_one() {
 
     // Who wants it durable gets it: by waiting,
     lazily(&wal, b"waited for").wait().unwrap();
-    // by awaiting, also when the log's own thread has gone to sleep,
+    // by awaiting, even if the log's own thread has gone to sleep,
     std::thread::sleep(Duration::from_secs(2));
     let awaited =
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -197,7 +198,7 @@ fn what_is_held_is_not_released() {
     let released = wal.hold(Lsn::ZERO).unwrap_err();
     assert!(matches!(released, Error::Released { .. }), "{released}");
 
-    // A hold moves up only; without it, the rest goes.
+    // A hold only moves up; without it, the rest is released.
     low.advance(Lsn::ZERO);
     assert_eq!(low.lsn(), middle);
     drop(low);
@@ -245,7 +246,7 @@ fn groups_leave_the_records_of_others_alone() {
     drop(log);
     let log = open();
     check(&log);
-    // The control: what nobody holds goes.
+    // The control: what is not held is released.
     assert!(log.purge().unwrap().segments_freed > 0);
     assert!(log.wal().first_lsn() > *theirs.keys().next().unwrap());
 }

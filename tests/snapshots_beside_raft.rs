@@ -12,7 +12,7 @@ use raft::{Config, GetEntriesContext, RaftState, RawNode, Storage, StorageError}
 use raft_support::{Node, conf, snapshot, state_at};
 use seawall::raft::{Error, GroupStorage, ReceivedSnapshot};
 
-/// A storage whose snapshots have metadata only.
+/// A storage whose snapshots have only metadata.
 #[derive(Clone)]
 struct WithoutData(GroupStorage);
 
@@ -70,7 +70,7 @@ impl Member {
         Member { node, raw, received: None }
     }
 
-    /// Does what a Ready asks for; the messages that may go then.
+    /// Does what a Ready requires; returns the messages that may be sent then.
     fn turn(&mut self) -> Vec<Message> {
         let mut messages = Vec::new();
         while self.raw.has_ready() {
@@ -147,7 +147,7 @@ fn files(node: &Node) -> usize {
     std::fs::read_dir(node.dir.path().join("snapshots")).unwrap().count()
 }
 
-/// What a leader's snapshot at this index brings, received as a whole.
+/// A leader's snapshot at this index, received as a whole.
 fn receive(node: &Node, index: u64) -> ReceivedSnapshot {
     let metadata = snapshot(index, 1, &[1, 2]).get_metadata().clone();
     let mut receiver = node.group(1).snapshot_receiver(&metadata).unwrap();
@@ -167,7 +167,7 @@ fn what_is_received_and_not_installed_goes() {
     assert_eq!(files(&node), 0);
     drop(receive(&node, 20));
     assert_eq!(files(&node), 0);
-    // The same for a process that ends before it is installed.
+    // The same for a process that ends before the snapshot is installed.
     std::fs::write(node.dir.path().join("snapshots/README"), b"mine").unwrap();
     let received = receive(&node, 20);
     let name = std::fs::read_dir(node.dir.path().join("snapshots")).unwrap().map(|f| f.unwrap().path());

@@ -55,7 +55,7 @@ fn snapshot_files(disk: &SimDisk) -> usize {
     disk.files().iter().filter(|name| name.starts_with("snapshots/")).count()
 }
 
-/// The index of the snapshot that is there; its data is what belongs to that index, and no other file is there.
+/// The index of the present snapshot; its data matches that index, and there is no other file.
 fn index_of(log: &RaftLog, disk: &SimDisk) -> u64 {
     let mut source = group(log).snapshot_source().unwrap().unwrap();
     let (index, mut data) = (source.index(), Vec::new());
@@ -116,7 +116,7 @@ fn whatever_call_fails_the_error_says_which_and_the_old_snapshot_stays() {
                         kind != ErrorKind::StorageFull || below.is_full() && e.kind() == kind,
                         "{call:?} {n}: {e}"
                     );
-                    // Nothing is poisoned, nothing is left, and it can be tried again.
+                    // Nothing is poisoned, nothing is left, and it can be retried.
                     assert_eq!(index_of(&log, &disk), 10);
                     stream(&log).unwrap();
                     assert_eq!(index_of(&log, &disk), 20);
@@ -201,7 +201,7 @@ fn a_snapshot_of_a_group_that_is_removed_meanwhile_does_not_come_to_the_next_one
     assert_eq!(snapshot_files(&disk), 0);
 }
 
-/// Reads a little, lets something become of the snapshot, and reads the rest.
+/// Reads a little, lets something happen to the snapshot, and reads the rest.
 fn read_through(node: &mut Node, meanwhile: impl FnOnce(&mut Node)) {
     node.create(1);
     node.append_committed(1, 1, 100, 1);
@@ -232,7 +232,7 @@ fn a_snapshot_can_be_read_to_its_end_whatever_becomes_of_it() {
     read_through(&mut Node::new(), Node::reopen);
 }
 
-/// The same on the simulated disk, which is to be like the real one.
+/// The same on the simulated disk, which should behave like the real one.
 #[test]
 fn the_simulated_disk_keeps_an_open_file_that_lost_its_name() {
     let disk = SimDisk::new();

@@ -58,7 +58,7 @@ fn a_snapshot_of_64_mib_takes_the_memory_of_a_chunk() {
         assert_eq!((source.position(), source.remaining(), source.read(&mut seen).unwrap()), (len, 0, 0));
     });
     println!("{len} bytes in chunks of {CHUNK}: {write} bytes of heap to write, {read} to read");
-    // A buffer that grows may be there twice for a moment.
+    // A growing buffer may briefly exist twice.
     for used in [write, read] {
         assert!(used < 2 * CHUNK, "{used} bytes of heap");
     }

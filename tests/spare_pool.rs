@@ -28,7 +28,7 @@ fn payload(n: u64) -> [u8; 1000] {
     bytes
 }
 
-/// The numbers of the records, each of which must be whole and right, without a gap.
+/// The numbers of the records, each of which must be intact and correct, without a gap.
 fn numbers(wal: &Wal) -> Vec<u64> {
     let number = |record: seawall::Result<seawall::Record>| {
         let record = record.unwrap();
@@ -91,7 +91,7 @@ fn a_crash_at_any_call_leaves_no_orphan_and_brings_no_stale_byte_back() {
             let left = before.crash(style.unwrap_or(CrashStyle::Chaos(call * 16 + seed as u64)));
             let after = open(&left);
             let held = numbers(&after);
-            // Released up to ten behind the newest, a segment at a time.
+            // Released up to ten before the newest, a segment at a time.
             assert!(held.len() >= 10 && held[0] <= 49, "call {call}: {held:?}");
             states += 1;
             cut += u64::from(!after.recovery().cut.is_empty());

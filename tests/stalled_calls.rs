@@ -13,14 +13,14 @@ use seawall::io::RealDisk;
 use seawall::io::sim::{Call, Fault, FaultPlan, SimDisk, SyncFailure, Trigger};
 use seawall::{Batch, Condition, DiskCall, Error, Health, Observer, Options, Wal};
 
-/// From here on a call hangs. Long enough for a machine that has other things to do.
+/// Time after which a call counts as hanging. Long enough for a busy machine.
 const SLOW: Duration = Duration::from_millis(150);
 
-/// What the observer was told, and by which thread.
+/// What was reported to the observer, and by which thread.
 #[derive(Default)]
 struct Told {
     lines: Mutex<Vec<(&'static str, DiskCall, String)>>,
-    /// Panics if it is told of a call that hangs.
+    /// Panics when a hanging call is reported.
     quiet: AtomicBool,
 }
 
@@ -55,7 +55,7 @@ struct Stand {
 
 impl Drop for Stand {
     fn drop(&mut self) {
-        // Else a failed test would wait for ever when it closes the log.
+        // Otherwise a failed test would wait forever when it closes the log.
         self.gate.open();
     }
 }
@@ -90,7 +90,7 @@ fn one(payload: &[u8]) -> Batch {
     batch
 }
 
-/// Opens the gate when it goes, also by a failed assertion: the test waits for the thread that hangs.
+/// Opens the gate on drop, also after a failed assertion: the test waits for the thread that hangs.
 struct Opens<'a>(&'a Gate);
 
 impl Drop for Opens<'_> {
@@ -100,7 +100,7 @@ impl Drop for Opens<'_> {
 }
 
 impl Stand {
-    /// Does something that hangs, on another thread, and looks at it meanwhile. Then the gate is opened.
+    /// Runs something that hangs on another thread, and `look` meanwhile. Then the gate is opened.
     fn beside<T: Send>(&self, hangs: impl FnOnce() -> T + Send, look: impl FnOnce()) -> T {
         std::thread::scope(|scope| {
             let opens = Opens(&self.gate);
@@ -111,8 +111,8 @@ impl Stand {
         })
     }
 
-    /// While `op` hangs on a file whose name contains `file`: everything says so, once. When it has returned: that, once.
-    /// `thread` is the one that is to tell, or how its name begins.
+    /// While `op` hangs on a file whose name contains `file`, everything reports it, once. After it has returned,
+    /// that is reported, once. `thread` is the name of the reporting thread, or its prefix.
     fn sees_hanging(&self, op: &str, file: &str, thread: &str) {
         self.is_told(op, file, thread);
         self.is_told_of_the_end(op);
@@ -137,7 +137,7 @@ impl Stand {
         }
         let (first, then) = (self.busy_with(op, file), self.busy_with(op, file));
         assert!(then > first, "it lasts longer and longer");
-        // Told once, however long it lasts.
+        // Reported once, however long it lasts.
         std::thread::sleep(3 * SLOW);
         assert_eq!(self.told.summary(), [format!("stalled {op}")]);
         assert!(self.busy_with(op, file) >= 4 * SLOW);
@@ -209,7 +209,7 @@ fn w15_a_sync_that_hangs_with_tickets_outstanding_is_told_by_the_other_thread() 
     assert_eq!(stand.wal.health().oldest_write, None);
 }
 
-/// The committer writes the marker block when the log falls idle, and nobody waits for it.
+/// The committer writes the marker block when the log falls idle, and no caller waits for it.
 #[test]
 fn w15_a_marker_block_that_hangs_is_told() {
     let stand = stand(options().idle_marker(Duration::from_millis(20)));
@@ -222,12 +222,12 @@ fn w15_a_marker_block_that_hangs_is_told() {
     stand.sees_hanging("write", ".seg", "seawall-manager");
 }
 
-/// A second hang, behind the first marker block, and after the log slept: a thread that sleeps is woken to look.
+/// A second hang, after the first marker block, and after the log slept: a sleeping thread is woken to watch.
 #[test]
 fn w15_each_hang_is_told_anew_also_after_the_log_has_slept() {
     let stand = stand(options().idle_marker(Duration::from_millis(1)));
     for round in 1..=3u64 {
-        // Longer than anybody looks after something has gone on.
+        // Longer than any thread watches after progress resumed.
         until("the log sleeps", || stand.wal.health().oldest_write.is_none());
         std::thread::sleep(3 * SLOW);
         stand.gate.close("fdatasync", ".seg");
@@ -239,30 +239,30 @@ fn w15_each_hang_is_told_anew_also_after_the_log_has_slept() {
     assert_eq!(stand.told.summary(), expected);
 }
 
-/// Fills the present segment, so that the next one is taken and the one after it is made ready, with `op` on `file` hanging;
-/// `shown` is in the name of the file that is told.
+/// Fills the present segment, so that the next one is taken and the one after it is prepared, with `op` on `file`
+/// hanging; `shown` is part of the reported file name.
 fn manager_hangs_in(op: &'static str, file: &str, shown: &str) {
     let stand = stand(options());
     stand.gate.close(op, file);
     for _ in 0..5 {
         stand.wal.append([7; 15_000]).unwrap();
     }
-    // Commits go on: there is room in the segment that was ready.
+    // Commits continue: there is room in the segment that was ready.
     assert_eq!(stand.wal.health().oldest_write, None);
     stand.sees_hanging(op, shown, "seawall-commit");
 }
 
 #[test]
 fn w15_a_segment_s_preparation_that_hangs_is_told_whichever_call_it_is() {
-    // Names of segments: the third one is made ready when the second is taken.
+    // Segment names: the third one is prepared when the second is taken.
     for op in ["create", "allocate", "write", "fsync"] {
         manager_hangs_in(op, "00000000000000000003-", "00000000000000000003-");
     }
     manager_hangs_in("fsync directory", "directory", "");
 }
 
-/// The log sleeps, and the next segment could not be made before: the append that needs it begins no flush, so it is the segment manager
-/// that wakes the one who looks.
+/// The log sleeps, and the next segment could not be made before: the append that needs it begins no flush, so the
+/// segment manager wakes the watching thread.
 #[test]
 fn w15_a_preparation_that_hangs_behind_an_idle_log_is_told() {
     let stand = stand(options().idle_marker(Duration::from_millis(1)));
@@ -321,7 +321,7 @@ fn w15_a_release_that_hangs_is_told() {
                 && stand.wal.health().longest_call.is_none()
         });
         stand.gate.close(op, file);
-        // The committer is woken for it; the segment manager may look still, because it has just worked.
+        // The committer is woken for it; the segment manager may still be watching, because it has just worked.
         stand
             .beside(|| stand.wal.release(appended[11]), || stand.sees_hanging(op, file, "seawall-"))
             .unwrap();
@@ -342,7 +342,7 @@ fn w15_a_hanging_call_that_fails_is_told_to_have_returned_and_the_log_is_poisone
     assert!(stand.wal.health().longest_call.is_none());
 }
 
-/// The negative control: nothing is told of calls that are quick, however many they are, and nothing is wrong.
+/// The negative control: quick calls are not reported, however many there are, and nothing is wrong.
 #[test]
 fn nothing_is_told_of_quick_calls() {
     let stand = stand(options().slow_sync(Duration::from_secs(30)).idle_marker(Duration::from_millis(1)));
@@ -370,7 +370,7 @@ fn nothing_is_told_of_quick_calls() {
     assert_eq!(stand.wal.health().oldest_write, None);
 }
 
-/// Where both threads hang, as with the whole device, the caller that asks for the health tells.
+/// Where both threads hang, as with the whole device, a caller that asks for the health reports it.
 #[test]
 fn w15_the_caller_of_health_tells_when_every_thread_hangs() {
     let stand = stand(options());
@@ -380,7 +380,7 @@ fn w15_the_caller_of_health_tells_when_every_thread_hangs() {
     until("both are told", || stand.wal.health().is_stuck(SLOW) && stand.wal.stats().stalls >= 2);
     let told = stand.told.lines.lock().clone();
     assert!(told.iter().all(|(what, ..)| *what == "stalled"), "{told:?}");
-    // The second thread to hang had no other left to tell.
+    // When the second thread hung, there was no other left to report it.
     let here = std::thread::current().name().unwrap_or_default().to_owned();
     assert!(told.iter().any(|(.., thread)| *thread == here), "{told:?}");
     stand.gate.open();
@@ -414,7 +414,7 @@ fn w15_an_observer_may_ask_for_the_health() {
     asks.0.lock().take();
 }
 
-/// Without threads nobody watches, and the health is as good; asking for it tells.
+/// Without threads there are no watchers, and the health is just as accurate; asking for it reports.
 #[test]
 fn a_log_without_threads_has_its_health() {
     let stand = stand(options().threads(false));
@@ -471,7 +471,7 @@ fn w15_a_full_disk_says_so_until_a_segment_was_made() {
         other => panic!("{other}"),
     }
     assert!(!wal.health().is_stuck(Duration::ZERO), "nothing waits: who asks gets an error");
-    // What may use the reserve still works, and the disk is as full as it was.
+    // What may use the reserve still works, and the disk is as full as before.
     wal.submit_from_reserve(one(b"frees room")).unwrap().wait().unwrap();
     assert!(matches!(wal.health().condition(), Condition::Full(_)));
     disk.set_space(None);

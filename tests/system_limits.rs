@@ -46,7 +46,7 @@ fn what_cannot_be_mapped_is_read() {
     let wal = options().open(dir.path()).unwrap();
     wal.append([0; 100_000]).unwrap();
     assert_eq!(wal.stats().without_mapping, 0);
-    // Room for a few segments, and for what else the process does.
+    // Enough for a few segments, and for everything else in the process.
     let before = Limit::AddressSpace.set(address_space() + (12 << 20));
     for n in 1..250u8 {
         wal.append([n; 100_000]).unwrap();
@@ -63,7 +63,7 @@ fn what_cannot_be_mapped_is_read() {
     wal.append([250; 100_000]).unwrap();
     wal.close().unwrap();
     drop(wal);
-    // With the limit gone, so is all of that.
+    // Without the limit, all of that works again.
     Limit::AddressSpace.set(before);
     let wal = options().open(dir.path()).unwrap();
     assert_eq!((wal.recovery().without_mapping, wal.stats().without_mapping), (0, 0));
@@ -89,7 +89,7 @@ fn the_limit_of_open_files_is_named() {
     Limit::OpenFiles.set(before);
     let wal = small.open(dir.path()).unwrap();
     assert_eq!(read_all(&wal), (0..200).collect::<Vec<u8>>());
-    // A log that is open meets the limit at the next file: an error, and no damage.
+    // An open log reaches the limit at the next file: an error, without damage.
     Limit::OpenFiles.set(100);
     let error = (0..200).find_map(|_| wal.append([7; 7000]).err()).unwrap();
     assert!(error.to_string().contains("`ulimit -n`"), "{error}");
@@ -133,8 +133,9 @@ fn the_limit_of_a_files_size_is_named_and_poisons_nothing() {
     assert!(verify(dir.path()).unwrap().is_ok());
 }
 
-/// `TMPDIR=/dev/shm cargo test --release --test system_limits -- --ignored`: more segments than a process may have mappings.
-/// Where fewer files may be open, `SEAWALL_SEGMENTS=18000` after `sysctl vm.max_map_count=8000` does as well.
+/// `TMPDIR=/dev/shm cargo test --release --test system_limits -- --ignored`: more segments than a process may have
+/// mappings. Where fewer files may be open, `SEAWALL_SEGMENTS=18000` after `sysctl vm.max_map_count=8000` does as
+/// well.
 #[test]
 #[ignore = "needs 1.2 GB, a limit of 71,000 open files, and minutes"]
 fn seventy_thousand_segments() {
@@ -156,7 +157,7 @@ fn seventy_thousand_segments() {
     let stats = wal.stats();
     // A segment has a mapping, and one of its footer.
     assert!(stats.without_mapping + maps / 4 * 3 >= segments, "{}", stats.without_mapping);
-    // Threads can still be started, and memory be had.
+    // Threads can still be started, and memory allocated.
     std::thread::spawn(|| drop(vec![1u8; 64 << 20])).join().unwrap();
     let records = stats.records;
     wal.close().unwrap();

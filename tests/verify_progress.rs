@@ -14,7 +14,7 @@ fn log(dir: &Path) {
     wal.close().unwrap();
 }
 
-/// What was told, and what was found.
+/// The reported progress, and the result.
 fn watched(dir: &Path) -> (Vec<VerifyProgress>, VerifyReport) {
     let mut told = Vec::new();
     let report = verify_with(dir, |at| told.push(at)).unwrap();
@@ -35,7 +35,7 @@ fn a_verification_tells_of_each_segment_and_ends_at_the_total() {
     let (told, report) = watched(dir.path());
     assert!(report.is_ok() && report.segments.len() > 3, "{report}");
     goes_forward_to_the_end(&told);
-    // The beginning, and each segment by its length; of the newest one all the room is looked at.
+    // The beginning, and each segment by its length; for the newest one its full capacity.
     assert_eq!(told.len(), report.segments.len() + 1);
     assert_eq!(told[0].done, 0);
     let extent = |from: Lsn, to: Lsn| to.distance_from(from).unwrap();
@@ -48,7 +48,7 @@ fn a_verification_tells_of_each_segment_and_ends_at_the_total() {
     assert!((used..=SEGMENT).contains(&read), "{used} {told:?}");
 }
 
-/// What does not verify is looked at again, which is more to read, and not a step back.
+/// What does not verify is read again, which increases the total but never moves progress backwards.
 #[test]
 fn a_damaged_log_is_read_more_than_once_and_that_is_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ use super::requests::Requests;
 use super::schedule::Weights;
 use super::{Checks, Sabotage};
 
-/// Which nodes of a process are driven, and whether somebody waits for the disk.
+/// Which nodes of a process are driven, and whether the caller waits for the disk.
 #[derive(Clone, Copy, Debug)]
 pub enum Drive {
     All,
@@ -27,7 +27,8 @@ pub enum Drive {
 
 pub struct Cluster {
     pub(super) rng: Rng,
-    /// Which outputs are compared with the disk; apart from the rest, so that a seed is the same run with other checks.
+    /// Which outputs are compared with the disk; drawn separately, so that other checks do not change the run of a
+    /// seed.
     sampler: Rng,
     pub(super) now: u64,
     pub(super) weights: Weights,
@@ -52,7 +53,7 @@ impl Cluster {
         let nodes = if rng.below(3) == 0 { 5 } else { 3 };
         let setup = Setup::of(&mut rng);
         let mut keeping = || match rng.below(3) {
-            // A state machine that outlives a disk that was set back would find that out by itself.
+            // A state machine that outlives a disk that was reset would notice that itself.
             _ if sabotage == Sabotage::Rollback => Keeping::Nothing,
             0 => Keeping::Nothing,
             1 => Keeping::All,
@@ -135,10 +136,10 @@ impl Cluster {
         self.processes.get_mut(&id)?.running.as_mut()?.replicas.get_mut(&group)
     }
 
-    /// Makes a group's node on a process, if it is not there.
+    /// Creates a group's node on a process, if it does not exist.
     pub(super) fn join(&mut self, id: u64, group: u64) -> Checked {
         let members = self.groups[&group].clone();
-        // One that was begun on a log that failed is in memory, and nowhere else.
+        // One that was created on a log that failed exists only in memory.
         let ill = self.ills.is_ill(id);
         let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
         if ill || process.running.as_ref().is_none_or(|r| r.replicas.contains_key(&group)) {
@@ -153,13 +154,13 @@ impl Cluster {
         }
     }
 
-    /// A node has started on what is now the truth about its log.
+    /// A node has started; its log is the truth from now on.
     pub(super) fn see_start(&mut self, id: u64, group: u64) -> Checked {
         self.oracle.forget_log(id, group);
         let Some(replica) = self.replica(id, group) else { return Ok(()) };
         let (storage, machine) = (replica.node.storage().clone(), replica.machine);
         match self.oracle.look_at_log(id, &storage) {
-            // It may be this very look that was one call too many.
+            // This very look may have been one call too many.
             Err(_) if self.lost_power(id) => return Ok(()),
             looked => looked?,
         }
@@ -175,7 +176,7 @@ impl Cluster {
         replica.map_or(Ok(()), |replica| self.oracle.facts(group).configured(&replica.node))
     }
 
-    /// Drives nodes of a process and sees to what comes of it.
+    /// Drives nodes of a process and handles their output.
     pub(super) fn drive(&mut self, id: u64, which: Drive) -> Checked {
         let Some(running) = self.processes.get_mut(&id).and_then(|p| p.running.as_mut()) else {
             return Ok(());
@@ -194,7 +195,7 @@ impl Cluster {
         };
         self.note(Event::Drove { node: id, waited: matches!(which, Drive::Wait(_)) });
         if self.lost_power(id) {
-            // Whatever it gave out never left it.
+            // Its output never left it.
             return Ok(());
         }
         match self.see_nodes(id, which) {
@@ -208,7 +209,7 @@ impl Cluster {
         driven.failed.iter().try_for_each(|(_, e)| self.failed(id, e))
     }
 
-    /// Looks at the nodes that were driven: only then their logs are as raft has them in memory.
+    /// Examines the driven nodes: only then do their logs match what raft has in memory.
     fn see_nodes(&mut self, id: u64, which: Drive) -> Checked {
         let Some(running) = self.processes.get(&id).and_then(|p| p.running.as_ref()) else { return Ok(()) };
         let end = running.log.wal().next_lsn();
@@ -246,7 +247,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Takes in what is promised, and checks it before anybody hears of it.
+    /// Records what is promised, and checks it before it is delivered.
     fn see_outputs(&mut self, id: u64, outputs: &[Output]) -> Checked {
         for out in outputs {
             self.promises.entry((id, out.group)).or_default().gave(out);
@@ -264,7 +265,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Says whether the log could tell.
+    /// Returns whether the log could tell.
     fn compare_with_log(&mut self, id: u64) -> Checked<bool> {
         let mut told = true;
         let Some(running) = self.processes.get(&id).and_then(|p| p.running.as_ref()) else { return Ok(told) };
@@ -278,7 +279,7 @@ impl Cluster {
         Ok(told)
     }
 
-    /// The power goes off now, nothing that was not synced survives: is everything there that was said?
+    /// If the power failed now and nothing unsynced survived, would everything promised be there?
     fn compare_with_disk(&self, id: u64) -> Checked {
         let process = &self.processes[&id];
         let wrong = |why: String| {
@@ -316,7 +317,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The next message whose time has come arrives, or does not; says whether there was one.
+    /// The next due message arrives or is lost; returns whether there was one.
     pub(super) fn deliver(&mut self) -> Checked<bool> {
         let Some((envelope, arrives)) = self.network.next(self.now, &mut self.rng) else { return Ok(false) };
         let Envelope { group, message } = envelope;
@@ -324,7 +325,7 @@ impl Cluster {
         let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
         let heard_of = self.rng.below(4) == 0;
         if arrives {
-            // A process that hears of a group for the first time makes it.
+            // A process that first hears of a group creates it.
             self.join(to, group)?;
         }
         let arrives = arrives && self.replica(to, group).is_some();
@@ -335,7 +336,7 @@ impl Cluster {
             self.note(Event::Lost(Envoy::of(group, &message)));
         }
         if let Some(sender) = self.replica(from, group) {
-            // Both fail only for a peer that is no member any more, and on a node that is about to be restarted.
+            // Both fail only for a peer that is no longer a member, and on a node that is about to be restarted.
             if is_snapshot {
                 drop(sender.node.report_snapshot(to, arrives));
             } else if !arrives && heard_of {

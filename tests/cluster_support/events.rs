@@ -7,10 +7,10 @@ use std::ops::AddAssign;
 
 use raft::eraftpb::Message;
 
-/// So many events are printed with a finding.
+/// Number of events printed with a finding.
 const KEPT: usize = 80;
 
-/// A message, as far as it is told of.
+/// The reported part of a message.
 #[derive(Clone, Debug, Hash)]
 pub struct Envoy {
     group: u64,
@@ -38,7 +38,7 @@ impl Envoy {
     }
 }
 
-/// One event. What differs from run to run for no reason of ours (contexts of entries, salts) is not in here.
+/// One event. Values that differ from run to run for external reasons (contexts of entries, salts) are left out.
 #[derive(Clone, Debug, Hash)]
 pub enum Event {
     Tick { node: u64 },
@@ -90,7 +90,7 @@ impl Events {
     }
 }
 
-/// The promises that can be broken.
+/// The guarantees that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Two leaders in one term of a group.
@@ -101,17 +101,17 @@ pub enum Kind {
     LeaderCompleteness,
     /// Two nodes that disagree about a committed or applied entry.
     StateMachineSafety,
-    /// A message, or a leader's own match, said what was not on the disk.
+    /// A message, or a leader's own match, claimed what was not on the disk.
     SaidBeforeDurable,
-    /// After a restart something is gone that was said before.
+    /// After a restart something is missing that was promised before.
     Forgotten,
-    /// A read was answered with a state older than when it was asked for.
+    /// A read was answered with a state older than its request.
     StaleRead,
-    /// A proposal's outcome is not what became of it.
+    /// A proposal's outcome does not match its fate.
     WrongOutcome,
     /// An error that no fault explains.
     Unexplained,
-    /// All is well again and the groups do not go on.
+    /// All faults are over, but the groups make no progress.
     NotLive,
     /// A panic in the engine or in raft.
     Panic,
@@ -164,7 +164,7 @@ impl Violation {
 
 pub type Checked<T = ()> = Result<T, Violation>;
 
-/// A violation, and all that is needed to see it again.
+/// A violation, and everything needed to reproduce it.
 #[derive(Debug)]
 pub struct Finding {
     pub seed: u64,
@@ -205,9 +205,9 @@ macro_rules! tally {
 tally! {
     episodes,
     steps,
-    /// Leaders, one for each group and term that had one.
+    /// Leaders: one for each group and term that had one.
     elections,
-    /// Entries that carry a command, by the nodes that applied them.
+    /// Entries with a command, counted per node that applied them.
     commands_applied,
     /// Committed entries of all groups.
     entries_committed,
@@ -216,7 +216,7 @@ tally! {
     crashes_in_recovery,
     kills,
     clean_stops,
-    /// Logs that a failed write or sync ended.
+    /// Logs ended by a failed write or sync.
     poisonings,
     /// Other failures: a full disk, a snapshot file that cannot be written.
     failures,
@@ -231,8 +231,8 @@ tally! {
     messages_delivered,
     messages_lost,
     messages_duplicated,
-    /// Outputs whose promises were compared with what the log says is durable.
+    /// Outputs whose promises were compared with what the log reports as durable.
     promises_checked,
-    /// Those that were compared with the disk after a crash that loses all that is not synced.
+    /// Outputs that were compared with the disk after a crash that loses everything unsynced.
     promises_checked_by_crash,
 }

@@ -20,7 +20,7 @@ use super::events::{Checked, Event, Kind, Violation};
 pub enum End {
     /// The power fails.
     Crash(CrashStyle),
-    /// It is killed: what it wrote is in the cache of the system, synced or not.
+    /// It is killed: what it wrote is in the page cache, synced or not.
     Kill,
     /// It closes its log.
     Stop,
@@ -28,7 +28,7 @@ pub enum End {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Ill {
-    /// Something has been planned that makes calls fail.
+    /// A fault is planned that makes calls fail.
     armed: bool,
     /// The plan cuts the power.
     power: bool,
@@ -36,7 +36,7 @@ struct Ill {
     broken: bool,
 }
 
-/// Who is ill, and what disks looked like when their processes started.
+/// The ill processes, and the state of each disk when its process started.
 #[derive(Debug, Default)]
 pub struct Ills {
     ill: BTreeMap<u64, Ill>,
@@ -74,7 +74,7 @@ pub fn style(rng: &mut Rng) -> CrashStyle {
     }
 }
 
-/// What goes wrong soon, and whether it is the power.
+/// Faults about to happen, and whether the power fails.
 fn plan(rng: &mut Rng) -> (Trigger, Fault, bool) {
     let n = rng.below(5);
     match rng.below(12) {
@@ -93,7 +93,7 @@ fn plan(rng: &mut Rng) -> (Trigger, Fault, bool) {
 }
 
 impl Cluster {
-    /// Something will go wrong with this process soon.
+    /// Plans a fault for this process.
     pub(super) fn arm(&mut self, id: u64) {
         if self.ills.may_fail(id) || self.sabotage == Sabotage::Lies {
             return;
@@ -104,14 +104,14 @@ impl Cluster {
         self.note(Event::Armed { node: id, what: format!("{trigger:?} {fault:?}") });
     }
 
-    /// From now on this process's disk says "synced" and is not.
+    /// From now on this process's disk claims to sync but does not.
     pub(super) fn lie(&mut self, id: u64) {
         let lies = FaultPlan::none().with(Trigger::From(Call::Sync, 0), Fault::Lie);
         self.processes[&id].disk.plan(lies.with(Trigger::From(Call::SyncDir, 0), Fault::Lie));
     }
 
-    /// A call failed. If nothing was meant to go wrong, that is a violation; if the node has failed for good, it has to
-    /// stay that way.
+    /// A call failed. If no fault was planned, that is a violation; if the node has failed for good, it must stay
+    /// failed.
     pub(super) fn failed(&mut self, id: u64, error: &NodeError) -> Checked {
         if !self.ills.may_fail(id) {
             return Err(Violation::new(Kind::Unexplained, format!("node {id}: {error}")));
@@ -141,8 +141,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Does something; a panic in it is a violation. But raft 0.7 panics when its storage cannot be read, and on a machine
-    /// without power nothing can: there it is the end of the process, as the power failure would have been.
+    /// Runs something; a panic in it is a violation. But raft 0.7 panics when its storage cannot be read, and without
+    /// power nothing can be read: then the panic ends the process, as the power failure would have.
     pub(super) fn unless_power_fails(&mut self, what: impl FnOnce(&mut Self) -> Checked) -> Checked {
         let panic = match catch_unwind(AssertUnwindSafe(|| what(self))) {
             Ok(done) => return done,
@@ -157,7 +157,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether the power of this process has failed; it is then taken down by a crash, and by nothing else.
+    /// Whether the power of this process has failed; then only a crash may take it down.
     pub(super) fn lost_power(&mut self, id: u64) -> bool {
         let off = self.processes[&id].disk.list().is_err();
         if off {
@@ -166,7 +166,7 @@ impl Cluster {
         off
     }
 
-    /// Ends a process. What it had in memory is gone; what it had on its disk is there as far as `end` lets it.
+    /// Ends a process. Its memory is gone; its disk keeps as much as `end` allows.
     pub(super) fn down(&mut self, id: u64, end: End) {
         let end = if self.ills.is_powerless(id) { End::Crash(style(&mut self.rng)) } else { end };
         let Some(process) = self.processes.get_mut(&id) else { return };
@@ -199,7 +199,7 @@ impl Cluster {
         self.note(Event::Down { node: id, how: format!("{end:?}"), calls });
     }
 
-    /// Starts a process from its disk, which may fail once more while it does.
+    /// Starts a process from its disk, which may fail again meanwhile.
     pub(super) fn up(&mut self, id: u64) -> Checked {
         while self.now > 0 && self.weights.faults && self.rng.below(4) == 0 {
             self.arm(id);
@@ -225,10 +225,10 @@ impl Cluster {
         self.processes.get_mut(&id).unwrap().start(&mut self.rng)
     }
 
-    /// Everything that was ever said is still there.
+    /// Everything ever promised is still there.
     fn see_process(&mut self, id: u64) -> Checked {
         self.note(Event::Up { node: id });
-        // A group whose making was never acknowledged may be there all the same.
+        // A group whose creation was never acknowledged may exist anyway.
         for group in self.processes[&id].running.iter().flat_map(|r| r.replicas.keys()) {
             self.promises.entry((id, *group)).or_default();
         }
@@ -242,7 +242,7 @@ impl Cluster {
                     let what = format!("node {id}, group {group}, after a restart: {why}");
                     return Err(Violation::new(Kind::Forgotten, what));
                 }
-                // Only sabotage gets here with an error: the checks of Raft have to find it.
+                // Only sabotage gets here with an error: Raft's checks must find it.
                 _ => self.see_start(id, group)?,
             }
         }

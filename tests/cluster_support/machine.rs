@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use raft::eraftpb::{Entry, Snapshot};
 use seawall::io::sim::Rng;
 
-/// What an entry is, in a number. The same entry has the same everywhere.
+/// A number that identifies an entry. Equal entries have equal numbers everywhere.
 pub fn digest(e: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
     (e.index, e.term, e.get_entry_type() as i32, &e.data[..], &e.context[..]).hash(&mut hasher);
@@ -33,7 +33,7 @@ impl Machine {
         *self = Machine { index: e.index, term: e.term, hash: chain(self.hash, digest(e)) };
     }
 
-    /// The state as a snapshot's data, of a length that varies.
+    /// The state as a snapshot's data, of varying length.
     pub fn encode(&self, rng: &mut Rng) -> Vec<u8> {
         let mut bytes: Vec<u8> =
             [self.index, self.term, self.hash].iter().flat_map(|n| n.to_le_bytes()).collect();
@@ -41,7 +41,7 @@ impl Machine {
         bytes
     }
 
-    /// The state that a snapshot holds; none when it is not one of [`Machine::encode`] as of its index.
+    /// The state in a snapshot; `None` if it is not a result of [`Machine::encode`] at its index.
     pub fn restored(snapshot: &Snapshot) -> Option<Machine> {
         let data = snapshot.get_data();
         let number = |at: usize| data.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);

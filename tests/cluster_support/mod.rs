@@ -28,16 +28,16 @@ mod settle;
 pub use cluster::Cluster;
 pub use events::{Finding, Kind, Tally};
 
-/// Which checks of durability are made; those of Raft always are.
+/// Which durability checks are made; those of Raft always are.
 #[derive(Clone, Copy, Debug)]
 pub struct Checks {
-    /// What is said is below the log's durable address.
+    /// Promises are below the log's durable address.
     pub by_log: bool,
-    /// One output in so many is compared with the disk after a crash; 0 for none.
+    /// One in this many outputs is compared with the disk after a crash; 0 for none.
     pub by_crash: u64,
-    /// What was said before a restart is there after it.
+    /// What was promised before a restart is there after it.
     pub at_restart: bool,
-    /// A node that finds out that it lost entries, or a message that no correct peer sends, is a violation.
+    /// A node that detects that it lost entries, or a message that no correct peer sends, is a violation.
     pub by_nodes: bool,
 }
 
@@ -51,17 +51,17 @@ impl Checks {
     }
 }
 
-/// What is broken on purpose, to see that the checks find it.
+/// What is broken on purpose, as a negative control of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
     None,
-    /// Disks say "synced" and are not: everything is said before it is durable.
+    /// Disks claim to sync but do not: everything is promised before it is durable.
     Lies,
-    /// A crash takes a disk back to what it was when its process started: votes and acknowledged entries are forgotten.
+    /// A crash resets a disk to its state when its process started: votes and acknowledged entries are forgotten.
     Rollback,
 }
 
-/// What came of an episode.
+/// The result of an episode.
 #[derive(Debug)]
 pub struct Report {
     pub tally: Tally,

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use raft::eraftpb::Message;
 use seawall::io::sim::Rng;
 
-/// A message on its way.
+/// A message in transit.
 #[derive(Clone, Debug)]
 pub struct Envelope {
     pub group: u64,
     pub message: Message,
 }
 
-/// How bad it is, in thousandths.
+/// The fault rates, in thousandths.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
     pub lost: u64,
@@ -29,7 +29,7 @@ impl Weather {
     }
 }
 
-/// More than this many messages on their way: the oldest are lost, as in any buffer.
+/// Maximum number of messages in transit; beyond it the oldest are lost, as in any buffer.
 const ROOM: usize = 600;
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Network {
         self.waiting.insert((now + delay, self.sent), envelope);
     }
 
-    /// The next message whose time has come, and whether it gets there.
+    /// The next due message, and whether it is delivered.
     pub fn next(&mut self, now: u64, rng: &mut Rng) -> Option<(Envelope, bool)> {
         let entry = self.waiting.first_entry().filter(|e| e.key().0 <= now)?;
         let envelope = entry.remove();
@@ -81,7 +81,7 @@ impl Network {
         Some((envelope, arrives))
     }
 
-    /// Cuts some of `nodes` off from the others, both ways or one way.
+    /// Cuts some of `nodes` off from the others, in both directions or one.
     pub fn part(&mut self, nodes: u64, rng: &mut Rng) {
         let side = rng.draw();
         let of = |id: u64| side >> id & 1;
@@ -94,7 +94,7 @@ impl Network {
         self.cut.clear();
     }
 
-    /// Everything on its way may arrive at once.
+    /// Everything in transit may arrive at once.
     pub fn calm_down(&mut self) {
         self.weather = Weather::CALM;
         self.heal();

@@ -29,18 +29,18 @@ pub struct Committed {
     pub digest: u64,
     /// The state after it.
     pub hash: u64,
-    /// The term of the node that was first seen to know of it; at least the one it was committed in.
+    /// The term of the first node seen to know of it; at least the one it was committed in.
     seen_in: u64,
 }
 
-/// What is known of one group.
+/// What is known about one group.
 #[derive(Debug, Default)]
 pub struct Facts {
     entries: HashMap<(u64, u64), (u64, u64)>,
     leaders: BTreeMap<u64, u64>,
     /// From index 1 on.
     committed: Vec<Committed>,
-    /// The members, as nodes had them that had applied so much.
+    /// The members, according to nodes that had applied this much.
     configurations: HashMap<u64, Members>,
 }
 
@@ -57,7 +57,7 @@ fn members(conf: &ConfState) -> Members {
     })
 }
 
-/// What one node's log was last seen to hold.
+/// The last seen content of one node's log.
 #[derive(Debug, Default)]
 struct Mirror {
     /// The index before the first.
@@ -75,12 +75,12 @@ impl Mirror {
     }
 }
 
-/// What a look at a node brought to light.
+/// The result of examining a node.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct News {
-    /// A leader that was not known.
+    /// A leader that was not known before.
     pub elected: bool,
-    /// Entries that were not known to be committed.
+    /// Entries not known to be committed before.
     pub committed: u64,
 }
 
@@ -95,12 +95,12 @@ impl Oracle {
         self.groups.entry(group).or_default()
     }
 
-    /// The node's log is another one than before: everything in it will be looked at.
+    /// The node's log was replaced: everything in it will be examined.
     pub fn forget_log(&mut self, node: u64, group: u64) {
         self.mirrors.remove(&(node, group));
     }
 
-    /// Looks at what is new in a node's log.
+    /// Examines what is new in a node's log.
     pub fn look_at_log(&mut self, node: u64, storage: &GroupStorage) -> Checked {
         let group = storage.id();
         let facts = self.groups.entry(group).or_default();
@@ -135,7 +135,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Looks at a node between two calls: is it a leader, may it be one, what does it take for committed.
+    /// Examines a node between two calls: is it a leader, may it be one, what does it consider committed.
     pub fn look_at_node(&mut self, status: &NodeStatus, storage: &GroupStorage) -> Checked<News> {
         let facts = self.groups.entry(status.group).or_default();
         let mut news = News::default();
@@ -149,7 +149,7 @@ impl Oracle {
         Ok(news)
     }
 
-    /// A leader that was there before the newest entry was committed has to have it, too, if its term is a later one.
+    /// A leader from before the newest entry was committed must also have it, if its term is later.
     pub fn look_at_old_leader(&mut self, status: &NodeStatus, storage: &GroupStorage) -> Checked {
         self.groups.entry(status.group).or_default().is_complete(status, storage)
     }
@@ -186,7 +186,7 @@ impl Facts {
         Ok(())
     }
 
-    /// A node leads; says whether that is new.
+    /// Records that a node leads; returns whether that is new.
     pub fn leads(&mut self, node: u64, term: u64) -> Checked<bool> {
         match self.leaders.insert(term, node) {
             None => Ok(true),
@@ -199,7 +199,7 @@ impl Facts {
     }
 
     fn is_complete(&self, status: &NodeStatus, storage: &GroupStorage) -> Checked {
-        // Of what was committed in earlier terms the last entry is enough, as the logs match.
+        // Of what was committed in earlier terms the last entry is enough, because the logs match.
         let earlier = self.committed.iter().rposition(|c| c.seen_in < status.term);
         let Some(at) = earlier else { return Ok(()) };
         let index = at as u64 + 1;
@@ -218,7 +218,7 @@ impl Facts {
         }
     }
 
-    /// A node takes everything up to its commit index for committed; says how much of that is new.
+    /// Records a node's commit index; returns how many commits are new.
     fn commits(&mut self, status: &NodeStatus, storage: &GroupStorage) -> Checked<u64> {
         let known = self.committed();
         let wrong = |what: String| {
@@ -242,7 +242,7 @@ impl Facts {
         Ok(self.committed() - known)
     }
 
-    /// The next entry is committed, as a node in this term says; `false` when no log held it.
+    /// Records the next committed entry according to a node in this term; `false` if no log held it.
     pub fn commit(&mut self, at: (u64, u64), seen_in: u64) -> bool {
         let Some((digest, _)) = self.entries.get(&at).copied() else { return false };
         let before = self.committed.last().map_or(0, |c| c.hash);
@@ -266,7 +266,7 @@ impl Facts {
         Err(Violation::new(Kind::StateMachineSafety, what))
     }
 
-    /// A node's state machine is at this state.
+    /// Records that a node's state machine is at this state.
     pub fn applies(&self, node: u64, machine: &Machine) -> Checked {
         let expected = self.committed_at(machine.index).map(|c| (c.term, c.hash));
         if machine.index == 0 || expected == Some((machine.term, machine.hash)) {

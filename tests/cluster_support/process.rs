@@ -11,22 +11,22 @@ use seawall::raft::{Apply, GroupStorage, Node, NodeConfig, NodeError, RaftLog, R
 
 use super::machine::Machine;
 
-/// What becomes of a state machine when its process ends.
+/// What happens to a state machine when its process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeping {
     /// It is in memory: it starts from the newest snapshot.
     Nothing,
-    /// It is as durable as it says.
+    /// It is as durable as it claims.
     All,
-    /// The same, but it leaves to the log how far it got, and is handed some entries again.
+    /// The same, but it relies on the log for its position, and receives some entries again.
     AllAndForgetsHowFar,
 }
 
-/// How logs and nodes are set up.
+/// Configuration of logs and nodes.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     pub segment: u64,
-    /// Who has the shortest election timeout.
+    /// The node with the shortest election timeout.
     pub turn: u64,
     pub relocate: u64,
     pub pre_vote: bool,
@@ -51,7 +51,7 @@ impl Setup {
             .open_on(Arc::new(disk.clone()))
     }
 
-    /// Small enough that limits are met, and that a batch fits into a segment.
+    /// Small enough that limits are reached, and that a batch fits into a segment.
     fn node(&self, id: u64, timeout: usize) -> NodeConfig {
         NodeConfig::new(id)
             .election_timeout(timeout..timeout + 1)
@@ -72,7 +72,7 @@ pub struct Replica {
     /// Handed out and not applied.
     pub waiting: VecDeque<Apply>,
     pub machine: Machine,
-    /// A snapshot that is being saved elsewhere.
+    /// A snapshot being saved elsewhere.
     pub writer: Option<(SnapshotWriter, Vec<u8>)>,
 }
 
@@ -124,7 +124,7 @@ impl Process {
         {
             machine = restored;
         }
-        // Of two members with the same timeout none might ever win.
+        // Of two members with the same timeout neither might ever win.
         let place = (self.id + group + self.setup.turn) % 5;
         let mut config = self.setup.node(self.id, 10 + (2 * place + rng.below(2)) as usize);
         if self.keeping != Keeping::AllAndForgetsHowFar {
@@ -134,7 +134,7 @@ impl Process {
         Ok(Replica { node, waiting: VecDeque::new(), machine, writer: None })
     }
 
-    /// Makes a group that starts with these members, unless it is there.
+    /// Creates a group that starts with these members, unless it exists.
     pub fn join(&mut self, group: u64, members: ConfState, rng: &mut Rng) -> Result<(), NodeError> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
         let made = match running.log.group(group) {
@@ -148,18 +148,18 @@ impl Process {
         made
     }
 
-    /// From its next start on it is set up as a program is that wants to get on.
+    /// From its next start on it is configured to make progress.
     pub fn reasonable(&mut self) {
-        // Timeouts are fixed here, so a node that cannot win would disturb the one that can for ever.
+        // Timeouts are fixed here, so a node that cannot win would otherwise disturb the one that can forever.
         self.setup.pre_vote = true;
-        // A state machine that is ahead of what its node knows can save no snapshot. With one from before a member was
-        // added, which that member would refuse, a group may wait for that member for ever.
+        // A state machine that is ahead of its node's knowledge can save no snapshot. With one from before a member
+        // was added, which that member would refuse, a group may wait for that member forever.
         if self.keeping == Keeping::AllAndForgetsHowFar {
             self.keeping = Keeping::All;
         }
     }
 
-    /// The state machine has got this far, and it may be that it says so to somebody who remembers.
+    /// The state machine has got this far, and may report it to a node that remembers.
     pub fn keep(&mut self, group: u64, machine: Machine) {
         if self.keeping != Keeping::Nothing {
             self.kept.insert(group, machine);

@@ -15,16 +15,16 @@ use raft::eraftpb::{Message, MessageType};
 use seawall::Lsn;
 use seawall::raft::{Apply, GroupStorage, NodeStatus, Output, Role};
 
-/// What one node has said in one group.
+/// What one node has promised in one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Promises {
-    /// The highest term that it spoke in.
+    /// The highest term that it used.
     term: u64,
-    /// Whom it voted for in that term, itself included; 0 when it did not say.
+    /// Its vote in that term, for itself included; 0 if it promised none.
     vote: u64,
-    /// The highest index that it acknowledged in that term, or that it counts itself for as its leader.
+    /// The highest index that it acknowledged in that term, or counts itself for as leader.
     acked: u64,
-    /// The highest entry, and its term, that the state machine was given.
+    /// The highest entry, and its term, handed to the state machine.
     applied: (u64, u64),
     /// The newest snapshot that was saved.
     snapshot: u64,
@@ -38,10 +38,10 @@ impl Promises {
         term == self.term
     }
 
-    /// Takes in a message that left the node.
+    /// Records a message that left the node.
     pub fn said(&mut self, m: &Message) {
         let kind = m.get_msg_type();
-        // A candidate to be asks in a term that is not its own, and the answers are in no term.
+        // A pre-candidate asks in a term that is not its own, and the answers have no term.
         let hypothetical = [MessageType::MsgRequestPreVote, MessageType::MsgRequestPreVoteResponse];
         if hypothetical.contains(&kind) || !self.speaks_in(m.term) {
             return;
@@ -54,7 +54,7 @@ impl Promises {
         }
     }
 
-    /// Takes in what a call gave out, and what the node counts itself for after it.
+    /// Records the output of a call, and the node's own match after it.
     pub fn gave(&mut self, out: &Output) {
         out.messages.iter().for_each(|m| self.said(m));
         out.apply.iter().map(Apply::last).for_each(|at| self.applied = self.applied.max(at));
@@ -73,7 +73,7 @@ impl Promises {
         self.snapshot = self.snapshot.max(index);
     }
 
-    /// Whether a log holds what was promised; what is missing if not.
+    /// Whether a log holds what was promised; if not, what is missing.
     pub fn kept_by(&self, found: &GroupStorage) -> Result<(), String> {
         let r = found.recover();
         self.term_and_vote(r.term, r.vote)?;
@@ -107,7 +107,7 @@ impl Promises {
 pub struct Submitted(VecDeque<(Lsn, u64, u64)>);
 
 impl Submitted {
-    /// After a call: everything that is in memory now was submitted below `end`.
+    /// After a call: everything now in memory was submitted below `end`.
     pub fn note(&mut self, end: Lsn, storage: &GroupStorage) {
         let hs = storage.hard_state();
         if self.0.back().is_none_or(|(_, term, vote)| (*term, *vote) != (hs.term, hs.vote)) {
@@ -115,8 +115,8 @@ impl Submitted {
         }
     }
 
-    /// Whether what was promised is below the log's own durable address. `false`: the log does not tell, as a snapshot
-    /// that is not durable yet has taken the place of what is.
+    /// Whether what was promised is below the log's own durable address. `false` if the log does not know, because a
+    /// snapshot that is not durable yet has replaced it.
     pub fn covers(&mut self, promises: &Promises, storage: &GroupStorage) -> Result<bool, String> {
         let durable = storage.log().wal().durable_lsn();
         while self.0.get(1).is_some_and(|(end, ..)| *end <= durable) {

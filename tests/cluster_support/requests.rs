@@ -12,7 +12,7 @@ struct Open {
     proposal: Proposal,
 }
 
-/// A read that waits for its index; the state it is answered from must have what was committed when it was asked.
+/// A pending read; its answer must contain everything committed when it was requested.
 struct Read {
     node: u64,
     group: u64,
@@ -20,7 +20,7 @@ struct Read {
     committed: u64,
 }
 
-/// Reads that are waited for: their messages may be lost.
+/// Pending reads: their messages may be lost.
 const READS: usize = 40;
 
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Requests {
         self.reads.push(Read { node, group, id, committed });
     }
 
-    /// A node's answer; says whether somebody still waited for it.
+    /// Records a node's answer; returns whether it was still awaited.
     pub fn answered(&mut self, node: u64, group: u64, id: ReadId, index: u64) -> Checked<bool> {
         let is_it = |r: &Read| (r.node, r.group) == (node, group) && r.id == id;
         let Some(at) = self.reads.iter().position(is_it) else { return Ok(false) };
@@ -56,7 +56,7 @@ impl Requests {
         Ok(true)
     }
 
-    /// Looks at what was said about proposals made at this node; gives the configuration changes that took effect.
+    /// Checks the outcomes of proposals made at this node; returns the configuration changes that took effect.
     pub fn look(&mut self, node: u64, group: u64, facts: &Facts) -> Checked<u64> {
         let (mut changes, mut wrong) = (0, None);
         self.open.retain(|open| {
@@ -85,7 +85,7 @@ impl Requests {
         }
     }
 
-    /// The process has ended, and nobody waits for its answers.
+    /// The process has ended, and its answers are no longer awaited.
     pub fn gone(&mut self, node: u64) {
         self.open.retain(|open| open.node != node);
         self.reads.retain(|read| read.node != node);

@@ -41,17 +41,17 @@ enum Action {
     Arm,
 }
 
-/// How often each thing happens.
+/// Frequencies of the events.
 #[derive(Clone, Debug)]
 pub struct Weights {
     of: Vec<(Action, u64)>,
     sum: u64,
-    /// Whether anything goes wrong at all.
+    /// Whether there are faults at all.
     pub faults: bool,
 }
 
 impl Weights {
-    /// Some episodes are calm and get far; in others hardly anything is up for long.
+    /// Some episodes are calm and get far; in others hardly anything stays up for long.
     pub fn of(rng: &mut Rng) -> Self {
         let storm = [1, 2, 4, 10][rng.below(4) as usize];
         let of = vec![
@@ -176,14 +176,14 @@ impl Cluster {
         ticks.into_iter().filter_map(Result::err).try_for_each(|e| self.failed(id, &e))
     }
 
-    /// Asks a node for something that it may have reasons not to do.
+    /// Asks a node for something that it may have reasons to refuse.
     fn ask(&mut self, id: u64, group: u64, what: impl FnOnce(&mut Node) -> NodeResult<()>) -> Checked {
         let Some(replica) = self.replica(id, group) else { return Ok(()) };
         let done = what(&mut replica.node);
         self.asked(id, done).map(|_| ())
     }
 
-    /// What came of asking: nothing, when the node had a reason; a violation, when it failed without one.
+    /// The result of asking: nothing if the node had a reason; a violation if it failed without one.
     fn asked<T>(&mut self, id: u64, done: NodeResult<T>) -> Checked<Option<T>> {
         match done {
             Ok(done) => Ok(Some(done)),
@@ -200,7 +200,7 @@ impl Cluster {
         }
     }
 
-    /// A node that takes itself for the leader.
+    /// A node that considers itself the leader.
     pub(super) fn a_leader(&mut self, group: u64) -> Option<u64> {
         let leads = |id: &u64| {
             let replica = self.processes[id].running.as_ref().and_then(|r| r.replicas.get(&group));
@@ -211,7 +211,7 @@ impl Cluster {
         leaders.get(at).copied()
     }
 
-    /// Proposes a command; says where it would be.
+    /// Proposes a command; returns its position.
     pub(super) fn propose(&mut self, group: u64) -> Checked<Option<(u64, u64)>> {
         let Some(id) = self.a_leader(group) else { return Ok(None) };
         let bytes = if self.rng.below(20) == 0 { 1900 } else { 64 + self.rng.below(400) as usize };
@@ -226,7 +226,7 @@ impl Cluster {
         Ok(Some(position))
     }
 
-    /// Lets a state machine take in what it was given, `most` things of it.
+    /// Lets a state machine apply at most `most` things that it was given.
     pub(super) fn apply(&mut self, id: u64, group: u64, most: u64) -> Checked {
         for _ in 0..most {
             let Some(replica) = self.replica(id, group) else { return Ok(()) };
@@ -279,7 +279,7 @@ impl Cluster {
             machine.apply(e);
             return facts.applies(id, machine);
         }
-        // Given once more after a restart: it must be the same.
+        // Given again after a restart: it must be the same.
         if facts.committed_at(e.index).map(|c| c.digest) != Some(digest(e)) {
             let what = format!("node {id}, group {group}: another entry {} than before", e.index);
             return Err(Violation::new(Kind::StateMachineSafety, what));
@@ -287,7 +287,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Saves a snapshot, here and now or begun now and finished at another time.
+    /// Saves a snapshot, immediately, or started now and finished later.
     pub(super) fn snapshot(&mut self, id: u64, group: u64, later: bool) -> Checked {
         let mut rng = self.rng.clone();
         let Some(replica) = self.replica(id, group) else { return Ok(()) };
@@ -364,8 +364,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Adds, promotes, demotes or removes a member, or two at once through a joint state. A member that was removed
-    /// keeps its disk: with an empty one it might vote twice.
+    /// Adds, promotes, demotes or removes a member, or two at once through a joint state. A removed member keeps its
+    /// disk: with an empty one it might vote twice.
     fn change_conf(&mut self, group: u64) -> Checked {
         let Some(id) = self.a_leader(group) else { return Ok(()) };
         let Some(replica) = self.replica(id, group) else { return Ok(()) };
@@ -375,7 +375,7 @@ impl Cluster {
         for _ in 0..1 + self.rng.below(2) {
             let node = 1 + self.rng.below(self.processes.len() as u64);
             let kinds = match (conf.get_voters().contains(&node), conf.get_learners().contains(&node)) {
-                // Two voters are the least: with one, everything would hang on it.
+                // At least two voters: with one, everything would depend on it.
                 (true, _) if voters < 3 || node == id => continue,
                 (true, _) => [ConfChangeType::RemoveNode, ConfChangeType::AddLearnerNode],
                 (_, true) => [ConfChangeType::AddNode, ConfChangeType::RemoveNode],

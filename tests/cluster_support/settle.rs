@@ -4,7 +4,7 @@ use super::cluster::{Cluster, Drive};
 use super::events::{Checked, Kind, Violation};
 use super::faults::End;
 
-/// So many ticks are enough: an election takes 20 at the most, and some have to be lost before one is won.
+/// This many ticks are enough: an election takes at most 20, and some must be lost before one is won.
 const TICKS: u64 = 400;
 
 impl Cluster {
@@ -12,7 +12,7 @@ impl Cluster {
         self.weights.faults = false;
         self.network.calm_down();
         for id in self.ids() {
-            // Who has something planned would still fail.
+            // A process with planned faults would still fail.
             self.down(id, End::Kill);
             self.processes.get_mut(&id).unwrap().reasonable();
             self.up(id)?;
@@ -25,11 +25,11 @@ impl Cluster {
             }
             self.quiet()?;
             if tick % 50 == 49 {
-                // A member that was added since the last snapshot can make nothing of it.
+                // A member added since the last snapshot cannot use it.
                 self.save_everywhere(&groups)?;
             }
             for (group, target) in groups.iter().zip(&mut targets) {
-                // What was proposed to a leader that lost office may be gone.
+                // What was proposed to a leader that lost leadership may be gone.
                 if target.is_none() || tick % 50 == 49 {
                     *target = self.propose(*group)?.map(|(index, _)| index).or(*target);
                 }
@@ -74,8 +74,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether all members have applied the entry at `target`, and are in one configuration. That they applied the same
-    /// is checked with each entry.
+    /// Whether all members have applied the entry at `target` and are in the same configuration. That they applied
+    /// the same is checked with each entry.
     fn agree(&mut self, group: u64, target: u64) -> bool {
         let Some(leader) = self.a_leader(group) else { return false };
         let Some(conf) = self.replica(leader, group).map(|r| r.node.conf_state()) else { return false };

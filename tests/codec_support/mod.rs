@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use seawall::{Codec, DecodeError};
 
-/// Hides payloads the way an encrypting codec would, without its strength: what is stored is five bytes longer, is never
-/// the payload, and can be decoded with the same key only.
+/// Hides payloads as an encrypting codec would, without its strength: the stored form is five bytes longer, is never
+/// the payload, and can be decoded only with the same key.
 #[derive(Clone, Copy, Debug)]
 pub struct Xor {
     pub id: u16,
@@ -21,7 +21,7 @@ pub fn xor(key: u8) -> Arc<dyn Codec> {
     Arc::new(Xor { id: XOR, key })
 }
 
-/// The codecs that this build has.
+/// The codecs of this build.
 pub fn all() -> Vec<Arc<dyn Codec>> {
     vec![
         xor(0x5a),

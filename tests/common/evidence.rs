@@ -10,7 +10,7 @@ use seawall::format::superblock::{FILE_NAME, Superblock};
 use seawall::format::{DATA_START, PAGE};
 use seawall::{Lsn, SegmentId};
 
-/// The superblock that counts.
+/// The valid superblock.
 pub fn superblock(files: &BTreeMap<String, Vec<u8>>) -> Option<Superblock> {
     let bytes = files.get(FILE_NAME)?;
     let slots = bytes.chunks(PAGE).take(2);

@@ -15,7 +15,7 @@ use seawall::format::superblock;
 use seawall::io::sim::SimDisk;
 use seawall::io::{Access, Allocated, Disk, File, Lock};
 
-/// What is left out.
+/// What is suppressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgotten {
     /// `fdatasync` of a segment to which a block was written.
@@ -66,7 +66,7 @@ impl Forgotten {
     ];
 }
 
-/// This disk; behind a forgetful one if `SEAWALL_MUTATION` names something that is forgotten.
+/// This disk, behind a forgetful one if `SEAWALL_MUTATION` names something to suppress.
 pub fn disk(disk: &SimDisk) -> Arc<dyn Disk> {
     let chosen = std::env::var("SEAWALL_MUTATION").ok();
     let forgets =
@@ -77,7 +77,7 @@ pub fn disk(disk: &SimDisk) -> Arc<dyn Disk> {
     }
 }
 
-/// A directory of a disk on which something is left out.
+/// A directory on a disk that suppresses something.
 #[derive(Debug)]
 pub struct ForgetfulDisk {
     disk: Arc<dyn Disk>,
@@ -89,7 +89,7 @@ pub struct ForgetfulDisk {
 #[derive(Debug, Default)]
 struct Directory {
     changes: Vec<Change>,
-    /// Files whose sync is put off until then.
+    /// Files whose sync is postponed until then.
     put_off: Vec<Arc<dyn File>>,
 }
 
@@ -125,12 +125,12 @@ fn is_segment(name: &str) -> bool {
     name.ends_with(".seg")
 }
 
-/// The copy of an unproven tail, until it is whole.
+/// The copy of an unproven tail, until it is complete.
 fn is_copy(name: &str) -> bool {
     name.ends_with(".seg.tmp")
 }
 
-/// Which of the syncs above a directory's sync is, after these changes of names.
+/// Which of the above syncs a directory sync is, after these name changes.
 fn which(changes: &[Change]) -> Option<Forgotten> {
     if changes.is_empty() {
         return Some(F::OpenNames);
@@ -201,7 +201,7 @@ impl Disk for ForgetfulDisk {
     }
 }
 
-/// A file on a disk on which something is left out.
+/// A file on a disk that suppresses something.
 #[derive(Debug)]
 struct ForgetfulFile {
     file: Arc<dyn File>,
@@ -211,7 +211,7 @@ struct ForgetfulFile {
     last: Mutex<Last>,
 }
 
-/// What was done last to a file, through one handle.
+/// The last operation on a file through one handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
     Nothing,
@@ -267,7 +267,7 @@ impl File for ForgetfulFile {
     fn sync_all(&self) -> io::Result<()> {
         let which = match self.last() {
             Last::WroteFirstPage if is_segment(&self.name) => Some(F::SegmentSync),
-            // A footer's body is the last thing that is written to a segment, which is then cut behind it.
+            // A footer's body is the last thing written to a segment, which is then truncated after it.
             Last::Cut if is_segment(&self.name) => Some(F::FooterBody),
             _ if is_copy(&self.name) && self.forgets == F::RewriteOrder => {
                 self.directory.lock().unwrap().put_off.push(Arc::clone(&self.file));

@@ -21,14 +21,14 @@ pub fn open(options: &Options, disk: &SimDisk) -> Result<Wal, Error> {
     options.open_on(forgetful::disk(disk))
 }
 
-/// What was asked of a log, and what it promised.
+/// What was requested of a log, and what it promised.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
     /// Every batch that was submitted, in order.
     pub batches: Vec<Arc<Submitted>>,
-    /// So many of them were acknowledged; what was exposed by an open counts too.
+    /// Number of acknowledged batches; what an open exposed counts too.
     pub acknowledged: usize,
-    /// Where the first record of each batch lies, as far as it was said.
+    /// The address of each batch's first record, as far as known.
     pub lsns: Vec<Option<Lsn>>,
     /// Batches before this one may be gone.
     pub released: usize,
@@ -37,7 +37,7 @@ pub struct Oracle {
 /// A batch that was submitted.
 #[derive(Debug)]
 pub struct Submitted {
-    /// Tells it from every other.
+    /// Distinguishes it from every other.
     pub id: u64,
     pub records: Vec<Vec<u8>>,
 }
@@ -85,7 +85,7 @@ impl Oracle {
         }
     }
 
-    /// A number that tells what is known here from what is known elsewhere.
+    /// A number that distinguishes states of knowledge.
     pub fn key(&self) -> u64 {
         let counts = [self.batches.len(), self.acknowledged, self.released].map(|n| n as u64);
         let numbers = self.batches.iter().map(|b| b.id).chain(counts);
@@ -122,7 +122,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks what a log holds after it was opened again, and takes it for what is promised from now on.
+    /// Checks the contents of a log after a reopen; from then on they are promised.
     pub fn check(&mut self, wal: &Wal) -> Result<(), Wrong> {
         let records: Vec<Record> =
             wal.iter().collect::<Result<_, _>>().map_err(|e| Wrong::Refused(e.to_string()))?;
@@ -166,10 +166,10 @@ impl Oracle {
         Ok(())
     }
 
-    /// The batch that the first record belongs to: no batch that may not be gone is missing before it.
+    /// The batch of the first record: no batch that must still exist is missing before it.
     fn find_start(&self, records: &[Record]) -> Option<usize> {
         match records.first() {
-            // The newest segment is never released, so nothing that was acknowledged leaves the log empty.
+            // The newest segment is never released, so acknowledged batches never leave the log empty.
             None => (self.acknowledged == 0).then_some(0),
             Some(first) => {
                 let known = self.lsns.iter().position(|l| *l == Some(first.lsn()));

@@ -14,27 +14,27 @@ static COUNTING: Counting = Counting;
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: all is left to the system's allocator; what is added is two counters, which allocate nothing.
+// SAFETY: everything is left to the system's allocator, except two counters, which allocate nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         PEAK.fetch_max(NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller promised.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller promised.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(ptr, layout) }
     }
 }
 
-/// How many bytes are allocated.
+/// Number of bytes allocated.
 pub fn allocated() -> usize {
     NOW.load(Ordering::Relaxed)
 }
 
-/// By how many bytes that rose at most while this was done.
+/// The maximum by which that rose during the call.
 pub fn peak_of(what: impl FnOnce()) -> usize {
     let before = allocated();
     PEAK.store(before, Ordering::Relaxed);

@@ -37,10 +37,10 @@ impl<S: Subject> Subject for Forgetful<S> {
     }
 }
 
-/// What a log that breaks a promise does.
+/// What a log that breaks a guarantee does.
 #[derive(Clone, Copy, Debug)]
 pub enum Breach {
-    /// It holds a batch that nobody submitted.
+    /// It holds a batch that was never submitted.
     Invents,
     /// It holds half of a batch: the rest was submitted and never written.
     Halves,
@@ -48,7 +48,7 @@ pub enum Breach {
     Panics,
 }
 
-/// The log, with a fault of its own.
+/// The log, with a fault.
 #[derive(Debug)]
 pub struct Broken(pub Core, pub Breach);
 

@@ -40,7 +40,7 @@ impl From<common::Wrong> for Wrong {
 }
 
 impl Known {
-    /// What an error says of the step that got it.
+    /// Which error the failed step got.
     fn failed(&mut self, error: &Error) -> Step {
         let first = matches!(error, Error::Poisoned { .. }) && !self.poisoned;
         self.poisoned |= first;

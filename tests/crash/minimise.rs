@@ -10,7 +10,7 @@ use seawall::io::sim::{Fate, SimDisk};
 use super::sweep::{Finding, message};
 use super::{Case, End, Found, Kind, Run, Subject, Wrong, replay, replay_with};
 
-/// Repetitions that a minimisation may take.
+/// Maximum number of repetitions for a minimisation.
 const MOST: usize = 20_000;
 
 struct Minimiser<'a, S: Subject> {
@@ -20,7 +20,7 @@ struct Minimiser<'a, S: Subject> {
     left: usize,
 }
 
-/// The smallest case found that is wrong in the same way; none when the finding does not come back.
+/// The smallest case found that is wrong in the same way; `None` if the finding cannot be reproduced.
 pub fn minimise<S: Subject>(subject: &S, finding: &Finding) -> Option<Case> {
     let mut m = Minimiser { subject, kind: finding.wrong.kind, best: finding.case.clone(), left: MOST };
     if !m.fails(&finding.case) {
@@ -38,7 +38,7 @@ pub fn minimise<S: Subject>(subject: &S, finding: &Finding) -> Option<Case> {
     }
 }
 
-/// What a case comes to, a panic included.
+/// The result of a case, a panic included.
 pub fn judge<S: Subject>(subject: &S, case: &Case) -> Option<Wrong> {
     catch_unwind(AssertUnwindSafe(|| replay(subject, case)))
         .unwrap_or_else(|panic| Some(Wrong::new(Kind::Panic, message(&*panic))))
@@ -69,7 +69,7 @@ impl<S: Subject> Minimiser<'_, S> {
 
     fn drop_steps(&mut self) {
         for at in 0..self.best.runs.len() {
-            // From the back: what comes later disturbs nothing before it.
+            // From the end: later steps affect nothing before them.
             for step in (0..self.best.runs[at].steps.len()).rev() {
                 self.attempt(|c| {
                     c.runs[at].steps.remove(step);
@@ -83,7 +83,7 @@ impl<S: Subject> Minimiser<'_, S> {
             let End::PowerOff(call) = self.best.runs[at].end else { continue };
             let earlier = (0..call).find(|n| self.attempt(|c| c.runs[at].end = End::PowerOff(*n)));
             if earlier.is_none() {
-                // Simpler to understand, if it comes to the same.
+                // Simpler to understand, with the same result.
                 self.attempt(|c| c.runs[at].end = End::After);
             }
         }
@@ -142,7 +142,7 @@ pub fn report<S: Subject>(subject: &S, finding: &Finding) -> String {
     lines.join("\n")
 }
 
-/// A case in words: what each run called, how it ended, and what became of what it had not synced.
+/// A case in words: the calls of each run, its end, and the fate of what was unsynced.
 fn words<S: Subject>(subject: &S, case: &Case) -> Vec<String> {
     let (mut lines, mut number) = (Vec::new(), 0);
     let show = |run: &Run, disk: &SimDisk| {
@@ -158,7 +158,7 @@ fn words<S: Subject>(subject: &S, case: &Case) -> Vec<String> {
     lines
 }
 
-/// The calls up to the end of the run: what is in the trace behind it was not done.
+/// The calls up to the end of the run: later calls in the trace did not happen.
 fn calls(run: &Run, disk: &SimDisk) -> Vec<String> {
     let number = |line: &String| line.split(':').next().and_then(|n| n.parse::<u64>().ok());
     let done = |line: &String| match run.end {

@@ -34,10 +34,10 @@ use crate::common::{evidence, forgetful};
 pub trait Subject: Sync {
     /// An open log.
     type Log;
-    /// What was asked of the log and what it promised.
+    /// What was requested of the log and what it promised.
     type Oracle: Clone + Default + Send;
 
-    /// Opens the log; says why not.
+    /// Opens the log, or returns why not.
     fn open(&self, disk: Arc<dyn Disk>) -> Result<Self::Log, NotOpened>;
 
     /// The log below.
@@ -46,13 +46,13 @@ pub trait Subject: Sync {
     /// Takes the step that follows from `seed`.
     fn step(&self, log: &Self::Log, oracle: &mut Self::Oracle, seed: u64) -> Result<Step, Wrong>;
 
-    /// Checks what a log shows after it was opened; from then on that is promised.
+    /// Checks what a log exposes after a reopen; from then on that is promised.
     fn check(&self, log: &Self::Log, oracle: &mut Self::Oracle) -> Result<(), Wrong>;
 
     /// What is known while the step from `before` to `after` is under way.
     fn during(&self, before: &Self::Oracle, after: &Self::Oracle) -> Self::Oracle;
 
-    /// A number that tells oracles apart.
+    /// A number that distinguishes oracles.
     fn key(&self, oracle: &Self::Oracle) -> u64;
 }
 
@@ -64,7 +64,7 @@ pub struct NotOpened {
     pub why: String,
 }
 
-/// What became of a step.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It is acknowledged.
@@ -78,13 +78,13 @@ pub enum Step {
 /// The ways in which a log can be wrong: the columns of the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// W1: something acknowledged is not there.
+    /// W1: something acknowledged is missing.
     Lost,
     /// W2: half a batch is there.
     Half,
-    /// W3: something is there that was never submitted, or at another place.
+    /// W3: something was never submitted, or is at another place.
     Phantom,
-    /// W4: refused, although what is not whole was merely torn.
+    /// W4: refused, although the incomplete part was merely torn.
     Refused,
     /// W4: cut, although evidence on the disk proves that what was cut was durable.
     CutThoughProven,
@@ -124,18 +124,18 @@ impl Wrong {
 pub enum End {
     /// The power goes off at this call.
     PowerOff(u64),
-    /// This call fails, and the run goes on to its last operation.
+    /// This call fails, and the run continues to its last operation.
     Fault(u64, Fault),
     /// After the last operation, before the log is closed.
     After,
 }
 
-/// What is found after a run.
+/// The state found after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// A power failure: these are the fates of what was not synced, the rest being lost.
+    /// A power failure with these fates for what was unsynced; the rest is lost.
     Crashed(Vec<Fate>),
-    /// Only the process is gone; the cache is as it was.
+    /// Only the process is gone; the cache is unchanged.
     Killed,
     /// Only the process is gone, and the system has dropped the clean pages of its cache.
     Evicted,
@@ -168,11 +168,11 @@ pub struct Run {
 #[derive(Debug)]
 pub struct RunRecord<O> {
     pub disk: SimDisk,
-    /// Up to which call each part of it went and what was known meanwhile: first the opening, then each step.
+    /// The last call of each part, and what was known meanwhile: first the opening, then each step.
     parts: Vec<(u64, O)>,
     /// What is known at the end.
     pub oracle: O,
-    /// Calls from this one to the next are the check's.
+    /// Calls from this one to the next belong to the check.
     pub opened_at: u64,
     pub checked_at: u64,
 }
@@ -195,16 +195,16 @@ impl<O: Clone> RunRecord<O> {
     }
 }
 
-/// A log that was opened and judged, and goes on.
+/// A log that was opened and judged, and continues.
 pub struct Alive<'a, S: Subject> {
     subject: &'a S,
-    /// None when an injected fault kept it from being opened.
+    /// `None` if an injected fault prevented the opening.
     pub log: Option<S::Log>,
     pub recorded: RunRecord<S::Oracle>,
 }
 
 impl<'a, S: Subject> Alive<'a, S> {
-    /// Opens the log on `disk` and judges what it shows.
+    /// Opens the log on `disk` and judges what it exposes.
     pub fn begin(
         subject: &'a S,
         disk: &SimDisk,
@@ -239,7 +239,7 @@ impl<'a, S: Subject> Alive<'a, S> {
         Ok(Alive { subject, log: Some(log), recorded })
     }
 
-    /// Takes steps until the power would be off.
+    /// Takes steps until the power fails.
     pub fn go_on(&mut self, steps: &[u64], end: End) -> Result<(), Wrong> {
         let Some(log) = &self.log else { return Ok(()) };
         for seed in steps {
@@ -268,13 +268,13 @@ fn check_cuts(wal: &Wal, before: &SimDisk) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Runs that lead to something wrong.
+/// Runs that lead to an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     pub runs: Vec<Run>,
 }
 
-/// Repeats a case: what is wrong, if it still is.
+/// Repeats a case; returns the error if it still occurs.
 pub fn replay<S: Subject>(subject: &S, case: &Case) -> Option<Wrong> {
     replay_with(subject, case, |_, _| {})
 }

@@ -35,11 +35,11 @@ impl Groups {
     }
 }
 
-/// What the groups are known to be.
+/// What is known about the groups.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub acknowledged: Models,
-    /// What they may be instead: an operation is under way or in doubt.
+    /// Alternative states: an operation is under way or in doubt.
     pub pending: Option<Models>,
     poisoned: bool,
     /// Tells what led here.
@@ -60,7 +60,7 @@ impl Known {
     }
 }
 
-/// Takes the step that follows from the seed; what the groups are then is in `after`, whatever comes of it.
+/// Takes the step that follows from the seed; `after` is the resulting state, whatever the outcome.
 fn operate(log: &RaftLog, after: &mut Models, rng: &mut Rng) -> Result<()> {
     let id = 1 + rng.below(GROUPS);
     let known = after.contains_key(&id);
@@ -80,7 +80,7 @@ fn operate(log: &RaftLog, after: &mut Models, rng: &mut Rng) -> Result<()> {
         }
         1..=3 => {
             let m = Arc::make_mut(after.get_mut(&id).unwrap());
-            // Near what is applied, so that compaction finds a snapshot to lean on.
+            // Near the applied index, so that compaction finds a snapshot.
             let ahead = m.applied.0.saturating_sub(m.snapshot_index()).saturating_sub(rng.below(3));
             let size = usize::try_from(rng.below(3000)).unwrap();
             model::save(log, id, m, ahead, size)
@@ -115,7 +115,7 @@ fn batch(log: &RaftLog, after: &mut Models, rng: &mut Rng) -> Result<()> {
     log.commit(batch).map(|_| ())
 }
 
-/// Something that a poisoned log must not take.
+/// Something that a poisoned log must refuse.
 fn probe(log: &RaftLog, rng: &mut Rng) -> Result<()> {
     log.create_group(100 + rng.below(1 << 40), conf(&[1])).map(|_| ())
 }
@@ -124,7 +124,7 @@ fn brief(models: &Models) -> String {
     models.iter().map(|(id, m)| format!("\n    group {id}: {}", m.brief())).collect()
 }
 
-/// Something that was there is not: fewer groups, a shorter log, an older HardState.
+/// Something is missing: fewer groups, a shorter log, an older HardState.
 fn lacks(seen: &Models, promised: &Models) -> bool {
     let shorter = |seen: &Model, m: &Model| seen.last().0 < m.last().0 || seen.hard.2 < m.hard.2;
     promised.iter().any(|(id, m)| seen.get(id).is_none_or(|seen| shorter(seen, m)))
@@ -194,7 +194,7 @@ impl Subject for Groups {
     }
 
     fn key(&self, known: &Known) -> u64 {
-        // What is acknowledged follows from the trail; whether its last step is depends on what is pending.
+        // What is acknowledged follows from the trail; whether its last step is depends on the pending one.
         Rng::new(known.trail ^ u64::from(known.pending.is_some())).draw()
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::Subject;
 use super::sweep::{Finding, Form, Tally, sweep_seed};
 
-/// Sweeps seeds from `first` on until `enough` says so of the states seen; the first finding ends the run.
+/// Sweeps seeds from `first` on until `enough` accepts the number of states; the first finding ends the run.
 ///
-/// Seeds are handed out one by one, and a seed that was begun is finished.
+/// Seeds are handed out one by one, and a started seed is finished.
 pub fn run<S: Subject>(
     subject: &S,
     form: &Form,

@@ -16,26 +16,26 @@ use super::{Alive, Case, End, Found, Kind, Run, RunRecord, Subject, Wrong};
 pub struct Form {
     /// Steps of the first run.
     pub steps: u64,
-    /// All subsets where so many sectors or fewer are unsynced.
+    /// All subsets if at most this many sectors are unsynced.
     pub exhaustive: u32,
     /// Subsets drawn from the seed where there are more.
     pub sampled: u64,
-    /// At each call, states in which anything goes: torn, zeroed, garbage.
+    /// At each call, random states: torn, zeroed, garbage.
     pub chaos: u64,
-    /// Of the recoveries, one in so many is crashed at every call.
+    /// One in this many recoveries is crashed at every call.
     pub recoveries: u64,
-    /// Of the states, one in so many is written on, and crashed again.
+    /// One in this many states is written on and crashed again.
     pub further: u64,
-    /// Calls of a run that goes on at which it is crashed.
+    /// Calls of a continued run at which it is crashed.
     pub further_cuts: usize,
-    /// Of the calls of the first run, one in so many fails instead of the power going off.
+    /// At one in this many calls of the first run, the call fails instead of the power.
     pub faults: u64,
-    /// A sector that is being written may come out as zeros or garbage. Where blocks share sectors that is more than a log
-    /// can bear: there a device is needed that spoils no other 512 bytes than those it writes.
+    /// A sector being written may become zeros or garbage. Where blocks share sectors, no log can survive that: it
+    /// needs a device that damages only the 512 bytes being written.
     pub wipes: bool,
 }
 
-/// Of one call's states so many are followed further, on average, where all subsets are more.
+/// On average this many of one call's states are followed further, if the subsets are more.
 const FOLLOWED: u64 = 32;
 
 impl Form {
@@ -65,26 +65,26 @@ impl Form {
     };
 }
 
-/// What a sweep saw.
+/// Totals of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// States that were found after a crash and opened, each different from the others of its scenario.
+    /// States found after a crash and opened, all different within their scenario.
     pub states: u64,
-    /// Of those, the ones left by a crash during recovery.
+    /// Those left by a crash during recovery.
     pub double_crashes: u64,
-    /// Of those, the ones left by a crash in a run that followed a crash.
+    /// Those left by a crash in a run that followed a crash.
     pub written_on: u64,
-    /// Of those, the ones found after a call had failed.
+    /// Those found after a failed call.
     pub failures: u64,
-    /// States that were not opened because the same one had been.
+    /// States not opened because the same one had been.
     pub repeated: u64,
-    /// Calls at which all subsets of the unsynced sectors were gone through.
+    /// Calls at which all subsets of the unsynced sectors were tried.
     pub exhausted: u64,
-    /// Calls at which there were too many, and some were drawn.
+    /// Calls with too many subsets, at which some were drawn.
     pub sampled: u64,
-    /// States whose newest block was cut off, as nothing proved it durable.
+    /// States whose newest block was cut off because nothing proved it durable.
     pub cut: u64,
-    /// States in which unproven blocks were written again.
+    /// States in which unproven blocks were rewritten.
     pub rewritten: u64,
     /// Where something was wrong, by kind.
     pub wrong: [u64; Kind::ALL.len()],
@@ -112,7 +112,7 @@ impl AddAssign for Tally {
     }
 }
 
-/// Something wrong, and all that is needed to see it again.
+/// An error, and everything needed to reproduce it.
 #[derive(Clone, Debug)]
 pub struct Finding {
     pub seed: u64,
@@ -135,9 +135,9 @@ pub struct Sweep<'a, S: Subject> {
     form: &'a Form,
     rng: Rng,
     seen: HashSet<u64>,
-    /// The runs that lead to where the sweep is.
+    /// The runs that lead to the present state.
     path: Vec<Run>,
-    /// Of the states of the call at hand, which are very many, one in so many is followed further.
+    /// Of the many states at the present call, one in this many is followed further.
     thin: u64,
     pub tally: Tally,
 }
@@ -164,7 +164,7 @@ pub fn sweep_seed<S: Subject>(subject: &S, form: &Form, seed: u64) -> (Tally, Op
     (sweep.tally, finding)
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_else(|| "panic".into())
@@ -198,7 +198,7 @@ impl<S: Subject> Sweep<'_, S> {
         self.fail_calls(&recorded, &steps)
     }
 
-    /// Executes a run to its end. While it runs it is on the path, for a panic to be found there.
+    /// Executes a run to its end. While it is on the path, a panic is attributed to it.
     fn live(
         &mut self,
         disk: &SimDisk,
@@ -217,7 +217,7 @@ impl<S: Subject> Sweep<'_, S> {
         Ok(alive.recorded)
     }
 
-    /// Instead of the power going off, a call fails; the program goes on, and nothing is acknowledged that is not so.
+    /// A call fails instead of the power; the program continues, and nothing false is acknowledged.
     fn fail_calls(&mut self, whole: &RunRecord<S::Oracle>, steps: &[u64]) -> Result<(), Wrong> {
         for call in 0..whole.disk.calls() {
             let checking = (whole.opened_at..whole.checked_at).contains(&call);
@@ -234,7 +234,7 @@ impl<S: Subject> Sweep<'_, S> {
         Ok(())
     }
 
-    /// Opens and judges what is found after a run, and what may come after that.
+    /// Opens and judges the state after a run, and its possible continuations.
     fn found(
         &mut self,
         recorded: &RunRecord<S::Oracle>,
@@ -291,8 +291,8 @@ impl<S: Subject> Sweep<'_, S> {
         Ok(())
     }
 
-    /// What was shown must survive everything that was not synced being lost; what is written then lies where a stale
-    /// tail could come back to life.
+    /// Everything exposed must survive the loss of everything unsynced; later writes go where a stale tail could
+    /// reappear.
     fn write_on(&mut self, alive: &mut Alive<'_, S>, depth: u32) -> Result<(), Wrong> {
         self.found(
             &alive.recorded,
@@ -323,12 +323,12 @@ impl<S: Subject> Sweep<'_, S> {
         Ok(())
     }
 
-    /// Everything lost, everything kept, and one state in which anything goes.
+    /// Everything lost, everything kept, and one random state.
     fn few_fates(&mut self, disk: &SimDisk) -> Vec<Vec<Fate>> {
         vec![Vec::new(), disk.fates(CrashStyle::KeepAll), self.any_fates(disk)]
     }
 
-    /// A state in which anything goes.
+    /// A random state.
     fn any_fates(&mut self, disk: &SimDisk) -> Vec<Fate> {
         let mut fates = disk.fates(CrashStyle::Chaos(self.rng.draw()));
         if !self.form.wipes {
@@ -341,7 +341,7 @@ impl<S: Subject> Sweep<'_, S> {
         fates
     }
 
-    /// All subsets, or a sample of them where there are too many, and some states in which anything goes.
+    /// All subsets, or a sample if there are too many, and some random states.
     fn all_fates(&mut self, disk: &SimDisk) -> Vec<Vec<Fate>> {
         let unsynced = disk.unsynced();
         let choices: Vec<Vec<Fate>> = unsynced.iter().map(plain_fates).collect();
@@ -359,7 +359,8 @@ impl<S: Subject> Sweep<'_, S> {
         all
     }
 
-    /// Every subset of the sectors if they are few, with the rest as it comes; else as many states as the form says.
+    /// Every subset of the sectors if they are few, with random fates for the rest; else as many states as
+    /// configured.
     fn sampled_fates(&mut self, choices: &[Vec<Fate>], sectors: usize) -> Vec<Vec<Fate>> {
         let any = |c: &Vec<Fate>, rng: &mut Rng| c[usize::try_from(rng.below(c.len() as u64)).unwrap()];
         let mut all = vec![vec![Fate::Lost; choices.len()], vec![Fate::Kept; choices.len()]];
@@ -379,7 +380,7 @@ impl<S: Subject> Sweep<'_, S> {
     }
 }
 
-/// What can become of a thing that is neither torn nor overwritten by something else.
+/// The possible fates of a thing that is neither torn nor overwritten by something else.
 fn plain_fates(unsynced: &Unsynced) -> Vec<Fate> {
     let mut fates = vec![Fate::Lost];
     if !unsynced.same() {

@@ -45,18 +45,18 @@ pub enum Left {
     Killed,
 }
 
-/// A log, and what is known of it.
+/// A log, and what is known about it.
 pub struct Sample {
     pub left: Left,
     pub files: Files,
     pub records: Records,
-    /// The files as they were at earlier times.
+    /// The files at earlier times.
     pub older: Vec<Files>,
     /// Another log with the same content.
     pub other: Files,
 }
 
-/// Blocks as close together as can be, in the smallest segments there are.
+/// Blocks as dense as possible, in the smallest segments.
 pub fn tight() -> Options {
     common::options().segment_size(16 << 10).block_align(8)
 }
@@ -102,22 +102,22 @@ fn push(wal: &Wal, n: u64, records: &mut Records) {
     records.extend(pushed.into_iter().map(|(o, p)| (o.from_first(first), p)));
 }
 
-/// What became of a damaged log.
+/// The result for a damaged log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing of the content is hit.
+    /// None of the content is affected.
     Whole,
     /// Refused at open, and nothing changed.
     Refused,
-    /// Opened; a record that is hit says so when it is read, and so does `verify`.
+    /// Opened; a read of an affected record returns an error, and so does `verify`.
     Found,
-    /// Opened without its newest blocks, of which nothing says that they were durable, and reported.
+    /// Opened without its newest blocks, which nothing proves durable, and reported.
     Cut,
-    /// The same, and nothing says that anything was ever written there.
+    /// The same, but nothing shows that anything was ever written there.
     Unseen,
 }
 
-/// Some files that are not what they were; none where they are gone.
+/// Changed files; `None` for removed ones.
 pub struct Damage {
     pub what: String,
     pub changes: Vec<(String, Option<Vec<u8>>)>,
@@ -136,8 +136,8 @@ impl Damage {
     }
 }
 
-/// Opens a damaged log and says what became of it; an error where that breaks a promise, or where `verify` says something
-/// else than the open and those who read.
+/// Opens a damaged log and classifies the result; an error if that breaks a guarantee, or if `verify` disagrees with
+/// the open and the readers.
 pub fn examine(options: &Options, disk: &SimDisk, records: &Records) -> Result<Outcome, String> {
     let damaged = disk.kill();
     let outcome = opened(options, disk, records)?;
@@ -145,8 +145,8 @@ pub fn examine(options: &Options, disk: &SimDisk, records: &Records) -> Result<O
     Ok(outcome)
 }
 
-/// What a verification has to say of a log that came to this. It is stricter than an open in one way: it reads what nobody
-/// reads, the padding of blocks and the summaries in footers.
+/// What a verification must report about a log with this result. It is stricter than an open in one respect: it reads
+/// what nothing else reads, the padding of blocks and the summaries in footers.
 fn agrees(damaged: &SimDisk, outcome: Outcome) -> Result<(), String> {
     let report = match verify_on(&(Arc::new(damaged.kill()) as Arc<dyn Disk>)) {
         Ok(report) => report,
@@ -226,7 +226,7 @@ fn refused(e: &Error, damaged: &SimDisk, disk: &SimDisk) -> Result<Outcome, Stri
     }
 }
 
-/// An error names a file that is there, or the superblock, or a segment's file that was taken away.
+/// An error names an existing file, or the superblock, or the file of a removed segment.
 fn named(file: &std::path::Path, damaged: &SimDisk) -> Result<bool, String> {
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let should_be = name == "superblock" || parse_file_name(&name).is_some();
@@ -234,7 +234,7 @@ fn named(file: &std::path::Path, damaged: &SimDisk) -> Result<bool, String> {
     if known { Ok(true) } else { Err(format!("it names {}", file.display())) }
 }
 
-/// What is gone was reported, is no more than an unproven tail, and the other policy would have refused.
+/// What is missing was reported, is no more than an unproven tail, and the other policy would have refused.
 fn cut(options: &Options, wal: &Wal, damaged: &SimDisk, missing: &[Lsn]) -> Result<Outcome, String> {
     let proven = evidence::proven(&files_of(damaged));
     let Some(cut) = wal.recovery().cut.first() else {
@@ -252,7 +252,7 @@ fn cut(options: &Options, wal: &Wal, damaged: &SimDisk, missing: &[Lsn]) -> Resu
     }
 }
 
-/// How often each outcome came of a kind of damage.
+/// How often a kind of damage had each outcome.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     pub whole: u64,
@@ -288,7 +288,7 @@ impl Counts {
     }
 }
 
-/// Does every damage to a log, on all cores. The first that breaks a promise ends it.
+/// Inflicts every damage on a log, on all cores. The first violation ends it.
 pub fn tally(
     base: &SimDisk,
     damages: &[Damage],
@@ -303,7 +303,7 @@ pub fn tally(
         }
         counts
     };
-    // More than there are cores: a verification waits a little where it may be looking at a block that is being written.
+    // More than there are cores: a verification waits a little where it may be reading a block that is being written.
     let threads = 8 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         let parts: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();

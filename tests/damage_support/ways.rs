@@ -14,14 +14,14 @@ fn damage(what: String, changes: impl IntoIterator<Item = (String, Option<Vec<u8
     Damage { what, changes: changes.into_iter().collect() }
 }
 
-/// A file with something done to its bytes.
+/// A file whose bytes were changed.
 fn changed(files: &Files, name: &str, what: String, change: impl FnOnce(&mut Vec<u8>)) -> Damage {
     let mut bytes = files[name].clone();
     change(&mut bytes);
     damage(format!("{name}: {what}"), [(name.to_owned(), Some(bytes))])
 }
 
-/// Where a file's bytes mean something, and so where every bit is flipped: up to the last one that is not zero, but for the
+/// Where a file's bytes have meaning, and so where every bit is flipped: up to the last non-zero byte, without the
 /// zeros that fill up a page.
 fn meaning(name: &str, bytes: &[u8]) -> Vec<Range<usize>> {
     let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 9).min(bytes.len());
@@ -31,7 +31,7 @@ fn meaning(name: &str, bytes: &[u8]) -> Vec<Range<usize>> {
     }
 }
 
-/// Every bit that means something, and a sample of those that do not.
+/// Every bit that has meaning, and a sample of those that do not.
 pub fn bits(sample: &Sample) -> Vec<Damage> {
     let mut rng = Rng::new(1);
     let mut all = Vec::new();
@@ -66,7 +66,7 @@ fn tail(files: &Files) -> String {
     segments(files).into_iter().rfind(|n| !blocks(n, &files[n]).is_empty()).unwrap()
 }
 
-/// The tail segment cut at every byte, the others at every block's end.
+/// The last segment truncated at every byte, the others at every block's end.
 pub fn truncations(sample: &Sample) -> Vec<Damage> {
     let files = &sample.files;
     let tail = tail(files);
@@ -111,7 +111,7 @@ pub fn sectors(sample: &Sample) -> Vec<Damage> {
             }
         }
     }
-    // Where nothing was written, a copy of nothing changes nothing.
+    // Where nothing was written, copying nothing changes nothing.
     all.retain(|d| d.changes.iter().any(|(n, b)| b.as_ref() != files.get(n)));
     all
 }

@@ -18,7 +18,7 @@ fn word(text: &str) -> String {
     text.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
-/// An error somebody met, and the words they should have read.
+/// An error that occurred, and its expected text.
 pub struct Met {
     variant: String,
     said: String,
@@ -30,14 +30,14 @@ pub fn met<E: Debug + Display>(e: E, expected: impl Into<String>) -> Met {
     Met { variant: word(&format!("{e:?}")), said: e.to_string(), expected: expected.into() }
 }
 
-/// An error about a file in this directory, which is DIR in the words expected.
+/// An error about a file in this directory, which is DIR in the expected text.
 pub fn met_in<E: Debug + Display>(dir: &Path, e: E, expected: impl Into<String>) -> Met {
     let mut met = met(e, expected);
     met.said = met.said.replace(dir.to_str().unwrap(), "DIR");
     met
 }
 
-/// Every error says what was expected, and every variant was met but those for which there is a reason.
+/// Every error has the expected text, and every variant occurred except those with a stated reason.
 pub fn check(source: &str, name: &str, all: &[Met], unreached: &[(&str, &str)]) {
     let differ = all.iter().filter(|met| met.said != met.expected);
     let differ: Vec<String> = differ

@@ -21,7 +21,7 @@ pub fn options(segment: u64) -> RaftOptions {
     RaftOptions::new().node_id(1).wal(wal)
 }
 
-/// On the simulated disk everything is done by one thread, so that what needs room is known.
+/// On the simulated disk a single thread does everything, so that the space needed is known.
 pub fn simulated() -> Options {
     let wal = Options::new().segment_size(64 << 10).max_staged_bytes(8 << 10).mmap(false);
     wal.idle_marker(Duration::from_secs(3600)).threads(false)
@@ -53,7 +53,7 @@ pub fn create(log: &RaftLog) {
     }
 }
 
-/// Grows the groups until the disk is full; says how many entries were acknowledged.
+/// Grows the groups until the disk is full; returns the number of acknowledged entries.
 pub fn fill(log: &RaftLog) -> u64 {
     for n in 0.. {
         if let Err(e) = grow(log, 1 + n % GROUPS) {
@@ -78,7 +78,7 @@ pub fn snapshot_of(group: &GroupStorage) -> u64 {
     group.recover().snapshot.map_or(0, |(index, _)| index)
 }
 
-/// Compacts each group to its snapshot, and frees what that leaves free.
+/// Compacts each group to its snapshot, and frees the resulting space.
 pub fn compact_and_purge(log: &RaftLog) -> usize {
     let mut batch = log.batch();
     for id in log.groups() {
@@ -88,7 +88,7 @@ pub fn compact_and_purge(log: &RaftLog) -> usize {
     log.purge().unwrap().segments_freed
 }
 
-/// Saves a snapshot of each group where it is.
+/// Saves a snapshot of each group at its present index.
 pub fn save(log: &RaftLog) {
     for id in log.groups() {
         let group = log.group(id).unwrap();

@@ -1,6 +1,6 @@
 //! Reads decisions from an input. After its end every decision is 0, which the bodies take as the plain choice.
 
-/// What is left of an input.
+/// The rest of an input.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     rest: &'a [u8],
@@ -51,7 +51,7 @@ impl<'a> Cursor<'a> {
         u64::from_le_bytes(self.number())
     }
 
-    /// A byte, brought below `n`.
+    /// A byte, reduced below `n`.
     pub fn below(&mut self, n: u8) -> u8 {
         self.u8() % n.max(1)
     }
@@ -66,7 +66,7 @@ impl<'a> Cursor<'a> {
         self.u8() >= 248
     }
 
-    /// `plain`, or seldom what the input says.
+    /// `plain`, or rarely a value from the input.
     pub fn or_any<T>(&mut self, plain: T, any: impl FnOnce(&mut Self) -> T) -> T {
         if self.seldom() { any(self) } else { plain }
     }

@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use super::directory::Files;
 use super::real_log::RealLog;
 
-/// Damages `files`, a version of `log`, until the input ends, eight times at most; says what was done.
+/// Damages `files`, a version of `log`, until the input ends, at most eight times; returns what was done.
 pub fn damage(input: &mut Cursor<'_>, log: &RealLog, files: &mut Files) -> Vec<String> {
     let mut done = Vec::new();
     while !input.is_empty() && done.len() < 8 {
@@ -68,7 +68,7 @@ fn hit_bytes(input: &mut Cursor<'_>, kind: u8, bytes: &mut Vec<u8>) {
 /// One file as it was.
 fn roll_back(input: &mut Cursor<'_>, log: &RealLog, name: &str, files: &mut Files) {
     let older = &log.versions[input.index(log.versions.len())];
-    // A file that is gone by now comes back under its old name.
+    // A file that no longer exists comes back under its old name.
     let name = if input.below(4) == 3 {
         older.keys().nth(input.index(older.len())).cloned().unwrap_or_default()
     } else {
@@ -103,7 +103,7 @@ fn swap_files(input: &mut Cursor<'_>, names: &[String], name: &str, files: &mut 
     let (mine, theirs) = (files.get(name).cloned(), files.get(other).cloned());
     if let (Some(mine), Some(theirs)) = (mine, theirs) {
         files.insert(other.clone(), mine);
-        // A copy, not a swap, now and then.
+        // Sometimes a copy instead of a swap.
         if input.below(3) > 0 {
             files.insert(name.to_owned(), theirs);
         }

@@ -30,7 +30,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// `N` bytes, zeros behind the input's end.
+/// `N` bytes, padded with zeros after the input's end.
 fn bytes<const N: usize>(input: &mut Cursor<'_>) -> [u8; N] {
     let mut all = [0; N];
     let taken = input.take(N);
@@ -140,7 +140,7 @@ fn superblock(input: &mut Cursor<'_>, signed: bool) {
     }
 }
 
-/// A name that is one is spelt in one way; and every segment's name is read back.
+/// A valid name has only one spelling, and every segment's name is read back.
 fn name(input: &mut Cursor<'_>) {
     let (id, lsn) = (SegmentId::new(input.u64() | 1), Lsn::new(input.u64()));
     assert_eq!(parse_file_name(&file_name(id, lsn)), Some((id, lsn)));

@@ -16,7 +16,7 @@ use super::forge::Forge;
 /// File names and contents.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Small segments and one thread, so that everything follows from the input.
+/// Small segments and one thread, so that the input determines everything.
 pub fn options() -> Options {
     Options::new()
         .segment_size(16 << 10)
@@ -40,12 +40,12 @@ pub fn disk_of(files: &Files) -> SimDisk {
     disk
 }
 
-/// The disk as the engine takes it.
+/// The disk as passed to the engine.
 pub fn shared(disk: &SimDisk) -> Arc<dyn Disk> {
     Arc::new(disk.clone())
 }
 
-/// What differs between two directories, for messages.
+/// The differences between two directories, for messages.
 pub fn difference(before: &Files, after: &Files) -> String {
     let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let differs = names.into_iter().filter(|n| before.get(*n) != after.get(*n));
@@ -53,7 +53,7 @@ pub fn difference(before: &Files, after: &Files) -> String {
     differs.map(|n| format!("{n}: {:?} -> {:?} bytes; ", size(before, n), size(after, n))).collect()
 }
 
-/// A directory of up to eight files: raw bytes under any name, and forged segments that make a chain.
+/// A directory of up to eight files: raw bytes under any name, and forged segments that form a chain.
 pub fn arbitrary(input: &mut Cursor<'_>) -> Files {
     let mut forge = Forge::new(input);
     let mut raw = Files::new();

@@ -21,11 +21,11 @@ pub type Written = (Lsn, Vec<u8>);
 pub struct Shown {
     /// The records, in order.
     pub records: Vec<Written>,
-    /// It ended with damage that it met.
+    /// It ended with damage.
     pub damaged: bool,
 }
 
-/// Goes through a log and compares every record with the bytes in the file.
+/// Reads a log and compares every record with the bytes in the file.
 pub fn show(wal: &Wal, disk: &SimDisk) -> Shown {
     let files = files_of(disk);
     let bytes: usize = files.values().map(Vec::len).sum();

@@ -11,10 +11,10 @@ use super::cursor::Cursor;
 /// All groups.
 pub type Groups = BTreeMap<u64, Model>;
 
-/// What one group should be.
+/// The expected state of a group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
-    /// Index and term of the last entry that is gone.
+    /// Index and term of the last removed entry.
     pub compacted: (u64, u64),
     /// The others.
     pub entries: Vec<Entry>,
@@ -49,7 +49,7 @@ fn snapshot(at: (u64, u64), voters: u64, data: Vec<u8>) -> Snapshot {
     s
 }
 
-/// What stands for an entry and the members there.
+/// The entry that a snapshot stands for and the members there.
 pub fn metadata((index, term): (u64, u64), voters: u64) -> SnapshotMetadata {
     snapshot((index, term), voters, Vec::new()).take_metadata()
 }
@@ -60,7 +60,7 @@ impl Model {
         Model { conf: (0, conf(voters)), ..Model::default() }
     }
 
-    /// A new group behind this entry.
+    /// A new group after this entry.
     pub fn behind(at: (u64, u64), voters: u64) -> Self {
         Model {
             compacted: at,
@@ -88,7 +88,7 @@ impl Model {
     }
 }
 
-/// What a log shows of its groups; every index is asked for.
+/// What a log exposes of its groups; every index is queried.
 pub fn observe(log: &RaftLog) -> Groups {
     log.groups().into_iter().map(|id| (id, observe_group(log, id))).collect()
 }
@@ -113,10 +113,10 @@ fn observe_group(log: &RaftLog, id: u64) -> Model {
     }
 }
 
-/// An operation was taken, or refused by rule; or the log below failed.
+/// An operation was accepted, or refused by a rule; or the log below failed.
 pub type Taken = std::result::Result<(), seawall::Error>;
 
-/// Holds the answer against the rule.
+/// Compares the answer with the rule.
 fn judge<T>(what: &str, fits: bool, answer: Result<T>) -> std::result::Result<bool, seawall::Error> {
     match answer {
         Err(Error::Log(e)) => Err(e),
@@ -128,7 +128,7 @@ fn judge<T>(what: &str, fits: bool, answer: Result<T>) -> std::result::Result<bo
     }
 }
 
-/// Stages an operation that goes into a batch, and takes it in the model.
+/// Stages an operation in a batch, and applies it to the model.
 pub fn stage(input: &mut Cursor<'_>, batch: &mut WriteBatch, id: u64, m: &mut Model) -> Taken {
     match input.below(8) {
         0..=2 => append(input, batch, id, m),
@@ -225,7 +225,7 @@ fn install(input: &mut Cursor<'_>, batch: &mut WriteBatch, id: u64, m: &mut Mode
 
 /// Saves the application's snapshot.
 pub fn save(input: &mut Cursor<'_>, log: &RaftLog, id: u64, m: &mut Model) -> Taken {
-    // A group that begins behind an entry has no snapshot at first, and knows no term before that entry.
+    // A group that begins after an entry has no snapshot at first, and knows no term before that entry.
     let from = m.snapshot_index().max(m.compacted.0.saturating_sub(2));
     let index = from + u64::from(input.below(32));
     let (voters, data) = (u64::from(input.below(4)) + 1, vec![input.u8(); usize::from(input.u8()) * 20]);
@@ -233,7 +233,7 @@ pub fn save(input: &mut Cursor<'_>, log: &RaftLog, id: u64, m: &mut Model) -> Ta
     let term = m.term(index);
     let Some(group) = log.group(id) else { panic!("group {id} is gone") };
     let answer = group.save_snapshot(index, conf(voters), &data);
-    // Taken before the answer is known: after a failure it may be there.
+    // Applied before the answer is known: after a failure it may be there.
     if fits {
         m.snapshot = Some(snapshot((index, term), voters, data));
     }

@@ -22,7 +22,7 @@ pub fn run(input: &[u8]) {
         }
         node.step(&mut input);
     }
-    // Whatever is left must survive as well.
+    // The remaining state must survive as well.
     node.restart(CrashStyle::KeepAll, 0);
 }
 
@@ -37,7 +37,7 @@ struct Node {
     log: RaftLog,
     /// The states that a restart may find: the last acknowledged one, and those submitted since.
     states: Vec<Groups>,
-    /// The power may be off already, and then nothing can be read.
+    /// The power may already be off, and then nothing can be read.
     failing: bool,
 }
 
@@ -52,7 +52,7 @@ impl Node {
         self.states.last().cloned().unwrap_or_default()
     }
 
-    /// What was done, and whether it is acknowledged. After a failure the node restarts.
+    /// The operations, and whether they are acknowledged. After a failure the node restarts.
     fn settle(&mut self, state: Groups, taken: Taken, acknowledged: bool) {
         self.states.push(state);
         match taken {
@@ -85,7 +85,7 @@ impl Node {
                 };
                 self.restart(style, input.u8());
             }
-            // The power goes off during one of the next operations.
+            // The power fails during one of the next operations.
             _ => {
                 self.disk.plan(FaultPlan::power_off_at(u64::from(input.below(40))));
                 self.failing = true;
@@ -124,7 +124,7 @@ impl Node {
         }
         let choice = input.u8();
         let voters = u64::from(choice % 4) + 1;
-        // The plain choice for all values that older seeds have here: they mean what they meant.
+        // The plain choice for all values that older seeds have here, so that they keep their meaning.
         if choice >= 200 {
             return self.create_behind(input, id, voters);
         }
@@ -161,7 +161,7 @@ impl Node {
         let mut state = self.now();
         let Some(m) = state.get_mut(&id) else { return };
         let saved = save(input, &self.log, id, m);
-        // A refusal acknowledges nothing that was submitted before.
+        // A refusal acknowledges nothing submitted before.
         let acknowledged = state != self.now();
         self.settle(state, saved, acknowledged);
     }

@@ -8,7 +8,7 @@ use seawall::{Batch, Lsn, Options, Wal};
 use super::directory::{Files, files_of, options, shared};
 use super::evidence::Written;
 
-/// A log, and what is known of it.
+/// A log, and what is known about it.
 #[derive(Debug)]
 pub struct RealLog {
     /// The directory at several times; the last one is the present.
@@ -21,7 +21,7 @@ pub struct RealLog {
     pub first: Lsn,
 }
 
-/// How a log came to be.
+/// How a log was made.
 struct Plan {
     align: u32,
     /// It is killed and opened again before each of these batches.

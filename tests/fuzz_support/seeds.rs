@@ -19,14 +19,14 @@ pub fn pseudo_random(seed: u64) -> Vec<u8> {
     (0..len).map(|_| byte()).collect()
 }
 
-/// Seeds for a target: of pseudo-random inputs, those whose run is unlike that of all before them, by what `trace` says.
+/// Seeds for a target: those pseudo-random inputs whose run, according to `trace`, differs from all before.
 pub fn choose(count: usize, tries: u64, trace: impl Fn(&[u8]) -> Option<String>) -> Vec<Vec<u8>> {
     let mut seen = std::collections::BTreeSet::new();
     let inputs = (0..tries).map(pseudo_random);
     inputs.filter(|input| trace(input).is_some_and(|t| seen.insert(t))).take(count).collect()
 }
 
-/// What can be seen from outside of the way that an input takes.
+/// What is visible from outside of an input's behaviour.
 pub fn outcome(target: &str, input: &[u8]) -> Option<String> {
     let mut cursor = Cursor::new(input);
     match target {
@@ -48,7 +48,7 @@ pub fn outcome(target: &str, input: &[u8]) -> Option<String> {
     }
 }
 
-/// What `open` says of these files, without addresses.
+/// The result of `open` for these files, without addresses.
 fn of_files(files: &Files) -> String {
     match options().open_on(shared(&disk_of(files))) {
         Ok(wal) => {

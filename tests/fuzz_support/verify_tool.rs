@@ -32,7 +32,7 @@ fn check(files: &Files) {
             assert_eq!(report.verdict() == Verdict::Cuts, cuts, "what is cut: {report}");
             assert!(!show(wal, &disk).damaged, "verify reports nothing, and a record cannot be read");
         }
-        // A log that cannot go on is not damaged.
+        // A log that cannot continue is not damaged.
         (Err(Error::Exhausted { .. }), Ok(_)) => {}
         (Err(e), Ok(report)) => assert!(!report.is_ok(), "refused ({e}), and verify reports nothing"),
         (Ok(_), Err(e)) => panic!("opens, and verify says {e}"),

@@ -26,7 +26,7 @@ struct State {
     /// Calls by this name hang, on files (or the directory) whose name contains this.
     closed: Option<(&'static str, String)>,
     hanging: usize,
-    /// Calls that hung fail when they may go on.
+    /// Hanging calls fail when they are released.
     fail: bool,
 }
 
@@ -36,7 +36,7 @@ impl Gate {
         self.state.lock().closed = Some((op, file.to_owned()));
     }
 
-    /// All go on.
+    /// Releases all calls.
     pub fn open(&self) {
         self.state.lock().closed = None;
         self.changed.notify_all();
@@ -57,7 +57,7 @@ impl Gate {
         if state.fail { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 
-    /// Whether calls that hung fail when the gate opens.
+    /// Whether hanging calls fail when the gate opens.
     pub fn let_fail(&self, fail: bool) {
         self.state.lock().fail = fail;
     }

@@ -20,9 +20,9 @@ const GROUPS: u64 = 4;
 /// More entries than this are compacted.
 const LONG: usize = 150;
 
-/// Opens the log, says what is there, and goes on until it is killed.
+/// Opens the log, reports what is there, and works until it is killed.
 ///
-/// With `hasty`, it says that something is durable as soon as it is submitted: the negative control.
+/// With `hasty`, it reports something as durable as soon as it is submitted: the negative control.
 pub fn run(dir: &Path, seed: u64, hasty: bool) {
     let log = options().open(dir).unwrap();
     let views: BTreeMap<u64, View> =
@@ -59,7 +59,7 @@ struct Worker<'a> {
     log: RaftLog,
     rng: Rng,
     views: BTreeMap<u64, Option<View>>,
-    /// Batches under way, and the groups in them.
+    /// Batches in flight, and the groups in them.
     waiting: VecDeque<(Ticket, Vec<u64>)>,
     batches: &'a AtomicU64,
     hasty: bool,
@@ -126,7 +126,7 @@ impl Worker<'_> {
         } else {
             last + 1
         };
-        // Or it has only been elected so far.
+        // Or it was only elected so far.
         let to = if new_term && rng.below(3) == 0 { from - 1 } else { from + rng.below(8) };
         let (from, end) = if to < from { (last + 1, last) } else { (from, to) };
         let commit = view.commit + rng.below(end + 1 - view.commit);
@@ -134,11 +134,11 @@ impl Worker<'_> {
         Op::Append { from, to: end, term, vote, commit, applied }
     }
 
-    /// Says what is about to be done.
+    /// Reports what is about to be done.
     fn announce(&mut self, ops: &[(u64, Op)]) {
         let batch = self.batches.fetch_add(1, Ordering::Relaxed);
         for (group, op) in ops {
-            // One write a line: a killed process leaves no half ones.
+            // One write per line: a killed process leaves no partial lines.
             println!("do {batch} {group} {}", op.to_words());
             let view = self.views.get_mut(group).unwrap();
             *view = op.apply(view.as_ref());

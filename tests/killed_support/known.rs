@@ -13,7 +13,7 @@ use seawall::raft::RaftLog;
 use super::View;
 use super::ops::Op;
 
-/// What a group looks like, in a number.
+/// A number that identifies the state of a group.
 pub fn digest(view: Option<&View>) -> u64 {
     let mut hasher = DefaultHasher::new();
     view.hash(&mut hasher);
@@ -30,11 +30,11 @@ struct Group {
 #[derive(Default)]
 pub struct Known {
     groups: BTreeMap<u64, Group>,
-    /// What a child that has just opened the log says it found.
+    /// What a child that has just opened the log reports.
     reported: BTreeMap<u64, u64>,
     pub acknowledged: u64,
     pub opened: u64,
-    /// Operations that were found although nobody had acknowledged them.
+    /// Operations that were found although they were never acknowledged.
     pub found_under_way: u64,
     pub by_kind: BTreeMap<String, u64>,
     pub purges_that_freed: u64,
@@ -42,10 +42,10 @@ pub struct Known {
 }
 
 impl Known {
-    /// Takes in a line of a child.
+    /// Processes a line from a child.
     ///
     /// # Panics
-    /// When what it found is not what must be there.
+    /// If what it found is not what must be there.
     pub fn take(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| words.get(at).and_then(|w| w.parse::<u64>().ok());
@@ -78,14 +78,14 @@ impl Known {
     /// Compares with a log that was opened after a kill.
     ///
     /// # Panics
-    /// When what is there is not what must be there.
+    /// If what is there is not what must be there.
     pub fn check(&mut self, log: &RaftLog) {
         let found = |id: u64| (id, digest(log.group(id).map(|g| View::of(&g)).as_ref()));
         let found = log.groups().into_iter().map(found).collect();
         self.found(&found);
     }
 
-    /// So the groups were found, by the digests of their views; those not named were not there.
+    /// The groups as found, by the digests of their views; groups not named did not exist.
     fn found(&mut self, found: &BTreeMap<u64, u64>) {
         let (mut done, mut undone) = (BTreeSet::new(), BTreeSet::new());
         assert!(found.keys().all(|id| self.groups.contains_key(id)), "a group that nobody made: {found:?}");

@@ -14,13 +14,13 @@ use seawall::raft::{GroupStorage, RaftOptions};
 
 use crate::raft_support::{entries, entry, state_at};
 
-/// Segments of fifteen commits or so, and marker blocks at once.
+/// Segments of about fifteen commits, and marker blocks without delay.
 pub fn options() -> RaftOptions {
     let wal = Options::new().segment_size(64 << 10).idle_marker(Duration::from_millis(1));
     RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(4096)
 }
 
-/// All that can be seen of a group. The bytes of its entries and of its snapshot follow from it.
+/// Everything visible of a group. The bytes of its entries and of its snapshot follow from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct View {
     pub first: u64,
@@ -34,10 +34,10 @@ pub struct View {
 }
 
 impl View {
-    /// Looks at everything of a group.
+    /// Reads everything of a group.
     ///
     /// # Panics
-    /// When the bytes of an entry or of the snapshot are not what they should be.
+    /// If the bytes of an entry or of the snapshot are wrong.
     pub fn of(group: &GroupStorage) -> View {
         let r = group.recover();
         let view = View {

@@ -5,14 +5,14 @@ use seawall::raft::{Result, WriteBatch};
 use super::View;
 use crate::raft_support::{entry, hard, snapshot};
 
-/// Who is in every group.
+/// The members of every group.
 pub const MEMBERS: &[u64] = &[1, 2];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Create,
     Remove,
-    /// Entries, if any, in the place of what was there, with a HardState and an applied index.
+    /// Entries, if any, replacing existing ones, with a HardState and an applied index.
     Append {
         from: u64,
         to: u64,
@@ -21,7 +21,7 @@ pub enum Op {
         commit: u64,
         applied: u64,
     },
-    /// A snapshot from elsewhere, and entries after it.
+    /// A snapshot from another node, and entries after it.
     Install {
         index: u64,
         term: u64,
@@ -65,7 +65,7 @@ impl Op {
         })
     }
 
-    /// Puts what can be put into a batch there. `after` is the group as it will be.
+    /// Puts whatever is possible into a batch. `after` is the resulting state of the group.
     pub fn stage(self, batch: &mut WriteBatch, group: u64, after: &View) -> Result<()> {
         match self {
             Op::Append { from, to, term, vote, commit, applied } => {
@@ -85,7 +85,7 @@ impl Op {
         }
     }
 
-    /// What the group looks like afterwards.
+    /// The resulting state of the group.
     pub fn apply(self, before: Option<&View>) -> Option<View> {
         let mut view = match self {
             Op::Create => return Some(View { first: 1, terms: vec![0], ..View::default() }),

@@ -15,7 +15,7 @@ use seawall::raft::{Apply, Node, NodeConfig, NodeError, Output, Proposal, RaftLo
 use tempfile::TempDir;
 
 pub const GROUP: u64 = 7;
-/// Segments of the size that files are quickly made of.
+/// A size for which files are made quickly.
 pub const SMALL: u64 = 1 << 20;
 /// The default size.
 pub const LARGE: u64 = 64 << 20;
@@ -29,7 +29,7 @@ enum Mode {
     Failing,
 }
 
-/// What every fsync of a disk waits for, or fails by.
+/// What every fsync of a disk waits for, or how it fails.
 #[derive(Debug, Default)]
 pub struct Gate {
     mode: Mutex<Mode>,
@@ -108,7 +108,7 @@ impl Disk for GateDisk {
         self.gate.pass()?;
         self.inner.sync()
     }
-    /// Snapshots are kept there; their files are written before the batch that names them, whatever the gate.
+    /// Snapshots are kept there; their files are written before the batch that names them, regardless of the gate.
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
         self.inner.subdir(name)
     }
@@ -159,7 +159,7 @@ pub fn open_log(id: u64, dir: &Path, gate: &Arc<Gate>, segment: u64) -> RaftLog 
     RaftOptions::new().node_id(id).wal(options).open_on(disk).unwrap()
 }
 
-/// One member: a directory, a node over it while it runs, and a state machine in memory.
+/// One member: a directory, a node on it while it runs, and a state machine in memory.
 pub struct Member {
     pub id: u64,
     pub gate: Arc<Gate>,
@@ -170,7 +170,7 @@ pub struct Member {
     pub commands: BTreeMap<u64, Vec<u8>>,
     /// Handed out and not applied, while `slow`.
     pub waiting: Vec<Apply>,
-    /// The state machine takes no entries for now.
+    /// The state machine accepts no entries for now.
     pub slow: bool,
     pub reads: Vec<(seawall::raft::ReadId, u64)>,
     pub config: NodeConfig,
@@ -218,7 +218,7 @@ impl Member {
         self.waiting.clear();
     }
 
-    /// Starts again with what is on the disk; the state machine is as durable as it says it is.
+    /// Restarts with what is on the disk; the state machine is as durable as it claims.
     pub fn start(&mut self, config: NodeConfig) -> Result<(), NodeError> {
         self.stop();
         self.gate.open();
@@ -229,7 +229,7 @@ impl Member {
         Ok(())
     }
 
-    /// Starts again with an empty memory: state machine from the newest snapshot.
+    /// Restarts with empty memory: state machine from the newest snapshot.
     pub fn restart(&mut self) {
         self.stop();
         let log = open_log(self.id, self.dir.path(), &self.gate, self.segment);
@@ -259,7 +259,7 @@ impl Member {
         }
     }
 
-    /// Takes an output apart: what is to be sent comes back.
+    /// Processes an output; returns the messages to send.
     pub fn take(&mut self, out: Output) -> Vec<Message> {
         self.waiting.extend(out.apply);
         self.reads.extend(out.reads);
@@ -269,7 +269,7 @@ impl Member {
         out.messages
     }
 
-    /// Drives until nothing is left but what waits for a shut gate.
+    /// Drives until only what waits for a closed gate is left.
     pub fn settle(&mut self) -> Vec<Message> {
         let mut messages = Vec::new();
         loop {
@@ -327,7 +327,7 @@ pub fn decode(mut bytes: &[u8]) -> BTreeMap<u64, Vec<u8>> {
 /// A group and the network between its members.
 pub struct Group {
     pub members: BTreeMap<u64, Member>,
-    /// Nothing goes from or to these.
+    /// These nodes are cut off.
     pub cut: BTreeSet<u64>,
 }
 
@@ -342,7 +342,8 @@ impl Group {
         Group { members, cut: BTreeSet::new() }
     }
 
-    /// A proposal at node 1 that is cut off, while node 2 goes on and compacts, so that node 1 gets a snapshot in the end.
+    /// A proposal at node 1, which is cut off, while node 2 continues and compacts, so that node 1 finally gets a
+    /// snapshot.
     pub fn proposal_passed_by_a_snapshot(&mut self) -> Proposal {
         self.elect(1);
         self.cut = [1].into();
@@ -418,7 +419,7 @@ impl Group {
             let cut = self.cut.clone();
             let mut running = self.members.values_mut().filter(|m| m.node.is_some() && !cut.contains(&m.id));
             if let Some(leader) = running.find(|m| m.node.as_ref().is_some_and(Node::is_leader)) {
-                // Its heartbeat makes everybody a follower, which is who takes the office.
+                // Its heartbeat turns all others into followers, which is also how one steps down.
                 leader.node().tick().unwrap();
                 let leader = leader.id;
                 self.settle();

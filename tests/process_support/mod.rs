@@ -4,14 +4,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// After this many seconds a child is ended: a handle that waits for a thread which does not exist waits for ever.
+/// After this many seconds a child is killed: a handle that waits for a thread that does not exist would wait
+/// forever.
 const PATIENCE: u32 = 30;
 
 const ALONE: &str = "SEAWALL_TEST_ALONE";
 
-/// Whether this is a process in which only the test of this name runs. If not, it is started, and has to end well: a test
-/// that forks, or changes what belongs to the whole process, cannot have others beside it. Their threads may hold a lock
-/// at the moment of the fork, of the standard library say, that a child which opens a log needs.
+/// Whether this process runs only the test with this name. If not, such a process is started and must succeed: a test
+/// that forks, or changes the whole process, cannot run beside others. Their threads may hold a lock at the time of
+/// the fork, for example of the standard library, that a child needs to open a log.
 pub fn alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
@@ -31,11 +32,11 @@ pub fn alone(test: &str) -> bool {
     false
 }
 
-/// Does `work` with `handles` in a forked child, as a program does that inherits them, and waits for its end. The parent
-/// has its handles back then.
+/// Runs `work` with `handles` in a forked child, like a program that inherits them, and waits for its end. The parent
+/// gets its handles back.
 ///
 /// # Panics
-/// When the child panicked, hung or was killed.
+/// If the child panicked, hung or was killed.
 pub fn in_forked_child<H>(handles: H, work: impl FnOnce(H)) -> H {
     let pid = fork_and(handles, work);
     pid.1.wait_for_success();
@@ -44,8 +45,9 @@ pub fn in_forked_child<H>(handles: H, work: impl FnOnce(H)) -> H {
 
 /// As [`in_forked_child`], and returns while the child runs.
 pub fn fork_and<H>(handles: H, work: impl FnOnce(H)) -> (H, Child) {
-    // SAFETY: the child uses memory as the parent left it. What it may find locked are locks of the harness and of the
-    // log; to the first it does not go but when it panics, and the second are what is tested. An alarm ends what hangs.
+    // SAFETY: the child uses memory as the parent left it. Locks held at that time belong to the harness or to the
+    // log; the child touches the former only when it panics, and the latter are what is tested. An alarm ends a
+    // hanging child.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
     if pid == 0 {
@@ -77,7 +79,7 @@ impl Child {
     }
 
     /// # Panics
-    /// When the child did not end well.
+    /// If the child did not succeed.
     pub fn wait_for_success(self) {
         let status = self.wait();
         assert!(
@@ -94,7 +96,7 @@ impl Child {
 
 /// Sends signal 0.
 pub fn is_alive(pid: i32) -> bool {
-    // SAFETY: sends no signal, only looks.
+    // SAFETY: sends no signal, only checks.
     unsafe { libc::kill(pid, 0) == 0 }
 }
 
@@ -121,10 +123,10 @@ impl Limit {
         }
     }
 
-    /// Sets it for this process, as far as it may raise it, and says what it was.
+    /// Sets it for this process, as far as it may raise it; returns the previous value.
     pub fn set(self, to: u64) -> u64 {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: both calls are given a variable of ours.
+        // SAFETY: both calls get a variable of ours.
         unsafe {
             assert_eq!(libc::getrlimit(self.number(), &raw mut limit), 0);
             let before = limit.rlim_cur;
@@ -141,7 +143,7 @@ impl Limit {
     }
 }
 
-/// How much address space this process uses, in bytes.
+/// The address space used by this process in bytes.
 pub fn address_space() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
@@ -153,7 +155,7 @@ pub fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// Interrupts this process's system calls every `micros` microseconds, for good: a handler that does nothing, without
+/// Interrupts this process's system calls every `micros` microseconds, permanently: an empty handler without
 /// `SA_RESTART`.
 pub fn interrupt_every(micros: i64) {
     extern "C" fn nothing(_: i32) {}
@@ -168,10 +170,10 @@ pub fn interrupt_every(micros: i64) {
     }
 }
 
-/// Makes this process, if it is root's, nobody's.
+/// Gives up root privileges, if this process has them.
 pub fn drop_privileges() {
     const NOBODY: u32 = 65_534;
-    // SAFETY: changes what this process may do, and nothing in its memory.
+    // SAFETY: changes the privileges of this process, but nothing in its memory.
     unsafe {
         if libc::geteuid() == 0 {
             assert_eq!(libc::setgroups(0, std::ptr::null()), 0);

@@ -17,7 +17,7 @@ pub fn options() -> RaftOptions {
     RaftOptions::new().node_id(1).wal(Options::new().segment_size(SEGMENT)).snapshot_chunk(4096)
 }
 
-/// A log in a directory of its own, which can be closed and opened again.
+/// A log in its own directory, which can be closed and reopened.
 pub struct Node {
     pub dir: tempfile::TempDir,
     log: Option<RaftLog>,
@@ -39,7 +39,7 @@ impl Node {
         self.log.as_ref().unwrap()
     }
 
-    /// Drops every handle and opens the log again. Handles that the test kept would keep the log locked.
+    /// Drops every handle and reopens the log. Handles kept by the test would keep the log locked.
     pub fn reopen(&mut self) {
         self.log = None;
         self.log = Some(self.options.clone().open(self.dir.path()).unwrap());
@@ -88,7 +88,7 @@ impl Node {
         self.commit(|batch| batch.compact(id, index));
     }
 
-    /// Makes the same observation now and after reopening.
+    /// Makes the same observation now and after a reopen.
     pub fn in_both_lives(&mut self, look: impl Fn(&Node)) {
         look(self);
         self.reopen();
@@ -117,7 +117,7 @@ pub fn state_at(index: u64) -> Vec<u8> {
     format!("state at {index};").repeat(600).into_bytes()
 }
 
-/// An entry whose data tells its index and term, of a length that varies.
+/// An entry whose data contains its index and term, of varying length.
 pub fn entry(index: u64, term: u64) -> Entry {
     let mut e = Entry::default();
     e.index = index;
@@ -126,7 +126,7 @@ pub fn entry(index: u64, term: u64) -> Entry {
     e
 }
 
-/// Commits one entry of this length, with the HardState and the applied index that go with it.
+/// Commits one entry of this length, with its HardState and applied index.
 pub fn write_applied(log: &RaftLog, id: u64, index: u64, len: usize) {
     let mut entry = entry(index, 1);
     entry.data = vec![7; len].into();
@@ -175,8 +175,9 @@ pub fn shape(group: &GroupStorage) -> (u64, u64, Vec<u64>) {
     (first, last, (first - 1..=last).map(|index| group.term(index).unwrap()).collect())
 }
 
-/// The live bytes of each segment, as its first address says, counted record by record: the newest record of each entry
-/// from first to last index, and for each group's State its size, where the newest one lies. Everything must be durable.
+/// The live bytes of each segment, by its first address, counted record by record: the newest record of each entry
+/// from first to last index, and for each group's State its size, where the newest one lies. Everything must be
+/// durable.
 pub fn count_live(log: &RaftLog) -> Vec<(u64, u64)> {
     let mut newest = std::collections::HashMap::new();
     let segments = log.wal().segments();
@@ -205,7 +206,7 @@ pub fn count_live(log: &RaftLog) -> Vec<(u64, u64)> {
     segments.iter().map(|s| (s.first_lsn.get(), live.get(&s.first_lsn.get()).copied().unwrap_or(0))).collect()
 }
 
-/// What the log accounts for is what its records say.
+/// The log's account agrees with its records.
 pub fn check_space(log: &RaftLog) {
     let space = log.space().unwrap();
     let accounted: Vec<_> = space.segments.iter().map(|s| (s.first_lsn.get(), s.live_bytes)).collect();
@@ -214,11 +215,11 @@ pub fn check_space(log: &RaftLog) {
     assert_eq!(space.live_bytes, accounted.iter().map(|s| s.1).sum::<u64>());
 }
 
-/// What the log accounts for is what it counts when it reads every record's header.
+/// The log's account agrees with a count of every record's header.
 pub fn check_recount(log: &RaftLog) {
     let space = log.space().unwrap();
     let recounted = log.recount_space().unwrap();
-    // Dead bytes grow with each marker block that is written when the log falls idle.
+    // Dead bytes grow with each marker block written when the log falls idle.
     let live = |s: &seawall::raft::Space| s.segments.iter().map(|s| s.live_bytes).collect::<Vec<_>>();
     assert!(space.groups == recounted.groups && live(&space) == live(&recounted), "recounted, it differs");
     assert_eq!(space.live_bytes, space.groups.iter().map(|g| g.live_bytes).sum::<u64>());

@@ -10,7 +10,7 @@ use seawall::raft::{Error, RaftLog, Result, WriteBatch};
 
 use super::{conf, entries, entry, hard, snapshot};
 
-/// What one group should be.
+/// The expected state of a group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
     /// Index and term before the first entry.
@@ -32,7 +32,7 @@ impl Model {
         Model { conf: (0, conf(voters)), ..Model::default() }
     }
 
-    /// A group that was just created behind this entry.
+    /// A group that was just created after this entry.
     pub fn behind(at: (u64, u64), voters: &[u64]) -> Self {
         Model {
             compacted: at,
@@ -58,7 +58,7 @@ impl Model {
         self.snapshot.as_ref().map_or(0, |s| s.get_metadata().index)
     }
 
-    /// Index and term of its last entry, and where it was compacted and committed: for messages.
+    /// Index and term of its last entry, and its compacted and commit index: for messages.
     pub fn brief(&self) -> String {
         format!(
             "compacted {:?} last {:?} hard {:?} applied {:?} conf {} snapshot {}",
@@ -72,7 +72,7 @@ impl Model {
     }
 }
 
-/// One step, in numbers that are made to fit the group's state when it is taken.
+/// One step, as numbers that are adapted to the group's state when it is taken.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Entries from `back` before the end on, of a term `rise` above the HardState's.
@@ -137,7 +137,7 @@ impl Step {
     }
 }
 
-/// Whether an operation was taken; a refusal must be meant. What went wrong below is passed on.
+/// Whether an operation was accepted; a refusal must be expected. Errors from below are passed on.
 fn agreed<T: std::fmt::Debug>(result: Result<T>, fits: bool, what: &Step) -> Result<bool> {
     match result {
         Err(e @ Error::Log(_)) => Err(e),
@@ -148,7 +148,7 @@ fn agreed<T: std::fmt::Debug>(result: Result<T>, fits: bool, what: &Step) -> Res
     }
 }
 
-/// Stages one step in the batch and takes it in the model; both must agree whether it may be taken.
+/// Stages one step in the batch and applies it to the model; both must agree whether it is allowed.
 pub fn take(batch: &mut WriteBatch, id: u64, m: &mut Model, step: &Step) -> Result<()> {
     let (last, _) = m.last();
     let commit = m.hard.2;
@@ -236,7 +236,7 @@ fn take_install(batch: &mut WriteBatch, id: u64, m: &mut Model, step: &Step) -> 
     Ok(())
 }
 
-/// Creates a group behind an entry, if that may be.
+/// Creates a group after an entry, if that is allowed.
 pub fn create_behind(
     log: &RaftLog,
     id: u64,
@@ -245,7 +245,7 @@ pub fn create_behind(
     voters: &[u64],
 ) -> Result<()> {
     let fits = index > 0 && !models.contains_key(&id);
-    // Taken in the model first: an error of the log may leave it created.
+    // Applied to the model first: an error of the log may leave it created.
     if fits {
         models.insert(id, Arc::new(Model::behind((index, term), voters)));
     }
@@ -254,13 +254,13 @@ pub fn create_behind(
     agreed(created, fits, &Step::CreateBehind { index, term }).map(|_| ())
 }
 
-/// Saves a snapshot `ahead` of the last one, if that may be.
+/// Saves a snapshot `ahead` of the last one, if that is allowed.
 pub fn save(log: &RaftLog, id: u64, m: &mut Model, ahead: u64, size: usize) -> Result<()> {
     let index = m.snapshot_index() + ahead;
-    // A group that begins behind an entry knows no term before it.
+    // A group that begins after an entry knows no term before it.
     let fits = ahead > 0 && index <= m.applied.0 && index >= m.compacted.0;
     let data = vec![index as u8; size];
-    // Taken in the model first: an error of the log may leave it saved.
+    // Applied to the model first: an error of the log may leave it saved.
     let term = m.term(index);
     if fits {
         let mut snap = snapshot(index, term.unwrap(), &[id, 2]);
@@ -271,12 +271,12 @@ pub fn save(log: &RaftLog, id: u64, m: &mut Model, ahead: u64, size: usize) -> R
     agreed(saved, fits, &Step::Save { ahead, size }).map(|_| ())
 }
 
-/// All that can be seen of the groups.
+/// Everything visible of the groups.
 pub fn see(log: &RaftLog) -> raft::Result<Models> {
     log.groups().into_iter().map(|id| Ok((id, Arc::new(see_one(log, id)?)))).collect()
 }
 
-/// All that can be seen of a group.
+/// Everything visible of a group.
 pub fn see_one(log: &RaftLog, id: u64) -> raft::Result<Model> {
     let group = log.group(id).unwrap();
     let (first, last) = (group.first_index()?, group.last_index()?);

@@ -6,7 +6,7 @@ use seawall::raft::{PurgeReport, RaftOptions};
 
 use super::{Node, SEGMENT, check_space, conf, count_live, hard, options};
 
-/// A log whose space is watched: purged whenever a segment's worth was appended.
+/// A log whose space is monitored: purged each time a segment's worth was appended.
 pub struct Watched {
     pub node: Node,
     /// The size of a segment.
@@ -17,7 +17,7 @@ pub struct Watched {
     worst: f64,
     purges: usize,
     pub last: PurgeReport,
-    /// Compares with a count of all records at each so-manieth purge.
+    /// Compares with a count of all records at each n-th purge.
     recount: usize,
 }
 
@@ -82,7 +82,7 @@ impl Watched {
         self.since += 8192;
     }
 
-    /// Purges when it is time to; everything is measured then.
+    /// Purges when it is due; everything is measured then.
     pub fn tick(&mut self) {
         if self.since < self.segment {
             return;
@@ -101,7 +101,7 @@ impl Watched {
         assert!(disk <= 2 * live + 3 * self.segment, "{disk} bytes on disk, {live} live: {:?}", self.last);
     }
 
-    /// The segments, once those that have ended were cut to size, which is done in the background.
+    /// The segments, after ended ones were truncated, which happens in the background.
     fn quiet_segments(&self) -> Vec<seawall::SegmentInfo> {
         for _ in 0..500 {
             let segments = self.node.log().wal().segments();
@@ -113,7 +113,7 @@ impl Watched {
         self.node.log().wal().segments()
     }
 
-    /// Ends a scenario; `amplification` is what it may have cost at most.
+    /// Ends a scenario; `amplification` is the maximum write cost.
     pub fn done(mut self, name: &str, amplification: f64) {
         self.since = self.segment;
         self.tick();

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use seawall::{Error, Options, Wal};
 
-/// The log's directory; says that this process is the child.
+/// The log's directory; set if this process is the child.
 pub const DIR: &str = "SEAWALL_TEST_INJECTED_DIR";
-/// Without threads, so that the calls come in one order.
+/// Without threads, so that the calls come in a fixed order.
 pub const SINGLE: &str = "SEAWALL_TEST_INJECTED_SINGLE";
 
 pub const RECORDS: u64 = 40;

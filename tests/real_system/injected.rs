@@ -14,7 +14,7 @@ use seawall::{Lsn, SegmentId, verify};
 
 use crate::child::{self, RECORDS, SEGMENT, number, options, payload};
 
-/// A call and what it may say. What is marked `Once` would be asked again for ever.
+/// A call and its possible errors. Errors marked `Once` would be retried forever.
 struct Case {
     call: &'static str,
     errors: &'static [(&'static str, How)],
@@ -26,7 +26,7 @@ enum How {
     Any,
     /// Only once.
     Once,
-    /// As `Any`, in the long form.
+    /// Like `Any`, in the long form.
     AnyLong,
 }
 
@@ -142,7 +142,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// The errors of which a message says what to do.
+/// The errors for which a message gives advice.
 const HINTED: &[i32] = &[5, 13, 23, 24, 27, 28, 30, 37, 116, 122];
 
 fn all() -> bool {
@@ -193,8 +193,8 @@ fn try_case(case: &Case) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A device that says `Ok` to a sync that it did not do, and loses what was written, is no failure of the log: the checks
-/// have to see it. Here it is played by cutting the newest segment's file after the child has ended.
+/// A device that returns `Ok` for a sync that it did not do, and loses the data, is not a failure of the log: the
+/// checks must detect it. Here it is simulated by truncating the newest segment's file after the child has ended.
 fn control() -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
     let out = strace(dir.path(), "inject=flock:error=EINTR:when=1", "flock", false)?;
@@ -314,7 +314,7 @@ fn acknowledged(out: &str) -> BTreeSet<u64> {
     out.lines().filter_map(|line| line.strip_prefix("ack ")?.parse().ok()).collect()
 }
 
-/// Everything acknowledged is there, but for what was released; what else is there was submitted; nothing is left behind.
+/// Everything acknowledged is there, except what was released; everything else was submitted; nothing is left behind.
 fn check(dir: &Path, acknowledged: &BTreeSet<u64>) -> Result<(), String> {
     let log = options().open(dir).map_err(|e| format!("the next open: {e}"))?;
     let mut found = BTreeSet::new();
@@ -329,7 +329,7 @@ fn check(dir: &Path, acknowledged: &BTreeSet<u64>) -> Result<(), String> {
         }
         found.insert(n);
     }
-    // What is released goes from the oldest on, and never as much as is kept.
+    // Releases start with the oldest, and never reach what is kept.
     let first = found.first().copied().unwrap_or(RECORDS);
     let released = acknowledged.iter().filter(|n| **n < first).count() as u64;
     let kept = (acknowledged.len() as u64).min(child::KEPT);

@@ -24,7 +24,7 @@ fn main() {
         child::run(dir.as_ref());
     }
     let mut arguments = Arguments::from_args();
-    // They wait for the disk and for other processes, nearly all the time.
+    // They wait for the disk and for other processes nearly all the time.
     arguments.test_threads.get_or_insert(6);
     #[allow(unused_mut)] // without the Raft layer
     let mut trials: Vec<Trial> = injected::trials();

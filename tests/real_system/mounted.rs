@@ -23,7 +23,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A file system of 8 MiB, in a file or in memory. It is unmounted when this goes.
+/// A file system of 8 MiB, in a file or in memory. It is unmounted on drop.
 struct Mounted {
     at: PathBuf,
     _dir: tempfile::TempDir,
@@ -65,8 +65,8 @@ fn mount_memory(at: &Path) -> bool {
 fn full(kind: &str) -> Result<(), Failed> {
     let mounted = Mounted::new(kind).ok_or("it could be mounted a moment ago")?;
     let place = mounted.at.join("log");
-    // What can be freed when a snapshot's file needs room: the reserve is not for that. The next segment and the reserve,
-    // which are made in the background, may be there before it.
+    // A snapshot file cannot use the reserve. The next segment and the reserve, which are made in the background, may
+    // exist before it.
     std::fs::write(mounted.at.join("something"), vec![1; 768 << 10])?;
     let log = options(256 << 10).open(&place)?;
     create(&log);
@@ -77,7 +77,7 @@ fn full(kind: &str) -> Result<(), Failed> {
     assert!(compact_and_purge(&log) > 0);
     assert!(fill(&log) > 50);
     drop(log);
-    // Somebody else takes what is left.
+    // Another file takes the rest.
     drop(std::fs::write(mounted.at.join("ballast"), vec![1; 8 << 20]));
     let log = options(256 << 10).open(&place)?;
     assert!(all_entries(&log)[0].last().unwrap().0 >= seen[0].last().unwrap().0);

@@ -11,15 +11,15 @@ use super::Fallible;
 use super::model::{Member, Stream, members};
 use super::verify::{Depth, compare_snapshot, verify};
 
-/// One group in so many lags: it compacts rarely, and so keeps many entries.
+/// One group in this many lags: it compacts rarely, and so keeps many entries.
 const LAGGARDS: u64 = 20;
 
-/// What workers and the one who measures share.
+/// Shared by the workers and the measuring thread.
 #[derive(Default)]
 pub struct Shared {
     pub stop: AtomicBool,
     pub operations: AtomicU64,
-    /// Held by each step; whoever wants quiet takes it for writing.
+    /// Read-locked by each step; write-locked to pause the load.
     pub going: RwLock<()>,
 }
 
@@ -28,7 +28,7 @@ pub struct Worker {
     random: Stream,
 }
 
-/// Entries that gather before a group compacts.
+/// Entries that accumulate before a group compacts.
 fn patience(id: u64, random: &mut Stream) -> u64 {
     if id.is_multiple_of(LAGGARDS) { 400 + random.below(1200) } else { 20 + random.below(60) }
 }
@@ -121,7 +121,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A new leader's entries take the place of those that are not committed.
+    /// A new leader's entries replace those that are not committed.
     fn overwrite(&mut self, log: &RaftLog, at: usize) -> Fallible<()> {
         let count = 1 + self.random.below(8);
         let member = &mut self.members[at];
@@ -173,7 +173,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A group that was left behind is given a snapshot and goes on from there.
+    /// A group that was left behind receives a snapshot and continues from there.
     fn install(&mut self, log: &RaftLog, at: usize) -> Fallible<()> {
         let ahead = 1 + self.random.below(500);
         let member = &mut self.members[at];
@@ -205,7 +205,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Compares all of the worker's groups with what they should be.
+    /// Compares all of the worker's groups with their expected state.
     pub fn verify(&mut self, log: &RaftLog, everything: bool) -> Fallible<()> {
         for member in &self.members {
             let depth = if everything { Depth::Everything } else { Depth::Some(self.random.next()) };

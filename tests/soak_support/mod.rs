@@ -20,11 +20,11 @@ pub type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 pub fn open(dir: &Path, segment: u64) -> Fallible<RaftLog> {
     let wal = Options::new().segment_size(segment);
     let options = RaftOptions::new().node_id(1).wal(wal).snapshot_chunk(128 << 10);
-    // By a thread of its own, whenever a segment's worth was appended.
+    // By a background thread, each time a segment's worth was appended.
     Ok(options.purge_in_background(segment).open(dir)?)
 }
 
-/// Shares groups out among workers, who create them.
+/// Distributes groups among workers, who create them.
 pub fn start(log: &RaftLog, groups: u64, workers: u64, seed: u64) -> Fallible<Vec<Worker>> {
     let ids = |n| (1..=groups).filter(move |id| id / 3 % workers == n);
     (0..workers).map(|n| Worker::new(log, ids(n), seed * workers + n)).collect()

@@ -3,7 +3,7 @@
 
 use raft::eraftpb::{ConfState, Entry, HardState};
 
-/// A group as it should be.
+/// The expected state of a group.
 pub struct Member {
     pub id: u64,
     /// How often the id was created.
@@ -18,7 +18,7 @@ pub struct Member {
     pub applied: u64,
     /// Index, and the length of its data.
     pub snapshot: Option<(u64, u64)>,
-    /// So many entries may gather before it compacts.
+    /// This many entries may accumulate before it compacts.
     pub patience: u64,
 }
 
@@ -56,7 +56,7 @@ impl Member {
         hs
     }
 
-    /// `count` entries from `first` on, of the present term; what was there goes.
+    /// `count` entries from `first` on, of the present term, replacing existing ones.
     pub fn append(&mut self, first: u64, count: u64) -> Vec<Entry> {
         self.terms.retain(|(from, _)| *from < first);
         if self.term_of(first) != self.term {
@@ -70,13 +70,13 @@ impl Member {
         let term = self.term_of(index);
         let gone = self.terms.partition_point(|(first, _)| *first <= index + 1);
         self.compacted = (index, term);
-        // The term that the first index is in began earlier, or begins there.
+        // The term of the first index began earlier, or begins there.
         if gone > 1 {
             self.terms.drain(..gone - 1);
         }
     }
 
-    /// A snapshot of a leader takes the place of the whole log.
+    /// A snapshot of a leader replaces the whole log.
     pub fn install(&mut self, index: u64, length: u64) {
         (self.compacted, self.last) = ((index, self.term), index);
         (self.commit, self.applied, self.snapshot) = (index, index, Some((index, length)));
@@ -87,7 +87,7 @@ impl Member {
     pub fn entry(&self, index: u64) -> Entry {
         let term = self.term_of(index);
         let mut stream = Stream::new([self.id, self.incarnation, index, term]);
-        // Mostly small, now and then a large one.
+        // Mostly small, sometimes large.
         let length = match stream.next() {
             n if n.is_multiple_of(64) => 4096,
             n => n % 400,

@@ -12,7 +12,7 @@ use seawall::io::{Access, Disk, File, Lock};
 pub enum Call {
     /// Something that changes names or files, or opens a file for that.
     Change,
-    /// A directory is opened, and made if it is missing.
+    /// A directory is opened, or created if it is missing.
     Subdir,
     /// The lock is taken.
     Lock,

@@ -27,7 +27,7 @@ fn log(dir: &Path) -> Wal {
     wal
 }
 
-/// What the tool's build cannot decode it shows as it is stored, and says so.
+/// Payloads that the tool's build cannot decode are shown as stored, with a note.
 #[test]
 fn encoded_payloads_are_shown_as_what_they_are() {
     let dir = tempfile::tempdir().unwrap();
@@ -126,7 +126,7 @@ fn what_is_no_log_is_said_to_be_none() {
 
 /// A Raft log with entries that a compaction made dead.
 fn raft_log(dir: &Path) -> RaftLog {
-    // No marker blocks but the one at a close: which block holds what is known then.
+    // No marker blocks but the one at a close: then it is known which block holds what.
     let options = Options::new().segment_size(64 << 10).idle_marker(Duration::from_secs(3600));
     let log = RaftOptions::new().node_id(3).wal(options).open(dir).unwrap();
     log.create_group(7, ConfState::from((vec![3], vec![]))).unwrap();
@@ -151,7 +151,7 @@ fn raft_log(dir: &Path) -> RaftLog {
     group.save_snapshot(25, group.conf_state(), b"state").unwrap();
     let mut batch = log.batch();
     batch.compact(7, 20).unwrap();
-    // Another term's entries take the place of the last three.
+    // Entries of another term replace the last three.
     let mut entry = Entry::default();
     (entry.index, entry.term) = (38, 3);
     let rest: Vec<_> = (38..=40).map(|index| Entry { index, ..entry.clone() }).collect();
@@ -261,8 +261,8 @@ fn groups_of_another_protocol_are_shown_as_what_they_are() {
     assert_eq!(seawall(&["verify", at]).status.code(), Some(0));
 }
 
-/// Damages the header of the oldest segment's fifth block and of the newest one's third, so that all of either block goes.
-/// Says which files these are.
+/// Damages the header of the oldest segment's fifth block and of the newest one's third, so that both blocks are
+/// lost. Returns the file names.
 fn damage_two_blocks(dir: &Path) -> [String; 2] {
     let log = seawall::LogView::open(dir).unwrap();
     assert!(log.segments().len() > 1);
@@ -334,7 +334,7 @@ fn a_tail_shows_what_a_running_writer_adds() {
         .chain((0..100).map(|n| wal.append(format!("{n:03}").repeat(800)).unwrap()))
         .map(|lsn| lsn.get())
         .collect();
-    // A tail that loses a record waits for one more for ever.
+    // A tail that loses a record waits forever for one more.
     let start = std::time::Instant::now();
     let status = loop {
         match tail.try_wait().unwrap() {
@@ -402,7 +402,7 @@ fn maps_and_reports_show_what_is_there() {
     assert_eq!(contents(dir.path()), before);
 }
 
-/// A log with one batch, of which nothing says that it is durable, and that batch damaged: an open cuts it.
+/// A log with one batch that nothing proves durable, and that is damaged: an open cuts it.
 #[test]
 fn a_log_that_opens_and_is_cut_has_a_status_of_its_own() {
     let (dir, copy, out) =
@@ -500,7 +500,7 @@ fn all_damage_is_listed_and_the_rest_is_shown() {
     assert_eq!((groups, found["damage"].as_array().unwrap().len()), (vec![7, 8], 2));
     assert_eq!(contents(dir.path()), before);
 
-    // Also where the chain is broken, and where nothing says what the log is but its segments.
+    // Also where the chain is broken, and where only the segments identify the log.
     for gone in [names[0].as_str(), "superblock"] {
         std::fs::remove_file(dir.path().join(gone)).unwrap();
         for args in [vec!["verify", &at], vec!["groups", &at], vec!["inspect", &at], vec!["dump", &at]] {
@@ -511,7 +511,7 @@ fn all_damage_is_listed_and_the_rest_is_shown() {
     }
 }
 
-/// What of a log is dead its owner knows, unless it is Raft's; nothing is called dead that may be needed.
+/// Only its owner knows what is dead in a log, unless it is Raft's; nothing is called dead that may be needed.
 #[test]
 fn a_log_of_plain_records_is_drawn_and_counted_as_live() {
     let dir = tempfile::tempdir().unwrap();
@@ -563,7 +563,7 @@ fn bench_says_what_it_measured_and_touches_no_log() {
     }
 }
 
-/// A writer uses released files again while they are looked at: that is no damage.
+/// A writer reuses released files while they are read: that is not damage.
 #[test]
 fn a_picture_beside_a_writer_that_recycles_is_whole() {
     let dir = tempfile::tempdir().unwrap();
@@ -577,7 +577,7 @@ fn a_picture_beside_a_writer_that_recycles_is_whole() {
             let mut kept = std::collections::VecDeque::new();
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 kept.push_back(wal.append([7; 9000]).unwrap());
-                // So many that it takes a look longer to read them than the writer to use them again.
+                // So many that reading them takes longer than the writer needs to reuse them.
                 if kept.len() > 150 {
                     wal.release(kept.pop_front().unwrap()).unwrap();
                 }

@@ -29,7 +29,7 @@ fn tree(dir: &Path) -> Tree {
     all
 }
 
-/// A directory with a log in it, and with things that are called as the bench calls its own.
+/// A directory with a log in it, and with files named like the bench's own.
 fn furnished() -> (tempfile::TempDir, Tree) {
     let dir = tempfile::tempdir().unwrap();
     let wal = seawall::Options::new().segment_size(64 << 10).open(dir.path()).unwrap();
@@ -44,7 +44,7 @@ fn furnished() -> (tempfile::TempDir, Tree) {
     (dir, before)
 }
 
-/// Runs the bench in a shell that did this before; its process is then the bench's, and so is its number.
+/// Runs the bench in a shell that did this before; its process then becomes the bench's, with the same number.
 fn bench(dir: &Path, before: &str) -> Output {
     let script = format!("{before}\nexec \"$0\" bench \"$1\" --seconds 0.4");
     Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_seawall")]).arg(dir).output().unwrap()
@@ -62,7 +62,7 @@ fn nothing_is_left_when_it_went_well() {
     assert_eq!(tree(dir.path()), before);
 }
 
-/// The device's file fails in the middle of being filled.
+/// The device's file fails while it is being filled.
 #[test]
 fn nothing_is_left_when_a_file_cannot_be_written() {
     let (dir, before) = furnished();
@@ -73,11 +73,12 @@ fn nothing_is_left_when_a_file_cannot_be_written() {
     assert_eq!(tree(dir.path()), before);
 }
 
-/// Some of its logs are open, with their threads at work, when the next one cannot be.
+/// Some of its logs are open, with their threads at work, when the next one cannot be opened.
 #[test]
 fn nothing_is_left_when_a_log_cannot_be_opened() {
     let mut stages = BTreeSet::new();
-    // Three files are everybody's, one is the device; and a directory cannot be emptied without opening it and one in it.
+    // Three files are always open, one is the device; and a directory cannot be emptied without opening it and one in
+    // it.
     for files in 5..40 {
         let (dir, before) = furnished();
         let output = bench(dir.path(), &format!("ulimit -n {files}"));
@@ -92,7 +93,7 @@ fn nothing_is_left_when_a_log_cannot_be_opened() {
     assert!(stages.len() >= 3, "{stages:?}");
 }
 
-/// A directory of the bench's name that it did not make is not its own.
+/// A directory with the bench's name that it did not make is not removed.
 #[test]
 fn a_directory_in_its_way_is_left_as_it_is() {
     for made in [

@@ -80,7 +80,7 @@ fn a_compacted_group_begins_behind_what_the_program_knows_of() {
     // There is no snapshot to be had that would be one of nothing.
     assert_eq!(group.snapshot(0, 2), Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable)));
 
-    // A node goes on from what its state machine holds.
+    // A node continues from what its state machine holds.
     drop(Node::new(NodeConfig::new(1).applied(55, 4), group.clone()).unwrap());
     let mut batch = log.batch();
     batch.set_applied(7, 55, 4).unwrap();
@@ -132,7 +132,7 @@ fn what_is_not_what_it_is_said_to_be_is_refused() {
     source.refused(&with(&["--hard-state-key", "hs", "--node-id", "0"]), 2, &["--node-id"]);
 }
 
-/// As TiKV keeps them: messages of its own with a HardState, or an index and a term, within.
+/// As TiKV stores them: its own messages with a HardState, or an index and a term, inside.
 #[test]
 fn tikvs_messages_are_read() {
     let mut source = Source::new();
@@ -168,7 +168,7 @@ fn entries_of_another_type_are_refused() {
     source.put(8, "hs", &hard(1, 1, 1));
     source.close();
     source.refused(&KEYS, 2, &["group 8: entry 1: ", "only entries of the raft crate"]);
-    // The rest, if that is wanted.
+    // The rest, if requested.
     let log = source.imported(&[&KEYS[..], &["--skip-unimportable"]].concat());
     assert_eq!((log.groups(), read(&log, 7)), (vec![7], entries(1..=9, 1)));
 }
@@ -177,7 +177,7 @@ fn entries_of_another_type_are_refused() {
 fn a_target_that_holds_something_is_left_alone() {
     let mut source = Source::new();
     source.group(7, &entries(1..=9, 1), &hard(1, 1, 8));
-    // While the program runs.
+    // While the program is running.
     let busy = source.import(&KEYS);
     assert_eq!(busy.status.code(), Some(2), "{}", text(&busy));
     assert!(text(&busy).contains("lock"), "{}", text(&busy));
@@ -189,13 +189,13 @@ fn a_target_that_holds_something_is_left_alone() {
     assert_eq!(again.status.code(), Some(2), "{}", text(&again));
     assert!(text(&again).contains("there is something in it"), "{}", text(&again));
     assert!(contents(&source.made().join("snapshots")) == before);
-    // What an interrupted import left.
+    // The remains of an interrupted import.
     std::fs::remove_dir_all(source.made()).unwrap();
     std::fs::create_dir(source.dir.path().join("new.importing")).unwrap();
     let interrupted = source.import(&KEYS);
     assert_eq!(interrupted.status.code(), Some(2));
     assert!(text(&interrupted).contains("if an import was interrupted, remove it"), "{}", text(&interrupted));
-    // And the source is no place for it.
+    // The source is not a possible destination.
     let within = source.old().join("new");
     let output = seawall(
         &[&["import-raft-engine", source.old().to_str().unwrap(), within.to_str().unwrap()][..], &KEYS]
@@ -227,7 +227,7 @@ fn a_torn_tail_is_refused_until_it_is_accepted() {
     source.append(7, &[entry(10, 1)]);
     source.close();
     let whole = std::fs::read(file(&source, 1)).unwrap();
-    // What a killed program leaves behind its last record loses nothing.
+    // What a killed program leaves after its last record loses nothing.
     std::fs::write(file(&source, 1), [&whole[..], &[0; 5000]].concat()).unwrap();
     let log = source.imported(&KEYS);
     assert_eq!(read(&log, 7), entries(1..=10, 1));
@@ -281,7 +281,7 @@ fn damage_is_named_and_nothing_is_imported() {
     source.close();
     assert!(file(&source, 4).exists());
     let whole = std::fs::read(file(&source, 2)).unwrap();
-    // An entry, which is found when it is read; and the start of a file, which is found at once.
+    // An entry, which is detected when it is read; and the start of a file, which is detected at once.
     // Of an entry that begins here, the number.
     let number = |at: usize| {
         let text: Vec<u8> = whole[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
@@ -289,7 +289,7 @@ fn damage_is_named_and_nothing_is_imported() {
     };
     let (middle, index) = (whole.len() / 2..).find_map(|at| Some((at, number(at)?))).unwrap();
     let last = (1..whole.len()).rev().find(|at| number(*at).is_some()).unwrap();
-    // Entries are checksummed by the batch. raft-engine cuts a file whose last batch is damaged, whichever file that is.
+    // Entries are checksummed per batch. raft-engine cuts a file whose last batch is damaged, whichever file that is.
     let entry = format!("group 7, entry {}: ", (index - 1) / 100 * 100 + 1);
     let cases = [(middle, &entry[..]), (last, "0000000000000002.raftlog: "), (3, "header mismatch")];
     for (at, word) in cases {
@@ -302,7 +302,7 @@ fn damage_is_named_and_nothing_is_imported() {
     }
     std::fs::remove_file(file(&source, 2)).unwrap();
     source.refused(&KEYS, 1, &["0000000000000001.raftlog and older ones", "next number is missing"]);
-    // What is left then has no beginning.
+    // The remaining part has no beginning.
     source.refused(&[&KEYS[..], &["--accept-recovery"]].concat(), 2, &["group 7: its log begins at entry"]);
 }
 

@@ -11,19 +11,20 @@ use raft::eraftpb::{ConfState, Entry};
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many entries are cut off, as far as they are not committed, and so many appended, in a term so much higher.
+    /// This many entries are cut off, as far as they are not committed, and this many appended, in a term this much
+    /// higher.
     Append {
         group: u64,
         cut: u64,
         entries: u64,
         rise: u64,
     },
-    /// So many are committed more, and written into the HardState.
+    /// This many more are committed, and written into the HardState.
     Commit {
         group: u64,
         entries: u64,
     },
-    /// So many committed ones are compacted away.
+    /// This many committed ones are compacted.
     Compact {
         group: u64,
         entries: u64,

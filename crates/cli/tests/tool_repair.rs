@@ -20,7 +20,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// All files below a directory, without copies that a repair made.
+/// All files below a directory, without a repair's copies.
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap().map(|e| e.unwrap()) {
@@ -35,7 +35,7 @@ fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// Spoils the record at this address, in the file that holds it.
+/// Corrupts the record at this address, in the file that holds it.
 fn spoil(dir: &Path, lsn: seawall::Lsn) {
     let view = LogView::open(dir).unwrap();
     let segment = view.segments().iter().find(|s| s.first_lsn() <= lsn && lsn < s.end_lsn()).unwrap();
@@ -55,7 +55,7 @@ fn a_plain_log_is_cut_written_on_and_put_back() {
     let at = dir.path().to_str().unwrap().to_owned();
     let wal = options().open(dir.path()).unwrap();
     let lsns: Vec<_> = (0..10u8).map(|n| wal.append([n; 2000]).unwrap()).collect();
-    // While somebody writes.
+    // Beside a writer.
     let busy = seawall(&["repair", &at, "--cut", "--yes"]);
     assert_eq!(busy.status.code(), Some(2), "{}", text(&busy));
     assert!(text(&busy).contains("is locked"), "{}", text(&busy));
@@ -77,7 +77,7 @@ fn a_plain_log_is_cut_written_on_and_put_back() {
         assert!(!text(&output).contains("RAFT"));
         assert!(contents(dir.path()) == before);
     }
-    // It says what it wants; and it is not both.
+    // A choice is required, and only one.
     for args in [
         vec!["repair", &at],
         vec!["repair", &at, "--cut", "--undo"],
@@ -202,7 +202,7 @@ fn a_group_that_is_not_whole_after_a_cut_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().to_str().unwrap().to_owned();
     let log = raft_log(dir.path(), options(), &[10, 29]);
-    // The head of the log goes: what group 8 still needs is written again behind the damage.
+    // The beginning of the log is freed: what group 8 still needs is rewritten after the damage.
     let mut batch = log.batch();
     batch.compact(8, 25).unwrap();
     log.commit(batch).unwrap();
@@ -304,7 +304,7 @@ fn drop_and_put_back(wal: Options) {
     let kept = [8, 9].map(|group| all_of(&log, group));
     log.close().unwrap();
     spoil(dir.path(), entry_at(dir.path(), 7, 20));
-    // What 8 has compacted is nobody's.
+    // What 8 has compacted is needed by no group.
     spoil(dir.path(), entry_at(dir.path(), 8, 21));
     let before = contents(dir.path());
     for args in [vec![], vec!["--dry-run"]] {
@@ -393,7 +393,8 @@ fn what_cannot_be_told_to_be_one_groups_is_refused() {
     assert!(text(&help).contains("--drop-groups"), "{}", text(&help));
 }
 
-/// A Raft log without its superblock is refused by all in the same words, made whole by the one choice, and put back.
+/// All commands refuse a Raft log without its superblock in the same words; one choice rebuilds it, and it can be
+/// undone.
 #[test]
 fn a_superblock_is_made_anew_and_taken_away_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -476,7 +477,8 @@ fn plain_groups(dir: &Path) -> seawall::groups::GroupLog {
     log
 }
 
-/// `verify` names the groups for which an open refuses the log, and `repair` drops them or says what a cut leaves of each.
+/// `verify` names the groups for which an open refuses the log, and `repair` drops them or shows what a cut leaves of
+/// each.
 #[test]
 fn groups_of_another_protocol_are_verified_dropped_and_cut() {
     let dir = tempfile::tempdir().unwrap();

@@ -25,7 +25,7 @@ impl MessageExt for Entries {
 pub const KEYS: [&str; 6] =
     ["--hard-state-key", "hs", "--truncated-state-key", "meta", "--conf-state-key", "0x636f"];
 
-/// A raft-engine log, and room for what becomes of it.
+/// A raft-engine log, and a place for the results.
 pub struct Source {
     pub dir: tempfile::TempDir,
     /// Batches of more bytes than this are compressed; 0 for none.
@@ -33,7 +33,8 @@ pub struct Source {
     pub engine: Option<Engine>,
 }
 
-/// Held while a process is started, and while a log is closed: a child that is not yet the tool has its lock.
+/// Held while a process is started, and while a log is closed: a child that has not executed the tool yet holds the
+/// lock.
 pub static STARTING: Mutex<()> = Mutex::new(());
 
 impl Source {
@@ -107,7 +108,7 @@ impl Source {
         seawall(&[&line, more].concat())
     }
 
-    /// Imports, and opens what came of it.
+    /// Imports, and opens the result.
     #[track_caller]
     pub fn imported(&self, more: &[&str]) -> RaftLog {
         let output = self.import(more);
@@ -115,7 +116,7 @@ impl Source {
         RaftOptions::new().open(self.made()).unwrap()
     }
 
-    /// Is refused with this status and these words, and leaves nothing.
+    /// Expects a refusal with this status and these words, and no remains.
     #[track_caller]
     pub fn refused(&self, more: &[&str], status: i32, words: &[&str]) {
         let before = contents(&self.old());
