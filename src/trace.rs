@@ -2,7 +2,8 @@
 //!
 //! Spans: `open` with `recovery` in it, `rotation`, `prepare`, `seal`, `release`, `purge`, `close`.
 //!
-//! Targets: `seawall` for the log, `seawall::node` for the Raft driver, `seawall::raft` for raft's own lines.
+//! Targets: `seawall` for the log, `seawall::groups` for the thread that purges, `seawall::node` for the Raft driver,
+//! `seawall::raft` for raft's own lines.
 
 /// `event!(level, target: "...", key = value, ..., "message")`.
 #[cfg(feature = "tracing")]
