@@ -141,7 +141,7 @@ fn a_write_that_fails_is_never_acknowledged_and_ends_the_node() {
     }
     assert!(two.node().status().failed);
     let message = two.node().tick().unwrap_err().to_string();
-    assert!(message.contains("does nothing any more"), "{message}");
+    assert!(message.contains("is inactive"), "{message}");
 }
 
 #[test]
