@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::buffer::Buffer;
 use super::pipeline::{Pipeline, marker_len};
 use super::staging::{Flight, Rest, StagedBlock, State};
 use super::waiter::Waiters;
 use crate::error::{Error, Result};
 use crate::format::PAGE;
-use crate::format::block::{BLOCK_HEADER, BlockKind};
+use crate::format::block::BlockKind;
 use crate::format::segment::SegmentHeader;
 use crate::io::write_all_at;
 use crate::lsn::Lsn;
@@ -23,7 +24,7 @@ struct Departure {
     segment: Arc<Segment>,
     lsn: Lsn,
     kind: BlockKind,
-    bytes: Arc<Vec<u8>>,
+    bytes: Arc<Buffer>,
     records: u32,
     batches: u32,
     /// When its first batch was staged.
@@ -44,7 +45,7 @@ impl Departure {
         Flushed {
             lsn: self.lsn,
             end: self.after.end,
-            bytes: self.bytes.len() as u64,
+            bytes: self.bytes.block().len() as u64,
             records: self.records,
             batches: self.batches,
             write: written.write,
@@ -183,7 +184,7 @@ impl Pipeline {
             let page = header.encode(segment.generation.uuid);
             write_all_at(&*segment.file, &page, PAGE as u64).map_err(io("write"))?;
         }
-        write_all_at(&*segment.file, &d.bytes, segment.offset(d.lsn)).map_err(io("write"))?;
+        write_all_at(&*segment.file, d.bytes.block(), segment.offset(d.lsn)).map_err(io("write"))?;
         let written = Instant::now();
         call.then("fdatasync", written);
         or_fault!(PublishEarly => self.progress.publish(d.after.end));
@@ -214,7 +215,7 @@ impl Pipeline {
     fn count_block(&self, block: &StagedBlock) {
         self.counters.batches.add(u64::from(block.batches));
         self.counters.records.add(u64::from(block.records));
-        self.counters.payload_bytes.add((block.bytes.len() - BLOCK_HEADER) as u64);
+        self.counters.payload_bytes.add(block.body_len() as u64);
     }
 
     fn slow_sync(&self, segment: &Segment, took: Duration, news: &mut Vec<News>) {

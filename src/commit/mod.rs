@@ -25,6 +25,7 @@
 //! that no thread waits on, the committer thread leads; it also writes the idle marker block.
 
 mod batch;
+mod buffer;
 mod committer;
 mod flush;
 mod manage;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::batch::Batch;
+use super::buffer::Buffer;
 use super::waiter::Waiters;
 use crate::error::Error;
 use crate::format::align_up;
@@ -39,7 +40,7 @@ pub(super) struct StagedBlock {
     /// When the block was opened for its first batch.
     pub(super) staged: Instant,
     /// Space for the header, then the records.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Buffer,
     pub(super) waiters: Waiters,
 }
 
@@ -50,7 +51,7 @@ impl StagedBlock {
         seq: BlockSeq,
         segment: Arc<Segment>,
         lsn: Lsn,
-        buffer: Vec<u8>,
+        buffer: Buffer,
         batch: &Batch,
     ) -> Option<(Self, Lsn)> {
         let mut block = StagedBlock::new(seq, BlockKind::Data, segment, lsn, buffer);
@@ -59,13 +60,12 @@ impl StagedBlock {
     }
 
     /// A block without records, that says what is durable.
-    pub(super) fn marker(seq: BlockSeq, segment: Arc<Segment>, lsn: Lsn, buffer: Vec<u8>) -> Self {
+    pub(super) fn marker(seq: BlockSeq, segment: Arc<Segment>, lsn: Lsn, buffer: Buffer) -> Self {
         StagedBlock::new(seq, BlockKind::Marker, segment, lsn, buffer)
     }
 
-    fn new(seq: BlockSeq, kind: BlockKind, segment: Arc<Segment>, lsn: Lsn, mut bytes: Vec<u8>) -> Self {
-        bytes.clear();
-        bytes.resize(BLOCK_HEADER, 0);
+    fn new(seq: BlockSeq, kind: BlockKind, segment: Arc<Segment>, lsn: Lsn, mut bytes: Buffer) -> Self {
+        bytes.begin();
         let staged = Instant::now();
         StagedBlock {
             seq,
@@ -82,17 +82,21 @@ impl StagedBlock {
 
     /// Total size of the records in bytes.
     pub(super) fn body_len(&self) -> usize {
-        self.bytes.len() - BLOCK_HEADER
+        self.bytes.end() - BLOCK_HEADER
     }
 
     /// The address after the last record.
     pub(super) fn end(&self) -> Lsn {
-        self.lsn.plus(self.bytes.len() as u64)
+        self.lsn.plus(self.bytes.end() as u64)
     }
 
     /// The address of the block after this one.
     pub(super) fn padded_end(&self) -> Lsn {
-        self.lsn.plus(align_up(self.bytes.len() as u64, u64::from(self.segment.generation.block_align)))
+        self.lsn.plus(self.padded_len())
+    }
+
+    fn padded_len(&self) -> u64 {
+        align_up(self.bytes.end() as u64, u64::from(self.segment.generation.block_align))
     }
 
     /// Whether a batch of `len` bytes still fits, in the segment and in a block of `max_body` bytes.
@@ -106,12 +110,9 @@ impl StagedBlock {
     /// counts: then the block must not be written.
     pub(super) fn append(&mut self, batch: &Batch) -> Option<Lsn> {
         let first = self.end();
-        let at = self.bytes.len();
         self.batches += 1;
-        self.bytes.extend_from_slice(batch.body());
         let identity = self.segment.identity;
-        let (_, body) = self.bytes.split_at_mut(at);
-        let records = reseal(body, first, |lsn| identity.seal(lsn));
+        let records = reseal(self.bytes.append(batch.body()), first, |lsn| identity.seal(lsn));
         self.records += records;
         (records as usize == batch.len()).then_some(first)
     }
@@ -129,11 +130,7 @@ impl StagedBlock {
             previous,
         };
         let encoded = header.encode(&self.segment.identity);
-        let padded = align_up(self.bytes.len() as u64, u64::from(self.segment.generation.block_align));
-        self.bytes.resize(in_memory(padded), 0);
-        // A block begins with space for its header.
-        let (start, _) = self.bytes.split_at_mut(BLOCK_HEADER);
-        start.copy_from_slice(&encoded);
+        self.bytes.finish(&encoded, in_memory(self.padded_len()));
         BlockHeader::digest(&encoded)
     }
 }
@@ -144,7 +141,7 @@ pub(super) struct Flight {
     pub(super) seq: BlockSeq,
     pub(super) segment: Arc<Segment>,
     pub(super) lsn: Lsn,
-    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) bytes: Arc<Buffer>,
     /// When its first batch was staged.
     pub(super) staged: Instant,
     pub(super) waiters: Waiters,
@@ -202,7 +199,7 @@ pub(super) struct State {
     pub(super) arrived: Instant,
     /// Since when a submit has been waiting for the next segment.
     pub(super) segment_missed: Option<Instant>,
-    pub(super) buffers: Vec<Vec<u8>>,
+    pub(super) buffers: Vec<Buffer>,
 }
 
 impl State {
@@ -219,12 +216,12 @@ impl State {
     }
 
     /// An empty buffer, reused if possible.
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
+    pub(super) fn buffer(&mut self) -> Buffer {
         self.buffers.pop().unwrap_or_default()
     }
 
     /// Keeps a buffer for a later block; only a few, and none that is huge, as its memory would never be returned.
-    pub(super) fn keep_buffer(&mut self, bytes: Vec<u8>) {
+    pub(super) fn keep_buffer(&mut self, bytes: Buffer) {
         if self.buffers.len() < 2 && bytes.capacity() <= 32 << 20 {
             self.buffers.push(bytes);
         }
@@ -290,8 +287,8 @@ impl State {
 
     /// A copy of the record at `lsn`, if it is submitted and not yet durable, and the segment that it will lie in.
     pub(super) fn find(&self, lsn: Lsn) -> Option<(StoredRecord, Arc<Segment>)> {
-        let flight = self.flight.iter().map(|f| (&f.segment, f.lsn, f.bytes.as_slice()));
-        let staged = self.queue.iter().chain(&self.open).map(|b| (&b.segment, b.lsn, b.bytes.as_slice()));
+        let flight = self.flight.iter().map(|f| (&f.segment, f.lsn, f.bytes.block()));
+        let staged = self.queue.iter().chain(&self.open).map(|b| (&b.segment, b.lsn, b.bytes.used()));
         for (segment, start, bytes) in flight.chain(staged) {
             let Some(at) = lsn.distance_from(start).map(in_memory) else { continue };
             let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { continue };

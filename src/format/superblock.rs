@@ -20,7 +20,7 @@
 //! A segment is named here as ready before its first block is written: whatever happens to its file afterwards, it
 //! existed. Its generation page names the one prepared before it.
 //!
-//! A change writes the first slot, syncs, writes the second with the same content, and syncs. A torn write leaves the
+//! A change writes the second slot, syncs, writes the first with the same content, and syncs. A torn write leaves the
 //! other slot intact, and one slot that goes bad later hides nothing. The slot with the higher sequence number
 //! counts.
 
