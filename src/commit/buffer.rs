@@ -1,4 +1,4 @@
-//! The bytes of a block, padded with zeros, in memory that is used again.
+//! The bytes of a block, padded with zeros, in reused memory.
 //!
 //! ```text
 //!   header | records | zeros .............. |
@@ -10,7 +10,7 @@
 
 use crate::format::block::BLOCK_HEADER;
 
-/// Up to here a used buffer is cleared; a larger one is begun anew, which costs only the padding.
+/// A used buffer is cleared up to this length; a longer one is started over, which costs only the padding.
 const LITTLE: usize = 4096;
 
 /// See the module's documentation.
@@ -22,7 +22,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Empties the buffer but for the space for a header.
+    /// Empties the buffer except for the space for a header.
     pub(super) fn begin(&mut self) {
         if self.end <= LITTLE {
             self.bytes.split_at_mut(self.end).0.fill(0);
@@ -40,7 +40,7 @@ impl Buffer {
         self.end
     }
 
-    /// Appends these bytes; returns where they lie.
+    /// Appends these bytes; returns them in place.
     pub(super) fn append(&mut self, more: &[u8]) -> &mut [u8] {
         let at = self.end;
         self.end += more.len();
@@ -69,7 +69,7 @@ impl Buffer {
         self.bytes.split_at(self.end).0
     }
 
-    /// The finished block as it is written.
+    /// The finished block as written to disk.
     pub(super) fn block(&self) -> &[u8] {
         self.bytes.split_at(self.padded).0
     }
@@ -87,7 +87,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whatever blocks were in it before, a block is its header, what was appended, and zeros.
+        /// Whatever blocks it held before, a block consists of its header, the appended bytes, and zeros.
         #[test]
         fn nothing_of_an_earlier_block_is_left(
             blocks in proptest::collection::vec(

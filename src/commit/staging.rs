@@ -45,8 +45,8 @@ pub(super) struct StagedBlock {
 }
 
 impl StagedBlock {
-    /// A block with its first batch, and where that lies; `None` as [`StagedBlock::append`]. There is no block of records without
-    /// any: an open takes it for damage.
+    /// A block with its first batch, and the batch's address; `None` as in [`StagedBlock::append`]. A data block
+    /// always has records: an open would take an empty one for damage.
     pub(super) fn of(
         seq: BlockSeq,
         segment: Arc<Segment>,
@@ -59,7 +59,7 @@ impl StagedBlock {
         Some((block, first))
     }
 
-    /// A block without records, that says what is durable.
+    /// A block without records that states what is durable.
     pub(super) fn marker(seq: BlockSeq, segment: Arc<Segment>, lsn: Lsn, buffer: Buffer) -> Self {
         StagedBlock::new(seq, BlockKind::Marker, segment, lsn, buffer)
     }

@@ -528,7 +528,7 @@ fn a_log_of_plain_records_is_drawn_and_counted_as_live() {
     }
     assert_eq!(seawall(&["map", &at, "--svg", &svg]).status.code(), Some(0));
     let picture = std::fs::read_to_string(&svg).unwrap();
-    assert!(picture.contains("Which records are dead is not known here"), "{picture}");
+    assert!(picture.contains("Which records are dead is unknown here"), "{picture}");
     assert!(picture.matches("#2a9d8f").count() > found["segments"].as_array().unwrap().len(), "{picture}");
 }
 
@@ -551,7 +551,7 @@ fn bench_says_what_it_measured_and_touches_no_log() {
     }
     assert!(["memory", "too_fast", "plausible"].contains(&found["sync"]["verdict"].as_str().unwrap()));
     let text = text(&seawall(&["bench", &at, "--seconds", "0.4"]));
-    for word in ["fdatasync", "16 writers", "p99.9", "█", "power"] {
+    for word in ["fdatasync", "16 blocking writers", "p99.9", "█", "power"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert_eq!(contents(dir.path()), before);

@@ -126,7 +126,7 @@ fn what_is_not_what_it_is_said_to_be_is_refused() {
     );
     let local = ["--hard-state-key", "hs", "--hard-state-format", "raft-local-state"];
     source.refused(&with(&local), 2, &["a RaftLocalState has no field 1"]);
-    source.refused(&["--hard-state-key", "hs"], 2, &["group 7: its members are not known"]);
+    source.refused(&["--hard-state-key", "hs"], 2, &["group 7: its members are unknown"]);
     source.refused(&with(&["--hard-state-key", "hs", "--voters", "8=1"]), 2, &["no group 8"]);
     source.refused(&with(&[]), 2, &["--hard-state-key"]);
     source.refused(&with(&["--hard-state-key", "hs", "--node-id", "0"]), 2, &["--node-id"]);
@@ -187,7 +187,7 @@ fn a_target_that_holds_something_is_left_alone() {
     let before = contents(&source.made().join("snapshots"));
     let again = source.import(&KEYS);
     assert_eq!(again.status.code(), Some(2), "{}", text(&again));
-    assert!(text(&again).contains("there is something in it"), "{}", text(&again));
+    assert!(text(&again).contains("it is not empty"), "{}", text(&again));
     assert!(contents(&source.made().join("snapshots")) == before);
     // The remains of an interrupted import.
     std::fs::remove_dir_all(source.made()).unwrap();
@@ -202,7 +202,7 @@ fn a_target_that_holds_something_is_left_alone() {
             .concat(),
     );
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output).contains("in the directory to import from"), "{}", text(&output));
+    assert!(text(&output).contains("inside the directory to import from"), "{}", text(&output));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_source_that_is_none_is_refused() {
     let at = dir.path().to_str().unwrap();
     let output = seawall(&["import-raft-engine", at, "--dry-run"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output).contains("there is no log of raft-engine"), "{}", text(&output));
+    assert!(text(&output).contains("there is no raft-engine log"), "{}", text(&output));
     assert_eq!(std::fs::read_dir(at).unwrap().count(), 0);
 }
 
