@@ -297,6 +297,17 @@ mod raft_layer {
         assert!(result.as_ref().is_err_and(other), "{:?}", result.err());
     }
 
+    /// The files, once the log's background thread leaves them alone.
+    fn contents_at_rest(dir: &Path) -> Vec<(String, Vec<u8>)> {
+        loop {
+            let before = contents(dir);
+            std::thread::sleep(Duration::from_millis(100));
+            if contents(dir) == before {
+                return before;
+            }
+        }
+    }
+
     fn entry(index: u64) -> Entry {
         let mut entry = Entry::default();
         (entry.index, entry.term) = (index, 1);
@@ -337,7 +348,7 @@ mod raft_layer {
         sink.write_all(b"half").unwrap();
         let source = group.snapshot_source().unwrap().unwrap();
         let batch = log.batch();
-        let (before, files) = (contents(dir.path()), contents(&dir.path().join("snapshots")));
+        let (before, files) = (contents_at_rest(dir.path()), contents(&dir.path().join("snapshots")));
         let handles = (log, group, node, proposal, sink, source, batch);
         let handles =
             in_forked_child(handles, |(log, group, mut node, proposal, mut sink, mut source, mut batch)| {
