@@ -50,7 +50,7 @@ impl Store {
         slots.filled();
         let written = Written {
             opened_at: wal.next_lsn(),
-            relocated: Counter::named("seawall_raft_relocated_bytes_total"),
+            relocated: Counter::named("seawall_groups_relocated_bytes_total"),
             at_last_purge: AtomicU64::new(0),
         };
         Ok(Arc::new(Store { wal, slots, limits, written, purging: Mutex::new(()) }))

@@ -4,7 +4,7 @@
 //! the prefix `seawall_` and the suffix `_total` (`seawall_records_total`, `seawall_syncs_total`, ...); the time of
 //! syncs is `seawall_sync_nanoseconds_total`. Each histogram is exported too, with times in seconds as is usual
 //! there: `seawall_write_seconds`, `seawall_sync_seconds`, `seawall_commit_seconds`, `seawall_block_bytes`,
-//! `seawall_block_records`. The Raft layer has `seawall_raft_relocated_bytes_total`.
+//! `seawall_block_records`. The layer `groups` has `seawall_groups_relocated_bytes_total`.
 //!
 //! Counting takes some twenty relaxed atomic operations for a block and none for a record.
 
