@@ -315,9 +315,14 @@ impl Monitor {
         calls.min_by_key(|call| call.since)
     }
 
+    /// Why nothing is acknowledged any more, if so.
+    pub(crate) fn poisoned(&self) -> Option<Error> {
+        self.poison.get().cloned()
+    }
+
     pub(crate) fn health(&self, without_mapping: u64) -> Health {
         Health {
-            poisoned: self.poison.get().cloned(),
+            poisoned: self.poisoned(),
             longest_call: self.longest_call(),
             oldest_write: self.oldest_write.lock().map(|since| since.elapsed()),
             full: self.full.lock().clone(),

@@ -341,6 +341,13 @@ impl Wal {
         }
     }
 
+    /// Why nothing is acknowledged any more, if the log is poisoned: what [`Wal::health`] says first, for the price of one
+    /// atomic load. [`Error::OtherProcess`] in a process that did not open the log.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<Error> {
+        self.log.opener.check().err().or_else(|| self.log.monitor.poisoned())
+    }
+
     /// The last failure off the commit path, if any: a spare segment, a footer, the superblock. It puts nothing
     /// acknowledged at risk.
     #[must_use]

@@ -190,6 +190,38 @@ fn a_write_that_fails_is_found_out_though_nobody_waits_for_it() {
     }
 }
 
+/// Two groups on one log: one meets the error, and the leader of the other, which writes nothing, does not go on leading.
+#[test]
+fn w15_a_log_that_is_poisoned_by_one_group_ends_the_nodes_of_all() {
+    let mut one = Member::new(1, &[1], &[]);
+    let other = one.log().create_group(GROUP + 1, ConfState::from((vec![1], vec![]))).unwrap();
+    let mut other = Node::new(NodeConfig::new(1), other).unwrap();
+    one.node().campaign().unwrap();
+    one.settle();
+    other.campaign().unwrap();
+    let begun = std::time::Instant::now();
+    while other.read_index().is_err() {
+        drop(other.drive().unwrap());
+        assert!(begun.elapsed() < SOON, "a single voter is elected");
+    }
+    assert!(other.is_leader());
+    other.tick().unwrap();
+
+    one.gate.fail();
+    drop(one.node().propose(b"a".to_vec(), SOON).unwrap());
+    one.settle();
+    assert!(one.node().status().failed);
+
+    let failed = other.tick().unwrap_err();
+    let NodeError::Failed { group, cause } = &failed else { panic!("{failed}") };
+    let is_poisoned =
+        matches!(&**cause, NodeError::Storage(seawall::raft::Error::Log(seawall::Error::Poisoned { .. })));
+    assert!(*group == GROUP + 1 && is_poisoned, "{failed}");
+    assert!(!other.is_leader() && other.status().failed);
+    assert!(other.read_index().is_err() && other.drive().is_err());
+    assert!(other.propose(b"b".to_vec(), SOON).is_err());
+}
+
 /// "HardState durable without the entries it commits": the log would not open for raft after that.
 #[test]
 fn entries_and_the_hard_state_that_commits_them_survive_together() {

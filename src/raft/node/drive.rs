@@ -68,7 +68,7 @@ pub fn drive_all<'a>(nodes: impl IntoIterator<Item = &'a mut Node>) -> Driven {
     let mut running: Vec<(&mut Node, Output)> = Vec::new();
     for node in nodes {
         let group = node.group;
-        match node.alive() {
+        match node.check_log() {
             Ok(()) => running.push((node, Output::of(group))),
             Err(e) => driven.failed.push((group, e)),
         }

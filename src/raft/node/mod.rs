@@ -229,9 +229,9 @@ impl Node {
     /// One tick of the clock: elections, heartbeats, deadlines.
     ///
     /// # Errors
-    /// [`NodeError::Failed`].
+    /// [`NodeError::Failed`], also when the log was poisoned by another group.
     pub fn tick(&mut self) -> NodeResult<()> {
-        self.alive()?;
+        self.check_log()?;
         self.proposals.expire();
         // A leader's ticks are heartbeats and must continue. A follower's ticks lead to an election, in which raft
         // 0.7.0 panics while the log is unsettled; so its clock stops for the duration of an fsync.
@@ -351,7 +351,7 @@ impl Node {
     /// [`NodeError::NotLeader`] if no leader is known; [`NodeError::NotNow`] if this leader has not committed an
     /// entry of its term yet.
     pub fn read_index(&mut self) -> NodeResult<ReadId> {
-        self.alive()?;
+        self.check_log()?;
         let raft = &self.raw.raft;
         if raft.leader_id == 0 {
             return Err(NodeError::NotLeader { group: self.group, leader: None });
@@ -466,6 +466,16 @@ impl Node {
         match &self.failed {
             None => Ok(()),
             Some(cause) => Err(NodeError::Failed { group: self.group, cause: Arc::clone(cause) }),
+        }
+    }
+
+    /// As [`Node::alive`]. A poisoned log fails the node, whichever group on it met the error: it could go on sending heartbeats
+    /// as a leader, and would never acknowledge anything again.
+    pub(super) fn check_log(&mut self) -> NodeResult<()> {
+        self.alive()?;
+        match self.log.wal().poisoned() {
+            Some(cause) => Err(self.fail(super::Error::Log(cause).into())),
+            None => Ok(()),
         }
     }
 
