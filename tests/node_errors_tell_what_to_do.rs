@@ -17,6 +17,7 @@ use seawall::raft::{Node, NodeConfig, NodeError, Proposal, RaftOptions};
 const SITUATIONS: &[fn() -> Vec<Met>] = &[
     configurations_that_cannot_work,
     a_directory_of_somebody_else,
+    a_group_that_is_driven_already,
     a_state_machine_that_does_not_fit,
     requests_to_one_who_does_not_lead,
     proposals_that_are_not_taken,
@@ -94,6 +95,23 @@ fn a_directory_of_somebody_else() -> Vec<Met> {
              with `RaftOptions::node_id` and check which directory this process was given",
         ),
     ]
+}
+
+fn a_group_that_is_driven_already() -> Vec<Met> {
+    let mut one = Member::new(1, &[1], &[]);
+    let group = one.log().group(GROUP).unwrap();
+    let second = Node::new(NodeConfig::new(1), group.clone());
+    one.node().campaign().unwrap();
+    assert!(one.node().is_leader() || one.node().status().term > 0);
+    let refused =
+        met(second.unwrap_err(), "group 7: a node drives it already. Drop that one first, or use it");
+    // Another group is not affected; and after the first node was dropped, this one can be driven.
+    let other = one.log().create_group(GROUP + 1, ConfState::from((vec![1], vec![]))).unwrap();
+    drop(Node::new(NodeConfig::new(1), other).unwrap());
+    one.drop_node();
+    drop(Node::new(NodeConfig::new(1), group.clone()).unwrap());
+    Node::new(NodeConfig::new(1), group).unwrap();
+    vec![refused]
 }
 
 /// A group of one member that has applied everything up to this index; its entries contain their index.
@@ -332,7 +350,7 @@ fn a_store_that_refuses() -> Vec<Met> {
 
 /// raft reports errors of its storage in its own words; the node returns the store's.
 fn damage_under_an_open_log() -> Met {
-    let one = one_with(5);
+    let mut one = one_with(5);
     let dir = one.log().wal().disk().path().to_owned();
     let path = segment(&dir);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -340,6 +358,7 @@ fn damage_under_an_open_log() -> Met {
     let at = bytes.windows(data.len()).position(|w| w == data).unwrap();
     bytes[at] ^= 1;
     std::fs::write(&path, bytes).unwrap();
+    one.drop_node();
     let e = Node::new(NodeConfig::new(1).applied(5, 1), one.log().group(GROUP).unwrap()).unwrap_err();
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
     // The data is preceded by the length of the context, and the context, which belongs to the node.

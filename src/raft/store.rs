@@ -1,9 +1,10 @@
 //! The shared part of the handles on a Raft log: the groups below, the snapshots beside them, and the purge thread.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ::raft::eraftpb::ConfState;
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::check;
 use super::codec::fields;
@@ -35,6 +36,24 @@ struct Files {
     /// Read-locked by a change of a group's snapshot until the change has its place in the log; write-locked by a
     /// backup, which copies the log and the files that it refers to.
     referring: RwLock<()>,
+    /// The groups that a node drives.
+    driven: Mutex<HashSet<u64>>,
+}
+
+/// The right to drive a group; one node has it at a time.
+#[derive(Debug)]
+pub(crate) struct Drive {
+    shared: Shared,
+    group: u64,
+}
+
+impl Drop for Drive {
+    fn drop(&mut self) {
+        // In a forked child the lock may be held by a thread that is not there.
+        if self.shared.is_here() {
+            self.shared.files.driven.lock().remove(&self.group);
+        }
+    }
 }
 
 impl Shared {
@@ -49,7 +68,8 @@ impl Shared {
             check::verify_whole(slot.id, &slot.contents.read())?;
         }
         let snapshots = open_snapshots(&store, snapshot_chunk)?;
-        let files = Arc::new(Files { store, snapshots, referring: RwLock::new(()) });
+        let files =
+            Arc::new(Files { store, snapshots, referring: RwLock::new(()), driven: Mutex::default() });
         let mut shared = Shared { purger: None, files };
         if let Some(step) = limits.every.filter(|_| options.has_threads()) {
             let of_thread = shared.clone();
@@ -86,6 +106,12 @@ impl Shared {
 
     pub(crate) fn check_opener(&self) -> Result<()> {
         Ok(self.files.store.check_opener()?)
+    }
+
+    /// The right to drive this group, unless somebody has it.
+    pub(crate) fn drive(&self, group: u64) -> Option<Drive> {
+        let is_free = self.files.driven.lock().insert(group);
+        is_free.then(|| Drive { shared: self.clone(), group })
     }
 
     /// Held until a change of a group's snapshot has its place in the log.

@@ -212,6 +212,10 @@ impl Member {
         self.log.as_ref().unwrap()
     }
 
+    pub fn drop_node(&mut self) {
+        self.node = None;
+    }
+
     pub fn stop(&mut self) {
         self.node = None;
         self.log = None;

@@ -42,6 +42,13 @@ pub enum NodeError {
         log: Option<u64>,
     },
 
+    /// A node of this process drives the group already.
+    #[error("group {group}: a node drives it already. Drop that one first, or use it")]
+    AlreadyDriven {
+        /// The group.
+        group: u64,
+    },
+
     /// The log cannot continue from the state machine's applied index.
     #[error(
         "group {group}: the state machine says it applied up to {index}, but the log can continue only from \

@@ -111,6 +111,7 @@ use self::apply::{Applying, Configurations, check_conf_state};
 use self::inbound::Inbound;
 use self::persist::Persists;
 use self::proposal::{Contexts, EntryContext, Proposals};
+use super::store::Drive;
 use super::{GroupStorage, RaftLog};
 
 pub use self::apply::Apply;
@@ -125,7 +126,7 @@ pub use self::status::{NodeStatus, PeerState, PeerStatus, Role};
 const RECORD: u64 = 40 + 4 + 7;
 
 /// Identifies a request of [`Node::read_index`] until its answer is returned.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ReadId(EntryContext);
 
 /// One member of one group. See the [module](self).
@@ -144,6 +145,8 @@ pub struct Node {
     /// Role, leader, term, vote and commit as of the last Ready.
     last: seen::Seen,
     failed: Option<Arc<NodeError>>,
+    /// Given up when the node is dropped.
+    _drive: Drive,
 }
 
 impl std::fmt::Debug for Node {
@@ -156,7 +159,7 @@ impl Node {
     /// Starts the node on its group's storage.
     ///
     /// # Errors
-    /// [`NodeError::Config`], [`NodeError::WrongDirectory`], [`NodeError::AppliedOutOfRange`],
+    /// [`NodeError::Config`], [`NodeError::WrongDirectory`], [`NodeError::AlreadyDriven`], [`NodeError::AppliedOutOfRange`],
     /// [`NodeError::AppliedTermMismatch`], and errors of the store.
     pub fn new(config: NodeConfig, storage: GroupStorage) -> NodeResult<Node> {
         storage.shared().check_opener()?;
@@ -167,6 +170,7 @@ impl Node {
         if log.node_id() != Some(config.id) {
             return Err(NodeError::WrongDirectory { group, configured: config.id, log: log.node_id() });
         }
+        let drive = storage.shared().drive(group).ok_or(NodeError::AlreadyDriven { group })?;
         let recovered = storage.recover();
         check_conf_state(&recovered.conf_state).map_err(|why| {
             let what = format!("the group cannot be started: {why}; create it with its members");
@@ -191,6 +195,7 @@ impl Node {
             storage,
             config,
             failed: None,
+            _drive: drive,
         };
         node.recover_configuration(recovered.applied)?;
         Ok(node)

@@ -231,7 +231,7 @@ struct Pending {
 }
 
 /// The context of an entry: node id, a number drawn for this run of the node, and a count; little-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EntryContext([u8; 24]);
 
 impl EntryContext {
