@@ -72,7 +72,7 @@ impl Wal {
     /// directory holds a separate log, closed at [`BackupReport::end_lsn`]; every record was verified on the way.
     /// Appends, reads and releases continue meanwhile.
     ///
-    /// The copy has the identity of this log: it is meant to take its place. A Raft node restored from a backup has
+    /// The copy has the identity of this log: it is meant to take its place. A replica restored from a backup has
     /// forgotten what it promised since; see the guide before you start one.
     ///
     /// # Errors

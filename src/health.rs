@@ -124,8 +124,8 @@ impl Health {
         matches!(self.condition(), Condition::Healthy)
     }
 
-    /// Whether a write has waited `limit` or longer without becoming durable, or never will become durable. A Raft
-    /// node asks this at each tick, with an election timeout as the limit.
+    /// Whether a write has waited `limit` or longer without becoming durable, or never will become durable. For a
+    /// replica that asks this at each tick, the limit is an election timeout.
     #[must_use]
     pub fn is_stuck(&self, limit: Duration) -> bool {
         self.poisoned.is_some() || self.oldest_write.is_some_and(|waits| waits > limit)

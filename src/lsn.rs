@@ -96,8 +96,7 @@ impl fmt::Display for SegmentId {
 /// What a program attaches to a record besides its payload: a kind and three numbers with a meaning of its own.
 ///
 /// The label is part of the record's header and protected by the header's checksum, separate from the payload's. A
-/// record with a damaged payload still says what it was, and errors name it. The Raft layer keeps group, index and
-/// term here.
+/// record with a damaged payload still says what it was, and errors name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Label {
     /// The kind of record, in the writer's own numbering.

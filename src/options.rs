@@ -101,9 +101,9 @@ impl Options {
         }
     }
 
-    /// Size of a segment file in bytes, without the footer; 16 KiB to 4 GiB. Existing segments keep their size. In a
-    /// Raft log, an entry larger than a segment cannot be relocated ([`Error::BatchTooLarge`]) until the log is
-    /// opened with larger segments again.
+    /// Size of a segment file in bytes, without the footer; 16 KiB to 4 GiB. Existing segments keep their size. A
+    /// record larger than a segment cannot be rewritten ([`Error::BatchTooLarge`]) until the log is opened with
+    /// larger segments again.
     #[must_use]
     pub const fn segment_size(mut self, bytes: u64) -> Self {
         self.segment_size = bytes;
@@ -205,12 +205,11 @@ impl Options {
     /// separately. Labels, lengths, empty payloads, summaries in footers, and files beside the log are stored as they
     /// are.
     ///
-    /// In the Raft layer the data and contexts of entries pass through it and are stored nowhere else. Stored as they
-    /// are: group, index, term and kind of each record; term, vote, commit, applied index and members of each group,
-    /// which the footers repeat; and **the snapshot files**.
+    /// A layer above may keep some of its data in those: see its documentation before relying on a codec for
+    /// secrecy.
     ///
     /// Batches for the log are made by [`Wal::batch`](crate::Wal::batch), on the caller's thread as always. Records
-    /// in the log stay as they are stored, whichever codec is set. Records that the Raft layer relocates are decoded
+    /// in the log stay as they are stored, whichever codec is set. Records that a layer above relocates are decoded
     /// and encoded again by the present codec. So a log moves gradually from one codec to another, or to none, as
     /// long as the earlier one is passed to [`Options::decode_with`]. Exception: a record that would then no longer
     /// fit into a segment, or that exceeds a lowered limit, is relocated as it is stored.

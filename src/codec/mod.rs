@@ -24,9 +24,8 @@ use crate::error::DecodeError;
 
 /// Encodes and decodes payloads; see [`Options::codec`](crate::Options::codec).
 ///
-/// Each record is encoded separately. Not encoded: labels (in the Raft layer group, index and term), lengths, empty
-/// payloads, summaries in footers (in the Raft layer HardStates and ConfStates), and files beside the log, including
-/// snapshots.
+/// Each record is encoded separately. Not encoded: labels, lengths, empty payloads, summaries in footers, and files
+/// that a layer above keeps beside the log.
 ///
 /// The methods are called on the thread that pushes into a batch or reads, without holding any lock of the log.
 pub trait Codec: Send + Sync {

@@ -36,29 +36,29 @@ pub enum RepairProblem {
          The copies can be restored by hand"
     )]
     ChangedSince,
-    /// Single groups cannot be dropped: damage in a segment without a good footer.
+    /// Single streams cannot be dropped: damage in a segment without a good footer.
     #[error(
-        "it is damaged, and has no good footer to tell whose records it holds, votes included: single groups cannot be \
+        "it is damaged, and has no good footer to tell whose records it holds: single streams (groups) cannot be \
          dropped. Restore this node from a replica or a backup, or give up everything from here on \
          (`seawall repair --cut`)"
     )]
     NoFooter,
-    /// Single groups cannot be dropped: damage in the newest segment.
+    /// Single streams cannot be dropped: damage in the newest segment.
     #[error(
-        "it is damaged, and as the newest segment it has no footer yet to tell whose records it holds, votes included: \
-         single groups cannot be dropped. Restore this node from a replica or a backup, or give up everything from \
+        "it is damaged, and as the newest segment it has no footer yet to tell whose records it holds: \
+         single streams (groups) cannot be dropped. Restore this node from a replica or a backup, or give up everything from \
          here on (`seawall repair --cut`)"
     )]
     NewestSegment,
-    /// Single groups cannot be dropped before the damaged footer is removed.
+    /// Single streams cannot be dropped before the damaged footer is removed.
     #[error(
         "its footer is damaged, but its records are not: have the footer rewritten first \
          (`seawall repair --rebuild-footers`), then make a new plan"
     )]
     DamagedFooter,
-    /// Single groups cannot be dropped: a segment is missing, or cannot be recognised as one.
+    /// Single streams cannot be dropped: a segment is missing, or cannot be recognised as one.
     #[error(
-        "the chain of segments is broken here, and what is missing may belong to any group: single groups cannot be dropped. \
+        "the chain of segments is broken here, and what is missing may belong to any stream: single streams (groups) cannot be dropped. \
          Recover the file, restore this node from a replica or a backup, or give up everything from here on \
          (`seawall repair --cut`)"
     )]

@@ -43,6 +43,10 @@ impl RaftOptions {
     }
 
     /// Options of the log below. The Raft log sets its owner and its summarizer.
+    ///
+    /// Through [`Options::codec`] pass the data and contexts of entries, which are stored nowhere else. Stored as they
+    /// are: group, index, term and kind of each record; term, vote, commit, applied index and members of each group,
+    /// which the footers repeat; and **the snapshot files**.
     #[must_use]
     pub fn wal(mut self, options: Options) -> Self {
         self.wal = options;

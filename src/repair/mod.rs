@@ -18,8 +18,8 @@
 //! * [`Choice::RebuildSuperblock`] rebuilds the superblock from the segments if the file is gone or both of its slots
 //!   are damaged. No existing record is lost.
 //!
-//! **A Raft replica that lost acknowledged entries must not continue as the same node**: it may have voted with them,
-//! or counted towards a majority. Remove it from its groups and add it again under another id.
+//! **A replica that lost acknowledged records must not continue as the same member**: it may have voted with them, or
+//! counted towards a majority. Remove it from its cluster and add it again under another id.
 
 mod loss;
 mod offline;
@@ -58,7 +58,7 @@ pub enum Choice {
     /// Rebuild the superblock from the segments; nothing else. [`Plan::superblock`] shows the result. Segments that
     /// the log had released but not yet removed come back.
     RebuildSuperblock {
-        /// The owner to pin the directory to ([`Options::owner`](crate::Options::owner); in a Raft log, the node id).
+        /// The owner to pin the directory to ([`Options::owner`](crate::Options::owner)).
         /// The segments do not record it: without it the log has no owner until it is opened with one.
         owner: Option<u64>,
         /// The first segment of the log, if the segments do not determine it. All older ones are given up.

@@ -3,7 +3,7 @@
 //! ```text
 //! repair-1/
 //!   superblock, *.seg     as they were: what the repair changes, and what the log may write to after the next open
-//!   snapshots/            as it was, for a Raft log
+//!   snapshots/            as it was, if a layer above keeps files there
 //!   manifest              written last: with it, the copy is complete
 //! ```
 //!

@@ -95,6 +95,7 @@ mod inbound;
 mod membership;
 mod persist;
 mod proposal;
+mod reads;
 mod seen;
 mod snapshot;
 mod status;
@@ -347,30 +348,6 @@ impl Node {
         }
         self.raw.transfer_leader(to);
         Ok(())
-    }
-
-    /// Requests an index such that a state machine that has applied it may serve reads that start now. It is returned
-    /// in [`Output::reads`]. Messages may be lost, so the caller should set a time limit and ask again.
-    ///
-    /// # Errors
-    /// [`NodeError::NotLeader`] if no leader is known; [`NodeError::NotNow`] if this leader has not committed an
-    /// entry of its term yet.
-    pub fn read_index(&mut self) -> NodeResult<ReadId> {
-        self.check_log()?;
-        let raft = &self.raw.raft;
-        if raft.leader_id == 0 {
-            return Err(NodeError::NotLeader { group: self.group, leader: None });
-        }
-        let log = &raft.raft_log;
-        if raft.state == StateRole::Leader && !log.match_term(log.committed, raft.term) {
-            return Err(NodeError::NotNow {
-                group: self.group,
-                why: "this leader has not committed an entry of its term yet; drive the node and ask again",
-            });
-        }
-        let context = self.contexts.next();
-        self.raw.read_index(context.as_bytes().to_vec());
-        Ok(ReadId(context))
     }
 
     /// Reports that a message to this peer could not be delivered.
