@@ -7,7 +7,7 @@ use super::{Node, ReadId};
 
 impl Node {
     /// Requests an index such that a state machine that has applied it may serve reads that start now. It is returned
-    /// in [`Output::reads`]. Messages may be lost, so the caller should set a time limit and ask again.
+    /// in [`Output::reads`](super::Output::reads). Messages may be lost, so the caller should set a time limit and ask again.
     ///
     /// # Errors
     /// [`NodeError::NotLeader`] if no leader is known; [`NodeError::NotNow`] if this leader has not committed an
