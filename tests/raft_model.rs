@@ -107,10 +107,17 @@ fn run(steps: Vec<(u64, Step)>, together: usize, relocate: u64, codec: Option<Ar
 /// The directory as a process killed now would leave it.
 fn copy_of(dir: &std::path::Path) -> tempfile::TempDir {
     fn copy(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
+        // Before the segments that it names: one that is made ready meanwhile is named after it has its name.
+        let superblock = "superblock";
+        if from.join(superblock).exists() {
+            std::fs::copy(from.join(superblock), to.join(superblock))?;
+        }
         for file in std::fs::read_dir(from)? {
             let file = file?;
             let target = to.join(file.file_name());
-            if file.file_type()?.is_dir() {
+            if target.exists() {
+                continue;
+            } else if file.file_type()?.is_dir() {
                 std::fs::create_dir_all(&target)?;
                 copy(&file.path(), &target)?;
             } else {
