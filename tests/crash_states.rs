@@ -10,7 +10,7 @@ use common::forgetful::Forgotten;
 use common::{Oracle, open, options};
 use crash::controls::{Breach, Broken, Forgetful};
 use crash::core::Core;
-use crash::minimise::{judge, minimise, report};
+use crash::minimise::{assert_made_small, judge, minimise, report};
 use crash::run::run;
 use crash::sweep::{Finding, Form, Tally, sweep_seed};
 use crash::{Kind, Subject};
@@ -112,14 +112,7 @@ fn a_sync_that_is_left_out_is_found_and_made_small() {
     for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
         let forgetful = Forgetful(Core::new(), forgotten);
         let finding = finding(&forgetful);
-        assert!(
-            matches!(finding.wrong.kind, Kind::Lost | Kind::Refused),
-            "{forgotten:?}: {:?}",
-            finding.wrong
-        );
-        let small = minimise(&forgetful, &finding).unwrap();
-        assert_eq!(judge(&forgetful, &small).unwrap().kind, finding.wrong.kind);
-        assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= 1, "{small:?}");
+        assert_made_small(&forgetful, &finding, 1);
         let text = report(&forgetful, &finding);
         for word in ["seed", "run 1", "0: lock lock", "crash; of what was not synced:", "smallest"] {
             assert!(text.contains(word), "{word} is not in:\n{text}");

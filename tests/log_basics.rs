@@ -302,8 +302,10 @@ fn an_idle_log_proves_its_last_commit() {
     let segment = wal.segments()[0];
     // A copy of the directory is what a kill would leave: the later close is not in it.
     let copy = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(dir.path()).unwrap() {
-        let file = file.unwrap();
+    let mut files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap()).collect();
+    // The next segment may be in preparation. A file that names another is copied before that one.
+    files.sort_unstable_by_key(|file| file.file_name() != "superblock");
+    for file in files {
         if file.file_type().unwrap().is_file() {
             std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
         }

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use common::forgetful::{self, Forgotten};
 use crash::controls::Forgetful;
-use crash::minimise::{judge, minimise, report};
+use crash::minimise::{assert_made_small, report};
 use crash::run::run;
 use crash::sweep::{Finding, Form, sweep_seed};
-use crash::{Kind, Step, Subject};
+use crash::{Step, Subject};
 use crash_raft::{Groups, Known};
 use seawall::io::sim::{Rng, SimDisk};
 
@@ -122,14 +122,7 @@ fn a_sync_that_is_left_out_is_found_and_made_small() {
     for forgotten in [Forgotten::BlockSync, Forgotten::SegmentName] {
         let forgetful = Forgetful(Groups::new(), forgotten);
         let finding = finding(&forgetful);
-        assert!(
-            matches!(finding.wrong.kind, Kind::Lost | Kind::Refused),
-            "{forgotten:?}: {:?}",
-            finding.wrong
-        );
-        let small = minimise(&forgetful, &finding).unwrap();
-        assert_eq!(judge(&forgetful, &small).unwrap().kind, finding.wrong.kind);
-        assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= 2, "{forgotten:?}: {small:?}");
+        assert_made_small(&forgetful, &finding, 2);
     }
 }
 

@@ -77,8 +77,10 @@ impl Pick {
 /// Copies the files of a directory as a killed process leaves them.
 pub fn copy(from: &Path) -> TempDir {
     let to = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
+    let mut files: Vec<_> = std::fs::read_dir(from).unwrap().map(|f| f.unwrap()).collect();
+    // The next segment may be in preparation. A file that names another is copied before that one.
+    files.sort_unstable_by_key(|file| file.file_name() != "superblock");
+    for file in files {
         if file.file_type().unwrap().is_file() {
             std::fs::copy(file.path(), to.path().join(file.file_name())).unwrap();
         }

@@ -179,3 +179,13 @@ fn fates(run: &Run, disk: &SimDisk) -> Vec<String> {
     let each = things.iter().zip(fates).map(|(unsynced, fate)| format!("      {unsynced}: {fate:?}"));
     std::iter::once("    crash; of what was not synced:".to_owned()).chain(each).collect()
 }
+
+/// For negative controls: what was found is a loss, and it becomes a case of one run with at most so many steps that is wrong in
+/// the same way.
+pub fn assert_made_small<S: Subject>(subject: &S, finding: &Finding, steps: usize) {
+    let kind = finding.wrong.kind;
+    assert!(matches!(kind, Kind::Lost | Kind::Refused), "{:?}", finding.wrong);
+    let small = minimise(subject, finding).unwrap();
+    assert_eq!(judge(subject, &small).unwrap().kind, kind);
+    assert!(small.runs.len() == 1 && small.runs[0].steps.len() <= steps, "{small:?}");
+}
